@@ -1,0 +1,306 @@
+"""Every setting of a run, stated once: default, allowed values, flag, label and help.
+
+A setting in ``Hparams`` is traced: it can be an axis of one compiled program. A setting
+in ``Config`` is static: each of its values makes a program of its own. This module
+imports no jax, so that command lines can be read, and refused, in no time.
+"""
+
+import dataclasses
+import difflib
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+FLOAT32_TINY, FLOAT32_MAX = 1.1754944e-38, 3.4028235e38
+
+
+class UserError(ValueError):
+    """A mistake of the user's: its one-line message is all that they need to see."""
+
+
+def unknown(kind: str, value: object, choices: Iterable[str]) -> UserError:
+    """Returns the error for a name that is not among ``choices``."""
+    names = sorted(choices)
+    close = difflib.get_close_matches(str(value), names, n=1)
+    hint = f" Did you mean {close[0]}?" if close else ""
+    return UserError(
+        f"Unknown {kind} {value!r}; expected one of {', '.join(names)}.{hint}"
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Kind:
+    """How the values of a setting are read, checked and shown.
+
+    Attributes:
+      allowed: what a value may be, for error messages: "a positive number".
+      parse: text to value; raises ValueError.
+      accepts: whether a value is allowed.
+      show: value to text, as it stands on figures and in tables.
+      numeric: whether values are numbers; others are coordinates by their text.
+    """
+
+    allowed: str
+    parse: Callable[[str], Any]
+    accepts: Callable[[Any], bool]
+    show: Callable[[Any], str] = "{:g}".format
+    numeric: bool = True
+
+
+def _number(allowed: str, accepts: Callable[[float], bool]) -> Kind:
+    return Kind(allowed, float, lambda v: _is_real(v) and accepts(float(v)))
+
+
+def _is_real(value: object) -> bool:
+    return hasattr(value, "__float__") and not isinstance(value, bool)
+
+
+def _is_count(value: object) -> bool:
+    return hasattr(value, "__index__") and not isinstance(value, bool)
+
+
+def _is_hashable(value: object) -> bool:
+    try:
+        hash(value)
+    except TypeError:
+        return False
+    return True
+
+
+def _choice(names: Iterable[str]) -> Kind:
+    names = tuple(names)
+    return Kind(f"one of {', '.join(names)}", str, names.__contains__, str, False)
+
+
+def _parse_hidden_sizes(text: str) -> tuple[int, ...]:
+    return () if text == "none" else tuple(int(size) for size in text.split("x"))
+
+
+def _show_hidden_sizes(sizes: tuple[int, ...]) -> str:
+    return "x".join(map(str, sizes)) or "none"
+
+
+# Numbers that leave the range of float32 would reach the program as 0 or infinity.
+POSITIVE = _number(
+    "a positive number", lambda v: v > 0 and FLOAT32_TINY <= v <= FLOAT32_MAX
+)
+NOT_NEGATIVE = _number(
+    "a number not below 0", lambda v: v == 0 or FLOAT32_TINY <= v <= FLOAT32_MAX
+)
+FRACTION = _number("a number from 0 to below 1", lambda v: 0 <= v < 1)
+COUNT = Kind(
+    "a whole number from 1 on", int, lambda v: _is_count(v) and v >= 1, "{:d}".format
+)
+HIDDEN_SIZES = Kind(
+    "sizes of hidden layers such as none, 128 or 1000x1000 (in Python: a tuple)",
+    _parse_hidden_sizes,
+    lambda v: isinstance(v, tuple) and all(COUNT.accepts(size) for size in v),
+    _show_hidden_sizes,
+    False,
+)
+
+SEED = Kind(
+    "a whole number from 0 on", int, lambda v: _is_count(v) and v >= 0, "{:d}".format
+)
+MODEL = Kind(
+    "a Flax module that is hashable (fields of tuples rather than lists), or None",
+    str,
+    _is_hashable,
+    lambda model: getattr(model, "name", None) or type(model).__name__,
+    False,
+)
+
+INITIALIZERS = ("flax", "keras", "pytorch")
+LOSSES = {
+    "softmax": "cross-entropy computed from the logits",
+    "clipped": "cross-entropy of probabilities clipped to [1e-7, 1 - 1e-7], as Keras "
+    "computed it until TensorFlow 1.13: no gradient outside that range, so a "
+    "saturated wrong example costs 16.1 and teaches nothing",
+}
+# The settings that each optimizer reads, with its own defaults: optax's, and for the
+# learning rates, which optax leaves open: PyTorch's for adagrad, adam and adamw,
+# Keras's for sgd and rmsprop, and a tenth of Adam's for lion (Chen et al. 2023,
+# section 5).
+OPTIMIZERS: Mapping[str, Mapping[str, float]] = {
+    "sgd": {"learning_rate": 1e-2},
+    "momentum": {"learning_rate": 1e-2, "momentum": 0.9},
+    "nesterov": {"learning_rate": 1e-2, "momentum": 0.9},
+    "rmsprop": {"learning_rate": 1e-3, "decay": 0.9, "eps": 1e-8},
+    "adagrad": {"learning_rate": 1e-2, "initial_accumulator": 0.1, "eps": 1e-7},
+    "adam": {"learning_rate": 1e-3, "b1": 0.9, "b2": 0.999, "eps": 1e-8},
+    "adamw": {
+        "learning_rate": 1e-3,
+        "b1": 0.9,
+        "b2": 0.999,
+        "eps": 1e-8,
+        "weight_decay": 1e-4,
+    },
+    "lion": {"learning_rate": 1e-4, "b1": 0.9, "b2": 0.99, "weight_decay": 1e-3},
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Setting:
+    """What is known of one field of ``Config`` or ``Hparams`` beside its default."""
+
+    kind: Kind
+    label: str
+    help: str
+    flag: str | None
+
+
+def _setting(default: Any, kind: Kind, label: str, help: str, flag: str | None) -> Any:
+    setting = Setting(kind, label, help, flag)
+    return dataclasses.field(default=default, metadata={"setting": setting})
+
+
+@dataclasses.dataclass(frozen=True)
+class Hparams:
+    """The traced settings of a run: numbers, or arrays of one per run when vmapped.
+
+    ``None`` stands for the optimizer's own default (``OPTIMIZERS``); ``resolve`` puts
+    the number in its place.
+    """
+
+    divisor: Any = _setting(
+        255.0, POSITIVE, "pixel divisor", "what the pixels (0…255) are divided by",
+        "divisors",
+    )  # fmt: skip
+    learning_rate: Any = _setting(
+        None, POSITIVE, "learning rate", "step size of the optimizer", "learning_rates"
+    )
+    momentum: Any = _setting(
+        None, FRACTION, "momentum", "share of the last step kept in the next", "momenta"
+    )
+    decay: Any = _setting(
+        None, FRACTION, "decay of the squared gradients", "rmsprop's memory", "decays"
+    )
+    b1: Any = _setting(
+        None, FRACTION, "b1", "memory of the mean gradient (adam, adamw, lion)", "b1s"
+    )
+    b2: Any = _setting(
+        None, FRACTION, "b2", "memory of the squared gradient, in lion of the mean",
+        "b2s",
+    )  # fmt: skip
+    eps: Any = _setting(
+        None, NOT_NEGATIVE, "epsilon", "added to the divisor of the step", "eps"
+    )
+    initial_accumulator: Any = _setting(
+        None, NOT_NEGATIVE, "initial accumulator", "where adagrad's sum starts",
+        "initial_accumulators",
+    )  # fmt: skip
+    weight_decay: Any = _setting(
+        None, NOT_NEGATIVE, "weight decay", "decoupled decay (adamw, lion)",
+        "weight_decays",
+    )  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """The static settings of a run: a program is compiled for each distinct one.
+
+    Attributes:
+      name: what results call ``model``; by default the name of its class.
+      model: a Flax module of one's own in place of the MLP of ``hidden_sizes``, called
+        as ``model.apply(variables, x, train=…, rngs={"dropout": key})``. It must be
+        hashable.
+      evaluate_train: whether each epoch ends with a pass over the training set.
+    """
+
+    name: str | None = None
+    model: Any = None
+    hidden_sizes: tuple[int, ...] = _setting(
+        (128,), HIDDEN_SIZES, "hidden layers",
+        "sizes of the hidden layers: none, 128, 1000x1000, …", "hidden_sizes",
+    )  # fmt: skip
+    initializer: str = _setting(
+        "keras", _choice(INITIALIZERS), "initialiser",
+        "initial weights as each library draws them", "initializers",
+    )  # fmt: skip
+    loss: str = _setting("softmax", _choice(LOSSES), "loss", "loss function", "losses")
+    optimizer: str = _setting(
+        "adam", _choice(OPTIMIZERS), "optimizer", "optimizer, as in optax", "optimizers"
+    )
+    batch_size: int = _setting(
+        32, COUNT, "batch size", "examples per step; a partial last batch is kept",
+        "batch_sizes",
+    )  # fmt: skip
+    num_epochs: int = _setting(5, COUNT, "epochs", "passes over the training set", None)
+    evaluate_train: bool = True
+
+
+# Setting tables of the sources: Modern Computer Vision with PyTorch, chapter 3, and the
+# question 13722 on AI StackExchange.
+PRESETS: Mapping[str, tuple[Config, Hparams]] = {
+    "book": (
+        Config(hidden_sizes=(1000,), initializer="pytorch", optimizer="sgd"),
+        Hparams(learning_rate=1e-2),
+    ),
+    "keras": (
+        Config(hidden_sizes=(128,), initializer="keras", loss="clipped"),
+        Hparams(learning_rate=1e-3, eps=1e-7),
+    ),
+}
+
+
+def _settings(cls: type) -> dict[str, Setting]:
+    fields = dataclasses.fields(cls)
+    return {f.name: f.metadata["setting"] for f in fields if "setting" in f.metadata}
+
+
+STATIC, TRACED = _settings(Config), _settings(Hparams)
+SETTINGS: Mapping[str, Setting] = {**TRACED, **STATIC}
+_KINDS = {name: setting.kind for name, setting in SETTINGS.items()}
+_KINDS |= {"model": MODEL, "seed": SEED}
+
+
+def check(name: str, value: Any) -> None:
+    """Raises UserError where ``value`` is not allowed for the setting ``name``."""
+    kind = _KINDS[name]
+    if not kind.accepts(value):
+        raise UserError(f"{name} is {value!r}; expected {kind.allowed}.")
+
+
+def check_all(config: Config, hparams: Hparams) -> None:
+    """Raises UserError for the first setting with a value that is not allowed."""
+    for name in (*STATIC, "model"):
+        check(name, getattr(config, name))
+    for name in TRACED:
+        if getattr(hparams, name) is not None:
+            check(name, getattr(hparams, name))
+
+
+def resolve(config: Config, hparams: Hparams) -> Hparams:
+    """Returns ``hparams`` with the optimizer's own default for each setting it reads.
+
+    What the optimizer does not read stays as it is, ``None`` included.
+    """
+    own = OPTIMIZERS[config.optimizer].items()
+    missing = {name: v for name, v in own if getattr(hparams, name) is None}
+    return dataclasses.replace(hparams, **missing)
+
+
+def reads(config: Config, name: str) -> bool:
+    """Whether a run of ``config`` depends on the setting ``name``."""
+    by_optimizer = any(name in settings for settings in OPTIMIZERS.values())
+    if by_optimizer:
+        return name in OPTIMIZERS[config.optimizer]
+    return config.model is None or name not in ("hidden_sizes", "initializer")
+
+
+def coordinate(name: str, value: Any) -> Any:
+    """Returns what stands for ``value`` on the axis ``name`` of the results."""
+    kind = _KINDS[name]
+    return value if kind.numeric else kind.show(value)
+
+
+def show(name: str, value: Any) -> str:
+    """Returns a coordinate as it is written on figures and in tables: ``÷255``."""
+    if isinstance(value, str):
+        return value
+    text = f"{float(value):g}"
+    return f"÷{text}" if name == "divisor" else text
+
+
+def axis_label(name: str) -> str:
+    """Returns the label of an axis of the results."""
+    return SETTINGS[name].label if name in SETTINGS else name

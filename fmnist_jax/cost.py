@@ -1,0 +1,91 @@
+"""What a plan will cost, estimated before JAX starts. Imports no jax."""
+
+import itertools
+import math
+import time
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fmnist_jax.config import Config
+
+if TYPE_CHECKING:
+    from fmnist_jax.planning import Plan
+
+NUM_INPUTS, NUM_CLASSES = 28 * 28, 10
+UNKNOWN_PARAMETERS = 100_000  # of a network that is not ours: like a small MLP
+# Arrays of a parameter's shape that an optimizer keeps; one unless said here.
+SLOTS = {"sgd": 0, "adam": 2, "adamw": 2}
+# Passes over the parameters in memory that a step takes, beside its matrix products.
+STREAMS = {"sgd": 4, "adam": 11, "adamw": 12}
+EFFICIENCY = 0.6  # of the floor that arithmetic and memory set
+SECONDS_PER_PROGRAM, SECONDS_TO_START = 2.0, 4.0
+
+
+def num_parameters(
+    config: Config, num_inputs: int = NUM_INPUTS, num_classes: int = NUM_CLASSES
+) -> int:
+    """Returns how many parameters a network has; a guess for one that is not ours."""
+    if config.model is not None:
+        return UNKNOWN_PARAMETERS
+    sizes = (num_inputs, *config.hidden_sizes, num_classes)
+    return sum((i + 1) * o for i, o in itertools.pairwise(sizes))
+
+
+def state_bytes(
+    config: Config, num_inputs: int = NUM_INPUTS, num_classes: int = NUM_CLASSES
+) -> int:
+    """Returns the memory a run works on: parameters, gradients, optimizer's state."""
+    arrays = 2 + SLOTS.get(config.optimizer, 1)
+    return 4 * arrays * num_parameters(config, num_inputs, num_classes)
+
+
+def _measured_speed() -> tuple[float, float]:
+    """Returns this processor's float32 GEMM in FLOP/s and its cache in bytes/s."""
+    size = 512
+    matrix = np.ones((size, size), np.float32)
+    out = np.empty_like(matrix)
+
+    def seconds(work: object) -> float:
+        times = []
+        for _ in range(5):
+            start = time.perf_counter()
+            work()  # type: ignore[operator]
+            times.append(time.perf_counter() - start)
+        return min(times)
+
+    gemm = seconds(lambda: np.matmul(matrix, matrix, out=out))
+    add = seconds(lambda: np.add(matrix, matrix, out=out))
+    return 2 * size**3 / gemm, 3 * matrix.nbytes / add
+
+
+def expected_seconds(plan: "Plan", train_examples: int, test_examples: int) -> float:
+    """Returns a rough estimate of a sweep's time on this processor's cores.
+
+    The floor of arithmetic and memory traffic, from a measurement of a few
+    milliseconds, over the efficiency usually reached; start and compilation on top.
+    """
+    flops_per_second, bytes_per_second = _measured_speed()
+    total = SECONDS_TO_START + SECONDS_PER_PROGRAM * plan.num_programs
+    for group in plan.groups:
+        config = group.config
+        parameters = num_parameters(config)
+        evaluated = test_examples + train_examples * config.evaluate_train
+        # Two FLOPs a parameter forward; as many again for each of two gradients.
+        flops = parameters * (6 * train_examples + 2 * evaluated)
+        steps = math.ceil(train_examples / config.batch_size)
+        streams = STREAMS.get(config.optimizer, 6)
+        traffic = 4 * parameters * streams * steps / plan.num_devices
+        floor = flops / flops_per_second + traffic / bytes_per_second
+        slots = group.width * plan.num_devices
+        total += slots * config.num_epochs * floor / EFFICIENCY
+    return total
+
+
+def memory_bytes(plan: "Plan", data_bytes: int) -> int:
+    """Returns a rough estimate of the memory that the widest group works in."""
+    runs = max(
+        group.width * plan.num_devices * state_bytes(group.config)
+        for group in plan.groups
+    )
+    return 2 * runs + (1 + plan.num_devices) * data_bytes

@@ -1,0 +1,56 @@
+"""How many processor cores there are to use, and one JAX device for each."""
+
+import math
+import os
+from pathlib import Path
+
+
+def num_cpu_cores() -> int:
+    """Returns how many cores this process may use: affinity and cgroup quota."""
+    if hasattr(os, "sched_getaffinity"):
+        cores = len(os.sched_getaffinity(0))
+    else:
+        cores = os.cpu_count() or 1
+    return max(1, min(cores, _cgroup_quota()))
+
+
+def _cgroup_quota(root: Path = Path("/sys/fs/cgroup")) -> int:
+    """Returns the cores that a container's quota amounts to; many without one."""
+    try:
+        quota, period = (root / "cpu.max").read_text().split()
+    except (OSError, ValueError):
+        try:
+            quota = (root / "cpu/cpu.cfs_quota_us").read_text().strip()
+            period = (root / "cpu/cpu.cfs_period_us").read_text().strip()
+        except OSError:
+            return 1 << 30
+    if not quota.isdigit() or not period.isdigit():  # "max" or -1: no limit
+        return 1 << 30
+    return math.ceil(int(quota) / int(period))
+
+
+def use_cpu_cores(n: int | None = None) -> int:
+    """Gives JAX one CPU device per core, for sweeps to share their runs among.
+
+    Call it before anything else touches JAX's devices. It changes nothing for GPUs.
+
+    Args:
+      n: number of devices; None for as many as there are cores to use.
+
+    Returns:
+      The number of CPU devices.
+
+    Raises:
+      RuntimeError: if JAX has started already.
+    """
+    import jax
+
+    n = num_cpu_cores() if n is None else n
+    try:
+        jax.config.update("jax_num_cpu_devices", n)
+    except RuntimeError as error:
+        raise RuntimeError(
+            "use_cpu_cores() was called too late: JAX has started already. Call it "
+            "before any other use of jax."
+        ) from error
+    return n

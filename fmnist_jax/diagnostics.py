@@ -1,0 +1,105 @@
+"""Why a run trains or does not: probes, and the status that they decide."""
+
+import dataclasses
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from fmnist_jax.config import Config, Hparams
+from fmnist_jax.data import Dataset
+from fmnist_jax.losses import LOSSES
+from fmnist_jax.models import hidden_outputs, make_model
+from fmnist_jax.training import State, scaled_inputs
+
+# What the statuses mean, in the order in which they are tried.
+STATUSES = {
+    "diverged": "a loss or a parameter is no longer a finite number",
+    "dead": "every unit of some hidden layer puts out 0, whatever the image",
+    "frozen": "high loss, and at least half the examples have exactly zero gradient",
+    "trained": "the last training loss is below half of what guessing costs",
+    "slow": "still learning: the last training loss is above half of what guessing "
+    "costs",
+}
+LOW_LOSS = 0.5  # of ln C, what guessing costs
+ZERO_GRADIENT_SHARE = 0.5  # of the probed examples
+
+
+@dataclasses.dataclass(frozen=True)
+class Probe:
+    """Something else worth recording of each run.
+
+    Attributes:
+      function: pure, ``(config, hparams, state, key, batch) -> dict of arrays``;
+        vmapped with the run.
+      when: "init" (before the first step), "epoch" (after each) or "end".
+      dims: the names of each output's dimensions; none for a scalar.
+      examples: how many of the first training images make the batch.
+    """
+
+    function: Callable[[Config, Hparams, State, Array, Dataset], dict[str, Array]]
+    when: str = "epoch"
+    dims: Mapping[str, tuple[str, ...]] = dataclasses.field(
+        default_factory=dict, hash=False
+    )
+    examples: int = 256
+
+
+def health(
+    config: Config, hparams: Hparams, state: State, key: Array, batch: Dataset
+) -> dict[str, Array]:
+    """What the status is decided by; a probe's function.
+
+    Returns:
+      ``parameters_finite``: 1 or 0. ``dead_layers``: the number of hidden layers whose
+      units all put out 0 on the whole batch. ``zero_gradient_share``: of the batch's
+      examples, those whose loss has a gradient of exactly zero with respect to the
+      logits, and so to every parameter.
+    """
+    del key
+    model = make_model(config, state.num_classes)
+    variables = {"params": state.params, **state.model_state}
+    logits, hidden = hidden_outputs(
+        model, variables, scaled_inputs(hparams, batch.images)
+    )
+
+    def total_loss(logits_BxC: Array) -> Array:
+        return jnp.sum(LOSSES[config.loss](logits_BxC, batch.labels))
+
+    is_zero = jnp.all(jax.grad(total_loss)(logits) == 0, axis=-1)
+    finite = [jnp.all(jnp.isfinite(p)) for p in jax.tree.leaves(state.params)]
+    dead = [jnp.all(h == 0) for h in hidden]
+    return {
+        "parameters_finite": jnp.all(jnp.stack(finite)).astype(jnp.float32),
+        "dead_layers": jnp.sum(jnp.asarray(dead, jnp.float32)),
+        "zero_gradient_share": jnp.mean(is_zero, dtype=jnp.float32),
+    }
+
+
+HEALTH = Probe(health)
+
+
+def status(values: Mapping[str, Any], num_classes: int) -> np.ndarray:
+    """Returns the status of each run, a string ``[…]``; thresholds stand above.
+
+    Args:
+      values: ``train_loss``, ``test_loss`` and the outputs of ``health``, each
+        ``[…, E]``.
+      num_classes: number of classes C.
+    """
+    v = {name: np.asarray(value) for name, value in values.items()}
+    last = {name: value[..., -1] for name, value in v.items()}
+    finite = np.isfinite(v["train_loss"]) & np.isfinite(v["test_loss"])
+    low_loss = LOW_LOSS * math.log(num_classes)
+    conditions = {
+        "diverged": ~finite.all(-1) | (last["parameters_finite"] != 1),
+        "dead": last["dead_layers"] > 0,
+        "frozen": (last["train_loss"] > low_loss)
+        & (last["zero_gradient_share"] >= ZERO_GRADIENT_SHARE),
+        "trained": last["train_loss"] < low_loss,
+    }
+    return np.select(list(conditions.values()), list(conditions), "slow")

@@ -1,0 +1,148 @@
+"""Fetches files by https into a cache: checked, in bounded time, all or nothing."""
+
+import hashlib
+import http.client
+import os
+import queue
+import tempfile
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from email.message import Message
+from pathlib import Path
+from typing import IO, Any
+
+from fmnist_jax import idx
+from fmnist_jax.config import UserError
+
+START_SECONDS = 15.0  # for DNS, connection and the first answer together
+MAX_BYTES = 2**26
+MIN_BYTES_PER_SECOND = 5_000  # slower than this on average is a stalled download
+
+
+class _HttpsRedirects(urllib.request.HTTPRedirectHandler):
+    """Follows redirects to https only (urllib would follow http and ftp too)."""
+
+    def redirect_request(
+        self,
+        req: urllib.request.Request,
+        fp: IO[bytes],
+        code: int,
+        msg: str,
+        headers: Message,
+        newurl: str,
+    ) -> urllib.request.Request | None:
+        if not newurl.startswith("https://"):
+            fp.close()
+            raise UserError(f"redirected to {newurl!r}, which is not https")
+        return super().redirect_request(req, fp, code, msg, headers, newurl)  # type: ignore[arg-type]
+
+
+def make_opener() -> urllib.request.OpenerDirector:
+    """What opens the URLs; a test may give `fetch` another."""
+    return urllib.request.build_opener(_HttpsRedirects())
+
+
+def fetch(
+    files: Mapping[str, tuple[str, str]],
+    folder: Path,
+    opener: urllib.request.OpenerDirector | None = None,
+) -> None:
+    """Fetches the files that a folder does not have yet.
+
+    A file appears under its name only when it is complete and its sha256 is right, so
+    an interrupted download leaves nothing that another run could take for data.
+
+    Args:
+        files: file name -> (URL, sha256 of the file).
+        folder: where they go; made if need be.
+        opener: what opens the URLs (for tests); default: https only.
+
+    Raises:
+        UserError: it did not work; a few words say why.
+    """
+    opener = opener or make_opener()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, (url, sha256) in files.items():
+            if not _has(folder / name, sha256):
+                _fetch_one(url, sha256, folder / name, opener)
+    except urllib.error.HTTPError as error:
+        error.close()
+        raise UserError(f"the server answered {error.code}") from error
+    except TimeoutError as error:
+        raise UserError("it stalled") from error
+    except urllib.error.URLError as error:
+        cause = error.reason
+        text = idx.reason(cause) if isinstance(cause, OSError) else str(cause)
+        raise UserError(f"no connection: {text}") from error
+    except (OSError, http.client.HTTPException) as error:
+        raise UserError(idx.reason(error)) from error
+
+
+def _has(path: Path, sha256: str) -> bool:
+    if not path.is_file():
+        return False
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest() == sha256
+
+
+def _fetch_one(
+    url: str, sha256: str, path: Path, opener: urllib.request.OpenerDirector
+) -> None:
+    with _begin(url, opener) as response:
+        part = tempfile.NamedTemporaryFile(  # noqa: SIM115
+            dir=path.parent, prefix=".part-", delete=False
+        )
+        try:
+            with part:
+                if _copy(response, part) != sha256:
+                    raise UserError(f"{path.name} arrived damaged: wrong sha256")
+                part.flush()
+                os.fsync(part.fileno())
+            os.replace(part.name, path)
+        finally:
+            Path(part.name).unlink(missing_ok=True)  # gone already if all went well
+
+
+def _begin(url: str, opener: urllib.request.OpenerDirector) -> Any:
+    # In a thread, because no timeout of urllib's covers a hanging DNS look-up; a
+    # daemon, so that it cannot keep the program from ending.
+    answers: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    given_up = threading.Event()
+
+    def work() -> None:
+        try:
+            response = opener.open(url, timeout=START_SECONDS)
+        except BaseException as error:
+            answers.put(error)
+            return
+        if given_up.is_set():
+            response.close()
+        answers.put(response)
+
+    threading.Thread(target=work, daemon=True, name="fmnist_jax-download").start()
+    try:
+        answer = answers.get(timeout=START_SECONDS)
+    except queue.Empty:
+        given_up.set()
+        raise UserError(f"no answer within {START_SECONDS:g} s") from None
+    if isinstance(answer, BaseException):
+        raise answer
+    return answer
+
+
+def _copy(response: Any, part: IO[bytes]) -> str:
+    start, size, digest = time.monotonic(), 0, hashlib.sha256()
+    while chunk := response.read1(2**16):  # read1: what has come, without waiting
+        size += len(chunk)
+        if size > MAX_BYTES:
+            raise UserError(f"the file is larger than {MAX_BYTES:,} bytes")
+        seconds = time.monotonic() - start
+        if seconds > START_SECONDS and size < MIN_BYTES_PER_SECOND * seconds:
+            raise TimeoutError
+        digest.update(chunk)
+        part.write(chunk)
+    return digest.hexdigest()

@@ -1,0 +1,153 @@
+"""The parts of a sweep joined into one labelled Dataset."""
+
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import numpy as np
+import xarray as xr
+
+from fmnist_jax.config import (
+    LOSSES,
+    SETTINGS,
+    STATIC,
+    UserError,
+    axis_label,
+    coordinate,
+    reads,
+)
+from fmnist_jax.data import Data
+from fmnist_jax.diagnostics import STATUSES, status
+from fmnist_jax.planning import Plan, run_hparams
+
+# Name -> (label, unit) of what every sweep records.
+VARIABLES = {
+    "train_loss": ("training loss", "nats"),
+    "train_penalty": ("training penalty", "nats"),
+    "train_accuracy": ("training accuracy", "1"),
+    "train_accuracy_running": ("running training accuracy", "1"),
+    "test_loss": ("test loss", "nats"),
+    "test_accuracy": ("test accuracy", "1"),
+    "parameters_finite": ("all parameters finite", "1"),
+    "dead_layers": ("dead hidden layers", "1"),
+    "zero_gradient_share": ("share of examples with zero gradient", "1"),
+}
+
+
+class Part(NamedTuple):
+    """What a group's runs gave, after an epoch or, where epoch is None, once.
+
+    Attributes:
+      group: position of the group in the plan.
+      epoch: from 1; None for the outputs of probes at "init" or "end".
+      values: name to array ``[runs, …]``, in the order of the group's runs.
+    """
+
+    group: int
+    epoch: int | None
+    values: dict[str, np.ndarray]
+
+
+def join(plan: Plan, parts: Iterable[Part], data: Data) -> xr.Dataset:
+    """Returns the labelled results of a plan, NaN where no part tells.
+
+    Args:
+      plan: what was run.
+      parts: what it gave, in any order.
+      data: what it was run on.
+    """
+    dataset = xr.Dataset(coords=_coordinates(plan))
+    grids = _grids(plan, parts)
+    for name in sorted(grids, key=lambda n: [*VARIABLES, n].index(n)):
+        grid, has_epoch = grids[name]
+        own = next((p.dims[name] for p in plan.probes if name in p.dims), ())
+        dims = (*plan.axes, *(["epoch"] if has_epoch else []), *own)
+        label, unit = VARIABLES.get(name, (name.replace("_", " "), ""))
+        attrs = {"long_name": label} | ({"units": unit} if unit else {})
+        dataset[name] = xr.Variable(dims, grid, attrs)
+    dataset["status"] = _status(dataset, data.num_classes)
+    dataset.attrs = {
+        "dataset": data.name,
+        "dataset_title": data.title,
+        "dataset_fingerprint": data.fingerprint,
+        "num_classes": data.num_classes,
+        "train_examples": len(data.train.labels),
+        "test_examples": len(data.test.labels),
+    }
+    return dataset
+
+
+def _grids(plan: Plan, parts: Iterable[Part]) -> dict[str, tuple[np.ndarray, bool]]:
+    """Returns each variable over all axes, and whether it has epochs."""
+    flat: dict[str, tuple[np.ndarray, bool]] = {}
+    num_epochs = plan.config.num_epochs
+    for part in parts:
+        runs = np.asarray(plan.groups[part.group].runs)
+        by_epoch = part.epoch is not None
+        for name, values in part.values.items():
+            lead = (plan.num_runs, num_epochs) if by_epoch else (plan.num_runs,)
+            shape = (*lead, *values.shape[1:])
+            if name not in flat:
+                flat[name] = np.full(shape, np.nan, np.float32), by_epoch
+            grid, _ = flat[name]
+            if grid.shape != shape:
+                raise UserError(
+                    f"The probe output {name} has shape {grid.shape[len(lead) :]} in "
+                    f"one program and {values.shape[1:]} in another; give it one shape."
+                )
+            at = (runs, part.epoch - 1) if part.epoch is not None else runs
+            grid[at] = values
+    return {
+        name: (grid.reshape(*plan.shape, *grid.shape[1:]), by_epoch)
+        for name, (grid, by_epoch) in flat.items()
+    }
+
+
+def _status(dataset: xr.Dataset, num_classes: int) -> xr.Variable:
+    names = ("train_loss", "test_loss", "parameters_finite", "dead_layers")
+    values = {n: dataset[n].values for n in (*names, "zero_gradient_share")}
+    dims = dataset.train_loss.dims[:-1]
+    found = status(values, num_classes)
+    return xr.Variable(dims, found, {"long_name": "status", **STATUSES})
+
+
+def _coordinates(plan: Plan) -> dict[str, Any]:
+    axes = {
+        name: xr.Variable(
+            (name,), _values(name, values), {"long_name": axis_label(name)}
+        )
+        for name, values in plan.axes.items()
+    }
+    epochs = np.arange(1, plan.config.num_epochs + 1)
+    axes["epoch"] = xr.Variable(("epoch",), epochs, {"long_name": "epoch"})
+    others = {n: _other_setting(plan, n) for n in SETTINGS if n not in plan.axes}
+    if plan.config.model is not None and "model" not in plan.axes:
+        name = plan.config.name or coordinate("model", plan.config.model)
+        axes["model"] = xr.Variable((), name)
+    found = axes | {name: v for name, v in others.items() if v is not None}
+    found["loss"].attrs |= LOSSES
+    return found
+
+
+def _values(name: str, values: Iterable[Any]) -> np.ndarray:
+    return np.asarray([coordinate(name, value) for value in values])
+
+
+def _other_setting(plan: Plan, name: str) -> xr.Variable | None:
+    """Returns what a setting that is no axis was: one value, or one per optimizer."""
+    configs = {g.config.optimizer: g.config for g in plan.groups}
+    if not any(reads(group.config, name) for group in plan.groups):
+        return None
+    attrs = {"long_name": axis_label(name)}
+    if name in STATIC:
+        value = getattr(plan.config, name)
+        return xr.Variable((), coordinate(name, value), attrs)
+    resolved = {
+        optimizer: getattr(run_hparams(plan, config, 0), name)
+        for optimizer, config in configs.items()
+        if reads(config, name)
+    }
+    if len(set(resolved.values())) == 1 and len(resolved) == len(configs):
+        return xr.Variable((), next(iter(resolved.values())), attrs)
+    names = plan.axes["optimizer"]
+    values = [resolved.get(optimizer, np.nan) for optimizer in names]
+    return xr.Variable(("optimizer",), np.asarray(values, float), attrs)

@@ -1,0 +1,187 @@
+"""From axes to groups of runs: what will be done, decided before anything runs."""
+
+import dataclasses
+import itertools
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from fmnist_jax.config import (
+    OPTIMIZERS,
+    STATIC,
+    TRACED,
+    Config,
+    Hparams,
+    UserError,
+    check,
+    check_all,
+    reads,
+    resolve,
+    unknown,
+)
+from fmnist_jax.cost import state_bytes
+
+# State that the runs of one device work on at once: more does not stay in the cache.
+# A 128-wide network under Adam is fastest at up to 6 runs per device, a 1000-wide at 1.
+CACHE_BYTES = 10e6
+
+
+@dataclasses.dataclass(frozen=True)
+class Group:
+    """Runs of one program that go through together.
+
+    Attributes:
+      config: their program.
+      runs: their positions in the flattened grid of the plan's axes.
+      width: runs per device; ``width * num_devices`` minus the runs is padding.
+    """
+
+    config: Config
+    runs: tuple[int, ...]
+    width: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """All runs of a sweep, and how they go through.
+
+    Attributes:
+      axes: name to values, in the order of the results' dimensions; "seed" is last.
+      config: what the axes leave as it is.
+      hparams: likewise.
+      groups: every run of the grid stands in one.
+      num_devices: how many devices share the runs of a group.
+      probes: what is recorded beside the metrics.
+    """
+
+    axes: Mapping[str, tuple[Any, ...]]
+    config: Config
+    hparams: Hparams
+    groups: tuple[Group, ...]
+    num_devices: int
+    probes: tuple[Any, ...] = ()
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Number of values of each axis."""
+        return tuple(len(values) for values in self.axes.values())
+
+    @property
+    def num_runs(self) -> int:
+        """Number of runs."""
+        return math.prod(self.shape)
+
+    @property
+    def num_programs(self) -> int:
+        """Number of compiled programs."""
+        return len({(group.config, group.width) for group in self.groups})
+
+
+def plan(
+    axes: Mapping[str, Iterable[Any]],
+    config: Config,
+    hparams: Hparams,
+    num_devices: int = 1,
+    *,
+    probes: Iterable[Any] = (),
+    max_width: int | None = None,
+) -> Plan:
+    """Plans a sweep: the fewest programs, and the groups of runs of each.
+
+    Args:
+      axes: name of a field of ``Config`` or ``Hparams``, or "seed", to its values.
+      config: static settings that are no axis.
+      hparams: traced settings that are no axis.
+      num_devices: devices that share the runs.
+      probes: what to record beside the metrics.
+      max_width: the most runs per device at once; None for what its cache holds.
+
+    Raises:
+      UserError: for an unknown axis, one without values or with one twice, a value that
+        is not allowed, or an axis that no run depends on.
+    """
+    check_all(config, hparams)
+    checked = _checked_axes(axes)
+    static = {name: values for name, values in checked.items() if name in _STATIC_AXES}
+    programs: dict[Config, list[int]] = {}
+    for run, values in enumerate(itertools.product(*checked.values())):
+        chosen = dict(zip(checked, values, strict=True))
+        run_config = dataclasses.replace(config, **{n: chosen[n] for n in static})
+        programs.setdefault(run_config, []).append(run)
+    _check_effects(checked, list(programs))
+    groups = [
+        group
+        for program, runs in programs.items()
+        for group in _groups(program, runs, num_devices, max_width)
+    ]
+    return Plan(checked, config, hparams, tuple(groups), num_devices, tuple(probes))
+
+
+# The results have one epoch axis, so its length is no axis of a sweep.
+_STATIC_AXES = {*STATIC, "model"} - {"num_epochs"}
+
+
+def _checked_axes(axes: Mapping[str, Iterable[Any]]) -> dict[str, tuple[Any, ...]]:
+    allowed = [*_STATIC_AXES, *TRACED, "seed"]
+    checked = {}
+    for name, values in axes.items():
+        if name not in allowed:
+            raise unknown("axis", name, allowed)
+        listed = tuple(_plain(value) for value in values)
+        if not listed:
+            raise UserError(f"The axis {name} has no values; give at least one.")
+        for value in listed:
+            check(name, value)
+        if len(set(listed)) < len(listed):
+            raise UserError(f"The axis {name} has a value twice: {listed}.")
+        checked[name] = listed
+    seeds = checked.pop("seed", (0,))
+    return {**checked, "seed": seeds}
+
+
+def _plain(value: Any) -> Any:
+    """Returns NumPy scalars as Python's, and lists as tuples, which can be hashed."""
+    if isinstance(value, np.generic):
+        return value.item()
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _check_effects(axes: Iterable[str], configs: list[Config]) -> None:
+    for name in axes:
+        if name != "seed" and not any(reads(config, name) for config in configs):
+            used = [key for key, settings in OPTIMIZERS.items() if name in settings]
+            of = f"the optimizers {', '.join(used)}" if used else "the built-in MLP"
+            raise UserError(f"{name} has no effect here: it is a setting of {of}.")
+
+
+def _groups(
+    config: Config, runs: list[int], num_devices: int, max_width: int | None
+) -> list[Group]:
+    """Cuts the runs of a program into groups of one width, with the least padding."""
+    most = max_width or max(1, int(CACHE_BYTES / state_bytes(config)))
+    most = min(most, math.ceil(len(runs) / num_devices))
+
+    def slots(width: int) -> int:
+        size = width * num_devices
+        return math.ceil(len(runs) / size) * size
+
+    width = min(range(1, most + 1), key=lambda w: (slots(w), -w))
+    size = width * num_devices
+    starts = range(0, len(runs), size)
+    return [Group(config, tuple(runs[s : s + size]), width) for s in starts]
+
+
+def run_settings(plan: Plan, run: int) -> dict[str, Any]:
+    """Returns the axes' values of the run at a position in the flattened grid."""
+    index = np.unravel_index(run, plan.shape)
+    names_and_values = zip(plan.axes.items(), index, strict=True)
+    return {name: values[i] for (name, values), i in names_and_values}
+
+
+def run_hparams(plan: Plan, config: Config, run: int) -> Hparams:
+    """Returns the traced settings of a run, resolved."""
+    settings = run_settings(plan, run)
+    traced = {name: float(v) for name, v in settings.items() if name in TRACED}
+    return resolve(config, dataclasses.replace(plan.hparams, **traced))

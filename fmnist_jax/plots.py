@@ -1,0 +1,218 @@
+"""Labelled results to figures. Trains nothing, saves nothing, imports no jax."""
+
+import itertools
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from fmnist_jax.config import axis_label, show
+from fmnist_jax.results import sweep_axes
+
+# Okabe and Ito's colours, which colour-blind readers can tell apart, less yellow.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
+MARKERS = "osD^vPX"
+MOST_PANELS = 6
+MOST_MARKED = 12  # values along an axis that get an error bar each
+# Settings that tell a stranger what was trained, where they are no axis.
+CONTEXT = (
+    "hidden_sizes",
+    "loss",
+    "optimizer",
+    "learning_rate",
+    "batch_size",
+    "divisor",
+)
+GUESSING: dict[str, Any] = {"color": "0.45", "linestyle": (0, (1, 2)), "linewidth": 1}
+
+Index = Mapping[str, int]
+
+
+def _colours(count: int) -> Sequence[Any]:
+    if count <= len(COLOURS):
+        return COLOURS[:count]
+    return list(mpl.colormaps["viridis"](np.linspace(0, 0.92, count)))
+
+
+def _panels(dataset: xr.Dataset, line: str | None) -> list[dict[str, int]]:
+    """Returns the combinations of all axes but ``line``: a column of panels each."""
+    axes = [axis for axis in sweep_axes(dataset) if axis != line]
+    ranges = (range(dataset.sizes[axis]) for axis in axes)
+    return [dict(zip(axes, i, strict=True)) for i in itertools.product(*ranges)]
+
+
+def _described(dataset: xr.Dataset, index: Index) -> str:
+    values = {a: dataset[a].values[i].item() for a, i in index.items()}
+    return ", ".join(f"{axis_label(a)}: {show(a, v)}" for a, v in values.items())
+
+
+def _title(figure: Figure, dataset: xr.Dataset, subject: str, panels: int = 1) -> None:
+    """Writes the subject, the data set, the seeds and the fixed settings on top."""
+    seeds = dataset.sizes["seed"]
+    runs = f"mean and range of {seeds} seeds" if seeds > 1 else "one seed"
+    cut = (
+        f"; the first {MOST_PANELS} of {panels} panels" if panels > MOST_PANELS else ""
+    )
+    fixed = [
+        f"{axis_label(name)} {show(name, dataset[name].item())}"
+        for name in CONTEXT
+        if name in dataset.coords and dataset[name].ndim == 0
+    ]
+    title = f"{subject}\n{dataset.attrs['dataset_title']}, {runs}{cut}"
+    figure.suptitle(f"{title}\n", fontsize=12)
+    figure.text(0.5, 0.918, ", ".join(fixed), ha="center", fontsize=9, color="0.35")
+
+
+def _over_seeds(values: xr.DataArray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Returns mean, least and greatest over seeds; NaN where a seed's is not finite."""
+    finite = values.where(np.isfinite(values))
+    over: dict[str, Any] = {"dim": "seed", "skipna": False}
+    return (
+        finite.mean(**over).values,
+        finite.min(**over).values,
+        finite.max(**over).values,
+    )
+
+
+def _draw(axes: Axes, x: Any, values: xr.DataArray, **style: Any) -> None:
+    mean, low, high = _over_seeds(values)
+    axes.plot(x, mean, **style)
+    axes.fill_between(x, low, high, color=style["color"], alpha=0.18, linewidth=0)
+
+
+def _draw_against(axes: Axes, x: Any, values: xr.DataArray, **style: Any) -> None:
+    """Draws few values as marks with error bars: nothing was measured between them."""
+    if len(x) > MOST_MARKED:
+        _draw(axes, x, values, **{**style, "marker": None})
+        return
+    mean, low, high = _over_seeds(values)
+    axes.errorbar(
+        x, mean, yerr=(mean - low, high - mean), linestyle=":", linewidth=1, capsize=4,
+        elinewidth=1.5, markerfacecolor="none", markeredgewidth=1.8, **style,
+    )  # fmt: skip
+
+
+def _loss_scale(axes: Axes, num_classes: int) -> None:
+    axes.set_yscale("log")
+    axes.axhline(math.log(num_classes), **GUESSING)
+    low, high = axes.get_ylim()
+    wide = high / low > 1e3
+    axes.yaxis.set_major_locator(
+        mpl.ticker.LogLocator(subs=(1,) if wide else (1, 2, 5))
+    )
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_minor_locator(mpl.ticker.NullLocator())
+
+
+def _accuracy_scale(axes: Axes, num_classes: int) -> None:
+    axes.set_ylim(0, 1)
+    axes.axhline(1 / num_classes, **GUESSING)
+    axes.yaxis.set_major_formatter(mpl.ticker.PercentFormatter(1))
+
+
+def _rows(dataset: xr.Dataset) -> Iterator[tuple[str, Any]]:
+    yield "loss", lambda axes: _loss_scale(axes, dataset.attrs["num_classes"])
+    yield "accuracy", lambda axes: _accuracy_scale(axes, dataset.attrs["num_classes"])
+
+
+def _grid(columns: int) -> tuple[Figure, np.ndarray]:
+    figure = Figure(figsize=(max(7.5, 3.6 * columns + 2.2), 6.4), layout="constrained")
+    axes = figure.subplots(2, columns, sharex=True, sharey="row", squeeze=False)
+    for panel in axes.flat:
+        panel.grid(alpha=0.25)
+        panel.spines[["top", "right"]].set_visible(False)
+    return figure, axes
+
+
+def curves(dataset: xr.Dataset, line: str) -> Figure:
+    """Draws loss and accuracy per epoch, on training and test set.
+
+    Args:
+      dataset: results of a sweep.
+      line: the axis whose values get a colour each; every combination of the other
+        axes' values gets a column of panels.
+    """
+    panels = _panels(dataset, line)
+    figure, axes = _grid(len(panels[:MOST_PANELS]))
+    values = dataset[line].values
+    colours = _colours(len(values))
+    epochs = dataset["epoch"].values
+    for column, index in enumerate(panels[:MOST_PANELS]):
+        axes[0, column].set_title(_described(dataset, index), fontsize=10)
+        axes[1, column].set_xlabel("epoch")
+        axes[1, column].xaxis.set_major_locator(mpl.ticker.MaxNLocator(integer=True))
+        for row, (name, scale) in enumerate(_rows(dataset)):
+            for position, colour in enumerate(colours):
+                runs = dataset.isel({**index, line: position})
+                for part, style in (("train", "--"), ("test", "-")):
+                    _draw(
+                        axes[row, column], epochs, runs[f"{part}_{name}"],
+                        color=colour, linestyle=style, marker=".", markersize=5,
+                    )  # fmt: skip
+            scale(axes[row, column])
+    axes[0, 0].set_ylabel("loss in nats (log scale)")
+    axes[1, 0].set_ylabel("accuracy")
+    handles = [
+        Line2D([], [], color=colour, label=show(line, value.item()))
+        for colour, value in zip(colours, values, strict=True)
+    ]
+    handles += [
+        Line2D([], [], color="0.3", label="test"),
+        Line2D([], [], color="0.3", linestyle="--", label="training"),
+        Line2D([], [], **GUESSING, label="guessing"),
+    ]
+    figure.legend(
+        handles=handles, loc="outside right center", frameon=False,
+        title=axis_label(line),
+    )  # fmt: skip
+    figure.supxlabel(
+        "Training loss: mean during the epoch. The rest: after it.",
+        fontsize=9, color="0.35",
+    )  # fmt: skip
+    subject = f"Loss and accuracy while training, by {axis_label(line)}"
+    _title(figure, dataset, subject, len(panels))
+    return figure
+
+
+def final_against(dataset: xr.Dataset, x: str) -> Figure:
+    """Draws the last epoch's test loss and accuracy against an axis of numbers.
+
+    Args:
+      dataset: results of a sweep.
+      x: the axis along the bottom, on a log scale; every combination of the other
+        axes' values gets a line.
+    """
+    panels = _panels(dataset, x)
+    figure, axes = _grid(1)
+    last = dataset.isel(epoch=-1)
+    colours = _colours(len(panels))
+    for position, (index, colour) in enumerate(zip(panels, colours, strict=True)):
+        for row, (name, _) in enumerate(_rows(dataset)):
+            _draw_against(
+                axes[row, 0], dataset[x].values, last.isel(index)[f"test_{name}"],
+                color=colour, marker=MARKERS[position % len(MARKERS)],
+                markersize=9 - 4 * position / len(panels),
+                label=_described(dataset, index) or "test set",
+            )  # fmt: skip
+    for row, (_, scale) in enumerate(_rows(dataset)):
+        scale(axes[row, 0])
+    axes[0, 0].set_ylabel("test loss in nats (log scale)")
+    axes[1, 0].set_ylabel("test accuracy")
+    axes[1, 0].set_xlabel(f"{axis_label(x)} (log scale)")
+    axes[1, 0].set_xscale("log")
+    if dataset.sizes[x] <= 8:
+        ticks = dataset[x].values.astype(float)
+        axes[1, 0].set_xticks(ticks, [show(x, tick) for tick in ticks])
+        axes[1, 0].xaxis.set_minor_locator(mpl.ticker.NullLocator())
+    handles, _ = axes[0, 0].get_legend_handles_labels()
+    handles.append(Line2D([], [], **GUESSING, label="guessing"))
+    figure.legend(handles=handles, loc="outside right center", frameon=False)
+    subject = f"Test loss and accuracy after epoch {int(last.epoch)} by {axis_label(x)}"
+    _title(figure, dataset, subject)
+    return figure

@@ -1,0 +1,101 @@
+"""Results on disk, and their summary over seeds. Imports no jax."""
+
+import contextlib
+import itertools
+import json
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from fmnist_jax.config import UserError
+
+RESULTS, SUMMARY, SETTINGS = "results.nc", "summary.csv", "config.json"
+# What tables show of a run's last epoch.
+FINAL = ("test_accuracy", "test_loss", "train_accuracy", "train_loss")
+
+
+def sweep_axes(dataset: xr.Dataset) -> list[str]:
+    """Returns the names of the swept axes, without "seed"."""
+    return [str(dim) for dim in dataset.status.dims if dim != "seed"]
+
+
+def combinations(dataset: xr.Dataset) -> Iterator[dict[str, int]]:
+    """Yields the position along each swept axis of each combination of their values."""
+    axes = sweep_axes(dataset)
+    for index in itertools.product(*(range(dataset.sizes[axis]) for axis in axes)):
+        yield dict(zip(axes, index, strict=True))
+
+
+def summarise(dataset: xr.Dataset) -> pd.DataFrame:
+    """Returns a row per combination of the axes' values, over its seeds.
+
+    Columns: the axes; ``NAME_mean`` and ``NAME_std`` (sample standard deviation; NaN of
+    one seed) of the last epoch's ``FINAL`` metrics, NaN where a seed's is; ``seeds``;
+    and ``status``, such as "trained" or "frozen 2, trained 1".
+    """
+    last = dataset.isel(epoch=-1)
+    several = dataset.sizes["seed"] > 1
+    rows = []
+    for index in combinations(dataset):
+        runs = last.isel(index)
+        row: dict[str, Any] = {name: runs[name].values.item() for name in index}
+        for name in FINAL:
+            values = runs[name].values.astype(float)
+            row[f"{name}_mean"] = values.mean()
+            row[f"{name}_std"] = values.std(ddof=1) if several else np.nan
+        names, counts = np.unique(runs.status.values.astype(str), return_counts=True)
+        listed = [f"{n} {c}" for n, c in zip(names, counts, strict=True)]
+        row["seeds"] = int(counts.sum())
+        row["status"] = names[0] if len(names) == 1 else ", ".join(listed)
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+@contextlib.contextmanager
+def replaced(path: Path) -> Iterator[Path]:
+    """Gives a new file beside ``path``, and puts it in its place when all went well."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    os.close(handle)
+    try:
+        yield Path(name)
+        with open(name, "rb") as written:
+            os.fsync(written.fileno())
+        Path(name).chmod(0o644)
+        os.replace(name, path)
+    finally:
+        Path(name).unlink(missing_ok=True)
+
+
+def save(dataset: xr.Dataset, out_dir: Path, settings: Mapping[str, Any]) -> list[Path]:
+    """Writes results, summary and settings into a folder; returns their paths."""
+    paths = [out_dir / name for name in (RESULTS, SUMMARY, SETTINGS)]
+    with replaced(paths[0]) as path:
+        dataset.to_netcdf(path, engine="h5netcdf")
+    with replaced(paths[1]) as path:
+        summarise(dataset).to_csv(path, index=False)
+    with replaced(paths[2]) as path:
+        path.write_text(json.dumps(settings, indent=2, ensure_ascii=False) + "\n")
+    return paths
+
+
+def load(path: Path | str) -> xr.Dataset:
+    """Returns the results of a folder, or of a ``results.nc``, in memory.
+
+    Raises:
+      UserError: if there are none, or if they cannot be read.
+    """
+    path = Path(path)
+    path = path / RESULTS if path.is_dir() else path
+    if not path.exists():
+        raise UserError(f"There are no results at {path}.")
+    try:
+        with xr.open_dataset(path, engine="h5netcdf") as dataset:
+            return dataset.load()
+    except (OSError, ValueError, KeyError) as error:
+        raise UserError(f"{path} cannot be read as results: {error}") from error
