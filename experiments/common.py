@@ -101,13 +101,16 @@ def fit_batch_sizes(job: Job, train_examples: int) -> Job:
 
 
 def main(experiment: Experiment, argv: Sequence[str] | None = None) -> None:
-    """Runs an experiment from the command line, and exits.
+    """Runs an experiment from the command line, and exits."""
+    command_line(lambda argv: execute(experiment, argv), argv)
 
-    A mistake of the user's ends in one line and status 2; Ctrl-C in 130.
-    """
-    argv = list(sys.argv if argv is None else argv)
+
+def command_line(
+    command: Callable[[Sequence[str]], None], argv: Sequence[str] | None = None
+) -> None:
+    """Runs a command and exits: 0, 2 with one line for a user's mistake, 130."""
     try:
-        _main(experiment, argv)
+        command(sys.argv if argv is None else argv)
     except UserError as error:
         print(f"Error: {error}", file=sys.stderr)
         sys.exit(2)
@@ -117,31 +120,42 @@ def main(experiment: Experiment, argv: Sequence[str] | None = None) -> None:
     sys.exit(0)
 
 
-def _main(experiment: Experiment, argv: list[str]) -> None:
+def execute(
+    experiment: Experiment, argv: Sequence[str], *, subfolder: bool = False
+) -> None:
+    """Does what a command line says.
+
+    Args:
+      experiment: what to run.
+      argv: program and flags.
+      subfolder: whether ``--out_dir`` is to hold a folder by the experiment's name.
+    """
     from experiments.flags import help_text, parse
 
     options = parse(argv)
     if options["help"]:
         print(help_text(experiment))
-    else:
-        run(make_job(experiment, options), argv)
+        return
+    if subfolder and options["out_dir"] is not None:
+        options["out_dir"] = str(Path(options["out_dir"]) / experiment.name)
+    run(make_job(experiment, options), argv)
 
 
 def run(job: Job, argv: Sequence[str]) -> None:
     """Loads, plans, trains, saves, plots and reports.
 
     Raises:
-      UserError: before any training, for all that is wrong with data, settings or
-        output folder.
+      UserError: before any training, for all that is wrong with settings, output folder
+        or data.
     """
     from experiments import output
     from fmnist_jax.data import load
     from fmnist_jax.devices import num_cpu_cores, use_cpu_cores
     from fmnist_jax.planning import plan
 
+    plan(job.axes, job.config, job.hparams)  # refuses settings before data are read
     options = job.options
     out_dir = output.choose_folder(job.experiment.name, options)
-    todo = plan(job.axes, job.config, job.hparams, num_cpu_cores())
     data = load(
         options["dataset"] or "auto",
         options["data_dir"],
@@ -150,8 +164,7 @@ def run(job: Job, argv: Sequence[str]) -> None:
     )
     job = fit_batch_sizes(job, len(data.train.labels))
     todo = plan(job.axes, job.config, job.hparams, num_cpu_cores())
-    for line in output.before(job, todo, data):
-        print(line)
+    print("\n".join(output.before(job, todo, data)), flush=True)
     if options["dry_run"]:
         return
     output.make_folder(out_dir)

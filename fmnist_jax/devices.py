@@ -41,7 +41,7 @@ def use_cpu_cores(n: int | None = None) -> int:
       The number of CPU devices.
 
     Raises:
-      RuntimeError: if JAX has started already.
+      RuntimeError: if JAX has started already with another number.
     """
     import jax
 
@@ -49,6 +49,8 @@ def use_cpu_cores(n: int | None = None) -> int:
     try:
         jax.config.update("jax_num_cpu_devices", n)
     except RuntimeError as error:
+        if len(jax.devices("cpu")) == n:
+            return n
         raise RuntimeError(
             "use_cpu_cores() was called too late: JAX has started already. Call it "
             "before any other use of jax."

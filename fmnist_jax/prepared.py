@@ -66,7 +66,7 @@ def known_names() -> list[str]:
     """The names of the data sets that TFDS knows, without asking the network."""
     try:
         import tensorflow_datasets as tfds
-    except ImportError:
+    except Exception:  # not installed, or not working: no names then
         return []
     return list(tfds.list_builders(with_community_datasets=False))
 
@@ -92,12 +92,7 @@ def read(folder: Path) -> tuple[idx.Arrays, tuple[str, ...]]:
     """
     try:
         import tensorflow_datasets as tfds
-    except ImportError as error:
-        raise UserError(
-            f"{folder} needs tensorflow-datasets to be read ({idx.reason(error)}): "
-            "pip install tensorflow-datasets importlib_resources"
-        ) from error
-    try:
+
         with _quiet():
             builder = tfds.builder_from_directory(str(folder))
             _check_features(tfds, builder.info.features, folder)
@@ -108,6 +103,11 @@ def read(folder: Path) -> tuple[idx.Arrays, tuple[str, ...]]:
             return arrays, tuple(builder.info.features["label"].names or ())
     except UserError:
         raise
+    except ImportError as error:
+        raise UserError(
+            f"{folder} needs more packages to be read ({idx.reason(error)}): pip "
+            "install tensorflow-datasets importlib_resources array_record pillow"
+        ) from error
     except Exception as error:  # whatever foreign code makes of a damaged folder
         raise UserError(
             f"{folder} cannot be read as a TFDS data set: "

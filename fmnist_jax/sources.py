@@ -6,7 +6,6 @@ then passed over and reported.
 
 import math
 import os
-import zlib
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -29,13 +28,14 @@ class NotFoundError(UserError):
             f"({files}; each may end in .gz) into a folder and name it with "
             "--data_dir=FOLDER or FMNIST_JAX_DATA, or use --dataset=synthetic."
         )
-        self.notable = notable  # those of the places where something went wrong
+        self.notable = notable  # those of the user's, and where something went wrong
 
 
 class _Place(NamedTuple):
     where: str  # for people
     read: Callable[[], idx.Arrays | None]  # None: nothing there
     named: bool = False  # by the user: an error there is the user's to know
+    source: str = ""  # where the data are from, if other words say it better
 
 
 def user_folder(data_dir: str | os.PathLike[str] | None) -> Path | None:
@@ -81,8 +81,9 @@ def find(name: str, root: Path | None) -> tuple[idx.Arrays, str]:
             arrays = place.read()
             if arrays is not None:
                 official.check(name, arrays, place.where.removeprefix("IDX files in "))
-                return arrays, place.where.replace("download to", "downloaded to")
+                return arrays, place.source or place.where
             tried.append(f"{place.where}: nothing there")
+            notable += tried[-1:] if place.named else []
         except UserError as error:
             if place.named:
                 raise
@@ -109,7 +110,8 @@ def _places(name: str, root: Path | None) -> Iterator[_Place]:
     cache = _expand(os.environ.get("XDG_CACHE_HOME") or "~/.cache")
     cache = cache / "fmnist_jax" / name
     yield _idx_place(cache)
-    yield _Place(f"download to {cache}", partial(_download, name, cache))
+    fetch = partial(_download, name, cache)
+    yield _Place(f"download to {cache}", fetch, source=f"downloaded to {cache}")
 
 
 def _expand(path: str) -> Path:
@@ -167,10 +169,7 @@ def _read_npz(path: Path) -> idx.Arrays | None:
                 with archive.open(f"{letter}_{split}.npy") as file:
                     arrays[role] = _read_npy(file, shape)
             return arrays
-    except (
-        *(OSError, EOFError, ValueError, KeyError, RuntimeError),  # RuntimeError:
-        *(zipfile.error, zlib.error),  # an encrypted or unknown kind of zip
-    ) as error:
+    except Exception as error:  # whatever zipfile and NumPy make of a damaged file
         raise UserError(f"{path} cannot be read: {idx.reason(error)}.") from error
 
 

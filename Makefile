@@ -1,0 +1,45 @@
+# Each target does everything that it needs, in a virtual environment of its own.
+PYTHON ?= python3
+BIN := .venv/bin
+ARGS ?=
+
+.PHONY: help scale_sweep test lint test-lowest clean
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make scale_sweep [ARGS=\"--divisors=1,255\"]   run the main experiment"
+	@echo "make test                                    lint, types and tests"
+	@echo "make test-lowest                             tests with the oldest versions"
+	@echo "make clean                                   remove the environments"
+
+.venv/made: requirements.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "Python 3.11 or newer is needed: make PYTHON=python3.12 …"; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	touch $@
+
+.venv/made-dev: requirements-dev.txt .venv/made
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+	  -r requirements-dev.txt
+	touch $@
+
+scale_sweep: .venv/made
+	$(BIN)/python -m experiments.scale_sweep $(ARGS)
+
+lint: .venv/made-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+test: lint
+	$(BIN)/python -m pytest --durations=10 $(ARGS)
+
+test-lowest: requirements-dev.txt constraints-lowest.txt
+	$(PYTHON) -m venv .venv/lowest
+	.venv/lowest/bin/python -m pip install --quiet --disable-pip-version-check \
+	  -r requirements-dev.txt -c constraints-lowest.txt
+	.venv/lowest/bin/python -m pytest $(ARGS)
+
+clean:
+	rm -rf .venv

@@ -1,0 +1,63 @@
+"""Lists the experiments, or runs a selection: ``--only=scale_sweep,…``."""
+
+import importlib
+import pkgutil
+import sys
+from collections.abc import Sequence
+
+import experiments
+from experiments.common import Experiment, command_line, execute
+from fmnist_jax.config import UserError, unknown
+
+ONLY = "--only="
+
+
+def find_experiments() -> dict[str, Experiment]:
+    """Returns the experiments of this package by name."""
+    names = [module.name for module in pkgutil.iter_modules(experiments.__path__)]
+    modules = [
+        importlib.import_module(f"experiments.{n}") for n in names if n[0] != "_"
+    ]
+    found = [module.EXPERIMENT for module in modules if hasattr(module, "EXPERIMENT")]
+    return {experiment.name: experiment for experiment in found}
+
+
+def listing() -> str:
+    """Returns what is printed where no experiment is chosen."""
+    found = find_experiments()
+    width = max(map(len, found))
+    return "\n".join(
+        [
+            "Experiments, each run by python -m experiments.NAME (--help lists flags):",
+            "",
+            *(f"  {name:<{width}}  {e.question}" for name, e in found.items()),
+            "",
+            "Several at once: python -m experiments --only=NAME,NAME --flag=value …",
+        ]
+    )
+
+
+def run_selection(argv: Sequence[str]) -> None:
+    """Runs the experiments that ``--only`` names with the flags that are left.
+
+    Raises:
+      UserError: for a name that is no experiment's, or flags without ``--only``.
+    """
+    only = [argument[len(ONLY) :] for argument in argv if argument.startswith(ONLY)]
+    rest = [argument for argument in argv[1:] if not argument.startswith(ONLY)]
+    if not only:
+        if rest and rest != ["--help"]:
+            raise UserError(f"{rest[0]}: name the experiments with --only=NAME,NAME.")
+        print(listing())
+        return
+    found = find_experiments()
+    names = [name for names in only for name in names.split(",")]
+    for name in names:
+        if name not in found:
+            raise unknown("experiment", name, found)
+    for name in names:
+        execute(found[name], [argv[0], *rest], subfolder=len(names) > 1)
+
+
+if __name__ == "__main__":
+    command_line(run_selection, sys.argv)

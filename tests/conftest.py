@@ -1,0 +1,39 @@
+"""Settings of JAX for every test, and the data that they share."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+os.environ["FMNIST_JAX_OFFLINE"] = "1"
+os.environ.pop("FMNIST_JAX_DATA", None)
+os.environ["MPLBACKEND"] = "agg"
+
+import jax
+
+from fmnist_jax.data import Data, load
+
+jax.config.update("jax_platforms", "cpu")
+jax.config.update("jax_num_cpu_devices", 2)
+jax.config.update("jax_numpy_rank_promotion", "raise")
+jax.config.update("jax_debug_key_reuse", True)
+
+REAL_DATA = Path(
+    os.environ.get(
+        "FMNIST_JAX_TEST_DATA", Path(__file__).parents[2] / "shared" / "data"
+    )
+)
+
+
+@pytest.fixture(scope="session")
+def small() -> Data:
+    """200 training and 100 test examples of the synthetic set."""
+    return load("synthetic", train_examples=200, test_examples=100)
+
+
+@pytest.fixture(scope="session")
+def real_dir() -> Path:
+    """The folder with the official files."""
+    if not (REAL_DATA / "fashion_mnist").is_dir():
+        pytest.skip(f"the official files are not at {REAL_DATA}")
+    return REAL_DATA

@@ -1,0 +1,114 @@
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from fmnist_jax import training
+from fmnist_jax.config import Config, Hparams
+from fmnist_jax.data import Data, Dataset
+from fmnist_jax.diagnostics import STATUSES, health, status
+from fmnist_jax.sweeping import sweep
+
+GUESSING = math.log(10)
+
+
+def _values(**changed: float) -> dict[str, np.ndarray]:
+    """Returns two epochs of one run that trains, with changes to the last."""
+    values = {
+        "train_loss": [2.0, 0.5],
+        "test_loss": [2.0, 0.5],
+        "parameters_finite": [1, 1],
+        "dead_layers": [0, 0],
+        "zero_gradient_share": [0, 0],
+    }
+    for name, last in changed.items():
+        values[name] = [values[name][0], last]
+    return {name: np.asarray([v], np.float32) for name, v in values.items()}
+
+
+@pytest.mark.parametrize(
+    ("changed", "expected"),
+    [
+        ({}, "trained"),
+        ({"train_loss": 0.49 * GUESSING}, "trained"),
+        ({"train_loss": 0.51 * GUESSING}, "slow"),
+        ({"train_loss": 0.51 * GUESSING, "zero_gradient_share": 0.5}, "frozen"),
+        ({"train_loss": 0.51 * GUESSING, "zero_gradient_share": 0.49}, "slow"),
+        ({"train_loss": 0.49 * GUESSING, "zero_gradient_share": 1}, "trained"),
+        ({"dead_layers": 1, "zero_gradient_share": 1, "train_loss": 14}, "dead"),
+        ({"dead_layers": 1, "parameters_finite": 0}, "diverged"),
+        ({"train_loss": np.nan}, "diverged"),
+        ({"test_loss": np.inf}, "diverged"),
+    ],
+)
+def test_the_rule_of_each_status(changed: dict[str, float], expected: str) -> None:
+    assert status(_values(**changed), 10).tolist() == [expected]
+
+
+def test_a_run_that_was_not_finite_once_has_diverged() -> None:
+    values = _values()
+    values["train_loss"][0, 0] = np.inf
+    assert status(values, 10).tolist() == ["diverged"]
+
+
+def _state(kernel: Any, bias: Any, hidden_bias: Any) -> training.State:
+    """Returns a 2-2-2 network that passes its inputs through where they are positive."""
+    config = Config(hidden_sizes=(2,))
+    state = training.init(config, Hparams(), jax.random.key(0), (2,), 2)
+    params = {
+        "Dense_0": {
+            "kernel": jnp.eye(2),
+            "bias": jnp.asarray(hidden_bias, jnp.float32),
+        },
+        "Dense_1": {
+            "kernel": jnp.asarray(kernel, jnp.float32),
+            "bias": jnp.asarray(bias, jnp.float32),
+        },
+    }
+    return training.State(params, state.model_state, state.opt_state, 2)
+
+
+def _health(state: training.State, loss: str) -> dict[str, float]:
+    images = np.array([[1, 0], [0, 1], [1, 0], [0, 1]], np.float32)
+    batch = Dataset(images, np.array([0, 1, 1, 1], np.int32))
+    config = Config(hidden_sizes=(2,), loss=loss)
+    found = health(config, Hparams(divisor=1.0), state, jax.random.key(0), batch)
+    return {name: float(value) for name, value in found.items()}
+
+
+def test_health_counts_dead_layers_zero_gradients_and_infinite_parameters() -> None:
+    calm = _state(np.eye(2), [0, 0], [0, 0])
+    expected = {"parameters_finite": 1, "dead_layers": 0, "zero_gradient_share": 0}
+    assert _health(calm, "clipped") == expected
+    # Logits of ±100 saturate: every example's clipped loss is flat, right or wrong;
+    # the loss on logits still pulls at the wrong one.
+    sure = _state(200 * np.eye(2) - 100, [0, 0], [0, 0])
+    assert _health(sure, "clipped")["zero_gradient_share"] == 1
+    assert _health(sure, "softmax")["zero_gradient_share"] < 1
+    dead = _state(np.eye(2), [0, 0], [-5, -5])
+    assert _health(dead, "softmax")["dead_layers"] == 1
+    half_dead = _state(np.eye(2), [0, 0], [-5, 0])
+    assert _health(half_dead, "softmax")["dead_layers"] == 0
+    broken = _state(np.eye(2), [0, np.inf], [0, 0])
+    assert _health(broken, "softmax")["parameters_finite"] == 0
+
+
+def test_statuses_of_runs_built_to_have_them(small: Data) -> None:
+    """Rates from nothing to far too much, and the loss that freezes."""
+    config = Config(hidden_sizes=(16,), num_epochs=15, batch_size=10, optimizer="sgd")
+    axes = {"loss": ["softmax", "clipped"], "learning_rate": [1e-6, 0.1, 1e3, 1e30]}
+    scaled = sweep(axes, small, config).status.isel(seed=0)
+    assert scaled.sel(loss="softmax").values[[0, 1, 3]].tolist() == [
+        "slow",
+        "trained",
+        "diverged",
+    ]
+    unscaled = sweep(
+        {"loss": ["clipped"], "learning_rate": [1e-2, 3e-2]}, small, config,
+        Hparams(divisor=1.0),
+    ).status  # fmt: skip
+    assert set(unscaled.values.ravel()) <= {"frozen", "dead"}
+    assert set(scaled.values.ravel()) <= set(STATUSES)

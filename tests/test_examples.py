@@ -1,0 +1,37 @@
+"""The examples of library use run, are short, and stand in the README as they are."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
+
+
+def _run(path: Path) -> str:
+    done = subprocess.run(
+        [sys.executable, path], capture_output=True, text=True, check=True,
+        env={**__import__("os").environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    return done.stdout
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_example_is_short_and_stands_in_the_readme(path: Path) -> None:
+    assert len(path.read_text().splitlines()) <= 25
+    assert path.read_text() in (ROOT / "README.md").read_text()
+
+
+def test_own_network_trains_where_it_is_scaled() -> None:
+    rows = _run(ROOT / "examples" / "own_network.py").splitlines()[-2:]
+    (_, *unscaled), (_, *scaled) = (map(float, row.split()) for row in rows)
+    assert max(unscaled) < 0.75 < 0.9 < scaled[1]
+
+
+def test_own_loop_lowers_the_loss() -> None:
+    lines = _run(ROOT / "examples" / "own_loop.py").splitlines()
+    losses = [float(line.split()[-1]) for line in lines]
+    assert losses[0] > 2
+    assert losses[-1] < 0.8 * losses[0]

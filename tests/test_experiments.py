@@ -1,0 +1,255 @@
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from experiments import common, flags
+from experiments.__main__ import find_experiments
+from experiments.scale_sweep import EXPERIMENT
+from fmnist_jax import idx, results
+from fmnist_jax.config import UserError
+from fmnist_jax.data import load
+
+ROOT = Path(__file__).parents[1]
+TINY = ["--dataset=synthetic", "--train_examples=96", "--test_examples=50"]
+
+
+def options(*arguments: str) -> dict[str, Any]:
+    return flags.parse(["program", *arguments])
+
+
+@pytest.mark.parametrize(
+    ("text", "values"),
+    [
+        ("1,255,1000", (1.0, 255.0, 1000.0)),
+        ("0.5", (0.5,)),
+        ("1e-2:1e2:5", (1e-2, 1e-1, 1.0, 1e1, 1e2)),
+        ("7,1:1e2:3", (7.0, 1.0, 10.0, 100.0)),
+        (" 1 , 2", (1.0, 2.0)),
+        ("3:9:1", (3.0,)),
+    ],
+)
+def test_lists_of_numbers(text: str, values: tuple[float, ...]) -> None:
+    assert options(f"--divisors={text}")["settings"]["divisor"] == values
+
+
+def test_spaced_lists_are_those_of_numpy() -> None:
+    found = options("--learning_rates=1e-5:1:16")["settings"]["learning_rate"]
+    np.testing.assert_allclose(found, np.logspace(-5, 0, 16), rtol=1e-11)
+
+
+def test_other_lists() -> None:
+    given = options("--hidden_sizes=none,128,1000x10", "--batch_sizes", "32,64",
+                    "--optimizers=sgd,adam")["settings"]  # fmt: skip
+    assert given == {
+        "hidden_size" + "s": ((), (128,), (1000, 10)),
+        "batch_size": (32, 64),
+        "optimizer": ("sgd", "adam"),
+    }
+
+
+MISTAKES = [
+    ("--divisors=", "--divisors is empty"),
+    ("--divisors=0", "'0' is not allowed; expected a positive number"),
+    ("--divisors=-1", "'-1' is not allowed; expected a positive number"),
+    ("--divisors=nan", "'nan' is not allowed"),
+    ("--divisors=inf", "'inf' is not allowed"),
+    ("--divisors=abc", "'abc' is not allowed"),
+    ("--divisors=1;2", "'1;2' is not allowed"),
+    ("--divisors=1,,2", "'' is not allowed"),
+    ("--divisors=1,1", "twice"),
+    ("--divisors=1:2", "start:stop:count"),
+    ("--divisors=1:2:3:4", "start:stop:count"),
+    ("--divisors=1:10:0", "'0' is not allowed; expected a whole number"),
+    ("--divisors=1:10:1000000000", "at most 100000 values"),
+    ("--learning_rates=-1:1:3", "'-1' is not allowed"),
+    ("--batch_sizes=1.5", "'1.5' is not allowed; expected a whole number"),
+    ("--hidden_sizes=10x", "'10x' is not allowed; expected sizes of hidden layers"),
+    ("--optimizers=adm", "'adm' is not allowed; expected one of sgd"),
+    ("--losses=hinge", "expected one of softmax, clipped"),
+    ("--epochs=0", "--epochs: '0' is not allowed; expected a whole number from 1"),
+    ("--num_seeds=0", "--num_seeds: '0' is not allowed"),
+    ("--preset=bok", "Unknown preset 'bok'; expected one of book, keras. Did you mean"),
+    ("--divisor=3", "Unknown command line flag 'divisor'. Did you mean: divisors"),
+    ("--momenta=0.5", "momentum has no effect here"),
+    ("stray", "Stray argument 'stray'"),
+    ("--overwrite=maybe", "overwrite"),
+    ("--dataset=fashon_mnist", "Unknown dataset 'fashon_mnist'.*fashion_mnist"),
+    ("--dataset=fashion_mnist", "Fashion-MNIST"),
+    ("--dataset=idx", "--data_dir"),
+    ("--data_dir=/no/such/folder", "/no/such/folder"),
+    ("--train_examples=60001", "only 60,000"),
+    ("--batch_sizes=97", "--batch_sizes=97 is larger than the training set"),
+]
+
+
+@pytest.mark.parametrize(("argument", "message"), MISTAKES, ids=lambda m: m[:24])
+def test_mistakes_are_one_line_before_any_training(
+    argument: str,
+    message: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    def no_training(*_: object) -> None:
+        raise AssertionError("training began")
+
+    monkeypatch.chdir(tmp_path)
+    for name in ("HOME", "XDG_CACHE_HOME", "KERAS_HOME"):
+        monkeypatch.setenv(name, str(tmp_path))
+    monkeypatch.setattr(common, "_train", no_training)
+    common_flags = [flag for flag in TINY if flag[:9] != argument[:9]]
+    with pytest.raises(SystemExit) as caught:
+        common.main(EXPERIMENT, ["program", *common_flags, argument])
+    said = capsys.readouterr()
+    assert caught.value.code == 2
+    assert __import__("re").search(message, said.err), said.err
+    assert said.err.startswith("Error: ")
+    assert said.err.count("\n") == 1
+    assert not list(tmp_path.rglob("*.nc"))
+    assert not (tmp_path / "runs").exists()
+
+
+def test_damaged_data_files_are_one_line(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    data = load("synthetic", train_examples=20, test_examples=10)
+    for split, name in (("train", "train"), ("test", "t10k")):
+        images, labels = getattr(data, split)
+        header = b"\0\0\x08\x03" + np.array(images.shape, ">i4").tobytes()
+        (tmp_path / f"{name}-images-idx3-ubyte").write_bytes(header + images.tobytes())
+        header = b"\0\0\x08\x01" + np.array(labels.shape, ">i4").tobytes()
+        labels = labels.astype(np.uint8)
+        (tmp_path / f"{name}-labels-idx1-ubyte").write_bytes(header + labels.tobytes())
+    whole = ["program", "--dataset=idx", f"--data_dir={tmp_path}", "--dry_run"]
+    with pytest.raises(SystemExit) as caught:
+        common.main(EXPERIMENT, whole)
+    assert caught.value.code == 0
+    path = tmp_path / idx.FILES["train_images"]
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(SystemExit) as caught:
+        common.main(EXPERIMENT, whole)
+    said = capsys.readouterr().err
+    assert caught.value.code == 2
+    assert path.name in said
+    assert said.count("\n") == 1
+
+
+def test_flags_go_over_axes_over_preset() -> None:
+    job = common.make_job(EXPERIMENT, options("--preset=book", "--divisors=7"))
+    assert job.axes["divisor"] == (7.0,)  # an axis of its own even with one value
+    assert job.axes["loss"] == ("clipped", "softmax")  # over the preset's softmax
+    assert list(job.axes) == ["divisor", "loss", "seed"]
+    assert (job.config.hidden_sizes, job.config.optimizer) == ((1000,), "sgd")
+    assert job.hparams.learning_rate == 1e-2
+    job = common.make_job(
+        EXPERIMENT,
+        options("--learning_rates=1,2", "--optimizers=sgd", "--epochs=3",
+                "--num_seeds=4", "--eps=1e-3"),
+    )  # fmt: skip
+    assert list(job.axes) == ["divisor", "loss", "learning_rate", "seed"]
+    assert job.config.optimizer == "sgd"
+    assert job.config.num_epochs == 3
+    assert job.axes["seed"] == range(4)
+    assert job.hparams.eps == 1e-3
+
+
+def test_default_batch_sizes_are_capped_with_a_notice() -> None:
+    job = common.make_job(EXPERIMENT, options())
+    capped = common.fit_batch_sizes(job, 20)
+    assert capped.config.batch_size == 20
+    assert "capped at the 20" in capped.notices[0]
+    assert common.fit_batch_sizes(job, 32) is job
+    axis = common.make_job(EXPERIMENT, {**options(), "settings": {}})
+    axis = common.dataclasses.replace(axis, axes={"batch_size": (8, 32, 99)})
+    assert common.fit_batch_sizes(axis, 20).axes["batch_size"] == (8, 20)
+    given = common.make_job(EXPERIMENT, options("--batch_sizes=21"))
+    with pytest.raises(UserError, match="larger than the training set"):
+        common.fit_batch_sizes(given, 20)
+
+
+def command(*arguments: str, module: str = "experiments.scale_sweep") -> Any:
+    return subprocess.run(
+        [sys.executable, "-m", module, *arguments], capture_output=True, text=True,
+        cwd=ROOT, env=os.environ, check=False,
+    )  # fmt: skip
+
+
+def test_a_whole_experiment_from_the_shell(tmp_path: Path) -> None:
+    folder = tmp_path / "with space" / "é"
+    flags = [*TINY, "--divisors=1,255", "--num_seeds=2", "--epochs=2"]
+    done = command(*flags, f"--out_dir={folder}")
+    assert done.returncode == 0, done.stderr
+    assert {path.name for path in folder.iterdir()} == {
+        "results.nc", "summary.csv", "config.json", "curves.png", "final.png"
+    }  # fmt: skip
+    found = results.load(folder)
+    assert found.test_loss.dims == ("divisor", "loss", "seed", "epoch")
+    assert found.test_loss.shape == (2, 2, 2, 2)
+    assert np.isfinite(found.test_loss).all()
+    settings = json.loads((folder / "config.json").read_text())
+    assert settings["dataset"]["name"] == "synthetic"
+    assert settings["settings"]["learning_rate"] == 1e-3
+    assert settings["command"][2:6] == ["experiments.scale_sweep", *TINY]
+    for text in ("synthetic stand-in", "8 runs in 2 programs", "÷255", "Best: ",
+                 "loss clipped: ", str(folder / "curves.png")):  # fmt: skip
+        assert text in done.stdout
+    before = (folder / "results.nc").read_bytes()
+    again = command(*flags, f"--out_dir={folder}")
+    assert again.returncode == 2
+    assert "xarray.open_dataset" in again.stderr
+    assert again.stderr.count("\n") == 1
+    assert (folder / "results.nc").read_bytes() == before
+    # The same bytes on the same machine: no time stamp inside.
+    assert command(*flags, f"--out_dir={folder}", "--overwrite").returncode == 0
+    assert (folder / "results.nc").read_bytes() == before
+
+
+def test_dry_run_and_help_do_nothing_and_do_not_start_jax(tmp_path: Path) -> None:
+    code = (
+        "import sys, atexit\n"
+        "atexit.register(lambda: print('JAX' if 'jax' in sys.modules else 'no JAX'))\n"
+        "from experiments.scale_sweep import EXPERIMENT, main\n"
+        "main(EXPERIMENT, sys.argv)\n"
+    )
+    for flag, expected in (("--dry_run", "18 runs in 2 programs"), ("--help", "--b1s")):
+        done = subprocess.run(
+            [sys.executable, "-c", code, *TINY, flag, f"--out_dir={tmp_path / 'out'}"],
+            capture_output=True, text=True, cwd=ROOT, check=True,
+        )  # fmt: skip
+        assert expected in done.stdout
+        assert done.stdout.endswith("no JAX\n")
+    assert not (tmp_path / "out").exists()
+
+
+def test_unusable_folders_are_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for folder in (tmp_path / "file", tmp_path / "file" / "below"):
+        done = command(*TINY, f"--out_dir={folder}")
+        assert done.returncode == 2
+        assert done.stderr.startswith("Error: --out_dir=")
+        assert done.stderr.count("\n") == 1
+
+
+def test_experiments_are_listed_and_selected(tmp_path: Path) -> None:
+    found = find_experiments()
+    assert "scale_sweep" in found
+    listed = command(module="experiments")
+    assert listed.returncode == 0
+    for name, experiment in found.items():
+        assert name in listed.stdout
+        assert experiment.question in listed.stdout
+        path = ROOT / "experiments" / f"{name}.py"
+        lines = path.read_text().splitlines()
+        assert len(lines) <= 40
+        assert lines[0].strip('"') == experiment.question
+    wrong = command("--only=scale_swep", module="experiments")
+    assert (wrong.returncode, wrong.stderr.count("\n")) == (2, 1)
+    assert "Did you mean scale_sweep" in wrong.stderr
+    one = command("--only=scale_sweep", *TINY, "--dry_run", module="experiments")
+    assert "18 runs" in one.stdout

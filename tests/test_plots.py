@@ -1,0 +1,56 @@
+import warnings
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+
+from fmnist_jax import plots
+from tests.test_results import ACCURACY, make
+
+
+def _texts(figure: Figure) -> str:
+    figure.savefig(__import__("io").BytesIO(), format="png")
+    found = [t.get_text() for t in figure.findobj(lambda a: hasattr(a, "get_text"))]
+    return "\n".join(found)
+
+
+def test_curves_show_the_means_and_ranges_over_seeds() -> None:
+    figure = plots.curves(make(), line="divisor")
+    assert len(figure.axes) == 4  # loss and accuracy for each of two losses
+    accuracy = figure.axes[2]
+    lines = {(line.get_color(), line.get_linestyle()): line for line in accuracy.lines}
+    first = lines[plots.COLOURS[0], "-"]
+    np.testing.assert_allclose(first.get_ydata(), [0.08, 0.16], rtol=1e-6)
+    band = accuracy.collections[1].get_paths()[0].vertices[:, 1]
+    assert band.min() == pytest.approx(0.05)
+    assert band.max() == pytest.approx(0.28)
+    texts = _texts(figure)
+    for text in ("Fashion-MNIST", "3 seeds", "÷255", "loss: clipped", "epoch", "test"):
+        assert text in texts
+    assert figure.axes[0].get_yscale() == "log"
+
+
+def test_final_values_stand_against_the_axis_on_a_log_scale() -> None:
+    figure = plots.final_against(make(), x="divisor")
+    assert figure.axes[1].get_xscale() == "log"
+    points = figure.axes[1].lines[0]
+    np.testing.assert_allclose(points.get_xdata(), [1, 255])
+    np.testing.assert_allclose(points.get_ydata(), [0.16, 0.87], rtol=1e-6)
+    assert "÷255" in _texts(figure)
+    assert "after epoch 2" in _texts(figure)
+
+
+@pytest.mark.parametrize("value", [np.nan, 0.0])
+def test_runs_that_are_not_finite_leave_gaps_and_warn_of_nothing(value: float) -> None:
+    accuracy = ACCURACY.copy()
+    accuracy[0] = value
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert _texts(plots.curves(make(accuracy), line="divisor"))
+        assert _texts(plots.final_against(make(accuracy), x="divisor"))
+    one = make(np.full((1, 1, 1), np.nan))
+    assert "one seed" in _texts(plots.final_against(one, x="divisor"))
+
+
+def test_many_values_get_a_colour_scale_not_repeated_colours() -> None:
+    assert len({tuple(np.atleast_1d(c)) for c in plots._colours(30)}) == 30

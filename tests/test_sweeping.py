@@ -1,0 +1,248 @@
+import dataclasses
+from collections.abc import Iterator
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import xarray as xr
+
+from fmnist_jax import training
+from fmnist_jax.config import Config, Hparams, UserError
+from fmnist_jax.data import Data, Dataset
+from fmnist_jax.diagnostics import Probe
+from fmnist_jax.joining import join
+from fmnist_jax.planning import plan
+from fmnist_jax.sweeping import run_groups, sweep
+
+CONFIG = Config(hidden_sizes=(16,), num_epochs=2)
+METRICS = (
+    "train_loss",
+    "train_penalty",
+    "train_accuracy_running",
+    "train_accuracy",
+    "test_loss",
+    "test_accuracy",
+)
+
+
+@pytest.fixture(scope="module")
+def swept(small: Data) -> xr.Dataset:
+    axes = {
+        "divisor": [1.0, 255.0, 1000.0],
+        "loss": ["clipped", "softmax"],
+        "seed": range(3),
+    }
+    return sweep(axes, small, CONFIG)
+
+
+def test_dimensions_are_the_axes_then_seed_then_epoch(swept: xr.Dataset) -> None:
+    for name in METRICS:
+        assert swept[name].dims == ("divisor", "loss", "seed", "epoch")
+        assert swept[name].dtype == np.float32
+    assert swept.status.dims == ("divisor", "loss", "seed")
+    assert swept.divisor.values.tolist() == [1, 255, 1000]
+    assert swept.loss.values.tolist() == ["clipped", "softmax"]
+    assert swept.epoch.values.tolist() == [1, 2]
+    assert swept.learning_rate.item() == 1e-3
+    assert swept.hidden_sizes.item() == "16"
+    assert "momentum" not in swept.coords  # adam reads none
+
+
+@pytest.mark.parametrize("divisor", [1.0, 255.0])
+def test_a_run_in_a_sweep_equals_the_same_run_alone(
+    swept: xr.Dataset, small: Data, divisor: float
+) -> None:
+    config = dataclasses.replace(CONFIG, loss="softmax")
+    _, alone = training.train(
+        config, Hparams(divisor=divisor), 2, small.train, small.test
+    )
+    run = swept.sel(divisor=divisor, loss="softmax", seed=2)
+    # Unscaled training amplifies rounding: compare its first epoch, seven steps.
+    epochs = slice(None) if divisor > 1 else slice(1)
+    for name in METRICS:
+        np.testing.assert_allclose(
+            run[name].values[epochs], np.asarray(alone[name])[epochs],
+            rtol=1e-5 if divisor > 1 else 1e-3, err_msg=name,
+        )  # fmt: skip
+
+
+def test_seeds_differ_and_other_axes_are_paired(small: Data) -> None:
+    first = {}
+
+    def record(config: Any, hparams: Any, state: Any, key: Any, batch: Any) -> Any:
+        return {"w": state.params["Dense_0"]["kernel"][:3, 0]}
+
+    probe = Probe(record, "init", {"w": ("input",)})
+    axes = {"divisor": [1.0, 255.0], "optimizer": ["sgd", "adam"], "seed": [0, 1]}
+    w = sweep(axes, small, CONFIG, probes=[probe]).w
+    assert w.dims == ("divisor", "optimizer", "seed", "input")
+    first = w.isel(divisor=0, optimizer=0)
+    assert (w == first).all()
+    assert (first.isel(seed=0) != first.isel(seed=1)).all()
+
+
+def test_a_diverged_neighbour_changes_nothing(small: Data) -> None:
+    """Same width, so the same program: bit for bit."""
+    config = dataclasses.replace(CONFIG, optimizer="sgd")
+    calm = sweep({"learning_rate": [1e-2, 1e-1]}, small, config)
+    wild = sweep({"learning_rate": [1e-2, 1e30]}, small, config)
+    assert wild.status.values[1, 0] == "diverged"
+    assert calm.status.values[1, 0] != "diverged"
+    for name in METRICS:
+        np.testing.assert_array_equal(calm[name][0], wild[name][0], err_msg=name)
+    assert np.isnan(wild.test_accuracy.values[1, 0, -1])
+
+
+def test_images_doubled_with_divisor_doubled_is_the_same_run(small: Data) -> None:
+    """Exact, as powers of two are; uint8 wraps, so that images stay below 128."""
+    half = small.train.images // 2
+    train = Dataset(half, small.train.labels)
+    doubled = Dataset(half * 2, small.train.labels)
+    test = Dataset(small.test.images // 2, small.test.labels)
+    double_test = Dataset(test.images * 2, test.labels)
+    one = sweep({"divisor": [100.0, 7.0]}, Data(train, test), CONFIG)
+    two = sweep({"divisor": [200.0, 14.0]}, Data(doubled, double_test), CONFIG)
+    for name in METRICS:
+        np.testing.assert_array_equal(one[name], two[name], err_msg=name)
+
+
+@pytest.fixture
+def traces(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Config]]:
+    """Counts how often train_epoch is traced, and for which Config."""
+    counted: list[Config] = []
+    original = training.train_epoch
+
+    def counting(config: Config, *args: Any) -> Any:
+        counted.append(config)
+        return original(config, *args)
+
+    monkeypatch.setattr(training, "train_epoch", counting)
+    jax.clear_caches()
+    yield counted
+    jax.clear_caches()
+
+
+def test_each_program_is_traced_once(small: Data, traces: list[Config]) -> None:
+    config = dataclasses.replace(CONFIG, num_epochs=3)
+    axes = {"divisor": [1.0, 2.0, 3.0], "loss": ["clipped", "softmax"], "seed": [0, 1]}
+    todo = plan(axes, config, Hparams(), 2, max_width=1)
+    assert [len(group.runs) for group in todo.groups] == [2, 2, 2] * 2
+    for _ in run_groups(todo, small):
+        pass
+    assert sorted(c.loss for c in traces) == ["clipped", "softmax"]
+    traces.clear()
+    axes = {"divisor": [9.0, 8.0, 7.0], "loss": ["clipped", "softmax"], "seed": [5, 9]}
+    hparams = Hparams(learning_rate=0.5, b1=0.5, eps=0.5)
+    list(run_groups(plan(axes, config, hparams, 2, max_width=1), small))
+    assert traces == []
+
+
+def test_groups_do_not_change_results(swept: xr.Dataset, small: Data) -> None:
+    axes = {"divisor": [255.0, 1000.0], "loss": ["softmax"], "seed": range(3)}
+    todo = plan(axes, CONFIG, Hparams(), 1, max_width=1)
+    alone = join(todo, run_groups(todo, small), small)
+    assert len(todo.groups) == 6
+    same = swept.sel(divisor=[255, 1000], loss=["softmax"])
+    for name in METRICS:
+        np.testing.assert_allclose(alone[name], same[name], rtol=1e-5, err_msg=name)
+
+
+def test_skipped_groups_are_missing(small: Data) -> None:
+    todo = plan({"seed": range(4)}, CONFIG, Hparams(), 1, max_width=2)
+    parts = list(run_groups(todo, small, skip={0}))
+    assert {part.group for part in parts} == {1}
+    joined = join(todo, parts, small)
+    missing = np.isnan(joined.test_loss.values).all(axis=-1)
+    assert missing.tolist() == [True, True, False, False]
+
+
+def test_settings_that_differ_by_optimizer_are_coordinates_along_it(
+    small: Data,
+) -> None:
+    config = dataclasses.replace(CONFIG, num_epochs=1)
+    found = sweep({"optimizer": ["sgd", "nesterov", "adam"]}, small, config)
+    assert found.learning_rate.dims == ("optimizer",)
+    assert found.learning_rate.values.tolist() == [1e-2, 1e-2, 1e-3]
+    np.testing.assert_array_equal(found.momentum.values, [np.nan, 0.9, np.nan])
+
+
+class Tiny(nn.Module):
+    """One layer, with batch statistics."""
+
+    num_classes: int = 10
+
+    @nn.compact
+    def __call__(self, x: Any, train: bool) -> Any:
+        x = nn.BatchNorm(not train, momentum=0.9)(x.reshape(x.shape[0], -1))
+        x = nn.Dropout(0.5, deterministic=not train)(x)
+        return nn.Dense(self.num_classes)(x)
+
+
+def test_own_module_and_arrays() -> None:
+    rng = np.random.RandomState(0)
+    labels = rng.randint(0, 3, 70)
+    images = rng.normal(0, 0.3, size=(70, 5)) + 3 * np.eye(5)[labels]
+    data = Data(Dataset(images[:50], labels[:50]), Dataset(images[50:], labels[50:]))
+    config = Config(model=Tiny(3), batch_size=16, num_epochs=20, optimizer="sgd")
+    rates = {"learning_rate": [1e-6, 1e-1], "seed": [0, 1, 2]}
+    found = sweep(rates, data, config, Hparams(divisor=1.0))
+    assert found.model.item() == "Tiny"
+    assert "hidden_sizes" not in found.coords
+    final = found.test_accuracy.isel(epoch=-1).mean("seed")
+    assert final.values[0] < 0.6 < 0.9 < final.values[1]
+
+
+class ListModule(nn.Module):
+    """Not hashable: a list among its fields."""
+
+    sizes: Any = dataclasses.field(default_factory=lambda: {"a": [1]})
+
+
+def test_unhashable_module_is_one_clear_line(small: Data) -> None:
+    with pytest.raises(UserError, match="hashable"):
+        sweep({}, small, Config(model=ListModule()))
+
+
+def test_probes_land_under_their_dimensions(small: Data) -> None:
+    def at_end(config: Any, hparams: Any, state: Any, key: Any, batch: Any) -> Any:
+        counts = jnp.bincount(batch.labels, length=10).astype(jnp.float32)
+        return {"label_counts": counts, "norm": jnp.sqrt(jnp.sum(batch.images * 1.0))}
+
+    def at_epoch(config: Any, hparams: Any, state: Any, key: Any, batch: Any) -> Any:
+        return {
+            "rate": jnp.asarray(hparams.learning_rate),
+            "size": batch.images[:, 0, 0],
+        }
+
+    probes = [
+        Probe(at_end, "end", {"label_counts": ("label",)}, examples=50),
+        Probe(at_epoch, "epoch", {"size": ("example",)}, examples=3),
+    ]
+    found = sweep({"learning_rate": [0.5, 0.25]}, small, CONFIG, probes=probes)
+    assert found.label_counts.dims == ("learning_rate", "seed", "label")
+    expected = np.bincount(small.train.labels[:50], minlength=10)
+    np.testing.assert_array_equal(found.label_counts[1, 0], expected)
+    assert found.rate.dims == ("learning_rate", "seed", "epoch")
+    assert found.rate.values.tolist() == [[[0.5, 0.5]], [[0.25, 0.25]]]
+    assert found["size"].dims == ("learning_rate", "seed", "epoch", "example")
+
+
+def test_a_probe_of_one_program_is_nan_in_the_others(small: Data) -> None:
+    def hidden(config: Any, hparams: Any, state: Any, key: Any, batch: Any) -> Any:
+        layers = len(state.params)
+        return {"second_bias": state.params["Dense_1"]["bias"][0]} if layers > 1 else {}
+
+    axes = {"hidden_sizes": [(), (4,)]}
+    found = sweep(axes, small, CONFIG, probes=[Probe(hidden, "end")]).second_bias
+    assert np.isnan(found.sel(hidden_sizes="none")).all()
+    assert np.isfinite(found.sel(hidden_sizes="4")).all()
+
+
+def test_evaluate_train_can_be_left_out(small: Data) -> None:
+    config = dataclasses.replace(CONFIG, evaluate_train=False)
+    found = sweep({}, small, config)
+    assert np.isnan(found.train_accuracy).all()
+    assert np.isfinite(found.train_accuracy_running).all()
