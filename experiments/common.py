@@ -151,10 +151,11 @@ def run(job: Job, argv: Sequence[str]) -> None:
     from experiments import output
     from fmnist_jax.data import load
     from fmnist_jax.devices import num_cpu_cores, use_cpu_cores
-    from fmnist_jax.planning import plan
+    from fmnist_jax.planning import check_effects, plan
 
-    plan(job.axes, job.config, job.hparams)  # refuses settings before data are read
     options = job.options
+    todo = plan(job.axes, job.config, job.hparams)  # refused before data are read
+    check_effects(options["settings"], [group.config for group in todo.groups])
     out_dir = output.choose_folder(job.experiment.name, options)
     data = load(
         options["dataset"] or "auto",

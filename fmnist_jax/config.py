@@ -87,6 +87,7 @@ NOT_NEGATIVE = _number(
     "a number not below 0", lambda v: v == 0 or FLOAT32_TINY <= v <= FLOAT32_MAX
 )
 FRACTION = _number("a number from 0 to below 1", lambda v: 0 <= v < 1)
+SHARE = _number("a number from 0 to 1", lambda v: 0 <= v <= 1)
 COUNT = Kind(
     "a whole number from 1 on", int, lambda v: _is_count(v) and v >= 1, "{:d}".format
 )
@@ -169,8 +170,10 @@ class Hparams:
         None, POSITIVE, "learning rate", "step size of the optimizer", "learning_rates"
     )
     momentum: Any = _setting(
-        None, FRACTION, "momentum", "share of the last step kept in the next", "momenta"
-    )
+        None, SHARE, "momentum",
+        "share of the last step kept in the next; 1: gradients are never cleared",
+        "momenta",
+    )  # fmt: skip
     decay: Any = _setting(
         None, FRACTION, "decay of the squared gradients", "rmsprop's memory", "decays"
     )

@@ -80,7 +80,7 @@ class Plan:
 
 
 def plan(
-    axes: Mapping[str, Iterable[Any]],
+    axes: Mapping[str, Any],
     config: Config,
     hparams: Hparams,
     num_devices: int = 1,
@@ -110,7 +110,7 @@ def plan(
         chosen = dict(zip(checked, values, strict=True))
         run_config = dataclasses.replace(config, **{n: chosen[n] for n in static})
         programs.setdefault(run_config, []).append(run)
-    _check_effects(checked, list(programs))
+    check_effects(checked, programs)
     groups = [
         group
         for program, runs in programs.items()
@@ -123,7 +123,7 @@ def plan(
 _STATIC_AXES = {*STATIC, "model"} - {"num_epochs"}
 
 
-def _checked_axes(axes: Mapping[str, Iterable[Any]]) -> dict[str, tuple[Any, ...]]:
+def _checked_axes(axes: Mapping[str, Any]) -> dict[str, tuple[Any, ...]]:
     allowed = [*_STATIC_AXES, *TRACED, "seed"]
     checked = {}
     for name, values in axes.items():
@@ -148,8 +148,9 @@ def _plain(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
-def _check_effects(axes: Iterable[str], configs: list[Config]) -> None:
-    for name in axes:
+def check_effects(names: Iterable[str], configs: Iterable[Config]) -> None:
+    """Raises UserError for the first setting that no run of ``configs`` depends on."""
+    for name in names:
         if name != "seed" and not any(reads(config, name) for config in configs):
             used = [key for key, settings in OPTIMIZERS.items() if name in settings]
             of = f"the optimizers {', '.join(used)}" if used else "the built-in MLP"

@@ -98,7 +98,7 @@ def _lead(differences: np.ndarray, other: str) -> str:
         return f"{lead} for every seed alike"
     half = stats.t.ppf((1 + CONFIDENCE) / 2, len(points) - 1) * error
     low, high = points.mean() - half, points.mean() + half
-    sure = "so it is better" if low > 0 else "so the two may be equal"
+    sure = "so it is probably better" if low > 0 else "so the two may be equal"
     return f"{lead} (95 % interval {low:+.2f} to {high:+.2f}, paired), {sure}"
 
 

@@ -205,7 +205,7 @@ def _run_group(
 
 
 def sweep(
-    axes: Mapping[str, Iterable[Any]],
+    axes: Mapping[str, Any],
     data: Data,
     config: Config = Config(),  # noqa: B008 - frozen
     hparams: Hparams = Hparams(),  # noqa: B008 - frozen

@@ -66,7 +66,8 @@ def test_resolve_fills_in_what_the_optimizer_reads(optimizer: str) -> None:
     ("name", "good", "bad"),
     [
         ("divisor", [1, 0.5, np.float32(3)], [0, -1, np.nan, np.inf, 1e-39, "1", True]),
-        ("momentum", [0, 0.99], [1, -0.1, np.nan]),
+        ("momentum", [0, 0.99, 1], [1.1, -0.1, np.nan]),
+        ("b1", [0, 0.99], [1, -0.1, np.nan]),
         ("eps", [0, 1e-8], [-1e-8, 1e-45, np.inf]),
         ("hidden_sizes", [(), (1,), (5, 7)], [(0,), [128], 128, (1.5,)]),
         ("batch_size", [1, np.int64(3)], [0, 2.0, True]),

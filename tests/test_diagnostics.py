@@ -17,7 +17,7 @@ GUESSING = math.log(10)
 
 def _values(**changed: float) -> dict[str, np.ndarray]:
     """Returns two epochs of one run that trains, with changes to the last."""
-    values = {
+    values: dict[str, list[float]] = {
         "train_loss": [2.0, 0.5],
         "test_loss": [2.0, 0.5],
         "parameters_finite": [1, 1],
@@ -55,7 +55,7 @@ def test_a_run_that_was_not_finite_once_has_diverged() -> None:
 
 
 def _state(kernel: Any, bias: Any, hidden_bias: Any) -> training.State:
-    """Returns a 2-2-2 network that passes its inputs through where they are positive."""
+    """Returns a 2-2-2 network that passes on its inputs where they are positive."""
     config = Config(hidden_sizes=(2,))
     state = training.init(config, Hparams(), jax.random.key(0), (2,), 2)
     params = {

@@ -1,5 +1,6 @@
 """The examples of library use run, are short, and stand in the README as they are."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,7 @@ EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 def _run(path: Path) -> str:
     done = subprocess.run(
         [sys.executable, path], capture_output=True, text=True, check=True,
-        env={**__import__("os").environ, "PYTHONPATH": str(ROOT)},
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
     )  # fmt: skip
     return done.stdout
 

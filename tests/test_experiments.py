@@ -1,5 +1,7 @@
+import dataclasses
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -47,7 +49,7 @@ def test_other_lists() -> None:
     given = options("--hidden_sizes=none,128,1000x10", "--batch_sizes", "32,64",
                     "--optimizers=sgd,adam")["settings"]  # fmt: skip
     assert given == {
-        "hidden_size" + "s": ((), (128,), (1000, 10)),
+        "hidden_sizes": ((), (128,), (1000, 10)),
         "batch_size": (32, 64),
         "optimizer": ("sgd", "adam"),
     }
@@ -108,7 +110,7 @@ def test_mistakes_are_one_line_before_any_training(
         common.main(EXPERIMENT, ["program", *common_flags, argument])
     said = capsys.readouterr()
     assert caught.value.code == 2
-    assert __import__("re").search(message, said.err), said.err
+    assert re.search(message, said.err), said.err
     assert said.err.startswith("Error: ")
     assert said.err.count("\n") == 1
     assert not list(tmp_path.rglob("*.nc"))
@@ -166,7 +168,7 @@ def test_default_batch_sizes_are_capped_with_a_notice() -> None:
     assert "capped at the 20" in capped.notices[0]
     assert common.fit_batch_sizes(job, 32) is job
     axis = common.make_job(EXPERIMENT, {**options(), "settings": {}})
-    axis = common.dataclasses.replace(axis, axes={"batch_size": (8, 32, 99)})
+    axis = dataclasses.replace(axis, axes={"batch_size": (8, 32, 99)})
     assert common.fit_batch_sizes(axis, 20).axes["batch_size"] == (8, 20)
     given = common.make_job(EXPERIMENT, options("--batch_sizes=21"))
     with pytest.raises(UserError, match="larger than the training set"):

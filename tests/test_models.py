@@ -20,14 +20,15 @@ from fmnist_jax.models import (
 
 NUM_INPUTS, NUM_CLASSES = 300, 10
 
+jit_init = jax.jit(init_variables, static_argnums=0)
+
 
 def initial_params(initializer: str, hidden_sizes: tuple[int, ...], seed: int) -> Any:
     config = Config(hidden_sizes=hidden_sizes, initializer=initializer)
     model = make_model(config, NUM_CLASSES)
     images = jnp.zeros((1, 15, NUM_INPUTS // 15))
-    return jax.tree.map(
-        np.asarray, init_variables(model, jax.random.key(seed), images)["params"]
-    )
+    variables = jit_init(model, jax.random.key(seed), images)
+    return jax.tree.map(np.asarray, variables["params"])
 
 
 def assert_uniform(values: np.ndarray, bound: float) -> None:

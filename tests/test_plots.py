@@ -1,16 +1,18 @@
+import io
 import warnings
 
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from fmnist_jax import plots
 from tests.test_results import ACCURACY, make
 
 
 def _texts(figure: Figure) -> str:
-    figure.savefig(__import__("io").BytesIO(), format="png")
-    found = [t.get_text() for t in figure.findobj(lambda a: hasattr(a, "get_text"))]
+    figure.savefig(io.BytesIO(), format="png")
+    found = [text.get_text() for text in figure.findobj(Text)]
     return "\n".join(found)
 
 
@@ -20,8 +22,9 @@ def test_curves_show_the_means_and_ranges_over_seeds() -> None:
     accuracy = figure.axes[2]
     lines = {(line.get_color(), line.get_linestyle()): line for line in accuracy.lines}
     first = lines[plots.COLOURS[0], "-"]
-    np.testing.assert_allclose(first.get_ydata(), [0.08, 0.16], rtol=1e-6)
-    band = accuracy.collections[1].get_paths()[0].vertices[:, 1]
+    expected = np.array([0.08, 0.16])
+    np.testing.assert_allclose(np.asarray(first.get_ydata()), expected, rtol=1e-6)
+    band = np.asarray(accuracy.collections[1].get_paths()[0].vertices)[:, 1]
     assert band.min() == pytest.approx(0.05)
     assert band.max() == pytest.approx(0.28)
     texts = _texts(figure)
@@ -34,8 +37,8 @@ def test_final_values_stand_against_the_axis_on_a_log_scale() -> None:
     figure = plots.final_against(make(), x="divisor")
     assert figure.axes[1].get_xscale() == "log"
     points = figure.axes[1].lines[0]
-    np.testing.assert_allclose(points.get_xdata(), [1, 255])
-    np.testing.assert_allclose(points.get_ydata(), [0.16, 0.87], rtol=1e-6)
+    expected = np.array([[1, 255], [0.16, 0.87]])
+    np.testing.assert_allclose(np.asarray(points.get_data()), expected, rtol=1e-6)
     assert "÷255" in _texts(figure)
     assert "after epoch 2" in _texts(figure)
 

@@ -18,11 +18,15 @@ def make(accuracy: np.ndarray = ACCURACY, status: str = "trained") -> xr.Dataset
     """Returns results of two divisors and two losses with given test accuracies."""
     dims = ("divisor", "loss", "seed", "epoch")
     values = np.stack([accuracy / 2, accuracy], -1).astype(np.float32)
-    names = {"test_accuracy": "test accuracy", "test_loss": "test loss",
-             "train_accuracy": "training accuracy", "train_loss": "training loss"}  # fmt: skip
+    names = {
+        "test_accuracy": "test accuracy",
+        "test_loss": "test loss",
+        "train_accuracy": "training accuracy",
+        "train_loss": "training loss",
+    }
     statuses = np.full(accuracy.shape, status, dtype="U8")
     return xr.Dataset(
-        {n: (dims, values, {"long_name": label}) for n, label in names.items()}
+        {n: (dims, values.copy(), {"long_name": label}) for n, label in names.items()}
         | {"status": (dims[:-1], statuses, {"long_name": "status", **STATUSES})},
         {
             "divisor": [1.0, 255.0][: accuracy.shape[0]],
@@ -53,9 +57,8 @@ def test_results_come_back_as_they_were(tmp_path: Path) -> None:
 def test_a_failed_save_leaves_nothing(tmp_path: Path) -> None:
     path = tmp_path / "results.nc"
     path.write_text("old")
-    with pytest.raises(ZeroDivisionError), results.replaced(path) as new:
-        new.write_text("new")
-        raise ZeroDivisionError
+    with pytest.raises(TypeError), results.replaced(path) as new:
+        new.write_text(b"not a text")  # type: ignore[arg-type]
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
 
@@ -88,12 +91,14 @@ def test_summary_is_the_last_epoch_over_seeds() -> None:
 
 def test_table_shows_percent_and_spread() -> None:
     text = report.table(make())
-    assert "÷255 clipped 87.00 ± 1.00" in text
-    assert "0.8700 ± 0.0100" in text
+    assert text.splitlines()[3].split()[:8] == [
+        "÷255", "clipped", "87.00", "±", "1.00", "0.8700", "±", "0.0100"
+    ]  # fmt: skip
     assert "±" not in report.table(make(ACCURACY[..., :1]))
     dataset = make()
     dataset.test_accuracy[0, 0, 0, -1] = np.nan
-    assert "÷1 clipped            –" in report.table(dataset)
+    row = report.table(dataset).splitlines()[1].split()
+    assert row[:4] == ["÷1", "clipped", "–", "0.1600"]
 
 
 def test_sentences_name_the_best_and_how_sure() -> None:
@@ -107,7 +112,7 @@ def test_sentences_name_the_best_and_how_sure() -> None:
     assert "clipped: ÷1 16.0 %, ÷255 87.0 %" in contrast
     accuracy = ACCURACY.copy()
     accuracy[1, 0] = [0.96, 0.97, 0.965]
-    assert "so it is better" in report.sentences(make(accuracy))[0]
+    assert "so it is probably better" in report.sentences(make(accuracy))[0]
     (alone,) = report.sentences(make(ACCURACY[1:, :1]))
     assert alone.startswith("After the last epoch 87.00 ± 1.00 %")
 

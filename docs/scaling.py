@@ -1,0 +1,129 @@
+"""Measures every scale-* row of the sources over five seeds, and prints the table.
+
+    python -m docs.scaling ../shared/data
+
+About four minutes on two cores; docs/scaling.md holds what it printed.
+"""
+
+import dataclasses
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import xarray as xr
+from scipy import stats
+
+from fmnist_jax import PRESETS, Data, Probe, load, sweep, use_cpu_cores
+from fmnist_jax.losses import CLIP
+from fmnist_jax.training import forward
+
+SEEDS = 5
+REFERENCES = Path(__file__).parents[1] / "experiments" / "references.json"
+# Row -> preset, settings that differ from it, divisor.
+ROWS: dict[str, tuple[str, dict[str, Any], float]] = {
+    "scale-book-1": ("book", {}, 1),
+    "scale-book-255": ("book", {}, 255),
+    "scale-keras-255": ("keras", {}, 255),
+    "scale-keras-1": ("keras", {}, 1),
+    "scale-keras-1000": ("keras", {}, 1000),
+    "scale-keras-1-logits": ("keras", {"loss": "softmax"}, 1),
+    # Gradients that are never cleared add up: momentum 1 is that sum.
+    "scale-book-nozerograd, ÷1": (
+        "book", {"optimizer": "momentum", "momentum": 1.0}, 1,
+    ),
+    "scale-book-nozerograd, ÷255": (
+        "book", {"optimizer": "momentum", "momentum": 1.0}, 255,
+    ),
+}  # fmt: skip
+
+
+def law_probe(data: Data) -> Probe:
+    """Records the share of the test set with p_true below the clip."""
+
+    def function(config: Any, hparams: Any, state: Any, key: Any, batch: Any) -> Any:
+        del key, batch
+        images = jnp.asarray(data.test.images)
+        logits, _ = forward(config, hparams, state, None, images, False)
+        chosen = jax.nn.softmax(logits)[jnp.arange(len(images)), data.test.labels]
+        return {"below_clip_share": jnp.mean(chosen < CLIP, dtype=jnp.float32)}
+
+    return Probe(function)
+
+
+def measure(data: Data) -> dict[str, xr.Dataset]:
+    """Returns each row's runs, dimensions seed and epoch; equal programs go together."""
+    found: dict[str, xr.Dataset] = {}
+    for preset, settings in {json.dumps(r[:2]): r[:2] for r in ROWS.values()}.values():
+        names = [n for n, row in ROWS.items() if row[:2] == (preset, settings)]
+        config, hparams = PRESETS[preset]
+        fields = {f.name for f in dataclasses.fields(config)}
+        static = {n: v for n, v in settings.items() if n in fields}
+        traced = {n: v for n, v in settings.items() if n not in fields}
+        axes = {"divisor": [ROWS[n][2] for n in names], "seed": range(SEEDS)}
+        runs = sweep(
+            axes, data, dataclasses.replace(config, **static),
+            dataclasses.replace(hparams, **traced), probes=[law_probe(data)],
+        )  # fmt: skip
+        found |= {n: runs.sel(divisor=ROWS[n][2]) for n in names}
+    return found
+
+
+def compare(runs: xr.Dataset, name: str, reference: dict[str, Any]) -> list[str]:
+    """Returns a line of the table: a metric by epoch, and how many numbers agree.
+
+    A published number is one more run: it agrees if it lies in the 95 % prediction
+    interval of our seeds, widened by its reading error.
+    """
+    values = runs[name].transpose("seed", "epoch").values.astype(float)
+    mean, spread = values.mean(0), values.std(0, ddof=1)
+    published = np.array(reference.get(name, [None] * len(mean)), float)
+    errors = reference.get("reading_error", {}).get(name, [0] * len(mean))
+    half = stats.t.ppf(0.975, SEEDS - 1) * spread * (1 + 1 / SEEDS) ** 0.5 + errors
+    known = np.isfinite(published)
+    agrees = np.abs(published - mean) <= half
+    scale, digits = (100, 1) if "accuracy" in name else (1, 3)
+    cells = [
+        " ".join("–" if np.isnan(v) else f"{scale * v:.{digits}f}" for v in row)
+        for row in (published, mean, spread)
+    ]
+    count = f"{int(agrees[known].sum())} of {int(known.sum())}" if known.any() else "–"
+    outside = [f"e{epoch + 1}" for epoch in np.flatnonzero(known & ~agrees)]
+    count += f" (not {', '.join(outside)})" if outside else ""
+    return [name.replace("_", " "), *cells, count]
+
+
+def main(data_dir: str) -> None:
+    """Prints the table and the law."""
+    use_cpu_cores()
+    references = json.loads(REFERENCES.read_text())
+    found = measure(load("fashion_mnist", data_dir))
+    print("| row | metric | published | mean | std over seeds | agree |")
+    print("|---|---|---|---|---|---|")
+    for row, runs in found.items():
+        reference = references.get(row, {})
+        default = ["train_loss", "train_accuracy", "test_loss", "test_accuracy"]
+        for name in [n for n in default if n in reference] or default:
+            print(f"| {row} | {' | '.join(compare(runs, name, reference))} |")
+    frozen = found["scale-keras-1"]
+    law = -np.log(CLIP) * frozen.below_clip_share
+    gap = np.abs(frozen.test_loss - law).max("seed")
+    print("\nscale-keras-1 and scale-book-1 by seed, then epoch:\n")
+    for title, values in {
+        "scale-keras-1 test loss": frozen.test_loss,
+        "scale-keras-1 test accuracy": frozen.test_accuracy,
+        "scale-book-1 train loss": found["scale-book-1"].train_loss,
+    }.items():
+        for seed, row in enumerate(values.values):
+            print(f"    {title}, seed {seed}: {np.round(row.astype(float), 3)}")
+    print(f"    scale-keras-1 status: {frozen.status.values.tolist()}")
+    print(
+        f"    largest |test loss - 16.118 share|: {np.round(gap.values.astype(float), 4)}"
+    )
+
+
+if __name__ == "__main__":
+    main(sys.argv[1] if len(sys.argv) == 2 else sys.exit(__doc__))
