@@ -55,7 +55,7 @@ def law_probe(data: Data) -> Probe:
 
 
 def measure(data: Data) -> dict[str, xr.Dataset]:
-    """Returns each row's runs, dimensions seed and epoch; equal programs go together."""
+    """Returns each row's runs, by seed and epoch; equal programs go together."""
     found: dict[str, xr.Dataset] = {}
     for preset, settings in {json.dumps(r[:2]): r[:2] for r in ROWS.values()}.values():
         names = [n for n, row in ROWS.items() if row[:2] == (preset, settings)]
@@ -120,9 +120,8 @@ def main(data_dir: str) -> None:
         for seed, row in enumerate(values.values):
             print(f"    {title}, seed {seed}: {np.round(row.astype(float), 3)}")
     print(f"    scale-keras-1 status: {frozen.status.values.tolist()}")
-    print(
-        f"    largest |test loss - 16.118 share|: {np.round(gap.values.astype(float), 4)}"
-    )
+    gaps = np.round(gap.values.astype(float), 4)
+    print(f"    largest |test loss - 16.118 share|: {gaps}")
 
 
 if __name__ == "__main__":

@@ -1,8 +1,12 @@
 """optax's optimizers by name, their settings taken from ``Hparams``, traced or not."""
 
+import jax
 import optax
 
-from fmnist_jax.config import Config, Hparams, resolve
+from fmnist_jax.config import TRACED, Config, Hparams, resolve
+
+# config.py imports no jax; whatever takes traced settings comes by this module.
+jax.tree_util.register_dataclass(Hparams, data_fields=list(TRACED), meta_fields=[])
 
 
 def make_optimizer(config: Config, hparams: Hparams) -> optax.GradientTransformation:

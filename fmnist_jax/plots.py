@@ -94,7 +94,8 @@ def _draw_against(axes: Axes, x: Any, values: xr.DataArray, **style: Any) -> Non
     mean, low, high = _over_seeds(values)
     axes.errorbar(
         x, mean, yerr=np.maximum((mean - low, high - mean), 0),
-        linestyle=":", linewidth=1, capsize=4, elinewidth=1.5, markerfacecolor="none", markeredgewidth=1.8, **style,
+        linestyle=":", linewidth=1, capsize=4, elinewidth=1.5,
+        markerfacecolor="none", markeredgewidth=1.8, **style,
     )  # fmt: skip
 
 

@@ -12,8 +12,8 @@ import numpy as np
 import optax
 from jax import Array
 
-from fmnist_jax.config import TRACED, Config, Hparams
-from fmnist_jax.data import Dataset
+from fmnist_jax.config import Config, Hparams
+from fmnist_jax.data import Data, Dataset
 from fmnist_jax.losses import LOSSES
 from fmnist_jax.models import Variables, apply_model, init_variables, make_model
 from fmnist_jax.optimizers import make_optimizer
@@ -21,8 +21,6 @@ from fmnist_jax.optimizers import make_optimizer
 Metrics = dict[str, Array]
 
 EVALUATION_BATCH = 500  # 250 to 1000 are equally fast; divides 60,000 and 10,000
-
-jax.tree_util.register_dataclass(Hparams, data_fields=list(TRACED), meta_fields=[])
 
 
 @jax.tree_util.register_dataclass
@@ -198,7 +196,8 @@ def evaluate(
       hparams: traced settings.
       state: of the network to evaluate.
       dataset: images ``[N, *image_shape]`` as stored; labels ``[N]``.
-      key: None for evaluation as usual; a key keeps dropout on, as in training.
+      key: None for evaluation as usual; a key calls the network as in training, with
+        dropout on and, where it has batch norm, the statistics of each batch.
     """
     num_examples = len(dataset.labels)
     size = min(EVALUATION_BATCH, num_examples)
@@ -272,20 +271,27 @@ def epoch_order(seed: int, epoch: int, num_examples: int) -> np.ndarray:
 
 
 def train(
-    config: Config, hparams: Hparams, seed: int, train: Dataset, test: Dataset
+    config: Config, hparams: Hparams, seed: int, data: Data
 ) -> tuple[State, Metrics]:
     """Trains one run from its initial parameters to its last epoch.
+
+    Args:
+      config: static settings.
+      hparams: traced settings.
+      seed: decides initial parameters, batches and dropout.
+      data: training and test set.
 
     Returns:
       The final state, and the metrics of ``run_epoch``, each ``[E]``.
     """
     init_key, epochs_key = run_keys(seed)
-    num_classes = int(max(np.max(train.labels), np.max(test.labels))) + 1
-    state = init(config, hparams, init_key, train.images.shape[1:], num_classes)
+    state = init(config, hparams, init_key, data.image_shape, data.num_classes)
     epochs = []
     for epoch in range(1, config.num_epochs + 1):
-        order = jnp.asarray(epoch_order(seed, epoch, len(train.labels)))
+        order = jnp.asarray(epoch_order(seed, epoch, len(data.train.labels)))
         key = jax.random.fold_in(epochs_key, epoch)
-        state, metrics = run_epoch(config, hparams, state, key, train, test, order)
+        state, metrics = run_epoch(
+            config, hparams, state, key, data.train, data.test, order
+        )
         epochs.append(metrics)
     return state, jax.tree.map(lambda *m: jnp.stack(m), *epochs)

@@ -13,7 +13,6 @@ import pytest
 
 from fmnist_jax.config import OPTIMIZERS, TRACED, Config, Hparams
 from fmnist_jax.optimizers import make_optimizer
-from fmnist_jax.training import State  # noqa: F401 (registers Hparams as a pytree)
 
 NUM_STEPS, SIZE = 15, 6
 NAME = pytest.mark.parametrize("name", OPTIMIZERS)

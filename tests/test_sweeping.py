@@ -56,9 +56,7 @@ def test_a_run_in_a_sweep_equals_the_same_run_alone(
     swept: xr.Dataset, small: Data, divisor: float
 ) -> None:
     config = dataclasses.replace(CONFIG, loss="softmax")
-    _, alone = training.train(
-        config, Hparams(divisor=divisor), 2, small.train, small.test
-    )
+    _, alone = training.train(config, Hparams(divisor=divisor), 2, small)
     run = swept.sel(divisor=divisor, loss="softmax", seed=2)
     # Unscaled training amplifies rounding: compare its first epoch, seven steps.
     epochs = slice(None) if divisor > 1 else slice(1)
@@ -67,6 +65,17 @@ def test_a_run_in_a_sweep_equals_the_same_run_alone(
             run[name].values[epochs], np.asarray(alone[name])[epochs],
             rtol=1e-5 if divisor > 1 else 1e-3, err_msg=name,
         )  # fmt: skip
+
+
+def test_classes_without_examples_are_the_same_in_a_sweep_and_alone() -> None:
+    rng = np.random.RandomState(0)
+    images, labels = rng.normal(size=(12, 3)), rng.randint(0, 2, 12)
+    part = Dataset(images, labels)
+    data = Data(part, part, class_names=("a", "b", "c", "d"))
+    config = dataclasses.replace(CONFIG, num_epochs=1)
+    _, alone = training.train(config, Hparams(), 0, data)
+    run = sweep({}, data, config)
+    np.testing.assert_allclose(run.train_loss[0], alone["train_loss"], rtol=1e-6)
 
 
 def test_seeds_differ_and_other_axes_are_paired(small: Data) -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from fmnist_jax import training
 from fmnist_jax.config import Config, Hparams
-from fmnist_jax.data import Dataset
+from fmnist_jax.data import Data, Dataset
 from fmnist_jax.models import MLP
 from fmnist_jax.training import (
     State,
@@ -403,7 +403,7 @@ TRAIN, TEST, SEED = make_data(50), make_data(20, seed=1), 3
 
 @functools.cache
 def small_run() -> tuple[State, dict[str, jax.Array]]:
-    return training.train(OWN, HPARAMS, SEED, TRAIN, TEST)
+    return training.train(OWN, HPARAMS, SEED, Data(TRAIN, TEST))
 
 
 def by_hand() -> tuple[State, dict[str, list[Any]]]:
@@ -442,7 +442,7 @@ def test_a_run_is_its_epochs_by_hand() -> None:
 
 def test_the_training_set_is_evaluated_only_if_asked() -> None:
     config = dataclasses.replace(OWN, evaluate_train=False)
-    metrics = dict(training.train(config, HPARAMS, SEED, TRAIN, TEST)[1])
+    metrics = dict(training.train(config, HPARAMS, SEED, Data(TRAIN, TEST))[1])
     expected = dict(small_run()[1])
     assert np.all(np.isnan(metrics.pop("train_accuracy")))
     assert np.all(np.isfinite(expected.pop("train_accuracy")))
