@@ -12,11 +12,11 @@ help:
 	@echo "make test-lowest                             tests with the oldest versions"
 	@echo "make clean                                   remove the environments"
 
-.venv/made: requirements.txt
+.venv/made: requirements.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 	  || { echo "Python 3.11 or newer is needed: make PYTHON=python3.12 …"; exit 1; }
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .
 	touch $@
 
 .venv/made-dev: requirements-dev.txt .venv/made

@@ -6,7 +6,8 @@ import sys
 from collections.abc import Sequence
 
 import experiments
-from experiments.common import Experiment, command_line, execute
+from experiments.common import command_line, execute
+from experiments.jobs import Experiment
 from fmnist_jax.config import UserError, unknown
 
 ONLY = "--only="
@@ -55,8 +56,7 @@ def run_selection(argv: Sequence[str]) -> None:
     for name in names:
         if name not in found:
             raise unknown("experiment", name, found)
-    for name in names:
-        execute(found[name], [argv[0], *rest], subfolder=len(names) > 1)
+    execute([found[name] for name in dict.fromkeys(names)], [argv[0], *rest])
 
 
 if __name__ == "__main__":

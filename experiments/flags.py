@@ -1,5 +1,6 @@
 """The command line: flags made from the settings, and lists of values."""
 
+import collections
 import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -10,15 +11,14 @@ from fmnist_jax.config import (
     COUNT,
     PRESETS,
     SETTINGS,
+    TRACED,
     Kind,
     Setting,
     UserError,
-    coordinate,
-    show,
 )
 
 if TYPE_CHECKING:
-    from experiments.common import Experiment
+    from experiments.jobs import Experiment
 
 MOST_VALUES = 100_000  # of one list
 _COUNTS = {
@@ -65,24 +65,25 @@ def parse_list(flag: str, kind: Kind, text: str) -> tuple[Any, ...]:
     Raises:
       UserError: where it has no values, or one that is not allowed.
     """
-    if not text.strip():
-        raise UserError(f"--{flag} is empty; expected {kind.allowed}, or several.")
     values: list[Any] = []
     for entry in text.split(","):
         if kind.parse is float and ":" in entry:
             values += _spaced(flag, kind, entry)
         else:
             values.append(parse_value(flag, kind, entry))
-    twice = next((v for i, v in enumerate(values) if v in values[:i]), None)
-    if twice is not None and len(values) <= MOST_VALUES:
-        raise UserError(f"--{flag}={text} has {kind.show(twice)} twice; give it once.")
+    counts = collections.Counter(values)
+    twice = next((value for value, count in counts.items() if count > 1), None)
+    if twice is not None:
+        raise UserError(f"--{flag}={text} has {kind.text(twice)} twice; give it once.")
     return tuple(values)
 
 
 def _spaced(flag: str, kind: Kind, entry: str) -> list[float]:
     parts = entry.split(":")
     if len(parts) != 3:
-        raise UserError(f"--{flag}: {entry!r} is not start:stop:count.")
+        raise UserError(
+            f"--{flag}: {entry!r} is not start:stop:count, such as 1:1e6:13."
+        )
     start, stop = (parse_value(flag, kind, part) for part in parts[:2])
     count = parse_value(flag, COUNT, parts[2])
     if count > MOST_VALUES or min(start, stop) <= 0:
@@ -110,15 +111,18 @@ def parse(argv: Sequence[str]) -> dict[str, Any]:
         flags.DEFINE_string(name, None, "", flag_values=values)
     for name in _SWITCHES:
         flags.DEFINE_boolean(name, False, "", flag_values=values)
-    try:
-        stray = values(list(argv))[1:]
-    except flags.Error as error:
-        raise UserError(f"{error} (--help lists the flags)") from error
+    stray = _read(values, argv)
     if stray:
         raise UserError(
             f"Stray argument {stray[0]!r}; expected flags only, such as "
             "--divisors=1,255,1000 (--help lists them)."
         )
+    for name in (*_TEXTS, *_COUNTS, *_SETTINGS):
+        if values[name].present > 1:
+            raise UserError(f"--{name} is given twice; give it once.")
+        text = values[name].value
+        if text is not None and not text.strip():
+            raise UserError(f"--{name} is empty; give it a value, or leave it out.")
     given: dict[str, Any] = {name: values[name].value for name in (*_TEXTS, *_SWITCHES)}
     for name in _COUNTS:
         text = values[name].value
@@ -131,6 +135,25 @@ def parse(argv: Sequence[str]) -> dict[str, Any]:
     return given
 
 
+def _read(values: flags.FlagValues, argv: Sequence[str]) -> list[str]:
+    """Has absl read the flags; returns what is left over."""
+    for argument in argv[1:]:  # absl's own flags, which no one is told of
+        if argument.lstrip("-").split("=")[0] in ("flagfile", "undefok"):
+            raise UserError(f"Unknown flag {argument!r} (--help lists the flags).")
+    try:
+        return values(list(argv))[1:]
+    except flags.IllegalFlagValueError as error:
+        name = str(error).split("=")[0].split("--")[-1]
+        raise UserError(f"--{name} is a switch; give it without a value.") from error
+    except flags.Error as error:
+        raise UserError(f"{error} (--help lists the flags).") from error
+
+
+def asks_for_help(argv: Sequence[str]) -> bool:
+    """Whether a command line asks for help, whatever else it says."""
+    return any(argument in ("-h", "-help", "--help") for argument in argv[1:])
+
+
 def _entry(flag: str, text: str) -> str:
     return textwrap.fill(
         text, 88, initial_indent=f"  --{flag:<21}", subsequent_indent=" " * 25
@@ -139,14 +162,10 @@ def _entry(flag: str, text: str) -> str:
 
 def _setting_entry(name: str, setting: Setting, experiment: "Experiment") -> str:
     config, hparams = PRESETS[experiment.preset]
-    if name in experiment.axes:
-        default = ",".join(
-            show("", coordinate(name, value)) for value in experiment.axes[name]
-        )
-    else:
-        value = getattr(hparams, name, getattr(config, name, None))
-        own = value is None
-        default = "the optimizer's own" if own else show("", coordinate(name, value))
+    own = getattr(hparams if name in TRACED else config, name)
+    values = experiment.axes.get(name, () if own is None else (own,))
+    texts = [setting.kind.text(value) for value in values]
+    default = ",".join(texts) or "the optimizer's own"
     return _entry(
         f"{setting.flag}",
         f"{setting.help}; {setting.kind.allowed} (default: {default})",

@@ -1,14 +1,16 @@
 """What an experiment prints and where it writes."""
 
+import contextlib
 import datetime
 import importlib.metadata
+import os
 import platform
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from experiments.common import Job, save_figures
+from experiments.jobs import Job
 from fmnist_jax import cost, report, results
 from fmnist_jax.config import UserError, axis_label, coordinate, show
 
@@ -62,12 +64,30 @@ def _check_writable(folder: Path) -> None:
         ) from error
 
 
-def make_folder(folder: Path) -> None:
-    """Makes the folder for the results."""
+@contextlib.contextmanager
+def made_folder(folder: Path) -> Iterator[None]:
+    """Makes the folder for the results; takes it away again where none came."""
+    new = not folder.exists()
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"--out_dir={folder} cannot be made: {error}.") from error
+    try:
+        yield
+    finally:
+        if new and not any(folder.iterdir()):
+            folder.rmdir()
+
+
+def check_memory(todo: "Plan", data: "Data") -> None:
+    """Refuses what this machine's memory cannot hold, as far as can be told."""
+    needed = cost.memory_bytes(todo, data)
+    there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if needed > there:
+        raise UserError(
+            f"A run needs about {needed / 1e9:,.0f} GB, but this machine has "
+            f"{there / 1e9:,.0f} GB; choose smaller --hidden_sizes."
+        )
 
 
 def _duration(seconds: float) -> str:
@@ -83,9 +103,8 @@ def _duration(seconds: float) -> str:
 def before(job: Job, todo: "Plan", data: "Data") -> list[str]:
     """Returns what is said before the start: data set, runs, programs, time."""
     train, test = len(data.train.labels), len(data.test.labels)
-    seconds = cost.expected_seconds(todo, train, test)
-    data_bytes = data.train.images.nbytes + data.test.images.nbytes
-    memory = cost.memory_bytes(todo, data_bytes)
+    seconds = cost.expected_seconds(todo, data)
+    memory = cost.memory_bytes(todo, data)
     axes = [_listed(name, values) for name, values in todo.axes.items()]
     return [
         job.experiment.question,
@@ -94,16 +113,21 @@ def before(job: Job, todo: "Plan", data: "Data") -> list[str]:
         f"({data.source}).",
         *([f"Note: {data.notice}"] if data.notice else []),
         *(f"Note: {notice}" for notice in job.notices),
-        f"Preset {job.options['preset']}, {job.config.num_epochs} epochs: "
+        f"Preset {job.options['preset']}, {_count(job.config.num_epochs, 'epoch')}: "
         f"{' × '.join(axes)}.",
-        f"{todo.num_runs} runs in {todo.num_programs} programs; expected: about "
-        f"{_duration(seconds)} and {memory / 1e6:.0f} MB on this processor.",
+        f"{_count(todo.num_runs, 'run')} in {_count(todo.num_programs, 'program')}; "
+        f"expected: about {_duration(seconds)} and {memory / 1e6:.0f} MB on this "
+        "processor.",
     ]
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _listed(name: str, values: Sequence[Any]) -> str:
     if name == "seed":
-        return f"{len(values)} seeds"
+        return _count(len(values), "seed")
     texts = [show(name, coordinate(name, value)) for value in values]
     shown = ", ".join(texts if len(texts) <= 6 else [*texts[:3], "…", texts[-1]])
     return f"{axis_label(name)} {shown}"
@@ -130,6 +154,7 @@ def save(
             "name": data.name,
             "title": data.title,
             "source": data.source,
+            "notice": data.notice,
             "fingerprint": data.fingerprint,
             "train_examples": len(data.train.labels),
             "test_examples": len(data.test.labels),
@@ -143,7 +168,10 @@ def save(
     }
     try:
         paths = results.save(dataset, out_dir, settings)
-        return paths + save_figures(job.experiment.figures(dataset), out_dir)
+        for name, figure in job.experiment.figures(dataset).items():
+            paths.append(out_dir / f"{name}.png")
+            figure.savefig(paths[-1], dpi=150)
+        return paths
     except OSError as error:
         raise UserError(f"{out_dir} cannot be written: {error}.") from error
 
@@ -154,7 +182,7 @@ def after(dataset: "xr.Dataset") -> list[str]:
     seeds = dataset.sizes["seed"]
     spread = f"mean ± standard deviation of {seeds} seeds" if seeds > 1 else "one seed"
     return [
-        f"{title}, after epoch {epochs}, {spread}:",
+        f"{title}: after epoch {epochs} (train loss: during it), {spread}.",
         "",
         report.table(dataset),
         "",

@@ -1,6 +1,5 @@
 from .config import PRESETS as PRESETS
 from .config import Config as Config
-from .config import Hparams as Hparams
 from .config import UserError as UserError
 from .data import Data as Data
 from .data import Dataset as Dataset
@@ -10,6 +9,7 @@ from .diagnostics import Probe as Probe
 from .joining import Part as Part
 from .joining import join as join
 from .models import MLP as MLP
+from .optimizers import Hparams as Hparams
 from .planning import Plan as Plan
 from .planning import plan as plan
 from .sweeping import run_groups as run_groups

@@ -7,8 +7,11 @@ imports no jax, so that command lines can be read, and refused, in no time.
 
 import dataclasses
 import difflib
+import numbers
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, TypeVar
+
+Choice = TypeVar("Choice")
 
 FLOAT32_TINY, FLOAT32_MAX = 1.1754944e-38, 3.4028235e38
 
@@ -27,6 +30,13 @@ def unknown(kind: str, value: object, choices: Iterable[str]) -> UserError:
     )
 
 
+def choose(kind: str, name: str, table: Mapping[str, Choice]) -> Choice:
+    """Returns what ``name`` stands for in a table; raises UserError where nothing."""
+    if name not in table:
+        raise unknown(kind, name, table)
+    return table[name]
+
+
 @dataclasses.dataclass(frozen=True)
 class Kind:
     """How the values of a setting are read, checked and shown.
@@ -35,14 +45,14 @@ class Kind:
       allowed: what a value may be, for error messages: "a positive number".
       parse: text to value; raises ValueError.
       accepts: whether a value is allowed.
-      show: value to text, as it stands on figures and in tables.
+      text: value to text, as it is typed; what ``parse`` reads.
       numeric: whether values are numbers; others are coordinates by their text.
     """
 
     allowed: str
     parse: Callable[[str], Any]
     accepts: Callable[[Any], bool]
-    show: Callable[[Any], str] = "{:g}".format
+    text: Callable[[Any], str] = "{:g}".format
     numeric: bool = True
 
 
@@ -51,19 +61,26 @@ def _number(allowed: str, accepts: Callable[[float], bool]) -> Kind:
 
 
 def _is_real(value: object) -> bool:
-    return hasattr(value, "__float__") and not isinstance(value, bool)
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)
 
 
 def _is_count(value: object) -> bool:
-    return hasattr(value, "__index__") and not isinstance(value, bool)
+    return isinstance(value, numbers.Integral) and not isinstance(value, bool)
 
 
-def _is_hashable(value: object) -> bool:
+def _is_model(value: object) -> bool:
     try:
         hash(value)
     except TypeError:
         return False
-    return True
+    is_module = callable(getattr(value, "apply", None)) and not isinstance(value, type)
+    return value is None or is_module
+
+
+def _show_model(model: Any) -> str:
+    if model is None:
+        return "MLP"
+    return getattr(model, "name", None) or type(model).__name__
 
 
 def _choice(names: Iterable[str]) -> Kind:
@@ -81,7 +98,8 @@ def _show_hidden_sizes(sizes: tuple[int, ...]) -> str:
 
 # Numbers that leave the range of float32 would reach the program as 0 or infinity.
 POSITIVE = _number(
-    "a positive number", lambda v: v > 0 and FLOAT32_TINY <= v <= FLOAT32_MAX
+    "a positive number (from 1.2e-38 to 3.4e38, as float32 goes)",
+    lambda v: FLOAT32_TINY <= v <= FLOAT32_MAX,
 )
 NOT_NEGATIVE = _number(
     "a number not below 0", lambda v: v == 0 or FLOAT32_TINY <= v <= FLOAT32_MAX
@@ -89,10 +107,13 @@ NOT_NEGATIVE = _number(
 FRACTION = _number("a number from 0 to below 1", lambda v: 0 <= v < 1)
 SHARE = _number("a number from 0 to 1", lambda v: 0 <= v <= 1)
 COUNT = Kind(
-    "a whole number from 1 on", int, lambda v: _is_count(v) and v >= 1, "{:d}".format
+    "a whole number from 1 to 1,000,000",
+    int,
+    lambda v: _is_count(v) and 1 <= v <= 1_000_000,
+    "{:d}".format,
 )
 HIDDEN_SIZES = Kind(
-    "sizes of hidden layers such as none, 128 or 1000x1000 (in Python: a tuple)",
+    "none, or sizes from 1 on such as 128 or 1000x1000 (a tuple of them in Python)",
     _parse_hidden_sizes,
     lambda v: isinstance(v, tuple) and all(COUNT.accepts(size) for size in v),
     _show_hidden_sizes,
@@ -100,18 +121,25 @@ HIDDEN_SIZES = Kind(
 )
 
 SEED = Kind(
-    "a whole number from 0 on", int, lambda v: _is_count(v) and v >= 0, "{:d}".format
+    "a whole number from 0 on, below 2^32",
+    int,
+    lambda v: _is_count(v) and 0 <= v < 2**32,
+    "{:d}".format,
 )
 MODEL = Kind(
-    "a Flax module that is hashable (fields of tuples rather than lists), or None",
+    "a Flax module (an instance) that is hashable, with tuples for lists, or None",
     str,
-    _is_hashable,
-    lambda model: getattr(model, "name", None) or type(model).__name__,
+    _is_model,
+    _show_model,
     False,
 )
+NAME = Kind(
+    "a text or None", str, lambda v: v is None or isinstance(v, str), str, False
+)
+SWITCH = Kind("True or False", bool, lambda v: isinstance(v, bool), str, False)
 
 INITIALIZERS = ("flax", "keras", "pytorch")
-LOSSES = {
+LOSS_LEGENDS = {
     "softmax": "cross-entropy computed from the logits",
     "clipped": "cross-entropy of probabilities clipped to [1e-7, 1 - 1e-7], as Keras "
     "computed it until TensorFlow 1.13: no gradient outside that range, so a "
@@ -126,7 +154,7 @@ OPTIMIZERS: Mapping[str, Mapping[str, float]] = {
     "momentum": {"learning_rate": 1e-2, "momentum": 0.9},
     "nesterov": {"learning_rate": 1e-2, "momentum": 0.9},
     "rmsprop": {"learning_rate": 1e-3, "decay": 0.9, "eps": 1e-8},
-    "adagrad": {"learning_rate": 1e-2, "initial_accumulator": 0.1, "eps": 1e-7},
+    "adagrad": {"learning_rate": 1e-2, "initial_accumulator_value": 0.1, "eps": 1e-7},
     "adam": {"learning_rate": 1e-3, "b1": 0.9, "b2": 0.999, "eps": 1e-8},
     "adamw": {
         "learning_rate": 1e-3,
@@ -187,9 +215,9 @@ class Hparams:
     eps: Any = _setting(
         None, NOT_NEGATIVE, "epsilon", "added to the divisor of the step", "eps"
     )
-    initial_accumulator: Any = _setting(
+    initial_accumulator_value: Any = _setting(
         None, NOT_NEGATIVE, "initial accumulator", "where adagrad's sum starts",
-        "initial_accumulators",
+        "initial_accumulator_values",
     )  # fmt: skip
     weight_decay: Any = _setting(
         None, NOT_NEGATIVE, "weight decay", "decoupled decay (adamw, lion)",
@@ -201,16 +229,18 @@ class Hparams:
 class Config:
     """The static settings of a run: a program is compiled for each distinct one.
 
-    Attributes:
-      name: what results call ``model``; by default the name of its class.
-      model: a Flax module of one's own in place of the MLP of ``hidden_sizes``, called
-        as ``model.apply(variables, x, train=…, rngs={"dropout": key})``. It must be
-        hashable.
-      evaluate_train: whether each epoch ends with a pass over the training set.
+    ``model`` is called as ``apply(variables, x, train=…, rngs={"dropout": key})`` with
+    x float32 ``[B, *image_shape]``, divided, and gives logits ``[B, num_classes]``.
     """
 
-    name: str | None = None
-    model: Any = None
+    name: str | None = _setting(
+        None, NAME, "name", "what results call the model; None: the module's name or "
+        "its class's", None,
+    )  # fmt: skip
+    model: Any = _setting(
+        None, MODEL, "model",
+        "a Flax module in place of the MLP of hidden_sizes", None,
+    )  # fmt: skip
     hidden_sizes: tuple[int, ...] = _setting(
         (128,), HIDDEN_SIZES, "hidden layers",
         "sizes of the hidden layers: none, 128, 1000x1000, …", "hidden_sizes",
@@ -219,7 +249,9 @@ class Config:
         "keras", _choice(INITIALIZERS), "initialiser",
         "initial weights as each library draws them", "initializers",
     )  # fmt: skip
-    loss: str = _setting("softmax", _choice(LOSSES), "loss", "loss function", "losses")
+    loss: str = _setting(
+        "softmax", _choice(LOSS_LEGENDS), "loss", "loss function", "losses"
+    )
     optimizer: str = _setting(
         "adam", _choice(OPTIMIZERS), "optimizer", "optimizer, as in optax", "optimizers"
     )
@@ -228,7 +260,10 @@ class Config:
         "batch_sizes",
     )  # fmt: skip
     num_epochs: int = _setting(5, COUNT, "epochs", "passes over the training set", None)
-    evaluate_train: bool = True
+    evaluate_train: bool = _setting(
+        True, SWITCH, "evaluate on the training set",
+        "whether each epoch ends with a pass over the training set", None,
+    )  # fmt: skip
 
 
 # Setting tables of the sources: Modern Computer Vision with PyTorch, chapter 3, and the
@@ -246,26 +281,25 @@ PRESETS: Mapping[str, tuple[Config, Hparams]] = {
 
 
 def _settings(cls: type) -> dict[str, Setting]:
-    fields = dataclasses.fields(cls)
-    return {f.name: f.metadata["setting"] for f in fields if "setting" in f.metadata}
+    return {f.name: f.metadata["setting"] for f in dataclasses.fields(cls)}
 
 
 STATIC, TRACED = _settings(Config), _settings(Hparams)
 SETTINGS: Mapping[str, Setting] = {**TRACED, **STATIC}
-_KINDS = {name: setting.kind for name, setting in SETTINGS.items()}
-_KINDS |= {"model": MODEL, "seed": SEED}
+_KINDS = {name: setting.kind for name, setting in SETTINGS.items()} | {"seed": SEED}
 
 
 def check(name: str, value: Any) -> None:
     """Raises UserError where ``value`` is not allowed for the setting ``name``."""
     kind = _KINDS[name]
     if not kind.accepts(value):
-        raise UserError(f"{name} is {value!r}; expected {kind.allowed}.")
+        given = f"a {type(value).__name__}" if name == "model" else repr(value)
+        raise UserError(f"{name} is {given}; expected {kind.allowed}.")
 
 
 def check_all(config: Config, hparams: Hparams) -> None:
     """Raises UserError for the first setting with a value that is not allowed."""
-    for name in (*STATIC, "model"):
+    for name in STATIC:
         check(name, getattr(config, name))
     for name in TRACED:
         if getattr(hparams, name) is not None:
@@ -277,8 +311,8 @@ def resolve(config: Config, hparams: Hparams) -> Hparams:
 
     What the optimizer does not read stays as it is, ``None`` included.
     """
-    own = OPTIMIZERS[config.optimizer].items()
-    missing = {name: v for name, v in own if getattr(hparams, name) is None}
+    own = choose("optimizer", config.optimizer, OPTIMIZERS)
+    missing = {name: v for name, v in own.items() if getattr(hparams, name) is None}
     return dataclasses.replace(hparams, **missing)
 
 
@@ -287,13 +321,15 @@ def reads(config: Config, name: str) -> bool:
     by_optimizer = any(name in settings for settings in OPTIMIZERS.values())
     if by_optimizer:
         return name in OPTIMIZERS[config.optimizer]
-    return config.model is None or name not in ("hidden_sizes", "initializer")
+    if name in ("hidden_sizes", "initializer"):
+        return config.model is None
+    return name != "model" or config.model is not None
 
 
 def coordinate(name: str, value: Any) -> Any:
     """Returns what stands for ``value`` on the axis ``name`` of the results."""
     kind = _KINDS[name]
-    return value if kind.numeric else kind.show(value)
+    return value if kind.numeric else kind.text(value)
 
 
 def show(name: str, value: Any) -> str:

@@ -11,6 +11,7 @@ import numpy as np
 from fmnist_jax.config import Config
 
 if TYPE_CHECKING:
+    from fmnist_jax.data import Data
     from fmnist_jax.planning import Plan
 
 NUM_INPUTS, NUM_CLASSES = 28 * 28, 10
@@ -46,7 +47,7 @@ def _measured_speed() -> tuple[float, float]:
 
     The fastest of many: whatever else runs on the machine hardly shows.
     """
-    size = 96  # small enough for NumPy's BLAS to stay on one core
+    size = 64  # small enough for NumPy's BLAS to stay on one core
     small, out = np.ones((2, size, size), np.float32)
     large, sums = np.ones((2, 512, 512), np.float32)
 
@@ -63,17 +64,18 @@ def _measured_speed() -> tuple[float, float]:
     return 2 * size**3 / gemm, 3 * large.nbytes / add
 
 
-def expected_seconds(plan: "Plan", train_examples: int, test_examples: int) -> float:
+def expected_seconds(plan: "Plan", data: "Data") -> float:
     """Returns a rough estimate of a sweep's time with a device on each core.
 
     The floor of arithmetic and memory traffic, from a measurement of a few
     milliseconds, over the efficiency usually reached; start and compilation on top.
     """
     flops_per_second, bytes_per_second = _measured_speed()
+    train_examples, test_examples = len(data.train.labels), len(data.test.labels)
     total = SECONDS_TO_START + SECONDS_PER_PROGRAM * plan.num_programs
     for group in plan.groups:
         config = group.config
-        parameters = num_parameters(config)
+        parameters = num_parameters(config, math.prod(data.image_shape))
         evaluated = test_examples + train_examples * config.evaluate_train
         # Two FLOPs a parameter forward; as many again for each of two gradients.
         flops = parameters * (6 * train_examples + 2 * evaluated)
@@ -85,10 +87,15 @@ def expected_seconds(plan: "Plan", train_examples: int, test_examples: int) -> f
     return total
 
 
-def memory_bytes(plan: "Plan", data_bytes: int) -> int:
-    """Returns a rough estimate of the memory that the widest group works in."""
+def memory_bytes(plan: "Plan", data: "Data") -> int:
+    """Returns a rough estimate of the memory that the widest group works in.
+
+    What probes compute is not counted: it is known only once JAX has started.
+    """
+    num_inputs = math.prod(data.image_shape)
     runs = max(
-        group.width * plan.num_devices * state_bytes(group.config)
+        group.width * plan.num_devices * state_bytes(group.config, num_inputs)
         for group in plan.groups
     )
+    data_bytes = sum(array.nbytes for part in (data.train, data.test) for array in part)
     return 2 * runs + (1 + plan.num_devices) * data_bytes

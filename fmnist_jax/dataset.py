@@ -74,7 +74,7 @@ class Data:
     def title(self) -> str:
         """The name to show in figures and tables."""
         if self.name == "synthetic":
-            return "synthetic stand-in"
+            return "synthetic stand-in, not Fashion-MNIST"
         return OFFICIAL[self.name].title if self.name in OFFICIAL else self.name
 
     @functools.cached_property

@@ -10,21 +10,23 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from fmnist_jax.config import Config, Hparams
+from fmnist_jax.config import Config, Hparams, unknown
 from fmnist_jax.data import Dataset
-from fmnist_jax.losses import LOSSES
+from fmnist_jax.losses import get_loss
 from fmnist_jax.models import hidden_outputs, make_model
 from fmnist_jax.training import State, scaled_inputs
 
 # What the statuses mean, in the order in which they are tried.
 STATUSES = {
+    "missing": "not run",
     "diverged": "a loss or a parameter is no longer a finite number",
-    "dead": "every unit of some hidden layer puts out 0, whatever the image",
-    "frozen": "high loss, and at least half the examples have exactly zero gradient",
+    "dead": "every unit of some hidden layer puts out 0 for each probed image",
+    "frozen": "high loss, and at least half the probed images have exactly zero "
+    "gradient",
     "trained": "the last training loss is below half of what guessing costs",
-    "slow": "still learning: the last training loss is above half of what guessing "
-    "costs",
+    "slow": "the last training loss is not below half of what guessing costs",
 }
+WHEN = ("init", "epoch", "end")
 LOW_LOSS = 0.5  # of ln C, what guessing costs
 ZERO_GRADIENT_SHARE = 0.5  # of the probed examples
 
@@ -39,6 +41,9 @@ class Probe:
       when: "init" (before the first step), "epoch" (after each) or "end".
       dims: the names of each output's dimensions; none for a scalar.
       examples: how many of the first training images make the batch.
+
+    Raises:
+      UserError: for another ``when``.
     """
 
     function: Callable[[Config, Hparams, State, Array, Dataset], dict[str, Array]]
@@ -48,6 +53,10 @@ class Probe:
     )
     examples: int = 256
 
+    def __post_init__(self) -> None:
+        if self.when not in WHEN:
+            raise unknown("when of a probe", self.when, WHEN)
+
 
 def health(
     config: Config, hparams: Hparams, state: State, key: Array, batch: Dataset
@@ -55,10 +64,10 @@ def health(
     """What the status is decided by; a probe's function.
 
     Returns:
-      ``parameters_finite``: 1 or 0. ``dead_layers``: the number of hidden layers whose
-      units all put out 0 on the whole batch. ``zero_gradient_share``: of the batch's
-      examples, those whose loss has a gradient of exactly zero with respect to the
-      logits, and so to every parameter.
+      ``parameters_finite``: 1 or 0. ``dead_layers``: the number of hidden layers (what
+      a module sows as ``intermediates/hidden``) that are 0 on the whole batch.
+      ``zero_gradient_share``: of the batch's examples, those whose loss has a gradient
+      of exactly zero with respect to the logits, and so to every parameter.
     """
     del key
     model = make_model(config, state.num_classes)
@@ -68,19 +77,36 @@ def health(
     )
 
     def total_loss(logits_BxC: Array) -> Array:
-        return jnp.sum(LOSSES[config.loss](logits_BxC, batch.labels))
+        return jnp.sum(get_loss(config.loss)(logits_BxC, batch.labels))
 
     is_zero = jnp.all(jax.grad(total_loss)(logits) == 0, axis=-1)
     finite = [jnp.all(jnp.isfinite(p)) for p in jax.tree.leaves(state.params)]
     dead = [jnp.all(h == 0) for h in hidden]
     return {
         "parameters_finite": jnp.all(jnp.stack(finite)).astype(jnp.float32),
-        "dead_layers": jnp.sum(jnp.asarray(dead, jnp.float32)),
+        "dead_layers": sum((d.astype(jnp.float32) for d in dead), jnp.zeros(())),
         "zero_gradient_share": jnp.mean(is_zero, dtype=jnp.float32),
     }
 
 
 HEALTH = Probe(health)
+
+
+def run_probes(
+    probes: tuple[Probe, ...],
+    config: Config,
+    hparams: Hparams,
+    state: State,
+    key: Array,
+    train: Dataset,
+) -> dict[str, Array]:
+    """Returns what probes say of a run, each on the first of its training images."""
+    values: dict[str, Array] = {}
+    for index, probe in enumerate(probes):
+        batch = Dataset(*(array[: probe.examples] for array in train))
+        probe_key = jax.random.fold_in(key, index)
+        values |= probe.function(config, hparams, state, probe_key, batch)
+    return values
 
 
 def status(values: Mapping[str, Any], num_classes: int) -> np.ndarray:
@@ -96,6 +122,7 @@ def status(values: Mapping[str, Any], num_classes: int) -> np.ndarray:
     finite = np.isfinite(v["train_loss"]) & np.isfinite(v["test_loss"])
     low_loss = LOW_LOSS * math.log(num_classes)
     conditions = {
+        "missing": np.isnan(last["parameters_finite"]),
         "diverged": ~finite.all(-1) | (last["parameters_finite"] != 1),
         "dead": last["dead_layers"] > 0,
         "frozen": (last["train_loss"] > low_loss)

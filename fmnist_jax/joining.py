@@ -7,7 +7,7 @@ import numpy as np
 import xarray as xr
 
 from fmnist_jax.config import (
-    LOSSES,
+    LOSS_LEGENDS,
     SETTINGS,
     STATIC,
     UserError,
@@ -87,7 +87,9 @@ def _grids(plan: Plan, parts: Iterable[Part]) -> dict[str, tuple[np.ndarray, boo
             lead = (plan.num_runs, num_epochs) if by_epoch else (plan.num_runs,)
             shape = (*lead, *values.shape[1:])
             if name not in flat:
-                flat[name] = np.full(shape, np.nan, np.float32), by_epoch
+                # Whole numbers are kept exactly, and leave room for NaN, in float64.
+                dtype = np.result_type(values.dtype, np.float32)
+                flat[name] = np.full(shape, np.nan, dtype), by_epoch
             grid, _ = flat[name]
             if grid.shape != shape:
                 raise UserError(
@@ -119,12 +121,12 @@ def _coordinates(plan: Plan) -> dict[str, Any]:
     }
     epochs = np.arange(1, plan.config.num_epochs + 1)
     axes["epoch"] = xr.Variable(("epoch",), epochs, {"long_name": "epoch"})
-    others = {n: _other_setting(plan, n) for n in SETTINGS if n not in plan.axes}
-    if plan.config.model is not None and "model" not in plan.axes:
-        name = plan.config.name or coordinate("model", plan.config.model)
-        axes["model"] = xr.Variable((), name)
+    named = SETTINGS.keys() - plan.axes.keys() - {"name"}
+    others = {name: _other_setting(plan, name) for name in SETTINGS if name in named}
+    if others.get("model") is not None and plan.config.name:
+        others["model"] = xr.Variable((), plan.config.name, {"long_name": "model"})
     found = axes | {name: v for name, v in others.items() if v is not None}
-    found["loss"].attrs |= LOSSES
+    found["loss"].attrs |= LOSS_LEGENDS
     return found
 
 

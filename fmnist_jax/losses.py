@@ -9,6 +9,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from fmnist_jax.config import choose
+
 CLIP = 1e-7  # Keras's backend epsilon
 
 
@@ -53,3 +55,8 @@ LOSSES: dict[str, Callable[[Array, Array], Array]] = {
     "clipped": clipped,
     "softmax": softmax,
 }
+
+
+def get_loss(name: str) -> Callable[[Array, Array], Array]:
+    """Returns a loss by its name: logits ``[B, C]`` and labels ``[B]`` to ``[B]``."""
+    return choose("loss", name, LOSSES)

@@ -23,7 +23,7 @@ def make_optimizer(config: Config, hparams: Hparams) -> optax.GradientTransforma
         "momentum": lambda: optax.sgd(rate, h.momentum),
         "nesterov": lambda: optax.sgd(rate, h.momentum, nesterov=True),
         "rmsprop": lambda: optax.rmsprop(rate, h.decay, h.eps),
-        "adagrad": lambda: optax.adagrad(rate, h.initial_accumulator, h.eps),
+        "adagrad": lambda: optax.adagrad(rate, h.initial_accumulator_value, h.eps),
         "adam": lambda: optax.adam(rate, h.b1, h.b2, h.eps),
         "adamw": lambda: optax.adamw(
             rate, h.b1, h.b2, h.eps, weight_decay=h.weight_decay

@@ -1,5 +1,6 @@
 """From axes to groups of runs: what will be done, decided before anything runs."""
 
+import collections
 import dataclasses
 import itertools
 import math
@@ -17,6 +18,7 @@ from fmnist_jax.config import (
     UserError,
     check,
     check_all,
+    coordinate,
     reads,
     resolve,
     unknown,
@@ -26,6 +28,7 @@ from fmnist_jax.cost import state_bytes
 # State that the runs of one device work on at once: more does not stay in the cache.
 # A 128-wide network under Adam is fastest at up to 6 runs per device, a 1000-wide at 1.
 CACHE_BYTES = 10e6
+MOST_RUNS = 1_000_000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,6 +89,7 @@ def plan(
     num_devices: int = 1,
     *,
     probes: Iterable[Any] = (),
+    working_bytes: float = CACHE_BYTES,
     max_width: int | None = None,
 ) -> Plan:
     """Plans a sweep: the fewest programs, and the groups of runs of each.
@@ -94,9 +98,11 @@ def plan(
       axes: name of a field of ``Config`` or ``Hparams``, or "seed", to its values.
       config: static settings that are no axis.
       hparams: traced settings that are no axis.
-      num_devices: devices that share the runs.
+      num_devices: devices that share the runs; no more are used than a program has
+        runs.
       probes: what to record beside the metrics.
-      max_width: the most runs per device at once; None for what its cache holds.
+      working_bytes: the state that the runs of a device may work on at once.
+      max_width: the most runs per device at once, whatever their state.
 
     Raises:
       UserError: for an unknown axis, one without values or with one twice, a value that
@@ -104,23 +110,41 @@ def plan(
     """
     check_all(config, hparams)
     checked = _checked_axes(axes)
-    static = {name: values for name, values in checked.items() if name in _STATIC_AXES}
-    programs: dict[Config, list[int]] = {}
-    for run, values in enumerate(itertools.product(*checked.values())):
-        chosen = dict(zip(checked, values, strict=True))
-        run_config = dataclasses.replace(config, **{n: chosen[n] for n in static})
-        programs.setdefault(run_config, []).append(run)
+    programs = _programs(checked, config)
     check_effects(checked, programs)
-    groups = [
-        group
-        for program, runs in programs.items()
-        for group in _groups(program, runs, num_devices, max_width)
-    ]
+    num_devices = min(num_devices, max(map(len, programs.values())))
+    groups = []
+    for program, runs in programs.items():
+        most = max_width or max(1, int(working_bytes / state_bytes(program)))
+        groups += _groups(program, runs, num_devices, most)
     return Plan(checked, config, hparams, tuple(groups), num_devices, tuple(probes))
 
 
-# The results have one epoch axis, so its length is no axis of a sweep.
-_STATIC_AXES = {*STATIC, "model"} - {"num_epochs"}
+def _programs(
+    axes: Mapping[str, tuple[Any, ...]], config: Config
+) -> dict[Config, list[int]]:
+    """Returns the positions of the runs of each program in the flattened grid."""
+    shape = [len(values) for values in axes.values()]
+    if math.prod(shape) > MOST_RUNS:
+        raise UserError(
+            f"The axes make {math.prod(shape):,} runs; expected at most {MOST_RUNS:,}."
+        )
+    grid = np.arange(math.prod(shape)).reshape(shape)
+    static = [name for name in axes if name in _STATIC_AXES]
+    traced = [i for i, name in enumerate(axes) if name not in static]
+    by_program = np.transpose(
+        grid, [*(i for i in range(len(axes)) if i not in traced), *traced]
+    ).reshape(math.prod(len(axes[name]) for name in static), -1)
+    programs: dict[Config, list[int]] = {}
+    choices = itertools.product(*(axes[name] for name in static))
+    for chosen, runs in zip(choices, by_program, strict=True):
+        settings = dict(zip(static, chosen, strict=True))
+        programs[dataclasses.replace(config, **settings)] = runs.tolist()
+    return programs
+
+
+# What all runs of a sweep share: their results have one epoch axis, and one shape.
+_STATIC_AXES = STATIC.keys() - {"num_epochs", "evaluate_train", "name"}
 
 
 def _checked_axes(axes: Mapping[str, Any]) -> dict[str, tuple[Any, ...]]:
@@ -129,16 +153,27 @@ def _checked_axes(axes: Mapping[str, Any]) -> dict[str, tuple[Any, ...]]:
     for name, values in axes.items():
         if name not in allowed:
             raise unknown("axis", name, allowed)
+        if isinstance(values, str) or not isinstance(values, Iterable):
+            raise UserError(
+                f"The axis {name} is {values!r}; expected a list of values."
+            )
         listed = tuple(_plain(value) for value in values)
         if not listed:
             raise UserError(f"The axis {name} has no values; give at least one.")
         for value in listed:
             check(name, value)
-        if len(set(listed)) < len(listed):
-            raise UserError(f"The axis {name} has a value twice: {listed}.")
+        _check_distinct(name, [coordinate(name, value) for value in listed])
         checked[name] = listed
     seeds = checked.pop("seed", (0,))
     return {**checked, "seed": seeds}
+
+
+def _check_distinct(name: str, values: list[Any]) -> None:
+    """Refuses values that a run could not tell apart."""
+    used = [float(np.float32(v)) for v in values] if name in TRACED else values
+    value, count = collections.Counter(used).most_common(1)[0]
+    if count > 1:
+        raise UserError(f"The axis {name} has {value} twice; give it once.")
 
 
 def _plain(value: Any) -> Any:
@@ -158,10 +193,9 @@ def check_effects(names: Iterable[str], configs: Iterable[Config]) -> None:
 
 
 def _groups(
-    config: Config, runs: list[int], num_devices: int, max_width: int | None
+    config: Config, runs: list[int], num_devices: int, most: int
 ) -> list[Group]:
     """Cuts the runs of a program into groups of one width, with the least padding."""
-    most = max_width or max(1, int(CACHE_BYTES / state_bytes(config)))
     most = min(most, math.ceil(len(runs) / num_devices))
 
     def slots(width: int) -> int:

@@ -52,8 +52,8 @@ def _described(dataset: xr.Dataset, index: Index) -> str:
     return ", ".join(f"{axis_label(a)}: {show(a, v)}" for a, v in values.items())
 
 
-def _title(figure: Figure, dataset: xr.Dataset, subject: str, panels: int = 1) -> None:
-    """Writes the subject, the data set, the seeds and the fixed settings on top."""
+def _title(figure: Figure, dataset: xr.Dataset, subject: str, panels: int = 0) -> None:
+    """Writes subject, data set and seeds on top, and the fixed settings below."""
     seeds = dataset.sizes["seed"]
     runs = f"mean and range of {seeds} seeds" if seeds > 1 else "one seed"
     cut = (
@@ -64,9 +64,12 @@ def _title(figure: Figure, dataset: xr.Dataset, subject: str, panels: int = 1) -
         for name in CONTEXT
         if name in dataset.coords and dataset[name].ndim == 0
     ]
-    title = f"{subject}\n{dataset.attrs['dataset_title']}, {runs}{cut}"
-    figure.suptitle(f"{title}\n", fontsize=12)
-    figure.text(0.5, 0.918, ", ".join(fixed), ha="center", fontsize=9, color="0.35")
+    title = f"{subject}\n{dataset.attrs['dataset_title']}: {runs}{cut}"
+    figure.suptitle(title, fontsize=12)
+    note = "Training loss: mean during the epoch; the rest: after it." if panels else ""
+    lines = [", ".join(fixed), note]
+    figure.supxlabel("\n".join(filter(None, lines)), fontsize=9, color="0.35")
+    figure.align_ylabels()
 
 
 def _over_seeds(values: xr.DataArray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -105,7 +108,7 @@ def _loss_scale(axes: Axes, num_classes: int) -> None:
     low, high = axes.get_ylim()
     wide = high / low > 1e3
     axes.yaxis.set_major_locator(
-        mpl.ticker.LogLocator(subs=(1,) if wide else (1, 2, 5))
+        mpl.ticker.LogLocator(subs=(1,) if wide else (1, 2, 3, 5))
     )
     axes.yaxis.set_major_formatter("{x:g}")
     axes.yaxis.set_minor_locator(mpl.ticker.NullLocator())
@@ -120,6 +123,18 @@ def _accuracy_scale(axes: Axes, num_classes: int) -> None:
 def _rows(dataset: xr.Dataset) -> Iterator[tuple[str, Any]]:
     yield "loss", lambda axes: _loss_scale(axes, dataset.attrs["num_classes"])
     yield "accuracy", lambda axes: _accuracy_scale(axes, dataset.attrs["num_classes"])
+
+
+def _name_the_infinite(axes: Axes, runs: xr.Dataset, line: str) -> None:
+    """Says in a panel which lines are missing because a seed's loss is not finite."""
+    losses = runs["test_loss"].isel(epoch=-1).transpose(line, "seed").values
+    values = [v.item() for v in runs[line].values[~np.isfinite(losses).all(axis=1)]]
+    if values:
+        named = ", ".join(show(line, v) for v in values[:4])
+        text = f"not finite: {named}{', …' if len(values) > 4 else ''}"
+        axes.text(
+            0.5, 0.97, text, transform=axes.transAxes, ha="center", va="top", fontsize=9
+        )
 
 
 def _grid(columns: int) -> tuple[Figure, np.ndarray]:
@@ -147,7 +162,11 @@ def curves(dataset: xr.Dataset, line: str) -> Figure:
     for column, index in enumerate(panels[:MOST_PANELS]):
         axes[0, column].set_title(_described(dataset, index), fontsize=10)
         axes[1, column].set_xlabel("epoch")
-        axes[1, column].xaxis.set_major_locator(mpl.ticker.MaxNLocator(integer=True))
+        axes[1, column].xaxis.set_major_locator(
+            mpl.ticker.FixedLocator(epochs.tolist())
+            if len(epochs) <= MOST_MARKED
+            else mpl.ticker.MaxNLocator(integer=True)
+        )
         for row, (name, scale) in enumerate(_rows(dataset)):
             for position, colour in enumerate(colours):
                 runs = dataset.isel({**index, line: position})
@@ -157,6 +176,7 @@ def curves(dataset: xr.Dataset, line: str) -> Figure:
                         color=colour, linestyle=style, marker=".", markersize=5,
                     )  # fmt: skip
             scale(axes[row, column])
+        _name_the_infinite(axes[0, column], dataset.isel(index), line)
     axes[0, 0].set_ylabel("loss in nats (log scale)")
     axes[1, 0].set_ylabel("accuracy")
     handles = [
@@ -171,10 +191,6 @@ def curves(dataset: xr.Dataset, line: str) -> Figure:
     figure.legend(
         handles=handles, loc="outside right center", frameon=False,
         title=axis_label(line),
-    )  # fmt: skip
-    figure.supxlabel(
-        "Training loss: mean during the epoch. The rest: after it.",
-        fontsize=9, color="0.35",
     )  # fmt: skip
     subject = f"Loss and accuracy while training, by {axis_label(line)}"
     _title(figure, dataset, subject, len(panels))

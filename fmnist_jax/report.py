@@ -20,8 +20,9 @@ def _cell(mean: float, std: float, name: str) -> str:
     if not math.isfinite(mean):
         return "–"
     scale, digits = (100, 2) if "accuracy" in name else (1, 4)
-    text = f"{scale * mean:.{digits}f}"
-    return text if math.isnan(std) else f"{text} ± {scale * std:.{digits}f}"
+    form = f".{digits}f" if mean < 1e4 else ".4g"
+    text = f"{scale * mean:{form}}"
+    return text if math.isnan(std) else f"{text} ± {scale * std:{form}}"
 
 
 def table(dataset: xr.Dataset) -> str:
@@ -90,6 +91,8 @@ def _best(dataset: xr.Dataset) -> list[str]:
 def _lead(differences: np.ndarray, other: str) -> str:
     """Says how sure a lead over the runner-up is, paired over seeds."""
     points = 100 * differences
+    if not points.any():
+        return f"level with {other}"
     lead = f"{points.mean():.2f} points ahead of {other}"
     if len(points) == 1:
         return f"{lead}, which one seed cannot tell from chance"
@@ -99,7 +102,8 @@ def _lead(differences: np.ndarray, other: str) -> str:
     half = stats.t.ppf((1 + CONFIDENCE) / 2, len(points) - 1) * error
     low, high = points.mean() - half, points.mean() + half
     sure = "so it is probably better" if low > 0 else "so the two may be equal"
-    return f"{lead} (95 % interval {low:+.2f} to {high:+.2f}, paired), {sure}"
+    interval = f"95 % interval of these two alone {low:+.2f} to {high:+.2f}, paired"
+    return f"{lead} ({interval}), {sure}"
 
 
 def _contrast(dataset: xr.Dataset) -> list[str]:

@@ -4,7 +4,6 @@ import contextlib
 import itertools
 import json
 import os
-import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -36,8 +35,9 @@ def summarise(dataset: xr.Dataset) -> pd.DataFrame:
     """Returns a row per combination of the axes' values, over its seeds.
 
     Columns: the axes; ``NAME_mean`` and ``NAME_std`` (sample standard deviation; NaN of
-    one seed) of the last epoch's ``FINAL`` metrics, NaN where a seed's is; ``seeds``;
-    and ``status``, such as "trained" or "frozen 2, trained 1".
+    one seed) of the last epoch's ``FINAL`` metrics, NaN where a seed's is not
+    finite; ``seeds``; ``status``, such as "trained" or "frozen 2, trained 1"; and
+    ``dataset``.
     """
     last = dataset.isel(epoch=-1)
     several = dataset.sizes["seed"] > 1
@@ -47,12 +47,14 @@ def summarise(dataset: xr.Dataset) -> pd.DataFrame:
         row: dict[str, Any] = {name: runs[name].values.item() for name in index}
         for name in FINAL:
             values = runs[name].values.astype(float)
-            row[f"{name}_mean"] = values.mean()
-            row[f"{name}_std"] = values.std(ddof=1) if several else np.nan
+            finite = np.isfinite(values).all()
+            row[f"{name}_mean"] = values.mean() if finite else np.nan
+            row[f"{name}_std"] = values.std(ddof=1) if finite and several else np.nan
         names, counts = np.unique(runs.status.values.astype(str), return_counts=True)
         listed = [f"{n} {c}" for n, c in zip(names, counts, strict=True)]
         row["seeds"] = int(counts.sum())
         row["status"] = names[0] if len(names) == 1 else ", ".join(listed)
+        row["dataset"] = dataset.attrs["dataset"]
         rows.append(row)
     return pd.DataFrame(rows)
 
@@ -60,16 +62,23 @@ def summarise(dataset: xr.Dataset) -> pd.DataFrame:
 @contextlib.contextmanager
 def replaced(path: Path) -> Iterator[Path]:
     """Gives a new file beside ``path``, and puts it in its place when all went well."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(handle)
+    new = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        yield Path(name)
-        with open(name, "rb") as written:
+        yield new
+        with open(new, "rb") as written:
             os.fsync(written.fileno())
-        Path(name).chmod(0o644)
-        os.replace(name, path)
+        os.replace(new, path)
     finally:
-        Path(name).unlink(missing_ok=True)
+        new.unlink(missing_ok=True)
+
+
+def _strict(value: Any) -> Any:
+    """Returns a value with None for the numbers that JSON does not know."""
+    if isinstance(value, Mapping):
+        return {key: _strict(each) for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_strict(each) for each in value]
+    return None if isinstance(value, float) and not np.isfinite(value) else value
 
 
 def save(dataset: xr.Dataset, out_dir: Path, settings: Mapping[str, Any]) -> list[Path]:
@@ -80,7 +89,8 @@ def save(dataset: xr.Dataset, out_dir: Path, settings: Mapping[str, Any]) -> lis
     with replaced(paths[1]) as path:
         summarise(dataset).to_csv(path, index=False)
     with replaced(paths[2]) as path:
-        path.write_text(json.dumps(settings, indent=2, ensure_ascii=False) + "\n")
+        text = json.dumps(_strict(settings), indent=2, ensure_ascii=False)
+        path.write_text(text + "\n", encoding="utf-8")
     return paths
 
 

@@ -1,8 +1,9 @@
-"""Runs the groups of a plan and joins their parts into one labelled Dataset.
+"""Runs the groups of a plan.
 
 The only place where a run is vmapped, compiled and spread over devices.
 """
 
+import dataclasses
 import functools
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
@@ -15,13 +16,22 @@ from jax import Array
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from fmnist_jax import training
+from fmnist_jax.checks import check_plan
 from fmnist_jax.config import Config, Hparams
 from fmnist_jax.data import Data, Dataset
-from fmnist_jax.diagnostics import HEALTH, Probe
+from fmnist_jax.diagnostics import HEALTH, Probe, run_probes
 from fmnist_jax.joining import Part, join
-from fmnist_jax.planning import Group, Plan, plan, run_hparams, run_settings
+from fmnist_jax.planning import (
+    CACHE_BYTES,
+    Group,
+    Plan,
+    plan,
+    run_hparams,
+    run_settings,
+)
 
 RUN, SHARED = PartitionSpec("run"), PartitionSpec()
+ACCELERATOR_SHARE = 0.2  # of its memory for states; a step's temporaries need as much
 
 
 def _over_runs(mesh: Mesh, function: Any, *specs: PartitionSpec) -> Any:
@@ -36,22 +46,6 @@ def _over_runs(mesh: Mesh, function: Any, *specs: PartitionSpec) -> Any:
     )
 
 
-def _probe(
-    probes: tuple[Probe, ...],
-    config: Config,
-    hparams: Hparams,
-    state: training.State,
-    key: Array,
-    train: Dataset,
-) -> dict[str, Array]:
-    values: dict[str, Array] = {}
-    for index, probe in enumerate(probes):
-        batch = jax.tree.map(lambda x, n=probe.examples: x[:n], train)
-        probe_key = jax.random.fold_in(key, index)
-        values |= probe.function(config, hparams, state, probe_key, batch)
-    return values
-
-
 @functools.partial(jax.jit, static_argnames=("config", "probes", "mesh", "num_classes"))
 def _start(
     config: Config,
@@ -64,14 +58,14 @@ def _start(
 ) -> tuple[training.State, dict[str, Array]]:
     """Returns the initial states, and what the probes at "init" say of them."""
 
-    def start(hparams: Hparams, seed: Array, train: Dataset) -> Any:
-        init_key, epochs_key = training.run_keys(seed)
+    def one(hparams: Hparams, seed: Array, train: Dataset) -> Any:
+        init_key, _, probes_key = training.run_keys(seed)
         shape = train.images.shape[1:]
         state = training.init(config, hparams, init_key, shape, num_classes)
-        key = jax.random.fold_in(epochs_key, 0)
-        return state, _probe(probes, config, hparams, state, key, train)
+        key = jax.random.fold_in(probes_key, 0)
+        return state, run_probes(probes, config, hparams, state, key, train)
 
-    return _over_runs(mesh, start, RUN, RUN, SHARED)(hparams, seeds, train)
+    return _over_runs(mesh, one, RUN, RUN, SHARED)(hparams, seeds, train)
 
 
 @functools.partial(
@@ -104,11 +98,13 @@ def _epoch(
         train: Dataset,
         test: Dataset,
     ) -> Any:
-        key = jax.random.fold_in(training.run_keys(seed)[1], epoch)
+        _, epochs_key, probes_key = training.run_keys(seed)
+        key = jax.random.fold_in(epochs_key, epoch)
         state, metrics = training.run_epoch(
             config, hparams, state, key, train, test, orders[row]
         )
-        return state, metrics | _probe(probes, config, hparams, state, key, train)
+        key = jax.random.fold_in(probes_key, epoch)
+        return state, metrics | run_probes(probes, config, hparams, state, key, train)
 
     specs = (RUN, RUN, RUN, SHARED, RUN, SHARED, SHARED, SHARED)
     return _over_runs(mesh, one, *specs)(
@@ -131,8 +127,9 @@ def _end(
     def one(
         hparams: Hparams, state: training.State, seed: Array, train: Dataset
     ) -> Any:
-        key = jax.random.fold_in(training.run_keys(seed)[1], config.num_epochs + 1)
-        return _probe(probes, config, hparams, state, key, train)
+        _, _, probes_key = training.run_keys(seed)
+        key = jax.random.fold_in(probes_key, config.num_epochs + 1)
+        return run_probes(probes, config, hparams, state, key, train)
 
     return _over_runs(mesh, one, RUN, RUN, RUN, SHARED)(hparams, state, seeds, train)
 
@@ -161,7 +158,11 @@ def run_groups(plan: Plan, data: Data, skip: Collection[int] = ()) -> Iterator[P
     Yields:
       For each group, a part per epoch, and one before and after them where there are
       probes at "init" and "end".
+
+    Raises:
+      UserError: before the first run, where network, probes and data do not fit.
     """
+    check_plan(plan, data, len(jax.devices()))
     devices = jax.devices()[: plan.num_devices]
     mesh = Mesh(np.asarray(devices), ("run",), axis_types=(AxisType.Auto,))
     shared = NamedSharding(mesh, SHARED)
@@ -171,6 +172,15 @@ def run_groups(plan: Plan, data: Data, skip: Collection[int] = ()) -> Iterator[P
             for epoch, values in _run_group(plan, group, mesh, data, train, test):
                 real = {n: np.asarray(v)[: len(group.runs)] for n, v in values.items()}
                 yield Part(index, epoch, real)
+
+
+def _start_config(config: Config, probes: tuple[Probe, ...]) -> Config:
+    """Returns a config with the same initial state, and more often the same one."""
+    if probes:
+        return config
+    return dataclasses.replace(
+        config, loss="softmax", batch_size=1, num_epochs=1, evaluate_train=True
+    )
 
 
 def _run_group(
@@ -187,8 +197,9 @@ def _run_group(
     distinct, rows = np.unique(stacked[1], return_inverse=True)
     rows = jax.device_put(rows.astype(np.int32), per_run)
     state, values = _start(
-        config, probes["init"], mesh, data.num_classes, hparams, seeds, train
-    )
+        _start_config(config, probes["init"]), probes["init"], mesh, data.num_classes,
+        hparams, seeds, train,
+    )  # fmt: skip
     if values:
         yield None, values
     for epoch in range(1, config.num_epochs + 1):
@@ -204,12 +215,32 @@ def _run_group(
         yield None, _end(config, probes["end"], mesh, hparams, state, seeds, train)
 
 
+def plan_here(
+    axes: Mapping[str, Any],
+    config: Config,
+    hparams: Hparams,
+    probes: Iterable[Probe] = (),
+    max_width: int | None = None,
+) -> Plan:
+    """Plans a sweep for the devices of this process; see ``plan``."""
+    device = jax.devices()[0]
+    working_bytes = CACHE_BYTES
+    if device.platform != "cpu":
+        stats = device.memory_stats() or {}
+        working_bytes = ACCELERATOR_SHARE * stats.get("bytes_limit", 8e9)
+    return plan(
+        axes, config, hparams, len(jax.devices()), probes=probes,
+        working_bytes=working_bytes, max_width=max_width,
+    )  # fmt: skip
+
+
 def sweep(
     axes: Mapping[str, Any],
     data: Data,
     config: Config = Config(),  # noqa: B008 - frozen
     hparams: Hparams = Hparams(),  # noqa: B008 - frozen
     probes: Iterable[Probe] = (),
+    max_width: int | None = None,
 ) -> xr.Dataset:
     """Trains a run for each combination of the axes' values.
 
@@ -220,14 +251,14 @@ def sweep(
       config: static settings that are no axis.
       hparams: traced settings that are no axis.
       probes: what to record beside the metrics.
+      max_width: the most runs per device at once; None for what suits the device.
 
     Returns:
       The metrics of every run and epoch, labelled: dimensions as ``axes``, then "seed",
       then "epoch"; and each run's ``status``.
 
     Raises:
-      UserError: for axes or settings that are not allowed.
+      UserError: for axes, settings, probes or networks that are not allowed.
     """
-    num_devices = len(jax.devices())
-    todo = plan(axes, config, hparams, num_devices, probes=probes)
+    todo = plan_here(axes, config, hparams, probes, max_width)
     return join(todo, run_groups(todo, data), data)

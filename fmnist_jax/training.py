@@ -14,7 +14,7 @@ from jax import Array
 
 from fmnist_jax.config import Config, Hparams
 from fmnist_jax.data import Data, Dataset
-from fmnist_jax.losses import LOSSES
+from fmnist_jax.losses import get_loss
 from fmnist_jax.models import Variables, apply_model, init_variables, make_model
 from fmnist_jax.optimizers import make_optimizer
 
@@ -112,7 +112,7 @@ def train_step(
     def objective(params: Any) -> tuple[Array, tuple[Array, Variables]]:
         before = dataclasses.replace(state, params=params)
         logits, model_state = forward(config, hparams, before, key, batch.images, True)
-        loss = jnp.mean(LOSSES[config.loss](logits, batch.labels))
+        loss = jnp.mean(get_loss(config.loss)(logits, batch.labels))
         return loss, (logits, model_state)
 
     (loss, (logits, model_state)), grads = jax.value_and_grad(objective, has_aux=True)(
@@ -207,7 +207,7 @@ def evaluate(
         batch_key = None if key is None else jax.random.fold_in(key, index)
         train = key is not None
         logits, _ = forward(config, hparams, state, batch_key, batch.images, train)
-        loss = jnp.mean(LOSSES[config.loss](logits, batch.labels))
+        loss = jnp.mean(get_loss(config.loss)(logits, batch.labels))
         return {"loss": loss, "accuracy": accuracy(logits, batch.labels)}
 
     def batches(x: Array) -> Array:
@@ -254,10 +254,10 @@ def run_epoch(
     return state, metrics
 
 
-def run_keys(seed: Array | int) -> tuple[Array, Array]:
-    """Returns a seed's two keys: for the initial parameters and for the epochs."""
-    init_key, epochs_key = jax.random.split(jax.random.key(seed))
-    return init_key, epochs_key
+def run_keys(seed: Array | int) -> tuple[Array, Array, Array]:
+    """Returns a seed's keys: for initial parameters, for epochs, and for probes."""
+    init_key, epochs_key, probes_key = jax.random.split(jax.random.key(seed), 3)
+    return init_key, epochs_key, probes_key
 
 
 def epoch_order(seed: int, epoch: int, num_examples: int) -> np.ndarray:
@@ -284,14 +284,15 @@ def train(
     Returns:
       The final state, and the metrics of ``run_epoch``, each ``[E]``.
     """
-    init_key, epochs_key = run_keys(seed)
+    init_key, epochs_key, _ = run_keys(seed)
     state = init(config, hparams, init_key, data.image_shape, data.num_classes)
-    epochs = []
-    for epoch in range(1, config.num_epochs + 1):
-        order = jnp.asarray(epoch_order(seed, epoch, len(data.train.labels)))
+    train, test = jax.tree.map(jnp.asarray, (data.train, data.test))
+    epochs = range(1, config.num_epochs + 1)
+    orders = np.stack([epoch_order(seed, epoch, len(train.labels)) for epoch in epochs])
+
+    def step(state: State, epoch_and_order: tuple[Array, Array]) -> Any:
+        epoch, order = epoch_and_order
         key = jax.random.fold_in(epochs_key, epoch)
-        state, metrics = run_epoch(
-            config, hparams, state, key, data.train, data.test, order
-        )
-        epochs.append(metrics)
-    return state, jax.tree.map(lambda *m: jnp.stack(m), *epochs)
+        return run_epoch(config, hparams, state, key, train, test, order)
+
+    return jax.lax.scan(step, state, (jnp.asarray(epochs), jnp.asarray(orders)))

@@ -6,7 +6,7 @@ import pytest
 
 from fmnist_jax.config import (
     INITIALIZERS,
-    LOSSES,
+    LOSS_LEGENDS,
     OPTIMIZERS,
     PRESETS,
     SETTINGS,
@@ -41,7 +41,7 @@ def test_presets_are_the_sources() -> None:
 def test_tables_name_what_is_implemented() -> None:
     from fmnist_jax import losses, models, optimizers
 
-    assert set(losses.LOSSES) == set(LOSSES)
+    assert set(losses.LOSSES) == set(LOSS_LEGENDS)
     assert set(models._INITIALIZERS) == set(INITIALIZERS)
     for name in OPTIMIZERS:
         optimizers.make_optimizer(Config(optimizer=name), Hparams())
@@ -58,7 +58,7 @@ def test_resolve_fills_in_what_the_optimizer_reads(optimizer: str) -> None:
     assert given.learning_rate == 0.25
     assert {name for name in SETTINGS if reads(config, name)} == {
         "divisor", *own, "hidden_sizes", "initializer", "loss", "optimizer",
-        "batch_size", "num_epochs",
+        "batch_size", "num_epochs", "name", "evaluate_train",
     }  # fmt: skip
 
 

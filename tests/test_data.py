@@ -203,7 +203,10 @@ def test_auto_falls_back_with_a_notice(tmp_path: Path) -> None:
     write(damaged, {"test_labels": np.zeros(3, np.uint8)})
     (tmp_path / "d").mkdir()
     data = load(data_dir=tmp_path / "d", train_examples=50, test_examples=20)
-    assert (data.name, data.title) == ("synthetic", "synthetic stand-in")
+    assert (data.name, data.title) == (
+        "synthetic",
+        "synthetic stand-in, not Fashion-MNIST",
+    )
     assert data.class_names == tuple(synthetic.SYNTHETIC_CLASSES)
     assert data.train.images.shape == (50, 28, 28)
     words = ["Fashion-MNIST could not be had", "not Fashion-MNIST's", "--data_dir"]

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from experiments import common, flags
+from experiments import common, flags, jobs
 from experiments.__main__ import find_experiments
 from experiments.scale_sweep import EXPERIMENT
 from fmnist_jax import idx, results
@@ -65,13 +65,25 @@ MISTAKES = [
     ("--divisors=1;2", "'1;2' is not allowed"),
     ("--divisors=1,,2", "'' is not allowed"),
     ("--divisors=1,1", "twice"),
-    ("--divisors=1:2", "start:stop:count"),
+    ("--divisors=1:2", "start:stop:count, such as"),
+    ("--divisors=1e6,1000000.0001", "divisor has 1000000.0 twice"),
+    ("--divisors=1e-40", "expected a positive number .from 1.2e-38 to 3.4e38"),
+    ("--divisors=2 --divisors=3", "--divisors is given twice"),
+    ("--out_dir=", "--out_dir is empty"),
+    ("--preset= ", "--preset is empty"),
+    ("--dry_run=maybe", "--dry_run is a switch"),
+    ("--flagfile=/etc/hostname", "Unknown flag '--flagfile=/etc/hostname'"),
+    ("--undefok=foo --foo=1", "Unknown flag '--undefok=foo'"),
+    ("--num_seeds=99999999999", "--num_seeds: '99999999999' is not allowed"),
+    ("--num_seeds=1000000", "6,000,000 runs; expected at most 1,000,000"),
+    ("--hidden_sizes=0", "expected none, or sizes from 1 on"),
+    ("--hidden_sizes=1000000x1000000", "this machine has .* GB"),
     ("--divisors=1:2:3:4", "start:stop:count"),
     ("--divisors=1:10:0", "'0' is not allowed; expected a whole number"),
-    ("--divisors=1:10:1000000000", "at most 100000 values"),
+    ("--divisors=1:10:200000", "at most 100000 values"),
     ("--learning_rates=-1:1:3", "'-1' is not allowed"),
     ("--batch_sizes=1.5", "'1.5' is not allowed; expected a whole number"),
-    ("--hidden_sizes=10x", "'10x' is not allowed; expected sizes of hidden layers"),
+    ("--hidden_sizes=10x", "'10x' is not allowed; expected none, or sizes"),
     ("--optimizers=adm", "'adm' is not allowed; expected one of sgd"),
     ("--losses=hinge", "expected one of softmax, clipped"),
     ("--epochs=0", "--epochs: '0' is not allowed; expected a whole number from 1"),
@@ -88,6 +100,10 @@ MISTAKES = [
     ("--train_examples=60001", "only 60,000"),
     ("--batch_sizes=97", "--batch_sizes=97 is larger than the training set"),
 ]
+
+
+def split(arguments: str) -> list[str]:
+    return re.split(" (?=--)", arguments)
 
 
 @pytest.mark.parametrize(("argument", "message"), MISTAKES, ids=lambda m: m[:24])
@@ -107,7 +123,7 @@ def test_mistakes_are_one_line_before_any_training(
     monkeypatch.setattr(common, "_train", no_training)
     common_flags = [flag for flag in TINY if flag[:9] != argument[:9]]
     with pytest.raises(SystemExit) as caught:
-        common.main(EXPERIMENT, ["program", *common_flags, argument])
+        common.main(EXPERIMENT, ["program", *common_flags, *split(argument)])
     said = capsys.readouterr()
     assert caught.value.code == 2
     assert re.search(message, said.err), said.err
@@ -143,13 +159,13 @@ def test_damaged_data_files_are_one_line(
 
 
 def test_flags_go_over_axes_over_preset() -> None:
-    job = common.make_job(EXPERIMENT, options("--preset=book", "--divisors=7"))
+    job = jobs.make_job(EXPERIMENT, options("--preset=book", "--divisors=7"))
     assert job.axes["divisor"] == (7.0,)  # an axis of its own even with one value
     assert job.axes["loss"] == ("clipped", "softmax")  # over the preset's softmax
     assert list(job.axes) == ["divisor", "loss", "seed"]
     assert (job.config.hidden_sizes, job.config.optimizer) == ((1000,), "sgd")
     assert job.hparams.learning_rate == 1e-2
-    job = common.make_job(
+    job = jobs.make_job(
         EXPERIMENT,
         options("--learning_rates=1,2", "--optimizers=sgd", "--epochs=3",
                 "--num_seeds=4", "--eps=1e-3"),
@@ -162,17 +178,17 @@ def test_flags_go_over_axes_over_preset() -> None:
 
 
 def test_default_batch_sizes_are_capped_with_a_notice() -> None:
-    job = common.make_job(EXPERIMENT, options())
-    capped = common.fit_batch_sizes(job, 20)
+    job = jobs.make_job(EXPERIMENT, options())
+    capped = jobs.fit_batch_sizes(job, 20)
     assert capped.config.batch_size == 20
     assert "capped at the 20" in capped.notices[0]
-    assert common.fit_batch_sizes(job, 32) is job
-    axis = common.make_job(EXPERIMENT, {**options(), "settings": {}})
+    assert jobs.fit_batch_sizes(job, 32) is job
+    axis = jobs.make_job(EXPERIMENT, {**options(), "settings": {}})
     axis = dataclasses.replace(axis, axes={"batch_size": (8, 32, 99)})
-    assert common.fit_batch_sizes(axis, 20).axes["batch_size"] == (8, 20)
-    given = common.make_job(EXPERIMENT, options("--batch_sizes=21"))
+    assert jobs.fit_batch_sizes(axis, 20).axes["batch_size"] == (8, 20)
+    given = jobs.make_job(EXPERIMENT, options("--batch_sizes=21"))
     with pytest.raises(UserError, match="larger than the training set"):
-        common.fit_batch_sizes(given, 20)
+        jobs.fit_batch_sizes(given, 20)
 
 
 def command(*arguments: str, module: str = "experiments.scale_sweep") -> Any:
@@ -219,7 +235,9 @@ def test_dry_run_and_help_do_nothing_and_do_not_start_jax(tmp_path: Path) -> Non
         "from experiments.scale_sweep import EXPERIMENT, main\n"
         "main(EXPERIMENT, sys.argv)\n"
     )
-    for flag, expected in (("--dry_run", "18 runs in 2 programs"), ("--help", "--b1s")):
+    for flag, expected in {
+        "--dry_run": "18 runs in 2 programs", "--help": "--b1s", "-h": "--b1s"
+    }.items():  # fmt: skip
         done = subprocess.run(
             [sys.executable, "-c", code, *TINY, flag, f"--out_dir={tmp_path / 'out'}"],
             capture_output=True, text=True, cwd=ROOT, check=True,

@@ -50,7 +50,7 @@ def losses_and_gradients(loss: Any, logits: Any, labels: Any) -> tuple[Any, Any]
 
 
 def test_the_config_describes_every_loss() -> None:
-    assert set(LOSSES) == set(config.LOSSES) == {"softmax", "clipped"}
+    assert set(LOSSES) == set(config.LOSS_LEGENDS) == {"softmax", "clipped"}
     assert LOSSES["softmax"] is softmax
     assert LOSSES["clipped"] is clipped
 

@@ -24,7 +24,7 @@ OTHERS = {
     "b1": 0.8,
     "b2": 0.95,
     "eps": 0.02,
-    "initial_accumulator": 0.3,
+    "initial_accumulator_value": 0.3,
     "weight_decay": 0.4,
 }
 
@@ -43,7 +43,7 @@ def formula(name: str, h: dict[str, float]) -> np.ndarray:
     """The parameters after each step, float64 ``[steps, size]``."""
     w, path = START.astype(np.float64), []
     m, v = np.zeros(SIZE), np.zeros(SIZE)
-    total = np.full(SIZE, h.get("initial_accumulator", 0))
+    total = np.full(SIZE, h.get("initial_accumulator_value", 0))
     rate, eps, decay = h["learning_rate"], h.get("eps", 0), h.get("weight_decay", 0)
     for t in range(1, NUM_STEPS + 1):
         g = CURVATURES * w
@@ -135,7 +135,6 @@ OPTAX_FUNCTIONS = {name: name for name in OPTIMIZERS} | {
     "momentum": "sgd",
     "nesterov": "sgd",
 }
-OPTAX_NAMES = {"initial_accumulator": "initial_accumulator_value"}
 
 
 @NAME
@@ -143,7 +142,7 @@ def test_own_defaults_are_optaxs(name: str) -> None:
     parameters = inspect.signature(getattr(optax, OPTAX_FUNCTIONS[name])).parameters
     for setting, value in OPTIMIZERS[name].items():
         if setting not in ("learning_rate", "momentum"):  # optax has no number for them
-            assert parameters[OPTAX_NAMES.get(setting, setting)].default == value
+            assert parameters[setting].default == value
 
 
 def test_rmsprop_and_lion_by_hand() -> None:

@@ -155,8 +155,10 @@ def test_losses_are_those_of_pytorch_run_live(run: Run) -> None:
 SETTINGS = {
     "lr": "learning_rate",
     "alpha": "decay",
-    "initial_accumulator_value": "initial_accumulator",
-    **{name: name for name in ("momentum", "eps", "weight_decay")},
+    **{
+        name: name
+        for name in ("momentum", "eps", "weight_decay", "initial_accumulator_value")
+    },
 }
 
 

@@ -4,8 +4,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from fmnist_jax import cost
 from fmnist_jax.config import Config, Hparams, UserError
-from fmnist_jax.cost import expected_seconds, num_parameters, state_bytes
+from fmnist_jax.cost import expected_seconds, memory_bytes, num_parameters, state_bytes
+from fmnist_jax.data import Data, Dataset
 from fmnist_jax.planning import plan, run_hparams, run_settings
 
 
@@ -45,8 +47,8 @@ def test_every_run_stands_in_one_group_of_its_program() -> None:
 def test_widths_pad_little(devices: int, runs: int) -> None:
     todo = plan({"seed": range(runs)}, Config(), Hparams(), devices)
     assert len({group.width for group in todo.groups}) == 1
-    slots = sum(group.width * devices for group in todo.groups)
-    assert runs <= slots < runs + devices  # never a row of empty places
+    slots = sum(group.width * todo.num_devices for group in todo.groups)
+    assert runs <= slots < runs + todo.num_devices  # never a row of empty places
     assert todo.groups[0].width * state_bytes(Config()) <= 10e6
 
 
@@ -62,7 +64,14 @@ def test_a_large_state_goes_through_alone() -> None:
         ({"divisors": [1]}, "Unknown axis 'divisors'.*Did you mean divisor"),
         ({"num_epochs": [1, 2]}, "Unknown axis 'num_epochs'"),
         ({"divisor": []}, "divisor has no values"),
-        ({"divisor": [1, 1.0]}, "divisor has a value twice"),
+        ({"divisor": [1, 1.0]}, "divisor has 1.0 twice"),
+        ({"divisor": [1e6, 1000000.0001]}, "divisor has 1000000.0 twice"),
+        ({"divisor": 255}, "axis divisor is 255; expected a list"),
+        ({"optimizer": "adam"}, "axis optimizer is 'adam'; expected a list"),
+        ({"seed": range(2_000_000)}, "2,000,000 runs; expected at most 1,000,000"),
+        ({"seed": [2**32]}, "seed is 4294967296"),
+        ({"model": [dict]}, "model is a type; expected a Flax module"),
+        ({"model": [3]}, "model is a int; expected a Flax module"),
         ({"divisor": [1, 0]}, "divisor is 0; expected a positive number"),
         ({"seed": [-1]}, "seed is -1"),
         ({"optimizer": ["adam", "x"]}, "optimizer is 'x'; expected one of"),
@@ -95,6 +104,41 @@ def test_costs_grow_with_the_work() -> None:
     assert num_parameters(Config(hidden_sizes=(128,))) == 784 * 128 + 128 + 1290
     assert num_parameters(Config(hidden_sizes=())) == 7850
     assert state_bytes(Config(hidden_sizes=())) == 4 * 4 * 7850  # adam: p, g, m, v
+    data = Data(Dataset(np.zeros((600, 28, 28), np.uint8), np.arange(600) % 10),
+                Dataset(np.zeros((10, 28, 28), np.uint8), np.arange(10)))  # fmt: skip
     few = plan({"seed": range(2)}, Config(hidden_sizes=(1000,)), Hparams())
     many = plan({"seed": range(80)}, Config(hidden_sizes=(1000,)), Hparams())
-    assert expected_seconds(many, 60000, 10000) > expected_seconds(few, 60000, 10000)
+    assert expected_seconds(many, data) > expected_seconds(few, data)
+    # Two runs side by side: their states, and the data here and on each device.
+    two = plan({"seed": [0, 1]}, Config(hidden_sizes=()), Hparams(), 2)
+    data_bytes = 610 * (784 + 4)
+    assert memory_bytes(two, data) == 2 * 2 * 16 * 7850 + 3 * data_bytes
+
+
+def test_the_speed_is_measured_on_one_core_and_not_by_chance() -> None:
+    flops, traffic = cost._measured_speed()
+    assert 1e9 < flops < 1e13
+    assert 1e9 < traffic < 1e13
+
+
+def test_a_hundred_thousand_runs_are_planned_at_once() -> None:
+    axes = {
+        "divisor": np.logspace(-2, 6, 500),
+        "learning_rate": np.logspace(-9, 3, 200),
+        "loss": ["softmax", "clipped"],
+    }
+    todo = plan(axes, Config(), Hparams(), max_width=1000)
+    assert todo.num_runs == 200_000
+    assert len(todo.groups) == 200
+    assert run_settings(todo, todo.groups[-1].runs[-1]) == {
+        "divisor": 1e6, "learning_rate": 1e3, "loss": "clipped", "seed": 0
+    }  # fmt: skip
+
+
+def test_few_runs_take_few_devices() -> None:
+    todo = plan(
+        {"loss": ["softmax", "clipped"], "seed": [0, 1, 2]}, Config(), Hparams(), 8
+    )
+    assert todo.num_devices == 3
+    assert {group.width for group in todo.groups} == {1}
+    assert plan({}, Config(), Hparams(), 8).num_devices == 1

@@ -51,6 +51,8 @@ def test_runs_that_are_not_finite_leave_gaps_and_warn_of_nothing(value: float) -
         warnings.simplefilter("error")
         assert _texts(plots.curves(make(accuracy), line="divisor"))
         assert _texts(plots.final_against(make(accuracy), x="divisor"))
+    if np.isnan(value):
+        assert "not finite: ÷1" in _texts(plots.curves(make(accuracy), line="divisor"))
     one = make(np.full((1, 1, 1), np.nan))
     assert "one seed" in _texts(plots.final_against(one, x="divisor"))
 

@@ -6,7 +6,7 @@ import pytest
 import xarray as xr
 
 from fmnist_jax import report, results
-from fmnist_jax.config import LOSSES, UserError
+from fmnist_jax.config import LOSS_LEGENDS, UserError
 from fmnist_jax.diagnostics import STATUSES
 
 ACCURACY = np.array(  # [divisor, loss, seed]
@@ -31,19 +31,24 @@ def make(accuracy: np.ndarray = ACCURACY, status: str = "trained") -> xr.Dataset
         {
             "divisor": [1.0, 255.0][: accuracy.shape[0]],
             "loss": (
-                "loss", ["clipped", "softmax"][: accuracy.shape[1]], {**LOSSES}
+                "loss", ["clipped", "softmax"][: accuracy.shape[1]], {**LOSS_LEGENDS}
             ),
             "seed": np.arange(accuracy.shape[2]),
             "epoch": [1, 2],
             "optimizer": "adam",
         },
-        {"dataset_title": "Fashion-MNIST", "num_classes": 10},
+        {
+            "dataset": "fashion_mnist", "dataset_title": "Fashion-MNIST",
+            "num_classes": 10,
+        },
     )  # fmt: skip
 
 
 def test_results_come_back_as_they_were(tmp_path: Path) -> None:
     dataset = make()
-    paths = results.save(dataset, tmp_path, {"divisor": [1, 255], "note": "é"})
+    paths = results.save(
+        dataset, tmp_path, {"rate": [0.1, np.nan, {"x": np.inf}], "note": "é"}
+    )
     assert [path.name for path in paths] == ["results.nc", "summary.csv", "config.json"]
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(
         path.name for path in paths
@@ -51,7 +56,9 @@ def test_results_come_back_as_they_were(tmp_path: Path) -> None:
     xr.testing.assert_identical(results.load(tmp_path), dataset)
     with xr.open_dataset(tmp_path / "results.nc") as opened:
         xr.testing.assert_identical(opened.load(), dataset)
-    assert json.loads(paths[2].read_text()) == {"divisor": [1, 255], "note": "é"}
+    assert json.loads(paths[2].read_text()) == {
+        "rate": [0.1, None, {"x": None}], "note": "é"
+    }  # fmt: skip
 
 
 def test_a_failed_save_leaves_nothing(tmp_path: Path) -> None:
@@ -80,6 +87,7 @@ def test_summary_is_the_last_epoch_over_seeds() -> None:
     assert row["test_accuracy_mean"] == pytest.approx(0.16)
     assert row["test_accuracy_std"] == pytest.approx(0.0108**0.5)  # n - 1
     assert (row["seeds"], row["status"]) == (3, "trained")
+    assert row["dataset"] == "fashion_mnist"
     dataset = make()
     dataset.status[0, 0] = ["frozen", "dead", "frozen"]
     dataset.test_loss[0, 0, 1, -1] = np.nan
@@ -97,6 +105,9 @@ def test_table_shows_percent_and_spread() -> None:
     assert "±" not in report.table(make(ACCURACY[..., :1]))
     dataset = make()
     dataset.test_accuracy[0, 0, 0, -1] = np.nan
+    dataset.train_loss[0, 0, :, -1] = 1e33
+    assert "1e+33 ± 0" in report.table(dataset)
+    dataset.test_loss[1, 0, 0, -1] = np.inf  # no warning either
     row = report.table(dataset).splitlines()[1].split()
     assert row[:4] == ["÷1", "clipped", "–", "0.1600"]
 
@@ -106,13 +117,15 @@ def test_sentences_name_the_best_and_how_sure() -> None:
     # Leads over seeds .01 .02 .00: mean 1, standard error .577, t(.975, 2) = 4.303.
     assert best == (
         "Best: ÷255 clipped, with 87.00 ± 1.00 % of the test images right (3 seeds); "
-        "1.00 points ahead of ÷255 softmax (95 % interval -1.48 to +3.48, paired), so "
-        "the two may be equal."
+        "1.00 points ahead of ÷255 softmax (95 % interval of these two alone -1.48 to "
+        "+3.48, paired), so the two may be equal."
     )
     assert "clipped: ÷1 16.0 %, ÷255 87.0 %" in contrast
     accuracy = ACCURACY.copy()
     accuracy[1, 0] = [0.96, 0.97, 0.965]
     assert "so it is probably better" in report.sentences(make(accuracy))[0]
+    accuracy[1, 0] = accuracy[1, 1]
+    assert "level with ÷255 softmax" in report.sentences(make(accuracy))[0]
     (alone,) = report.sentences(make(ACCURACY[1:, :1]))
     assert alone.startswith("After the last epoch 87.00 ± 1.00 %")
 
@@ -132,6 +145,6 @@ def test_legend_has_a_line_for_each_status_and_loss_that_occurs() -> None:
     lines = report.legend(make())
     assert lines == [
         f"status trained: {STATUSES['trained']}",
-        f"loss clipped: {LOSSES['clipped']}",
-        f"loss softmax: {LOSSES['softmax']}",
+        f"loss clipped: {LOSS_LEGENDS['clipped']}",
+        f"loss softmax: {LOSS_LEGENDS['softmax']}",
     ]

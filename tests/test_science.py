@@ -2,29 +2,15 @@
 
 import dataclasses
 from pathlib import Path
-from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 
+from docs.scaling import law_probe
 from fmnist_jax.config import PRESETS
 from fmnist_jax.data import Data, load
-from fmnist_jax.diagnostics import Probe
 from fmnist_jax.losses import CLIP
 from fmnist_jax.sweeping import sweep
-from fmnist_jax.training import forward
-
-
-def below_clip(data: Data) -> Probe:
-    def function(config: Any, hparams: Any, state: Any, key: Any, batch: Any) -> Any:
-        images = jnp.asarray(data.test.images)
-        logits, _ = forward(config, hparams, state, None, images, False)
-        chosen = jax.nn.softmax(logits)[jnp.arange(len(images)), data.test.labels]
-        return {"below_clip": jnp.mean(chosen < CLIP, dtype=jnp.float32)}
-
-    return Probe(function)
 
 
 def scale_sweep(data: Data, num_seeds: int, num_epochs: int) -> xr.Dataset:
@@ -35,13 +21,13 @@ def scale_sweep(data: Data, num_seeds: int, num_epochs: int) -> xr.Dataset:
         "loss": ["clipped", "softmax"],
         "seed": range(num_seeds),
     }
-    found = sweep(axes, data, config, hparams, probes=[below_clip(data)])
+    found = sweep(axes, data, config, hparams, probes=[law_probe(data)])
     return found.isel(epoch=-1)
 
 
 def test_the_synthetic_set_behaves_like_the_real_one() -> None:
     found = scale_sweep(load("synthetic"), num_seeds=2, num_epochs=5)
-    assert found.attrs["dataset_title"] == "synthetic stand-in"
+    assert found.attrs["dataset_title"] == "synthetic stand-in, not Fashion-MNIST"
     accuracy = found.test_accuracy.sel(divisor=255)
     assert ((accuracy > 0.80) & (accuracy < 0.93)).all()
     loss = found.test_loss.mean("seed")
@@ -61,7 +47,7 @@ def test_unscaled_fashion_mnist_freezes_under_the_clipped_loss_alone(
     assert (clipped.test_loss > 11).all()
     assert (clipped.status == "frozen").all()
     np.testing.assert_allclose(
-        clipped.test_loss, -np.log(CLIP) * clipped.below_clip, atol=0.01
+        clipped.test_loss, -np.log(CLIP) * clipped.below_clip_share, atol=0.01
     )
     softmax = found.sel(divisor=1, loss="softmax")
     assert (softmax.test_loss < 0.8).all()

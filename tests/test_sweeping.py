@@ -72,15 +72,13 @@ def test_classes_without_examples_are_the_same_in_a_sweep_and_alone() -> None:
     images, labels = rng.normal(size=(12, 3)), rng.randint(0, 2, 12)
     part = Dataset(images, labels)
     data = Data(part, part, class_names=("a", "b", "c", "d"))
-    config = dataclasses.replace(CONFIG, num_epochs=1)
+    config = dataclasses.replace(CONFIG, num_epochs=1, batch_size=5)
     _, alone = training.train(config, Hparams(), 0, data)
     run = sweep({}, data, config)
     np.testing.assert_allclose(run.train_loss[0], alone["train_loss"], rtol=1e-6)
 
 
 def test_seeds_differ_and_other_axes_are_paired(small: Data) -> None:
-    first = {}
-
     def record(config: Any, hparams: Any, state: Any, key: Any, batch: Any) -> Any:
         return {"w": state.params["Dense_0"]["kernel"][:3, 0]}
 
@@ -166,6 +164,8 @@ def test_skipped_groups_are_missing(small: Data) -> None:
     joined = join(todo, parts, small)
     missing = np.isnan(joined.test_loss.values).all(axis=-1)
     assert missing.tolist() == [True, True, False, False]
+    assert joined.status.values[:2].tolist() == ["missing", "missing"]
+    assert "missing" not in joined.status.values[2:]
 
 
 def test_settings_that_differ_by_optimizer_are_coordinates_along_it(
@@ -204,6 +204,100 @@ def test_own_module_and_arrays() -> None:
     assert final.values[0] < 0.6 < 0.9 < final.values[1]
 
 
+def test_a_run_with_dropout_is_the_same_in_a_sweep_and_alone(small: Data) -> None:
+    """Batch statistics, dropout masks and batches are the seed's own."""
+    config = Config(model=Tiny(), num_epochs=2, optimizer="sgd")
+    swept = sweep({"divisor": [100.0, 255.0], "seed": [1, 4]}, small, config)
+    _, alone = training.train(config, Hparams(divisor=255.0), 4, small)
+    for name in METRICS:
+        np.testing.assert_allclose(
+            swept[name].sel(divisor=255, seed=4), alone[name], rtol=1e-4, err_msg=name
+        )
+
+
+class Training(nn.Module):
+    """Batch statistics, and another name for ``train``."""
+
+    @nn.compact
+    def __call__(self, x: Any, training: bool = False) -> Any:
+        x = nn.BatchNorm(not training)(x.reshape(x.shape[0], -1))
+        return nn.Dense(10)(x)
+
+
+class Sown(nn.Module):
+    """Grows a collection with every call."""
+
+    @nn.compact
+    def __call__(self, x: Any) -> Any:
+        x = nn.Dense(10)(x.reshape(x.shape[0], -1))
+        self.sow("outputs", "x", x)
+        return x
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        (Config(model=Tiny(7)), r"gives shape \(32, 7\).*expected logits \(32, 10\)"),
+        (Config(model=nn.Dense(10)), r"gives shape \(32, 28, 10\)"),
+        (Config(model=Training()), "takes no argument `train`"),
+        (Config(model=Sown()), "change their shapes.*outputs"),
+        (Config(batch_size=201), "batch_size is 201; expected at most the 200"),
+    ],
+)
+def test_networks_that_do_not_fit_are_refused(
+    small: Data, config: Config, message: str
+) -> None:
+    with pytest.raises(UserError, match=message):
+        sweep({}, small, config)
+
+
+@pytest.mark.parametrize(
+    ("probe", "message"),
+    [
+        (lambda: Probe(lambda *_: {}, "epochs"), "Unknown when of a probe 'epochs'"),
+        (lambda: Probe(lambda *_: {"test_loss": jnp.zeros(())}), "'test_loss' has the"),
+        (
+            lambda: Probe(lambda *_: {"divisor": jnp.zeros(())}),
+            "'divisor' has the name",
+        ),
+        (lambda: Probe(lambda *_: {"w": jnp.zeros(3)}), r"'w' has shape \(3,\), but"),
+        (
+            lambda: Probe(lambda *_: {"w": jnp.zeros(3)}, dims={"w": ("divisor",)}),
+            "'w' has a dimension 'divisor'",
+        ),
+    ],
+)
+def test_probes_that_do_not_fit_are_refused(
+    small: Data, probe: Any, message: str
+) -> None:
+    with pytest.raises(UserError, match=message):
+        sweep({"divisor": [1.0, 2.0]}, small, CONFIG, probes=[probe()])
+
+
+def test_whole_numbers_of_probes_are_exact_and_keys_are_their_own(small: Data) -> None:
+    def record(config: Any, hparams: Any, state: Any, key: Any, batch: Any) -> Any:
+        bits = jax.random.key_data(key).astype(jnp.uint32)
+        return {"large": jnp.int32(16_777_217), "key": bits[0]}
+
+    found = sweep({"seed": [0, 1]}, small, CONFIG, probes=[Probe(record)])
+    assert (found.large == 16_777_217).all()
+    steps = range(1, 8)
+    for seed in (0, 1):
+        _, epochs_key, _ = training.run_keys(seed)
+        used = {
+            int(jax.random.key_data(jax.random.fold_in(
+                jax.random.fold_in(epochs_key, epoch), step))[0])
+            for epoch in (1, 2) for step in steps
+        }  # fmt: skip
+        assert not used & set(found.key.sel(seed=seed).values.astype(int).tolist())
+
+
+def test_a_plan_for_more_devices_than_there_are_is_refused(small: Data) -> None:
+    todo = plan({"seed": range(9)}, CONFIG, Hparams(), 5)
+    with pytest.raises(UserError, match="for 5 devices, but there are 2"):
+        next(run_groups(todo, small))
+
+
 class ListModule(nn.Module):
     """Not hashable: a list among its fields."""
 
@@ -211,8 +305,9 @@ class ListModule(nn.Module):
 
 
 def test_unhashable_module_is_one_clear_line(small: Data) -> None:
-    with pytest.raises(UserError, match="hashable"):
+    with pytest.raises(UserError, match=r"model is a ListModule.*hashable") as caught:
         sweep({}, small, Config(model=ListModule()))
+    assert "\n" not in str(caught.value)
 
 
 def test_probes_land_under_their_dimensions(small: Data) -> None:

@@ -393,9 +393,9 @@ def test_the_order_of_an_epoch_is_the_one_it_was() -> None:
     )
 
 
-def test_a_seed_has_two_keys() -> None:
+def test_a_seed_has_three_keys() -> None:
     keys = [key for seed in range(3) for key in run_keys(seed)]
-    assert len({tuple(jax.random.key_data(key).tolist()) for key in keys}) == 6
+    assert len({tuple(jax.random.key_data(key).tolist()) for key in keys}) == 9
 
 
 TRAIN, TEST, SEED = make_data(50), make_data(20, seed=1), 3
@@ -407,7 +407,7 @@ def small_run() -> tuple[State, dict[str, jax.Array]]:
 
 
 def by_hand() -> tuple[State, dict[str, list[Any]]]:
-    init_key, epochs_key = run_keys(SEED)
+    init_key, epochs_key, _ = run_keys(SEED)
     state = init(OWN, HPARAMS, init_key, IMAGE_SHAPE, NUM_CLASSES)
     found: dict[str, list[Any]] = {}
     for epoch in (1, 2):
