@@ -22,12 +22,8 @@ MOST_PANELS = 6
 MOST_MARKED = 12  # values along an axis that get an error bar each
 # Settings that tell a stranger what was trained, where they are no axis.
 CONTEXT = (
-    "hidden_sizes",
-    "loss",
-    "optimizer",
-    "learning_rate",
-    "batch_size",
-    "divisor",
+    *("model", "hidden_sizes", "initializer", "loss", "optimizer", "learning_rate"),
+    *("batch_size", "divisor"),
 )
 GUESSING: dict[str, Any] = {"color": "0.45", "linestyle": (0, (1, 2)), "linewidth": 1}
 
