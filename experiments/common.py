@@ -97,7 +97,11 @@ def prepare(job: Job, argv: Sequence[str]) -> Ready:
 def run(ready: Ready) -> None:
     """Plans for the devices there are, trains, saves, plots and reports."""
     from experiments import output
-    from fmnist_jax.devices import num_cpu_cores, use_cpu_cores
+    from fmnist_jax.devices import (
+        num_cpu_cores,
+        use_compilation_cache,
+        use_cpu_cores,
+    )
     from fmnist_jax.planning import plan
 
     job, data = ready.job, ready.data
@@ -106,6 +110,7 @@ def run(ready: Ready) -> None:
         print("\n".join(output.before(job, todo, data)))
         return
     use_cpu_cores()
+    use_compilation_cache()
     from fmnist_jax.sweeping import plan_here
 
     todo = plan_here(job.axes, job.config, job.hparams)
@@ -132,5 +137,5 @@ def _train(todo: "Plan", data: "Data") -> "xr.Dataset":
         for part in run_groups(todo, data):
             parts.append(part)
             if part.epoch is not None:
-                bar.update(len(todo.groups[part.group].runs))
+                bar.update(len(part.runs))
     return join(todo, parts, data)

@@ -4,6 +4,7 @@ from .config import UserError as UserError
 from .data import Data as Data
 from .data import Dataset as Dataset
 from .data import load as load
+from .devices import use_compilation_cache as use_compilation_cache
 from .devices import use_cpu_cores as use_cpu_cores
 from .diagnostics import Probe as Probe
 from .joining import Part as Part

@@ -1,4 +1,4 @@
-"""How many processor cores there are to use, and one JAX device for each."""
+"""One JAX device for each processor core, and compiled programs kept on disk."""
 
 import math
 import os
@@ -56,3 +56,26 @@ def use_cpu_cores(n: int | None = None) -> int:
             "before any other use of jax."
         ) from error
     return n
+
+
+def use_compilation_cache(folder: Path | None = None) -> Path:
+    """Keeps compiled programs on disk, so that the next process need not compile them.
+
+    Args:
+      folder: where, unless ``$JAX_COMPILATION_CACHE_DIR`` says so; None for
+        ``fmnist_jax/compiled`` in ``$XDG_CACHE_HOME`` or ``~/.cache``.
+
+    Returns:
+      The folder. One that cannot be written costs nothing but the saving.
+    """
+    import jax
+
+    if folder is None:
+        cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+        folder = Path(cache) / "fmnist_jax" / "compiled"
+    folder = Path(os.environ.get("JAX_COMPILATION_CACHE_DIR") or folder)
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    # Ours take less than JAX's threshold of a second each, but there are many.
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
+    return folder

@@ -34,15 +34,18 @@ VARIABLES = {
 
 
 class Part(NamedTuple):
-    """What a group's runs gave, after an epoch or, where epoch is None, once.
+    """What runs gave, after an epoch or, where epoch is None, once.
 
     Attributes:
-      group: position of the group in the plan.
+      group: position of their group in the plan.
+      runs: their positions in the flattened grid; fewer than the group's where it did
+        not fit into the device's memory and was halved.
       epoch: from 1; None for the outputs of probes at "init" or "end".
-      values: name to array ``[runs, …]``, in the order of the group's runs.
+      values: name to array ``[runs, …]``.
     """
 
     group: int
+    runs: tuple[int, ...]
     epoch: int | None
     values: dict[str, np.ndarray]
 
@@ -56,6 +59,7 @@ def join(plan: Plan, parts: Iterable[Part], data: Data) -> xr.Dataset:
       data: what it was run on.
     """
     dataset = xr.Dataset(coords=_coordinates(plan))
+    parts = list(parts)
     grids = _grids(plan, parts)
     for name in sorted(grids, key=lambda n: [*VARIABLES, n].index(n)):
         grid, has_epoch = grids[name]
@@ -72,6 +76,9 @@ def join(plan: Plan, parts: Iterable[Part], data: Data) -> xr.Dataset:
         "num_classes": data.num_classes,
         "train_examples": len(data.train.labels),
         "test_examples": len(data.test.labels),
+        "groups_halved_for_memory": len(
+            {p.group for p in parts if len(p.runs) < len(plan.groups[p.group].runs)}
+        ),
     }
     return dataset
 
@@ -81,7 +88,7 @@ def _grids(plan: Plan, parts: Iterable[Part]) -> dict[str, tuple[np.ndarray, boo
     flat: dict[str, tuple[np.ndarray, bool]] = {}
     num_epochs = plan.config.num_epochs
     for part in parts:
-        runs = np.asarray(plan.groups[part.group].runs)
+        runs = np.asarray(part.runs)
         by_epoch = part.epoch is not None
         for name, values in part.values.items():
             lead = (plan.num_runs, num_epochs) if by_epoch else (plan.num_runs,)

@@ -5,6 +5,7 @@ The only place where a run is vmapped, compiled and spread over devices.
 
 import dataclasses
 import functools
+import math
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
@@ -169,9 +170,27 @@ def run_groups(plan: Plan, data: Data, skip: Collection[int] = ()) -> Iterator[P
     train, test = jax.device_put((data.train, data.test), shared)
     for index, group in enumerate(plan.groups):
         if index not in skip:
-            for epoch, values in _run_group(plan, group, mesh, data, train, test):
-                real = {n: np.asarray(v)[: len(group.runs)] for n, v in values.items()}
-                yield Part(index, epoch, real)
+            for part in _fitting(plan, group, mesh, data, train, test):
+                yield Part(index, *part)
+
+
+def _fitting(
+    plan: Plan, group: Group, mesh: Mesh, data: Data, train: Dataset, test: Dataset
+) -> Iterator[tuple[tuple[int, ...], int | None, dict[str, np.ndarray]]]:
+    """Runs a group, or its halves where the device's memory does not hold it."""
+    try:
+        for epoch, values in _run_group(plan, group, mesh, data, train, test):
+            real = {n: np.asarray(v)[: len(group.runs)] for n, v in values.items()}
+            yield group.runs, epoch, real
+        return
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error) or group.width == 1:
+            raise
+    width = math.ceil(group.width / 2)
+    size = width * plan.num_devices
+    for start in range(0, len(group.runs), size):
+        half = Group(group.config, group.runs[start : start + size], width)
+        yield from _fitting(plan, half, mesh, data, train, test)
 
 
 def _start_config(config: Config, probes: tuple[Probe, ...]) -> Config:

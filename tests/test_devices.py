@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -6,6 +7,8 @@ import jax
 import pytest
 
 from fmnist_jax import devices
+
+ROOT = Path(__file__).parents[1]
 
 
 @pytest.mark.parametrize(
@@ -43,5 +46,25 @@ def test_called_in_time_it_gives_the_devices() -> None:
         "from fmnist_jax import use_cpu_cores; use_cpu_cores(3)\n"
         "import jax; assert len(jax.devices('cpu')) == 3"
     )
-    root = Path(__file__).parents[1]
-    subprocess.run([sys.executable, "-c", code], check=True, cwd=root)
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+
+
+def test_the_next_process_compiles_nothing(tmp_path: Path) -> None:
+    code = (
+        "from fmnist_jax import use_compilation_cache\n"
+        "import jax\n"
+        f"assert use_compilation_cache() == Path({str(tmp_path)!r}, *PARTS)\n"
+        "hits = []\n"
+        "jax.monitoring.register_event_listener(lambda e, **_: hits.append(e))\n"
+        "jax.jit(lambda x: x @ x + 1)(jax.numpy.ones((3, 3)))\n"
+        "print(hits.count('/jax/compilation_cache/cache_hits') > 0)\n"
+    )
+    code = f"from pathlib import Path; PARTS = ('fmnist_jax', 'compiled')\n{code}"
+    found = [
+        subprocess.run(
+            [sys.executable, "-c", code], check=True, capture_output=True, text=True,
+            cwd=ROOT, env={**os.environ, "XDG_CACHE_HOME": str(tmp_path)},
+        ).stdout
+        for _ in range(2)
+    ]  # fmt: skip
+    assert found == ["False\n", "True\n"]

@@ -1,4 +1,5 @@
 import dataclasses
+import functools
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from fmnist_jax import training
+from fmnist_jax import sweeping, training
 from fmnist_jax.config import Config, Hparams, UserError
 from fmnist_jax.data import Data, Dataset
 from fmnist_jax.diagnostics import Probe
@@ -350,3 +351,41 @@ def test_evaluate_train_can_be_left_out(small: Data) -> None:
     found = sweep({}, small, config)
     assert np.isnan(found.train_accuracy).all()
     assert np.isfinite(found.train_accuracy_running).all()
+
+
+def test_a_group_too_large_for_memory_is_halved_and_the_results_say_so(
+    swept: xr.Dataset, small: Data, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = sweeping._epoch
+
+    def limited(config: Any, probes: Any, mesh: Any, hparams: Any, *args: Any) -> Any:
+        if len(hparams.divisor) > 2:
+            raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory")
+        return original(config, probes, mesh, hparams, *args)
+
+    axes = {"divisor": [255.0, 1000.0], "loss": ["softmax"], "seed": range(3)}
+    whole = sweep(axes, small, CONFIG)
+    monkeypatch.setattr(sweeping, "_epoch", limited)
+    halved = sweep(axes, small, CONFIG)
+    assert whole.attrs["groups_halved_for_memory"] == 0
+    assert halved.attrs["groups_halved_for_memory"] == 1
+    for name in METRICS:
+        np.testing.assert_allclose(halved[name], whole[name], rtol=1e-5, err_msg=name)
+
+    def never(*_: Any) -> Any:
+        raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory")
+
+    monkeypatch.setattr(sweeping, "_epoch", never)
+    with pytest.raises(jax.errors.JaxRuntimeError, match="Out of memory"):
+        sweep({"seed": [0]}, small, CONFIG)
+
+
+def test_matrix_products_are_exact_float32_on_every_device() -> None:
+    config = Config(hidden_sizes=(4, 4))
+    state = training.init(config, Hparams(), jax.random.key(0), (3,), 2)
+    batch = Dataset(np.ones((5, 3), np.uint8), np.zeros(5, np.int32))
+    step = functools.partial(training.train_step, config)
+    text = str(jax.make_jaxpr(step)(Hparams(), state, jax.random.key(1), batch))
+    products = 3 * 3  # forward, dw and dx of three layers
+    assert text.count("dot_general[") == products
+    assert text.count("(Precision.HIGHEST, Precision.HIGHEST)") == products
