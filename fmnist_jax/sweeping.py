@@ -1,10 +1,6 @@
-"""Runs the groups of a plan.
-
-The only place where a run is vmapped, compiled and spread over devices.
-"""
+"""Runs the groups of a plan, one after the other."""
 
 import dataclasses
-import functools
 import math
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
@@ -13,139 +9,24 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import xarray as xr
-from jax import Array
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AxisType, Mesh, NamedSharding
 
-from fmnist_jax import training
+from fmnist_jax import programs, training
 from fmnist_jax.checks import check_plan
 from fmnist_jax.config import Config, Hparams
 from fmnist_jax.data import Data, Dataset
-from fmnist_jax.diagnostics import HEALTH, Probe, run_probes
+from fmnist_jax.diagnostics import HEALTH, WHEN, Probe
 from fmnist_jax.joining import Part, join
 from fmnist_jax.planning import (
     CACHE_BYTES,
     Group,
     Plan,
     plan,
-    run_hparams,
-    run_settings,
 )
+from fmnist_jax.programs import SHARED
+from fmnist_jax.seats import Seats, by_run, seated, without
 
-RUN, SHARED = PartitionSpec("run"), PartitionSpec()
 ACCELERATOR_SHARE = 0.2  # of its memory for states; a step's temporaries need as much
-
-
-def _over_runs(mesh: Mesh, function: Any, *specs: PartitionSpec) -> Any:
-    """Maps a function of one run over the runs of each device, and over devices."""
-    axes = tuple(0 if spec == RUN else None for spec in specs)
-    return jax.shard_map(
-        jax.vmap(function, in_axes=axes),
-        mesh=mesh,
-        in_specs=specs,
-        out_specs=RUN,
-        check_vma=False,
-    )
-
-
-@functools.partial(jax.jit, static_argnames=("config", "probes", "mesh", "num_classes"))
-def _start(
-    config: Config,
-    probes: tuple[Probe, ...],
-    mesh: Mesh,
-    num_classes: int,
-    hparams: Hparams,
-    seeds: Array,
-    train: Dataset,
-) -> tuple[training.State, dict[str, Array]]:
-    """Returns the initial states, and what the probes at "init" say of them."""
-
-    def one(hparams: Hparams, seed: Array, train: Dataset) -> Any:
-        init_key, _, probes_key = training.run_keys(seed)
-        shape = train.images.shape[1:]
-        state = training.init(config, hparams, init_key, shape, num_classes)
-        key = jax.random.fold_in(probes_key, 0)
-        return state, run_probes(probes, config, hparams, state, key, train)
-
-    return _over_runs(mesh, one, RUN, RUN, SHARED)(hparams, seeds, train)
-
-
-@functools.partial(
-    jax.jit,
-    static_argnames=("config", "probes", "mesh"),
-    donate_argnames=("state",),
-)
-def _epoch(
-    config: Config,
-    probes: tuple[Probe, ...],
-    mesh: Mesh,
-    hparams: Hparams,
-    state: training.State,
-    seeds: Array,
-    epoch: Array,
-    rows: Array,
-    orders: Array,
-    train: Dataset,
-    test: Dataset,
-) -> tuple[training.State, dict[str, Array]]:
-    """Trains and evaluates every run for an epoch, and probes it."""
-
-    def one(
-        hparams: Hparams,
-        state: training.State,
-        seed: Array,
-        epoch: Array,
-        row: Array,
-        orders: Array,
-        train: Dataset,
-        test: Dataset,
-    ) -> Any:
-        _, epochs_key, probes_key = training.run_keys(seed)
-        key = jax.random.fold_in(epochs_key, epoch)
-        state, metrics = training.run_epoch(
-            config, hparams, state, key, train, test, orders[row]
-        )
-        key = jax.random.fold_in(probes_key, epoch)
-        return state, metrics | run_probes(probes, config, hparams, state, key, train)
-
-    specs = (RUN, RUN, RUN, SHARED, RUN, SHARED, SHARED, SHARED)
-    return _over_runs(mesh, one, *specs)(
-        hparams, state, seeds, epoch, rows, orders, train, test
-    )
-
-
-@functools.partial(jax.jit, static_argnames=("config", "probes", "mesh"))
-def _end(
-    config: Config,
-    probes: tuple[Probe, ...],
-    mesh: Mesh,
-    hparams: Hparams,
-    state: training.State,
-    seeds: Array,
-    train: Dataset,
-) -> dict[str, Array]:
-    """Returns what the probes at "end" say of every run."""
-
-    def one(
-        hparams: Hparams, state: training.State, seed: Array, train: Dataset
-    ) -> Any:
-        _, _, probes_key = training.run_keys(seed)
-        key = jax.random.fold_in(probes_key, config.num_epochs + 1)
-        return run_probes(probes, config, hparams, state, key, train)
-
-    return _over_runs(mesh, one, RUN, RUN, RUN, SHARED)(hparams, state, seeds, train)
-
-
-def _stacked(plan: Plan, group: Group) -> tuple[Hparams, np.ndarray]:
-    """Returns a group's traced settings and seeds, ``[width * num_devices]`` each.
-
-    The last run fills up what is left; its copies are dropped from the results.
-    """
-    size = group.width * plan.num_devices
-    runs = [*group.runs, *[group.runs[-1]] * (size - len(group.runs))]
-    hparams = [run_hparams(plan, group.config, run) for run in runs]
-    stacked = jax.tree.map(lambda *v: np.asarray(v, np.float32), *hparams)
-    seeds = [run_settings(plan, run)["seed"] for run in runs]
-    return stacked, np.asarray(seeds, np.uint32)
 
 
 def run_groups(plan: Plan, data: Data, skip: Collection[int] = ()) -> Iterator[Part]:
@@ -180,8 +61,7 @@ def _fitting(
     """Runs a group, or its halves where the device's memory does not hold it."""
     try:
         for epoch, values in _run_group(plan, group, mesh, data, train, test):
-            real = {n: np.asarray(v)[: len(group.runs)] for n, v in values.items()}
-            yield group.runs, epoch, real
+            yield group.runs, epoch, values
         return
     except jax.errors.JaxRuntimeError as error:
         if "RESOURCE_EXHAUSTED" not in str(error) or group.width == 1:
@@ -204,34 +84,59 @@ def _start_config(config: Config, probes: tuple[Probe, ...]) -> Config:
 
 def _run_group(
     plan: Plan, group: Group, mesh: Mesh, data: Data, train: Dataset, test: Dataset
-) -> Iterator[tuple[int | None, dict[str, Array]]]:
-    per_run, shared = NamedSharding(mesh, RUN), NamedSharding(mesh, SHARED)
-    config = group.config
+) -> Iterator[tuple[int | None, dict[str, np.ndarray]]]:
+    """Yields what the runs of a group give: once before and after, and each epoch."""
+    config, num_runs = group.config, len(group.runs)
     probes = {
         when: tuple(p for p in (HEALTH, *plan.probes) if p.when == when)
-        for when in ("init", "epoch", "end")
+        for when in WHEN
     }
-    stacked = _stacked(plan, group)
-    hparams, seeds = jax.device_put(stacked, per_run)
-    distinct, rows = np.unique(stacked[1], return_inverse=True)
-    rows = jax.device_put(rows.astype(np.int32), per_run)
-    state, values = _start(
+    seats = seated(plan, group, mesh)
+    state, values = programs.start(
         _start_config(config, probes["init"]), probes["init"], mesh, data.num_classes,
-        hparams, seeds, train,
+        seats.hparams, seats.seeds, train,
     )  # fmt: skip
+    seats = seats._replace(state=state)
     if values:
-        yield None, values
+        yield None, by_run(values, seats, {}, num_runs)
+    latest: dict[str, np.ndarray] = {}
+    lost = np.zeros(num_runs, bool)
     for epoch in range(1, config.num_epochs + 1):
-        orders = np.stack(
-            [training.epoch_order(s, epoch, len(data.train.labels)) for s in distinct]
-        )
-        state, values = _epoch(
-            config, probes["epoch"], mesh, hparams, state, seeds,
-            jnp.int32(epoch), rows, jax.device_put(orders, shared), train, test,
-        )  # fmt: skip
-        yield epoch, values
+        if len(seats.positions):
+            orders = jax.device_put(
+                _orders(seats, epoch, len(data.train.labels)),
+                NamedSharding(mesh, SHARED),
+            )
+            state, values, is_lost = programs.epoch(
+                config, probes["epoch"], mesh, seats.hparams, seats.state, seats.seeds,
+                jnp.int32(epoch), seats.rows, orders, train, test,
+            )  # fmt: skip
+            seats = seats._replace(state=state)
+            latest = by_run(values, seats, latest, num_runs)
+            lost_before, lost = lost, lost.copy()
+            lost[seats.positions] = np.asarray(is_lost)
+            if _future_is_known(config, plan):
+                seats = without(seats, lost & lost_before, group.width, mesh)
+        yield epoch, latest
     if probes["end"]:
-        yield None, _end(config, probes["end"], mesh, hparams, state, seeds, train)
+        values = programs.end(
+            config, probes["end"], mesh, seats.hparams, seats.state, seats.seeds, train
+        )
+        yield None, by_run(values, seats, {}, num_runs)
+
+
+def _orders(seats: Seats, epoch: int, num_examples: int) -> np.ndarray:
+    orders = [training.epoch_order(s, epoch, num_examples) for s in seats.distinct]
+    return np.stack(orders)
+
+
+def _future_is_known(config: Config, plan: Plan) -> bool:
+    """Whether a run that began an epoch with a NaN parameter repeats it for ever.
+
+    It does in the built-in MLP: one NaN makes every logit, gradient and parameter NaN.
+    A network or a probe of the user's may do what it likes with them.
+    """
+    return config.model is None and all(p.when == "init" for p in plan.probes)
 
 
 def plan_here(

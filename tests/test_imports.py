@@ -11,7 +11,8 @@ ROOT = Path(__file__).parents[1]
 # Imports go down only: a module may import those on the lines below its own.
 LAYERS = (
     "sweeping",
-    "checks",
+    "seats checks",
+    "programs",
     "joining",
     "diagnostics",
     "training",

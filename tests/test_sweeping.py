@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from fmnist_jax import sweeping, training
+from fmnist_jax import programs, sweeping, training
 from fmnist_jax.config import Config, Hparams, UserError
 from fmnist_jax.data import Data, Dataset
 from fmnist_jax.diagnostics import Probe
@@ -356,7 +356,7 @@ def test_evaluate_train_can_be_left_out(small: Data) -> None:
 def test_a_group_too_large_for_memory_is_halved_and_the_results_say_so(
     swept: xr.Dataset, small: Data, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    original = sweeping._epoch
+    original = programs.epoch
 
     def limited(config: Any, probes: Any, mesh: Any, hparams: Any, *args: Any) -> Any:
         if len(hparams.divisor) > 2:
@@ -365,7 +365,7 @@ def test_a_group_too_large_for_memory_is_halved_and_the_results_say_so(
 
     axes = {"divisor": [255.0, 1000.0], "loss": ["softmax"], "seed": range(3)}
     whole = sweep(axes, small, CONFIG)
-    monkeypatch.setattr(sweeping, "_epoch", limited)
+    monkeypatch.setattr(programs, "epoch", limited)
     halved = sweep(axes, small, CONFIG)
     assert whole.attrs["groups_halved_for_memory"] == 0
     assert halved.attrs["groups_halved_for_memory"] == 1
@@ -375,7 +375,7 @@ def test_a_group_too_large_for_memory_is_halved_and_the_results_say_so(
     def never(*_: Any) -> Any:
         raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory")
 
-    monkeypatch.setattr(sweeping, "_epoch", never)
+    monkeypatch.setattr(programs, "epoch", never)
     with pytest.raises(jax.errors.JaxRuntimeError, match="Out of memory"):
         sweep({"seed": [0]}, small, CONFIG)
 
@@ -389,3 +389,43 @@ def test_matrix_products_are_exact_float32_on_every_device() -> None:
     products = 3 * 3  # forward, dw and dx of three layers
     assert text.count("dot_general[") == products
     assert text.count("(Precision.HIGHEST, Precision.HIGHEST)") == products
+
+
+def test_runs_with_a_nan_parameter_leave_and_the_results_are_the_same(
+    small: Data, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Six of eight runs are lost in the first epoch, a seventh for good never."""
+    config = dataclasses.replace(CONFIG, num_epochs=5, optimizer="sgd")
+    rates = [1e-2, 1e30, 1e31, 1e32, 1e33, 1e34, 1e35, 1e-1]
+    original, widths = programs.epoch, []
+
+    def counting(config: Any, probes: Any, mesh: Any, hparams: Any, *args: Any) -> Any:
+        widths.append(len(hparams.divisor))
+        return original(config, probes, mesh, hparams, *args)
+
+    monkeypatch.setattr(programs, "epoch", counting)
+    left = sweep({"learning_rate": rates}, small, config, max_width=4)
+    assert widths == [8, 8, 2, 2, 2]
+    widths.clear()
+    none = sweep({"learning_rate": rates[1:7]}, small, config, max_width=3)
+    assert widths == [6, 6]
+    assert none.status.values.ravel().tolist() == ["diverged"] * 6
+    widths.clear()
+    monkeypatch.setattr(sweeping, "_future_is_known", lambda *_: False)
+    stayed = sweep({"learning_rate": rates}, small, config, max_width=4)
+    assert widths == [8] * 5
+    for name in [*METRICS, "parameters_finite", "dead_layers", "zero_gradient_share"]:
+        np.testing.assert_allclose(left[name], stayed[name], rtol=1e-5, err_msg=name)
+        np.testing.assert_array_equal(left[name][1:7], stayed[name][1:7], err_msg=name)
+        np.testing.assert_array_equal(none[name], stayed[name][1:7], err_msg=name)
+    assert (left.status == stayed.status).all()
+
+
+def test_runs_stay_where_a_probe_of_the_users_watches(small: Data) -> None:
+    def epochs(config: Any, hparams: Any, state: Any, key: Any, batch: Any) -> Any:
+        return {"bits": jax.random.key_data(key)[0].astype(jnp.uint32)}
+
+    config = dataclasses.replace(CONFIG, num_epochs=4, optimizer="sgd")
+    axes = {"learning_rate": [1e30, 1e31]}
+    found = sweep(axes, small, config, probes=[Probe(epochs)]).bits.values
+    assert len(np.unique(found[0])) == 4

@@ -1,0 +1,139 @@
+"""A group's compiled programs: start, epoch and end of its runs.
+
+The only place where a run is vmapped, compiled and spread over devices.
+"""
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jax.sharding import Mesh, PartitionSpec
+
+from fmnist_jax import training
+from fmnist_jax.config import Config, Hparams
+from fmnist_jax.data import Dataset
+from fmnist_jax.diagnostics import Probe, run_probes
+
+RUN, SHARED = PartitionSpec("run"), PartitionSpec()
+
+
+def _over_runs(mesh: Mesh, function: Any, *specs: PartitionSpec) -> Any:
+    """Maps a function of one run over the runs of each device, and over devices."""
+    axes = tuple(0 if spec == RUN else None for spec in specs)
+    return jax.shard_map(
+        jax.vmap(function, in_axes=axes),
+        mesh=mesh,
+        in_specs=specs,
+        out_specs=RUN,
+        check_vma=False,
+    )
+
+
+@functools.partial(jax.jit, static_argnames=("config", "probes", "mesh", "num_classes"))
+def start(
+    config: Config,
+    probes: tuple[Probe, ...],
+    mesh: Mesh,
+    num_classes: int,
+    hparams: Hparams,
+    seeds: Array,
+    train: Dataset,
+) -> tuple[training.State, dict[str, Array]]:
+    """Returns the initial states, and what the probes at "init" say of them."""
+
+    def one(hparams: Hparams, seed: Array, train: Dataset) -> Any:
+        init_key, _, probes_key = training.run_keys(seed)
+        shape = train.images.shape[1:]
+        state = training.init(config, hparams, init_key, shape, num_classes)
+        key = jax.random.fold_in(probes_key, 0)
+        return state, run_probes(probes, config, hparams, state, key, train)
+
+    return _over_runs(mesh, one, RUN, RUN, SHARED)(hparams, seeds, train)
+
+
+@functools.partial(
+    jax.jit,
+    static_argnames=("config", "probes", "mesh"),
+    donate_argnames=("state",),
+)
+def epoch(
+    config: Config,
+    probes: tuple[Probe, ...],
+    mesh: Mesh,
+    hparams: Hparams,
+    state: training.State,
+    seeds: Array,
+    number: Array,
+    rows: Array,
+    orders: Array,
+    train: Dataset,
+    test: Dataset,
+) -> tuple[training.State, dict[str, Array], Array]:
+    """Trains and evaluates every run for an epoch, and probes it.
+
+    Args:
+      config: the runs' program.
+      probes: those of "epoch".
+      mesh: the devices.
+      hparams: traced settings, ``[runs]`` each.
+      state: before the epoch; its memory is used again.
+      seeds: ``[runs]``.
+      number: of the epoch, from 1.
+      rows: which of ``orders`` is each run's, ``[runs]``.
+      orders: of the training set, ``[distinct seeds, N]``.
+      train: the training set, the same for all.
+      test: the test set, likewise.
+
+    Returns:
+      The states after it; metrics and probes' outputs, ``[runs, …]``; and whether a
+      parameter of the run is NaN, ``[runs]``.
+    """
+
+    def one(
+        hparams: Hparams,
+        state: training.State,
+        seed: Array,
+        number: Array,
+        row: Array,
+        orders: Array,
+        train: Dataset,
+        test: Dataset,
+    ) -> Any:
+        _, epochs_key, probes_key = training.run_keys(seed)
+        key = jax.random.fold_in(epochs_key, number)
+        state, metrics = training.run_epoch(
+            config, hparams, state, key, train, test, orders[row]
+        )
+        key = jax.random.fold_in(probes_key, number)
+        probed = run_probes(probes, config, hparams, state, key, train)
+        lost = [jnp.any(jnp.isnan(p)) for p in jax.tree.leaves(state.params)]
+        return state, metrics | probed, jnp.any(jnp.stack(lost))
+
+    specs = (RUN, RUN, RUN, SHARED, RUN, SHARED, SHARED, SHARED)
+    return _over_runs(mesh, one, *specs)(
+        hparams, state, seeds, number, rows, orders, train, test
+    )
+
+
+@functools.partial(jax.jit, static_argnames=("config", "probes", "mesh"))
+def end(
+    config: Config,
+    probes: tuple[Probe, ...],
+    mesh: Mesh,
+    hparams: Hparams,
+    state: training.State,
+    seeds: Array,
+    train: Dataset,
+) -> dict[str, Array]:
+    """Returns what the probes at "end" say of every run."""
+
+    def one(
+        hparams: Hparams, state: training.State, seed: Array, train: Dataset
+    ) -> Any:
+        _, _, probes_key = training.run_keys(seed)
+        key = jax.random.fold_in(probes_key, config.num_epochs + 1)
+        return run_probes(probes, config, hparams, state, key, train)
+
+    return _over_runs(mesh, one, RUN, RUN, RUN, SHARED)(hparams, state, seeds, train)

@@ -1,0 +1,94 @@
+"""Which run of a group sits where on the devices, and which have left."""
+
+import math
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jax.sharding import Mesh, NamedSharding
+
+from fmnist_jax.config import Hparams
+from fmnist_jax.planning import Group, Plan, run_hparams, run_settings
+from fmnist_jax.programs import RUN
+
+
+class Seats(NamedTuple):
+    """The runs that are under way, in the places of the devices.
+
+    Attributes:
+      positions: of each place's run in its group; ``[places]``, on the host.
+      hparams: traced settings, ``[places]`` each.
+      seeds: ``[places]``.
+      rows: of each place's seed among the distinct ones, ``[places]``.
+      distinct: the distinct seeds, on the host.
+      state: ``[places]`` each.
+    """
+
+    positions: np.ndarray
+    hparams: Hparams
+    seeds: Array
+    rows: Array
+    distinct: np.ndarray
+    state: Any = None
+
+
+def seated(plan: Plan, group: Group, mesh: Mesh) -> Seats:
+    """Returns a group's runs, the last one filling up the places that are left."""
+    size = group.width * plan.num_devices
+    positions = np.minimum(np.arange(size), len(group.runs) - 1)
+    runs = [group.runs[position] for position in positions]
+    hparams = [run_hparams(plan, group.config, run) for run in runs]
+    stacked = jax.tree.map(lambda *v: np.asarray(v, np.float32), *hparams)
+    seeds = np.asarray([run_settings(plan, run)["seed"] for run in runs], np.uint32)
+    distinct, rows = np.unique(seeds, return_inverse=True)
+    stacked, seeds, rows = jax.device_put(
+        (stacked, seeds, rows.astype(np.int32)), NamedSharding(mesh, RUN)
+    )
+    return Seats(positions, stacked, seeds, rows, distinct)
+
+
+def by_run(
+    values: dict[str, Array], seats: Seats, before: dict[str, np.ndarray], count: int
+) -> dict[str, np.ndarray]:
+    """Returns values by position in the group; of a run that left, those of before."""
+    found = {}
+    for name, by_place in values.items():
+        on_host = np.asarray(by_place)
+        shape = (count, *on_host.shape[1:])
+        found[name] = before[name].copy() if name in before else np.empty(
+            shape, on_host.dtype
+        )  # fmt: skip
+        found[name][seats.positions] = on_host
+    return found
+
+
+def without(seats: Seats, gone: np.ndarray, width: int, mesh: Mesh) -> Seats:
+    """Returns the places without the runs that are gone.
+
+    The rest are packed together only where they fit into half, a quarter or an eighth
+    of the group's width, so that there are at most three further programs.
+    """
+    alive, places = np.unique(seats.positions, return_index=True)
+    alive, places = alive[~gone[alive]], places[~gone[alive]]
+    if not len(alive):
+        return seats._replace(positions=alive)
+    devices = mesh.devices.size
+    size = min(
+        math.ceil(width / share) * devices
+        for share in (1, 2, 4, 8)
+        if math.ceil(width / share) * devices >= len(alive)
+    )
+    if size >= len(seats.positions):
+        return seats
+    taken = places[np.minimum(np.arange(size), len(alive) - 1)]
+    packed = jax.device_put(
+        jax.tree.map(
+            lambda x: x[jnp.asarray(taken)],
+            (seats.hparams, seats.seeds, seats.rows, seats.state),
+        ),
+        NamedSharding(mesh, RUN),
+    )
+    hparams, seeds, rows, state = packed
+    return Seats(seats.positions[taken], hparams, seeds, rows, seats.distinct, state)
