@@ -1,0 +1,173 @@
+"""What a run costs, against how many there are, how wide, and on how many devices.
+
+    python -m benchmarks.scaling --data_dir=FOLDER
+
+Training alone, after compilation, in microseconds per run and step; medians of rounds
+that go through all settings in turn. About five minutes on two cores. Writes
+``docs/scaling_of_cost.png`` and prints the table of ``docs/performance.md``.
+"""
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+FIGURE = Path(__file__).parents[1] / "docs" / "scaling_of_cost.png"
+BASE = {"runs": 64, "hidden": 128, "batch": 32, "optimizer": "adam", "width": 0}
+# Panel -> the setting that it varies, its values, what else differs from the base.
+PANELS: dict[str, tuple[str, list[int], dict[str, Any]]] = {
+    "number of runs": ("runs", [1, 2, 4, 8, 16, 64, 256, 1024], {}),
+    "runs per device at once": ("width", [1, 2, 4, 8, 16, 32], {}),
+    "hidden units": ("hidden", [16, 64, 128, 256, 512, 1000], {"runs": 8}),
+    "batch size": ("batch", [8, 32, 128, 512], {"runs": 16}),
+}
+EXAMPLES = 1600
+
+
+def cases() -> list[dict[str, Any]]:
+    """Returns every setting to be timed, once."""
+    found = []
+    for varied, values, others in PANELS.values():
+        for optimizer in ("adam", "sgd"):
+            for value in values:
+                case = {**BASE, **others, "optimizer": optimizer, varied: value}
+                found += [case] if case not in found else []
+    return found
+
+
+def serve(num_devices: int, data_dir: str | None) -> None:
+    """Times the cases that come in, a line of JSON each."""
+    from fmnist_jax import Config, Hparams, load, run_groups, use_cpu_cores
+    from fmnist_jax.sweeping import plan_here
+
+    use_cpu_cores(num_devices)
+    data = load("auto", data_dir, train_examples=EXAMPLES, test_examples=100)
+    for line in sys.stdin:
+        case = json.loads(line)
+        config = Config(
+            hidden_sizes=(case["hidden"],), optimizer=case["optimizer"],
+            batch_size=case["batch"], num_epochs=2, evaluate_train=False,
+        )  # fmt: skip
+        axes = {"seed": range(case["runs"])}
+        todo = plan_here(axes, config, Hparams(), max_width=case["width"] or None)
+        seconds, start = 0.0, time.perf_counter()
+        for part in run_groups(todo, data):  # the second epoch of each group counts
+            now = time.perf_counter()
+            seconds += (now - start) * (part.epoch == 2)
+            start = now
+        steps = EXAMPLES / case["batch"] * case["runs"]
+        print(json.dumps(seconds / steps * 1e6), flush=True)
+
+
+def measure(
+    rounds: int, devices: list[int], data_dir: str | None
+) -> dict[int, list[tuple[dict[str, Any], list[float]]]]:
+    """Returns the times of each case on each number of devices."""
+    workers = {}
+    for count in devices:
+        command = [sys.executable, "-m", "benchmarks.scaling", f"--serve={count}"]
+        command += [f"--data_dir={data_dir}"] if data_dir else []
+        pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+        workers[count] = subprocess.Popen(command, text=True, **pipes)
+    times: dict[int, list[tuple[dict[str, Any], list[float]]]] = {
+        count: [(case, []) for case in cases()] for count in devices
+    }
+    for number in range(rounds + 1):  # the first compiles
+        for index, case in enumerate(cases()):
+            for count, worker in workers.items():
+                assert worker.stdin is not None
+                assert worker.stdout is not None
+                print(json.dumps(case), file=worker.stdin, flush=True)
+                taken = json.loads(worker.stdout.readline())
+                times[count][index][1].extend([taken] if number else [])
+    for worker in workers.values():
+        worker.communicate()
+    return times
+
+
+def table(times: dict[int, list[tuple[dict[str, Any], list[float]]]]) -> str:
+    """Returns the medians, least and greatest as Markdown."""
+    lines = ["| varied | value | optimizer | devices | µs per run and step |"]
+    lines.append("|---|---|---|---|---|")
+    for title, (varied, values, others) in PANELS.items():
+        for count, measured in times.items():
+            for case, seconds in measured:
+                if _belongs(case, varied, values, others):
+                    spread = f"({min(seconds):.1f}–{max(seconds):.1f})"
+                    lines.append(
+                        f"| {title} | {case[varied]} | {case['optimizer']} | {count} | "
+                        f"{statistics.median(seconds):.1f} {spread} |"
+                    )
+    return "\n".join(lines)
+
+
+def _belongs(
+    case: dict[str, Any], varied: str, values: list[int], others: dict[str, Any]
+) -> bool:
+    expected = {**BASE, **others}
+    same = all(
+        case[n] == expected[n] for n in expected if n not in (varied, "optimizer")
+    )
+    return same and case[varied] in values
+
+
+def draw(times: dict[int, list[tuple[dict[str, Any], list[float]]]]) -> None:
+    """Draws a panel for each setting that is varied."""
+    from matplotlib.figure import Figure
+
+    from fmnist_jax.plots import COLOURS
+
+    figure = Figure(figsize=(11, 7), layout="constrained")
+    panels = figure.subplots(2, 2).flat
+    for panel, (title, (varied, values, others)) in zip(
+        panels, PANELS.items(), strict=True
+    ):
+        for column, optimizer in enumerate(("adam", "sgd")):
+            for count, style in zip(times, ("-o", "--s"), strict=False):
+                chosen = [
+                    (case[varied], statistics.median(seconds))
+                    for case, seconds in times[count]
+                    if case["optimizer"] == optimizer
+                    and _belongs(case, varied, values, others)
+                ]
+                label = f"{optimizer}, {count} device{'s' if count > 1 else ''}"
+                panel.plot(
+                    *zip(*sorted(chosen), strict=True), style, color=COLOURS[column],
+                    label=label, markersize=4, markerfacecolor="none",
+                )  # fmt: skip
+        panel.set_xscale("log", base=2)
+        panel.set_xticks(values, [str(value) for value in values])
+        panel.set_xlabel(title)
+        panel.set_ylim(bottom=0)
+        panel.grid(alpha=0.25)
+        panel.set_ylabel("µs per run and step")
+    figure.axes[0].legend(frameon=False)
+    figure.suptitle(
+        "Cost of training a run for a step (784-128-10, batch 32, where not varied)"
+    )
+    figure.savefig(FIGURE, dpi=130)
+
+
+def main() -> None:
+    """Measures, prints and draws."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
+    parser.add_argument("--data_dir")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--devices", default="2,1", help="numbers of CPU devices")
+    parser.add_argument("--serve", type=int, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.serve:
+        serve(options.serve, options.data_dir)
+        return
+    devices = [int(count) for count in options.devices.split(",")]
+    times = measure(options.rounds, devices, options.data_dir)
+    print(table(times))
+    draw(times)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,150 @@
+"""The benchmark's own arithmetic, and its workers at work."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks import jobs, machine, peers, table, throughput
+from benchmarks.workers import Worker, WorkerError, fastest
+from fmnist_jax.data import Data
+
+RATES = machine.Rates(flops=200e9, bandwidth=100e9)
+STEPS = 6
+
+
+def test_the_floor_is_what_it_is_by_hand() -> None:
+    assert machine.num_parameters(128) == 100_480 + 1_290
+    # Forward 2*32*(784*128 + 128*10), weights' gradients the same, and the gradient of
+    # the hidden layer 2*32*128*10.
+    assert machine.gemm_flops(128) == 6_504_448 * 2 + 81_920 == 13_090_816
+    assert machine.peak_seconds(128, RATES) == pytest.approx(65.45408e-6)
+    # Streams: 4 bytes * 4 (11) * 101,770 = 1.62832 (4.47788) MB at 100 GB/s.
+    assert machine.floor_seconds(128, "sgd", RATES) == pytest.approx(81.73728e-6)
+    assert machine.floor_seconds(128, "adam", RATES) == pytest.approx(110.23288e-6)
+
+
+def test_summaries_and_ratios_are_medians_over_the_rounds() -> None:
+    assert table.summarise([3.0, 1.0, 2.0, 9.0, 4.0]) == (3.0, 1.0, 9.0)
+    assert table.throughputs([2.0, 0.5], steps=10, runs=8) == [1280.0, 5120.0]
+    # Round by round 2, 1 and 4: not the ratio of the medians, which is 1.5.
+    assert table.ratio([2.0, 3.0, 12.0], [1.0, 3.0, 3.0]) == 2.0
+    assert table.best_rates([[1, 5], [3, 4]]) == machine.Rates(3, 5)
+
+
+def _cell() -> dict[str, object]:
+    seconds = {"book": [1.0, 2.0, 4.0], "torch_x2": [1.0] * 3, "ours_many": [2.0] * 3}
+    choices = {name: {"variant": f"{name}'s", "failed": {}} for name in seconds}
+    rates = [[200e9, 90e9], [150e9, 100e9]]
+    return table.cell(128, "adam", 1000, seconds, rates, choices)
+
+
+def test_a_cell_holds_what_the_table_shows() -> None:
+    named = json.loads(json.dumps(_cell()))["peers"]
+    assert [named[name]["runs"] for name in named] == [1, 2, 8]
+    assert named["book"]["median"] == 16_000
+    assert (named["book"]["min"], named["book"]["max"]) == (8_000, 32_000)
+    assert named["ours_many"]["median"] == 128_000
+    assert named["book"]["ratios"] == {"ours_many": 8.0}
+    assert named["torch_x2"]["ratios"] == {"ours_many": 2.0}
+    # 250 us a run and step, where the products alone take 65.5 and the floor is 110.
+    assert named["ours_many"]["share_of_peak"] == pytest.approx(65.45408 / 250)
+    assert named["ours_many"]["share_of_floor"] == pytest.approx(110.23288 / 250)
+
+
+def test_the_table_is_markdown() -> None:
+    lines = table.markdown({**_cell(), "left_out": {"keras_tf": "no"}}).splitlines()
+    assert lines[0] == "### 128 units, adam"
+    assert lines[2].startswith("GEMM peak 200 GFLOP/s, cache 100 GB/s; 1000 steps")
+    assert "| ours × 8 / it |" in lines[4]
+    assert len({line.count("|") for line in lines[4:9]}) == 1
+    assert lines[6] == (
+        "| PyTorch, the book's loop with DataLoader | 1 | 16,000 | 8,000 | 32,000 "
+        "| 8.00 | 3% | 6% | book's |"
+    )
+    assert lines[-1] == "Left out: Keras 3 `fit` on TensorFlow: no."
+
+
+def test_shuffled_rows_are_an_epoch_for_each_run() -> None:
+    rows = jobs.orders(np.random.default_rng(0), 3, 2)
+    assert rows.shape == (3, 2, 32)
+    for run in range(2):
+        assert sorted(rows[:, run].ravel()) == list(range(96))
+    assert not np.array_equal(rows[:, 0], rows[:, 1])
+
+
+def test_the_fastest_variant_that_works_is_chosen() -> None:
+    def fails(steps: int) -> float:
+        raise ValueError("no compiler\nat all")
+
+    variants = {"slow": lambda _: 2.0, "compiled": fails, "fast": lambda _: 1.0}
+    choice, run = fastest(variants, 8)
+    assert (choice["variant"], run(8)) == ("fast", 1.0)
+    assert choice["failed"] == {"compiled": "no compiler"}
+    with pytest.raises(WorkerError, match="every variant failed"):
+        fastest({"a": fails, "b": fails}, 8)
+
+
+@pytest.mark.parametrize(
+    ("flag", "message"),
+    [
+        ("--peers=tourch", "Did you mean torch"),
+        ("--peers=", "--peers is empty"),
+        ("--optimizers=sgd,lion", "expected one of adam, sgd"),
+        ("--widths=12,x", "'x' is not a whole number"),
+        ("--rounds=0", "rounds"),
+        ("--out=/no/such/folder/a.json", "no such folder"),
+        ("--nothing", "nothing"),
+        ("stray", "Stray argument 'stray'"),
+    ],
+)
+def test_mistakes_are_told_in_one_line(
+    flag: str, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert throughput.main(["throughput", flag]) == 2
+    line = capsys.readouterr().err
+    assert message in line
+    assert line.count("\n") == 1
+
+
+def test_help_names_the_flags(capsys: pytest.CaptureFixture[str]) -> None:
+    assert throughput.main(["throughput", "--help"]) == 0
+    assert "rounds" in capsys.readouterr().out
+
+
+def test_a_missing_library_is_said() -> None:
+    peer = peers.Peer("x", "x:y", ("json", "no_such_library"))
+    assert peers.missing(peer) == ("no_such_library",)
+    with pytest.raises(WorkerError, match="not installed: no_such_library"):
+        throughput.start("x", peer, jobs.Job("x", 8, "sgd", 1, STEPS, "."))
+
+
+@pytest.fixture
+def data_folder(tmp_path: Path, small: Data) -> str:
+    jobs.save_data(tmp_path, *small.train)
+    return str(tmp_path)
+
+
+def test_a_worker_that_stops_says_why(data_folder: str) -> None:
+    job = jobs.Job("flax_loop", 8, "no_optimizer", 1, STEPS, data_folder)
+    worker = Worker(peers.PEERS["flax_loop"], job, Path(data_folder) / "log")
+    with pytest.raises(WorkerError, match="KeyError: 'no_optimizer'"):
+        worker.receive()
+
+
+def test_ours_and_the_flax_loop_work_in_turns(data_folder: str) -> None:
+    everyone = {}
+    try:
+        for name in ("ours_9", "flax_loop"):
+            peer = peers.PEERS[name]
+            runs = peers.num_runs(peer, 8)
+            job = jobs.Job(name, 8, "sgd", runs, STEPS, data_folder)
+            everyone[name], choice = throughput.start(name, peer, job)
+            assert choice["failed"] == {}
+        for workers in everyone.values():
+            assert all(0 < throughput.turn(workers, STEPS) < 60 for _ in range(2))
+    finally:
+        for workers in everyone.values():
+            for worker in workers:
+                worker.close()
