@@ -10,7 +10,7 @@ from fmnist_jax.config import Config, UserError
 from fmnist_jax.data import Data, Dataset
 from fmnist_jax.diagnostics import HEALTH, WHEN, Probe, run_probes
 from fmnist_jax.joining import VARIABLES
-from fmnist_jax.models import takes_train
+from fmnist_jax.models import make_model, takes_train
 from fmnist_jax.planning import Plan, run_hparams
 
 
@@ -82,7 +82,8 @@ def _check_state(before: training.State, after: training.State) -> None:
 def _check_network(
     config: Config, hparams: Any, state: Any, batch: Dataset, num_classes: int
 ) -> None:
-    if "batch_stats" in state.model_state and not takes_train(config.model):
+    model = make_model(config, hparams, num_classes)
+    if "batch_stats" in state.model_state and not takes_train(model):
         raise UserError(
             "The network keeps batch statistics, but its __call__ takes no argument "
             "`train`, so that it would never update them."

@@ -7,6 +7,7 @@ imports no jax, so that command lines can be read, and refused, in no time.
 
 import dataclasses
 import difflib
+import math
 import numbers
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
@@ -106,6 +107,13 @@ NOT_NEGATIVE = _number(
 )
 FRACTION = _number("a number from 0 to below 1", lambda v: 0 <= v < 1)
 SHARE = _number("a number from 0 to 1", lambda v: 0 <= v <= 1)
+WHOLE = _number(
+    "a whole number from 0 to 1,000,000",
+    lambda v: 0 <= v <= 1_000_000 and v == int(v),
+)
+TARGET = _number(
+    "a number from 0 to 1, or inf for never", lambda v: 0 <= v <= 1 or v == math.inf
+)
 COUNT = Kind(
     "a whole number from 1 to 1,000,000",
     int,
@@ -165,20 +173,53 @@ OPTIMIZERS: Mapping[str, Mapping[str, float]] = {
     },
     "lion": {"learning_rate": 1e-4, "b1": 0.9, "b2": 0.99, "weight_decay": 1e-3},
 }
+# The settings that each schedule reads, with PyTorch's defaults for plateaus; its
+# threshold is absolute, as Keras's min_delta is.
+SCHEDULES: Mapping[str, Mapping[str, float]] = {
+    "constant": {},
+    "plateau": {
+        "plateau_factor": 0.1,
+        "plateau_patience": 10,
+        "plateau_threshold": 1e-4,
+        "min_learning_rate": 0.0,
+    },
+    "cosine": {"min_learning_rate": 0.0},
+}
+# Which table a choice's own settings stand in.
+_OWN_SETTINGS = {"optimizer": OPTIMIZERS, "schedule": SCHEDULES}
+ORDERS = ("shuffled", "file", "sorted")
+BATCH_NORMS = ("off", "on", "frozen")
+PENALIZED = ("all", "kernels")
 
 
 @dataclasses.dataclass(frozen=True)
 class Setting:
-    """What is known of one field of ``Config`` or ``Hparams`` beside its default."""
+    """What is known of one field of ``Config`` or ``Hparams`` beside its default.
+
+    Attributes:
+      kind: its values.
+      label: on figures and in tables.
+      help: on the command line.
+      flag: on the command line; None for the library only.
+      off: the value that None stands for where it means "not used".
+    """
 
     kind: Kind
     label: str
     help: str
     flag: str | None
+    off: float | None = None
 
 
-def _setting(default: Any, kind: Kind, label: str, help: str, flag: str | None) -> Any:
-    setting = Setting(kind, label, help, flag)
+def _setting(
+    default: Any,
+    kind: Kind,
+    label: str,
+    help: str,
+    flag: str | None,
+    off: float | None = None,
+) -> Any:
+    setting = Setting(kind, label, help, flag, off)
     return dataclasses.field(default=default, metadata={"setting": setting})
 
 
@@ -186,8 +227,9 @@ def _setting(default: Any, kind: Kind, label: str, help: str, flag: str | None) 
 class Hparams:
     """The traced settings of a run: numbers, or arrays of one per run when vmapped.
 
-    ``None`` stands for the optimizer's own default (``OPTIMIZERS``); ``resolve`` puts
-    the number in its place.
+    ``None`` stands for the optimizer's or the schedule's own default (``OPTIMIZERS``,
+    ``SCHEDULES``), and ``resolve`` puts the number in its place; for dropout, penalties
+    and the target it means that nothing of the kind is computed.
     """
 
     divisor: Any = _setting(
@@ -223,6 +265,41 @@ class Hparams:
         None, NOT_NEGATIVE, "weight decay", "decoupled decay (adamw, lion)",
         "weight_decays",
     )  # fmt: skip
+    dropout_rate: Any = _setting(
+        None, FRACTION, "dropout rate",
+        "share of the inputs of each layer set to 0 in training", "dropout_rates", 0.0,
+    )  # fmt: skip
+    l1: Any = _setting(
+        None, NOT_NEGATIVE, "L1 penalty", "times the sum of |parameters|", "l1s", 0.0
+    )
+    l2: Any = _setting(
+        None, NOT_NEGATIVE, "L2 penalty (norm)",
+        "times the sum over parameter arrays of their Euclidean norms", "l2s", 0.0,
+    )  # fmt: skip
+    l2_squared: Any = _setting(
+        None, NOT_NEGATIVE, "L2 penalty (squared)", "times the sum of parameters²",
+        "l2s_squared", 0.0,
+    )  # fmt: skip
+    target_accuracy: Any = _setting(
+        None, TARGET, "target accuracy",
+        "running training accuracy at which a run stops", "target_accuracies", math.inf,
+    )  # fmt: skip
+    plateau_factor: Any = _setting(
+        None, SHARE, "plateau factor", "what the rate is multiplied by on a plateau",
+        "plateau_factors",
+    )  # fmt: skip
+    plateau_patience: Any = _setting(
+        None, WHOLE, "plateau patience", "epochs without a better test loss to bear",
+        "plateau_patiences",
+    )  # fmt: skip
+    plateau_threshold: Any = _setting(
+        None, NOT_NEGATIVE, "plateau threshold",
+        "how much lower a test loss must be to count as better", "plateau_thresholds",
+    )  # fmt: skip
+    min_learning_rate: Any = _setting(
+        None, NOT_NEGATIVE, "least learning rate", "where a schedule ends",
+        "min_learning_rates",
+    )  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -255,6 +332,25 @@ class Config:
     optimizer: str = _setting(
         "adam", _choice(OPTIMIZERS), "optimizer", "optimizer, as in optax", "optimizers"
     )
+    schedule: str = _setting(
+        "constant", _choice(SCHEDULES), "schedule",
+        "learning rate from epoch to epoch: constant, less on a plateau of the test "
+        "loss, or half a cosine", "schedules",
+    )  # fmt: skip
+    batch_norm: str = _setting(
+        "off", _choice(BATCH_NORMS), "batch norm",
+        "batch normalisation before each ReLU, as in PyTorch; frozen: its statistics "
+        "are those of the first epoch ever after", "batch_norms",
+    )  # fmt: skip
+    penalized: str = _setting(
+        "all", _choice(PENALIZED), "penalised parameters",
+        "what the penalties count: all parameters, or kernels without biases",
+        "penalized",
+    )  # fmt: skip
+    order: str = _setting(
+        "shuffled", _choice(ORDERS), "order of the examples",
+        "shuffled each epoch, as in the file, or sorted by class", "orders",
+    )  # fmt: skip
     batch_size: int = _setting(
         32, COUNT, "batch size", "examples per step; a partial last batch is kept",
         "batch_sizes",
@@ -264,10 +360,15 @@ class Config:
         True, SWITCH, "evaluate on the training set",
         "whether each epoch ends with a pass over the training set", None,
     )  # fmt: skip
+    evaluate_dropout: bool = _setting(
+        False, SWITCH, "evaluate with dropout on",
+        "whether each epoch also ends with an evaluation with dropout on", None,
+    )  # fmt: skip
 
 
 # Setting tables of the sources: Modern Computer Vision with PyTorch, chapter 3, and the
-# question 13722 on AI StackExchange.
+# question 13722 on AI StackExchange; the lab C1_W2_Lab1 of a Coursera course, as Keras
+# runs it today.
 PRESETS: Mapping[str, tuple[Config, Hparams]] = {
     "book": (
         Config(hidden_sizes=(1000,), initializer="pytorch", optimizer="sgd"),
@@ -275,6 +376,10 @@ PRESETS: Mapping[str, tuple[Config, Hparams]] = {
     ),
     "keras": (
         Config(hidden_sizes=(128,), initializer="keras", loss="clipped"),
+        Hparams(learning_rate=1e-3, eps=1e-7),
+    ),
+    "lab": (
+        Config(hidden_sizes=(128,), initializer="keras", num_epochs=10),
         Hparams(learning_rate=1e-3, eps=1e-7),
     ),
 }
@@ -306,22 +411,47 @@ def check_all(config: Config, hparams: Hparams) -> None:
             check(name, getattr(hparams, name))
 
 
-def resolve(config: Config, hparams: Hparams) -> Hparams:
-    """Returns ``hparams`` with the optimizer's own default for each setting it reads.
+def own_settings(config: Config) -> dict[str, float]:
+    """Returns what optimizer and schedule of ``config`` read, and its defaults.
 
-    What the optimizer does not read stays as it is, ``None`` included.
+    Raises:
+      UserError: for one that there is none of.
     """
-    own = choose("optimizer", config.optimizer, OPTIMIZERS)
+    own: dict[str, float] = {}
+    for name, table in _OWN_SETTINGS.items():
+        own |= choose(name, getattr(config, name), table)
+    return own
+
+
+def resolve(config: Config, hparams: Hparams) -> Hparams:
+    """Returns ``hparams`` with the own defaults of its optimizer and its schedule.
+
+    What neither reads stays as it is, ``None`` included.
+    """
+    own = own_settings(config)
     missing = {name: v for name, v in own.items() if getattr(hparams, name) is None}
     return dataclasses.replace(hparams, **missing)
 
 
+def chooser(name: str) -> str | None:
+    """Returns the choice whose own settings include ``name``; None for no such one."""
+    for choice, table in _OWN_SETTINGS.items():
+        if any(name in own for own in table.values()):
+            return choice
+    return None
+
+
+def readers(name: str) -> list[str]:
+    """Returns the optimizers or schedules that read a setting; none if all runs do."""
+    table = _OWN_SETTINGS.get(chooser(name) or "", {})
+    return [choice for choice, own in table.items() if name in own]
+
+
 def reads(config: Config, name: str) -> bool:
     """Whether a run of ``config`` depends on the setting ``name``."""
-    by_optimizer = any(name in settings for settings in OPTIMIZERS.values())
-    if by_optimizer:
-        return name in OPTIMIZERS[config.optimizer]
-    if name in ("hidden_sizes", "initializer"):
+    if readers(name):
+        return name in own_settings(config)
+    if name in ("hidden_sizes", "initializer", "dropout_rate", "batch_norm"):
         return config.model is None
     return name != "model" or config.model is not None
 

@@ -20,6 +20,7 @@ from fmnist_jax.training import State, scaled_inputs
 STATUSES = {
     "missing": "not run",
     "diverged": "a loss or a parameter is no longer a finite number",
+    "stopped": "reached its target accuracy, and was left as it was",
     "dead": "every unit of some hidden layer puts out 0 for each probed image",
     "frozen": "high loss, and at least half the probed images have exactly zero "
     "gradient",
@@ -70,7 +71,7 @@ def health(
       of exactly zero with respect to the logits, and so to every parameter.
     """
     del key
-    model = make_model(config, state.num_classes)
+    model = make_model(config, hparams, state.num_classes, state.epoch)
     variables = {"params": state.params, **state.model_state}
     logits, hidden = hidden_outputs(
         model, variables, scaled_inputs(hparams, batch.images)
@@ -113,8 +114,8 @@ def status(values: Mapping[str, Any], num_classes: int) -> np.ndarray:
     """Returns the status of each run, a string ``[…]``; thresholds stand above.
 
     Args:
-      values: ``train_loss``, ``test_loss`` and the outputs of ``health``, each
-        ``[…, E]``.
+      values: ``train_loss``, ``test_loss``, the outputs of ``health`` and, where there
+        was a target, ``stopped``, each ``[…, E]``.
       num_classes: number of classes C.
     """
     v = {name: np.asarray(value) for name, value in values.items()}
@@ -124,6 +125,7 @@ def status(values: Mapping[str, Any], num_classes: int) -> np.ndarray:
     conditions = {
         "missing": np.isnan(last["parameters_finite"]),
         "diverged": ~finite.all(-1) | (last["parameters_finite"] != 1),
+        "stopped": last.get("stopped", np.zeros(())) == 1,
         "dead": last["dead_layers"] > 0,
         "frozen": (last["train_loss"] > low_loss)
         & (last["zero_gradient_share"] >= ZERO_GRADIENT_SHARE),

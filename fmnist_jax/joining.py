@@ -12,6 +12,7 @@ from fmnist_jax.config import (
     STATIC,
     UserError,
     axis_label,
+    chooser,
     coordinate,
     reads,
 )
@@ -27,6 +28,12 @@ VARIABLES = {
     "train_accuracy_running": ("running training accuracy", "1"),
     "test_loss": ("test loss", "nats"),
     "test_accuracy": ("test accuracy", "1"),
+    "epoch_learning_rate": ("learning rate of the epoch", "1"),
+    "train_accuracy_with_dropout": ("training accuracy, dropout on", "1"),
+    "test_loss_with_dropout": ("test loss, dropout on", "nats"),
+    "test_accuracy_with_dropout": ("test accuracy, dropout on", "1"),
+    "stopped": ("has reached its target accuracy", "1"),
+    "stopped_epoch": ("epoch that reached the target accuracy", "1"),
     "parameters_finite": ("all parameters finite", "1"),
     "dead_layers": ("dead hidden layers", "1"),
     "zero_gradient_share": ("share of examples with zero gradient", "1"),
@@ -68,6 +75,8 @@ def join(plan: Plan, parts: Iterable[Part], data: Data) -> xr.Dataset:
         label, unit = VARIABLES.get(name, (name.replace("_", " "), ""))
         attrs = {"long_name": label} | ({"units": unit} if unit else {})
         dataset[name] = xr.Variable(dims, grid, attrs)
+    if "stopped" in dataset:
+        dataset["stopped_epoch"] = _stopped_epoch(dataset.stopped)
     dataset["status"] = _status(dataset, data.num_classes)
     dataset.attrs = {
         "dataset": data.name,
@@ -113,10 +122,20 @@ def _grids(plan: Plan, parts: Iterable[Part]) -> dict[str, tuple[np.ndarray, boo
 
 def _status(dataset: xr.Dataset, num_classes: int) -> xr.Variable:
     names = ("train_loss", "test_loss", "parameters_finite", "dead_layers")
-    values = {n: dataset[n].values for n in (*names, "zero_gradient_share")}
+    optional = ["stopped"] if "stopped" in dataset else []
+    values = {n: dataset[n].values for n in (*names, "zero_gradient_share", *optional)}
     dims = dataset.train_loss.dims[:-1]
     found = status(values, num_classes)
     return xr.Variable(dims, found, {"long_name": "status", **STATUSES})
+
+
+def _stopped_epoch(stopped: xr.DataArray) -> xr.Variable:
+    """Returns the first epoch that ended with the run stopped; NaN where none did."""
+    values = stopped.values == 1
+    first = np.where(values.any(-1), values.argmax(-1) + 1, np.nan)
+    label, unit = VARIABLES["stopped_epoch"]
+    attrs = {"long_name": label, "units": unit}
+    return xr.Variable(stopped.dims[:-1], first, attrs)
 
 
 def _coordinates(plan: Plan) -> dict[str, Any]:
@@ -142,21 +161,28 @@ def _values(name: str, values: Iterable[Any]) -> np.ndarray:
 
 
 def _other_setting(plan: Plan, name: str) -> xr.Variable | None:
-    """Returns what a setting that is no axis was: one value, or one per optimizer."""
-    configs = {g.config.optimizer: g.config for g in plan.groups}
-    if not any(reads(group.config, name) for group in plan.groups):
+    """Returns what a setting that is no axis was: one value, or one per choice.
+
+    A choice is an optimizer or a schedule with a default of its own.
+    """
+    configs = [g.config for g in plan.groups if reads(g.config, name)]
+    if not configs:
         return None
     attrs = {"long_name": axis_label(name)}
     if name in STATIC:
         value = getattr(plan.config, name)
         return xr.Variable((), coordinate(name, value), attrs)
-    resolved = {
-        optimizer: getattr(run_hparams(plan, config, 0), name)
-        for optimizer, config in configs.items()
-        if reads(config, name)
+    choice = chooser(name)
+    if choice is None:
+        value = getattr(plan.hparams, name)
+        used = SETTINGS[name].off if value is None else value
+        return xr.Variable((), used, attrs)
+    values = {
+        getattr(config, choice): getattr(run_hparams(plan, config, 0), name)
+        for config in configs
     }
-    if len(set(resolved.values())) == 1 and len(resolved) == len(configs):
-        return xr.Variable((), next(iter(resolved.values())), attrs)
-    names = plan.axes["optimizer"]
-    values = [resolved.get(optimizer, np.nan) for optimizer in names]
-    return xr.Variable(("optimizer",), np.asarray(values, float), attrs)
+    choices = plan.axes.get(choice, [getattr(plan.config, choice)])
+    if len(set(values.values())) == 1 and len(values) == len(choices):
+        return xr.Variable((), next(iter(values.values())), attrs)
+    listed = [values.get(each, np.nan) for each in choices]
+    return xr.Variable((choice,), np.asarray(listed, float), attrs)

@@ -1,15 +1,17 @@
-"""Losses of each example, from its logits.
+"""Losses of each example, from its logits, and penalties on the parameters.
 
 Shapes in names: B examples, C classes.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+import optax
 from jax import Array
 
-from fmnist_jax.config import choose
+from fmnist_jax.config import Config, Hparams, choose
 
 CLIP = 1e-7  # Keras's backend epsilon
 
@@ -60,3 +62,27 @@ LOSSES: dict[str, Callable[[Array, Array], Array]] = {
 def get_loss(name: str) -> Callable[[Array, Array], Array]:
     """Returns a loss by its name: logits ``[B, C]`` and labels ``[B]`` to ``[B]``."""
     return choose("loss", name, LOSSES)
+
+
+def penalty(config: Config, hparams: Hparams, params: Any) -> Array:
+    """Returns what the objective has beside the loss, a float32 scalar.
+
+    ``l1`` times the sum of absolute values, ``l2`` times the sum over arrays of their
+    Euclidean norms (whose gradient at 0 is 0, as in PyTorch), and ``l2_squared`` times
+    the sum of squares; of all parameters, or with ``penalized="kernels"`` of the arrays
+    of more than one dimension. What is None is not computed.
+    """
+    leaves = jax.tree.leaves(params)
+    if config.penalized == "kernels":
+        leaves = [leaf for leaf in leaves if leaf.ndim > 1]
+    norms: dict[str, Callable[[Array], Array]] = {
+        "l1": lambda p: jnp.sum(jnp.abs(p)),
+        "l2": lambda p: optax.safe_norm(p, 0.0),
+        "l2_squared": lambda p: jnp.sum(p**2),
+    }
+    total = jnp.zeros(())
+    for name, norm in norms.items():
+        weight = getattr(hparams, name)
+        if weight is not None:
+            total += weight * sum(norm(leaf) for leaf in leaves)
+    return total

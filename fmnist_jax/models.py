@@ -12,10 +12,11 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from fmnist_jax.config import Config, choose
+from fmnist_jax.config import Config, Hparams, choose
 
 Variables = dict[str, Any]
 
+BATCH_NORM_MOMENTUM, BATCH_NORM_EPS = 0.1, 1e-5  # PyTorch's
 HIDDEN = jax.tree_util.DictKey("hidden")  # what hidden layers put out is sown as
 
 
@@ -65,6 +66,52 @@ _INITIALIZERS: dict[str, Callable[[int], tuple[Any, Any]]] = {
 }
 
 
+def dropout(key: Array, rate: Any, x: Array) -> Array:
+    """Sets a share of ``x`` to 0 and divides the rest by what is left, ``1 - rate``.
+
+    Unlike ``nn.Dropout`` it takes a traced rate. A rate of 0 gives ``x`` exactly.
+    (Srivastava et al. 2014, section 10, in its inverted form.)
+    """
+    kept = jax.random.bernoulli(key, 1 - rate, x.shape)
+    return jnp.where(kept, x / (1 - rate), 0)
+
+
+class BatchNorm(nn.Module):
+    """Batch normalisation of vectors with PyTorch's ``BatchNorm1d`` semantics.
+
+    (Ioffe and Szegedy 2015.) Running statistics move by a tenth of the new, and the
+    running variance is the unbiased one; ``flax.linen.BatchNorm`` keeps the biased one
+    and cannot be frozen by a traced switch.
+
+    Attributes:
+      frozen: whether the running statistics are used, and kept, in training too.
+    """
+
+    frozen: Any = False
+
+    @nn.compact
+    def __call__(self, x_BxF: Array, train: bool) -> Array:
+        """Returns ``x`` normalised over its batch, or by the running statistics."""
+        shape = x_BxF.shape[-1:]
+        scale = self.param("scale", nn.initializers.ones, shape)
+        bias = self.param("bias", nn.initializers.zeros, shape)
+        running_mean = self.variable("batch_stats", "mean", jnp.zeros, shape)
+        running_var = self.variable("batch_stats", "var", jnp.ones, shape)
+        mean, var = running_mean.value, running_var.value
+        if train:
+            batch_mean, batch_var = jnp.mean(x_BxF, axis=0), jnp.var(x_BxF, axis=0)
+            count = x_BxF.shape[0]
+            unbiased = batch_var * (count / max(1, count - 1))
+            if not self.is_initializing():
+                share = jnp.where(self.frozen, 0, BATCH_NORM_MOMENTUM)
+                running_mean.value = mean + share * (batch_mean - mean)
+                running_var.value = var + share * (unbiased - var)
+            mean = jnp.where(self.frozen, mean, batch_mean)
+            var = jnp.where(self.frozen, var, batch_var)
+        factor = scale * jax.lax.rsqrt(var + BATCH_NORM_EPS)
+        return (x_BxF - mean[None, :]) * factor[None, :] + bias[None, :]
+
+
 class MLP(nn.Module):
     """A multi-layer perceptron with ReLU between its layers.
 
@@ -76,22 +123,34 @@ class MLP(nn.Module):
       hidden_sizes: units of each hidden layer; ``()`` is softmax regression.
       initializer: "pytorch" (U(±1/√inputs) for weights and biases), "keras" (Glorot
         uniform, zero biases) or "flax" (LeCun normal, zero biases).
+      dropout_rate: of the inputs of each layer, the images included; may be traced.
+        None: no dropout at all.
+      batch_norm: before each ReLU, "on" or "off".
+      frozen: whether batch norm is frozen; may be traced.
     """
 
     num_classes: int
     hidden_sizes: tuple[int, ...] = (128,)
     initializer: str = "keras"
+    dropout_rate: Any = None
+    batch_norm: str = "off"
+    frozen: Any = False
 
     @nn.compact
-    def __call__(self, x: Array) -> Array:
+    def __call__(self, x: Array, train: bool = False) -> Array:
         """Returns logits ``[B, C]`` of ``x``, float32 ``[B, *image_shape]``."""
         x = x.reshape(x.shape[0], -1)
         for size in self.hidden_sizes:
-            x = nn.relu(self._dense(size, x))
+            x = self._dense(size, x, train)
+            if self.batch_norm != "off":
+                x = BatchNorm(self.frozen)(x, train)
+            x = nn.relu(x)
             self.sow("intermediates", HIDDEN.key, x)
-        return self._dense(self.num_classes, x)
+        return self._dense(self.num_classes, x, train)
 
-    def _dense(self, size: int, x: Array) -> Array:
+    def _dense(self, size: int, x: Array, train: bool) -> Array:
+        if train and self.dropout_rate is not None:
+            x = dropout(self.make_rng("dropout"), self.dropout_rate, x)
         kernel_init, bias_init = choose("initializer", self.initializer, _INITIALIZERS)(
             x.shape[-1]
         )
@@ -101,11 +160,27 @@ class MLP(nn.Module):
         return layer(x)
 
 
-def make_model(config: Config, num_classes: int) -> nn.Module:
-    """Returns the network of ``config``: its own module, or the MLP it describes."""
+def make_model(
+    config: Config, hparams: Hparams, num_classes: int, epoch: Any = 0
+) -> nn.Module:
+    """Returns the network of ``config``: its own module, or the MLP it describes.
+
+    Args:
+      config: static settings.
+      hparams: traced settings.
+      num_classes: number of logits C.
+      epoch: how many epochs are over, which decides whether batch norm is frozen.
+    """
     if config.model is not None:
         return config.model
-    return MLP(num_classes, config.hidden_sizes, config.initializer)
+    return MLP(
+        num_classes,
+        config.hidden_sizes,
+        config.initializer,
+        hparams.dropout_rate,
+        config.batch_norm,
+        config.batch_norm == "frozen" and epoch > 0,
+    )
 
 
 def takes_train(model: nn.Module) -> bool:

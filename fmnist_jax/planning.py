@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from fmnist_jax.config import (
-    OPTIMIZERS,
     STATIC,
     TRACED,
     Config,
@@ -19,6 +18,7 @@ from fmnist_jax.config import (
     check,
     check_all,
     coordinate,
+    readers,
     reads,
     resolve,
     unknown,
@@ -144,7 +144,9 @@ def _programs(
 
 
 # What all runs of a sweep share: their results have one epoch axis, and one shape.
-_STATIC_AXES = STATIC.keys() - {"num_epochs", "evaluate_train", "name"}
+_STATIC_AXES = STATIC.keys() - {
+    *("num_epochs", "evaluate_train", "evaluate_dropout", "name")
+}
 
 
 def _checked_axes(axes: Mapping[str, Any]) -> dict[str, tuple[Any, ...]]:
@@ -187,8 +189,7 @@ def check_effects(names: Iterable[str], configs: Iterable[Config]) -> None:
     """Raises UserError for the first setting that no run of ``configs`` depends on."""
     for name in names:
         if name != "seed" and not any(reads(config, name) for config in configs):
-            used = [key for key, settings in OPTIMIZERS.items() if name in settings]
-            of = f"the optimizers {', '.join(used)}" if used else "the built-in MLP"
+            of = ", ".join(readers(name)) or "the built-in MLP"
             raise UserError(f"{name} has no effect here: it is a setting of {of}.")
 
 

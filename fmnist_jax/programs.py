@@ -53,6 +53,26 @@ def start(
     return _over_runs(mesh, one, RUN, RUN, SHARED)(hparams, seeds, train)
 
 
+def _is_settled(config: Config, before: training.State, after: training.State) -> Array:
+    """Whether a run's future is known after an epoch, a bool scalar.
+
+    It has stopped; or it began the epoch with a NaN parameter and is the built-in MLP,
+    where one NaN makes every logit, gradient and parameter NaN for ever. (A network of
+    the user's may do what it likes with them.)
+    """
+    settled = jnp.zeros((), bool)
+    if after.stopping is not None:
+        settled |= after.stopping.stopped
+    if config.model is None:
+        settled |= _has_nan(before.params) & _has_nan(after.params)
+    return settled
+
+
+def _has_nan(params: Any) -> Array:
+    leaves = jax.tree.leaves(params)
+    return jnp.any(jnp.stack([jnp.any(jnp.isnan(leaf)) for leaf in leaves]))
+
+
 @functools.partial(
     jax.jit,
     static_argnames=("config", "probes", "mesh"),
@@ -87,8 +107,8 @@ def epoch(
       test: the test set, likewise.
 
     Returns:
-      The states after it; metrics and probes' outputs, ``[runs, …]``; and whether a
-      parameter of the run is NaN, ``[runs]``.
+      The states after it; metrics and probes' outputs, ``[runs, …]``; and whether every
+      further epoch of the run would say the same, ``[runs]``.
     """
 
     def one(
@@ -103,13 +123,13 @@ def epoch(
     ) -> Any:
         _, epochs_key, probes_key = training.run_keys(seed)
         key = jax.random.fold_in(epochs_key, number)
+        before = state
         state, metrics = training.run_epoch(
-            config, hparams, state, key, train, test, orders[row]
+            config, hparams, before, key, train, test, orders[row]
         )
         key = jax.random.fold_in(probes_key, number)
         probed = run_probes(probes, config, hparams, state, key, train)
-        lost = [jnp.any(jnp.isnan(p)) for p in jax.tree.leaves(state.params)]
-        return state, metrics | probed, jnp.any(jnp.stack(lost))
+        return state, metrics | probed, _is_settled(config, before, state)
 
     specs = (RUN, RUN, RUN, SHARED, RUN, SHARED, SHARED, SHARED)
     return _over_runs(mesh, one, *specs)(

@@ -78,8 +78,9 @@ def _start_config(config: Config, probes: tuple[Probe, ...]) -> Config:
     if probes:
         return config
     return dataclasses.replace(
-        config, loss="softmax", batch_size=1, num_epochs=1, evaluate_train=True
-    )
+        config, loss="softmax", batch_size=1, num_epochs=1, evaluate_train=True,
+        evaluate_dropout=False, order="shuffled", penalized="all",
+    )  # fmt: skip
 
 
 def _run_group(
@@ -100,23 +101,24 @@ def _run_group(
     if values:
         yield None, by_run(values, seats, {}, num_runs)
     latest: dict[str, np.ndarray] = {}
-    lost = np.zeros(num_runs, bool)
+    # A probe of the user's, other than at "init", may tell more of a settled run.
+    may_leave = all(p.when == "init" for p in plan.probes)
     for epoch in range(1, config.num_epochs + 1):
         if len(seats.positions):
             orders = jax.device_put(
-                _orders(seats, epoch, len(data.train.labels)),
+                _orders(config, seats, epoch, data.train.labels),
                 NamedSharding(mesh, SHARED),
             )
-            state, values, is_lost = programs.epoch(
+            state, values, is_settled = programs.epoch(
                 config, probes["epoch"], mesh, seats.hparams, seats.state, seats.seeds,
                 jnp.int32(epoch), seats.rows, orders, train, test,
             )  # fmt: skip
             seats = seats._replace(state=state)
             latest = by_run(values, seats, latest, num_runs)
-            lost_before, lost = lost, lost.copy()
-            lost[seats.positions] = np.asarray(is_lost)
-            if _future_is_known(config, plan):
-                seats = without(seats, lost & lost_before, group.width, mesh)
+            if may_leave:
+                gone = np.ones(num_runs, bool)
+                gone[seats.positions] = np.asarray(is_settled)
+                seats = without(seats, gone, group.width, mesh)
         yield epoch, latest
     if probes["end"]:
         values = programs.end(
@@ -125,18 +127,10 @@ def _run_group(
         yield None, by_run(values, seats, {}, num_runs)
 
 
-def _orders(seats: Seats, epoch: int, num_examples: int) -> np.ndarray:
-    orders = [training.epoch_order(s, epoch, num_examples) for s in seats.distinct]
+def _orders(config: Config, seats: Seats, epoch: int, labels: Any) -> np.ndarray:
+    labels = np.asarray(labels)
+    orders = [training.example_order(config, s, epoch, labels) for s in seats.distinct]
     return np.stack(orders)
-
-
-def _future_is_known(config: Config, plan: Plan) -> bool:
-    """Whether a run that began an epoch with a NaN parameter repeats it for ever.
-
-    It does in the built-in MLP: one NaN makes every logit, gradient and parameter NaN.
-    A network or a probe of the user's may do what it likes with them.
-    """
-    return config.model is None and all(p.when == "init" for p in plan.probes)
 
 
 def plan_here(

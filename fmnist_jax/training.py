@@ -4,7 +4,8 @@ Shapes in names: N examples, B of a batch, C classes, E epochs.
 """
 
 import dataclasses
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,13 +15,27 @@ from jax import Array
 
 from fmnist_jax.config import Config, Hparams
 from fmnist_jax.data import Data, Dataset
-from fmnist_jax.losses import get_loss
+from fmnist_jax.losses import get_loss, penalty
 from fmnist_jax.models import Variables, apply_model, init_variables, make_model
 from fmnist_jax.optimizers import make_optimizer
+from fmnist_jax.schedules import Plateau, epoch_rate, init_schedule, next_schedule
 
 Metrics = dict[str, Array]
 
+BATCH_METRICS = ("loss", "penalty", "accuracy")
 EVALUATION_BATCH = 500  # 250 to 1000 are equally fast; divides 60,000 and 10,000
+
+
+class Stopping(NamedTuple):
+    """What early stopping carries: whether, and the means of the last epoch's batches.
+
+    Attributes:
+      stopped: whether the target has been reached, a bool scalar.
+      during: what ``train_epoch`` said of the last epoch.
+    """
+
+    stopped: Array
+    during: Metrics
 
 
 @jax.tree_util.register_dataclass
@@ -32,12 +47,18 @@ class State:
       params: the network's parameters.
       model_state: its other collections, such as batch statistics.
       opt_state: the optimizer's state.
+      epoch: how many epochs are over, an int32 scalar.
+      schedule: what the learning rate's schedule carries; None for nothing.
+      stopping: what early stopping carries; None where there is no target.
       num_classes: number of logits; static.
     """
 
     params: Any
     model_state: Variables
     opt_state: optax.OptState
+    epoch: Array
+    schedule: Plateau | None
+    stopping: Stopping | None
     num_classes: int = dataclasses.field(metadata={"static": True})
 
 
@@ -55,7 +76,7 @@ def forward(
     train: bool,
 ) -> tuple[Array, Variables]:
     """Returns logits ``[B, C]`` of ``images`` and the model state after the call."""
-    model = make_model(config, state.num_classes)
+    model = make_model(config, hparams, state.num_classes, state.epoch)
     variables = {"params": state.params, **state.model_state}
     x = scaled_inputs(hparams, images)
     with jax.default_matmul_precision("float32"):
@@ -78,11 +99,17 @@ def init(
       image_shape: shape of one image, such as ``(28, 28)``.
       num_classes: number of classes C.
     """
-    model = make_model(config, num_classes)
+    model = make_model(config, hparams, num_classes)
     variables = init_variables(model, key, jnp.zeros((1, *image_shape), jnp.float32))
     params = variables.pop("params")
     opt_state = make_optimizer(config, hparams).init(params)
-    return State(params, variables, opt_state, num_classes)
+    stopping = None
+    if hparams.target_accuracy is not None:
+        nothing = {name: jnp.full((), jnp.nan) for name in BATCH_METRICS}
+        stopping = Stopping(jnp.zeros((), bool), nothing)
+    schedule = init_schedule(config, hparams)
+    epoch = jnp.zeros((), jnp.int32)
+    return State(params, variables, opt_state, epoch, schedule, stopping, num_classes)
 
 
 def accuracy(logits_BxC: Array, labels_B: Array) -> Array:
@@ -111,28 +138,28 @@ def train_step(
       penalty, the ``penalty`` and the ``accuracy``, float32 scalars.
     """
 
-    def objective(params: Any) -> tuple[Array, tuple[Array, Variables]]:
+    def objective(params: Any) -> tuple[Array, tuple[Metrics, Variables]]:
         before = dataclasses.replace(state, params=params)
         logits, model_state = forward(config, hparams, before, key, batch.images, True)
-        loss = jnp.mean(get_loss(config.loss)(logits, batch.labels))
-        return loss, (logits, model_state)
+        metrics = {
+            "loss": jnp.mean(get_loss(config.loss)(logits, batch.labels)),
+            "penalty": penalty(config, hparams, params),
+            "accuracy": accuracy(logits, batch.labels),
+        }
+        return metrics["loss"] + metrics["penalty"], (metrics, model_state)
 
     # Left to itself, a GPU takes float32 products in 10 bits of mantissa, not 23. The
     # backward pass's are traced here, outside the network's call.
     with jax.default_matmul_precision("float32"):
-        (loss, (logits, model_state)), grads = jax.value_and_grad(
-            objective, has_aux=True
-        )(state.params)
-    updates, opt_state = make_optimizer(config, hparams).update(
-        grads, state.opt_state, state.params
-    )
+        grads, (metrics, model_state) = jax.grad(objective, has_aux=True)(state.params)
+    rate = epoch_rate(config, hparams, state.schedule, state.epoch)
+    optimizer = make_optimizer(config, dataclasses.replace(hparams, learning_rate=rate))
+    updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
-    metrics = {
-        "loss": loss,
-        "penalty": jnp.zeros_like(loss),
-        "accuracy": accuracy(logits, batch.labels),
-    }
-    return State(params, model_state, opt_state, state.num_classes), metrics
+    after = dataclasses.replace(
+        state, params=params, model_state=model_state, opt_state=opt_state
+    )
+    return after, metrics
 
 
 def _mean_over_batches(metrics: Metrics, last: Metrics | None, share: float) -> Metrics:
@@ -183,6 +210,7 @@ def train_epoch(
     last = None
     if rest:
         state, last = step(state, (num_steps, left))
+    state = dataclasses.replace(state, epoch=state.epoch + 1)
     return state, _mean_over_batches(metrics, last, rest / len(order))
 
 
@@ -227,6 +255,11 @@ def evaluate(
     return _mean_over_batches(metrics, last, rest / num_examples)
 
 
+def _unless(stopped: Array, before: Any, after: Any) -> Any:
+    """Returns ``after``, or ``before`` where a run has stopped."""
+    return jax.tree.map(lambda b, a: jnp.where(stopped, b, a), before, after)
+
+
 def run_epoch(
     config: Config,
     hparams: Hparams,
@@ -238,25 +271,67 @@ def run_epoch(
 ) -> tuple[State, Metrics]:
     """Trains for an epoch and evaluates after it.
 
+    A run that has reached its target accuracy stays as it is, and so do its metrics.
+
     Returns:
       The state after the epoch and the scalars that the results keep of each epoch:
       ``train_loss``, ``train_penalty`` and ``train_accuracy_running`` over the batches
-      of the epoch; ``train_accuracy``, ``test_loss`` and ``test_accuracy`` after it.
+      of the epoch; ``train_accuracy``, ``test_loss`` and ``test_accuracy`` after it;
+      the ``epoch_learning_rate``; with ``Config.evaluate_dropout`` the evaluations
+      again with dropout on, ``…_with_dropout``; and where there is a target, whether
+      the run has ``stopped``, 0 or 1.
     """
+    before = state
+    rate = epoch_rate(config, hparams, state.schedule, state.epoch)
     state, during = train_epoch(config, hparams, state, key, train, order)
-    test_metrics = evaluate(config, hparams, state, test)
+    if before.stopping is not None:
+        stopped, last = before.stopping
+        state = _unless(stopped, before, state)
+        during = _unless(stopped, last, during)
     metrics = {
         "train_loss": during["loss"],
         "train_penalty": during["penalty"],
         "train_accuracy_running": during["accuracy"],
-        "train_accuracy": jnp.full((), jnp.nan),
+        **_evaluations(config, hparams, state, train, test, (None, None)),
+        "epoch_learning_rate": rate,
+    }
+    if config.evaluate_dropout:
+        # The steps took their keys by number; no epoch has so many.
+        keys = jax.random.split(jax.random.fold_in(key, 2**31 - 1))
+        again = _evaluations(config, hparams, state, train, test, tuple(keys))
+        metrics |= {f"{name}_with_dropout": value for name, value in again.items()}
+    schedule = next_schedule(config, hparams, state.schedule, metrics["test_loss"])
+    state = dataclasses.replace(state, schedule=schedule)
+    if before.stopping is not None:
+        state = dataclasses.replace(
+            state, schedule=_unless(stopped, before.schedule, schedule)
+        )
+        stopped |= during["accuracy"] >= hparams.target_accuracy
+        state = dataclasses.replace(state, stopping=Stopping(stopped, during))
+        metrics["stopped"] = stopped.astype(jnp.float32)
+    return state, metrics
+
+
+def _evaluations(
+    config: Config,
+    hparams: Hparams,
+    state: State,
+    train: Dataset,
+    test: Dataset,
+    keys: Sequence[Array | None],
+) -> Metrics:
+    """Returns what ``run_epoch`` says of the network after an epoch."""
+    train_key, test_key = keys
+    test_metrics = evaluate(config, hparams, state, test, key=test_key)
+    train_accuracy = jnp.full((), jnp.nan)
+    if config.evaluate_train:
+        on_train = evaluate(config, hparams, state, train, key=train_key)
+        train_accuracy = on_train["accuracy"]
+    return {
+        "train_accuracy": train_accuracy,
         "test_loss": test_metrics["loss"],
         "test_accuracy": test_metrics["accuracy"],
     }
-    if config.evaluate_train:
-        after = evaluate(config, hparams, state, train)
-        metrics["train_accuracy"] = after["accuracy"]
-    return state, metrics
 
 
 def run_keys(seed: Array | int) -> tuple[Array, Array, Array]:
@@ -273,6 +348,17 @@ def epoch_order(seed: int, epoch: int, num_examples: int) -> np.ndarray:
     """
     order = np.random.default_rng([seed, epoch]).permutation(num_examples)
     return order.astype(np.int32)
+
+
+def example_order(
+    config: Config, seed: int, epoch: int, labels: np.ndarray
+) -> np.ndarray:
+    """Returns the order of the examples that ``config`` asks for, int32 ``[N]``."""
+    if config.order == "file":
+        return np.arange(len(labels), dtype=np.int32)
+    if config.order == "sorted":
+        return np.argsort(labels, kind="stable").astype(np.int32)
+    return epoch_order(seed, epoch, len(labels))
 
 
 def train(
@@ -293,7 +379,8 @@ def train(
     state = init(config, hparams, init_key, data.image_shape, data.num_classes)
     train, test = jax.tree.map(jnp.asarray, (data.train, data.test))
     epochs = range(1, config.num_epochs + 1)
-    orders = np.stack([epoch_order(seed, epoch, len(train.labels)) for epoch in epochs])
+    labels = np.asarray(data.train.labels)
+    orders = np.stack([example_order(config, seed, e, labels) for e in epochs])
 
     def step(state: State, epoch_and_order: tuple[Array, Array]) -> Any:
         epoch, order = epoch_and_order

@@ -9,6 +9,7 @@ from fmnist_jax.config import (
     LOSS_LEGENDS,
     OPTIMIZERS,
     PRESETS,
+    SCHEDULES,
     SETTINGS,
     Config,
     Hparams,
@@ -58,8 +59,19 @@ def test_resolve_fills_in_what_the_optimizer_reads(optimizer: str) -> None:
     assert given.learning_rate == 0.25
     assert {name for name in SETTINGS if reads(config, name)} == {
         "divisor", *own, "hidden_sizes", "initializer", "loss", "optimizer",
-        "batch_size", "num_epochs", "name", "evaluate_train",
+        "batch_size", "num_epochs", "name", "evaluate_train", "evaluate_dropout",
+        "order", "schedule", "batch_norm", "penalized", "dropout_rate", "l1", "l2",
+        "l2_squared", "target_accuracy",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_resolve_fills_in_what_the_schedule_reads(schedule: str) -> None:
+    config, own = Config(optimizer="sgd", schedule=schedule), SCHEDULES[schedule]
+    resolved = resolve(config, Hparams())
+    assert {name: getattr(resolved, name) for name in own} == own
+    every = {name for settings in SCHEDULES.values() for name in settings}
+    assert {name for name in every if reads(config, name)} == set(own)
 
 
 @pytest.mark.parametrize(
@@ -71,6 +83,8 @@ def test_resolve_fills_in_what_the_optimizer_reads(optimizer: str) -> None:
         ("eps", [0, 1e-8], [-1e-8, 1e-45, np.inf]),
         ("hidden_sizes", [(), (1,), (5, 7)], [(0,), [128], 128, (1.5,)]),
         ("batch_size", [1, np.int64(3)], [0, 2.0, True]),
+        ("target_accuracy", [0, 0.9, np.inf], [1.1, -0.1, np.nan]),
+        ("plateau_patience", [0, 3.0], [0.5, -1, np.inf, np.nan]),
         ("optimizer", ["sgd"], ["SGD", None]),
         ("seed", [0, 7], [-1, 0.5]),
     ],

@@ -70,7 +70,7 @@ def _state(kernel: Any, bias: Any, hidden_bias: Any) -> training.State:
             "bias": jnp.asarray(bias, jnp.float32),
         },
     }
-    return training.State(params, state.model_state, state.opt_state, 2)
+    return dataclasses.replace(state, params=params)
 
 
 def _health(state: training.State, loss: str) -> dict[str, float]:

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fmnist_jax.config import INITIALIZERS, Config
+from fmnist_jax.config import INITIALIZERS, Config, Hparams
 from fmnist_jax.models import (
     MLP,
     apply_model,
@@ -25,7 +25,7 @@ jit_init = jax.jit(init_variables, static_argnums=0)
 
 def initial_params(initializer: str, hidden_sizes: tuple[int, ...], seed: int) -> Any:
     config = Config(hidden_sizes=hidden_sizes, initializer=initializer)
-    model = make_model(config, NUM_CLASSES)
+    model = make_model(config, Hparams(), NUM_CLASSES)
     images = jnp.zeros((1, 15, NUM_INPUTS // 15))
     variables = jit_init(model, jax.random.key(seed), images)
     return jax.tree.map(np.asarray, variables["params"])
@@ -191,8 +191,9 @@ class WithEverything(nn.Module):
 
 def test_a_module_of_ones_own_takes_the_place_of_the_mlp() -> None:
     module = WithoutTrain()
-    assert make_model(Config(model=module), NUM_CLASSES) is module
-    assert make_model(Config(), NUM_CLASSES) == MLP(NUM_CLASSES, (128,), "keras")
+    assert make_model(Config(model=module), Hparams(), NUM_CLASSES) is module
+    built_in = make_model(Config(), Hparams(), NUM_CLASSES)
+    assert built_in == MLP(NUM_CLASSES, (128,), "keras")
 
 
 @pytest.mark.parametrize("train", [False, True])

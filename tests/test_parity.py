@@ -206,7 +206,8 @@ def test_initial_weights_are_drawn_as_pytorch_draws_them() -> None:
     torch = pytest.importorskip("torch", reason="PyTorch is not installed")
     torch.manual_seed(0)
     layer = torch.nn.Linear(50, 4000)
-    model = make_model(Config(hidden_sizes=(), initializer="pytorch"), 4000)
+    config = Config(hidden_sizes=(), initializer="pytorch")
+    model = make_model(config, Hparams(), 4000)
     ours = init_variables(model, jax.random.key(0), jnp.zeros((1, 50)))["params"]
     for mine, theirs in (("kernel", layer.weight), ("bias", layer.bias)):
         both = ours["Dense_0"][mine], theirs.detach().numpy()

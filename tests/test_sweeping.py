@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from fmnist_jax import programs, sweeping, training
+from fmnist_jax import programs, training
 from fmnist_jax.config import Config, Hparams, UserError
 from fmnist_jax.data import Data, Dataset
 from fmnist_jax.diagnostics import Probe
@@ -411,8 +411,8 @@ def test_runs_with_a_nan_parameter_leave_and_the_results_are_the_same(
     assert widths == [6, 6]
     assert none.status.values.ravel().tolist() == ["diverged"] * 6
     widths.clear()
-    monkeypatch.setattr(sweeping, "_future_is_known", lambda *_: False)
-    stayed = sweep({"learning_rate": rates}, small, config, max_width=4)
+    watch = Probe(lambda *_: {"one": jnp.ones(())}, when="end")
+    stayed = sweep({"learning_rate": rates}, small, config, probes=[watch], max_width=4)
     assert widths == [8] * 5
     for name in [*METRICS, "parameters_finite", "dead_layers", "zero_gradient_share"]:
         np.testing.assert_allclose(left[name], stayed[name], rtol=1e-5, err_msg=name)
