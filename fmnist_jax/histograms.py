@@ -10,6 +10,7 @@ from fmnist_jax.diagnostics import Probe
 from fmnist_jax.models import hidden_outputs, make_model
 from fmnist_jax.training import State, forward, scaled_inputs
 
+NEAR_ZERO = 1e-3
 BINS = 10  # as in the sources' figures
 # Our layers' names in the sources' words; the number of the layer follows.
 _NAMES = {
@@ -86,6 +87,17 @@ def predicted_shares(
     return {"predicted_share": jnp.mean(is_class, axis=0, dtype=jnp.float32)}
 
 
+def near_zero_share(
+    config: Config, hparams: Hparams, state: State, key: Array, batch: Dataset
+) -> dict[str, Array]:
+    """Returns ``near_zero_share``: of all kernels' weights, those within 0.001 of 0."""
+    del config, hparams, key, batch
+    leaves = jax.tree.leaves(state.params)
+    weights = jnp.concatenate([leaf.reshape(-1) for leaf in leaves if leaf.ndim > 1])
+    share = jnp.mean(jnp.abs(weights) < NEAR_ZERO, dtype=jnp.float32)
+    return {"near_zero_share": share}
+
+
 def parameter_probe(layers: int, batch_norms: int = 0, when: str = "epoch") -> Probe:
     """Returns the probe of ``parameter_histograms`` of up to ``layers`` layers."""
     names = [f"{p}{n + 1}" for n in range(layers) for p in "wb"]
@@ -105,3 +117,8 @@ def predictions_probe(examples: int = 10_000) -> Probe:
     """Returns the probe of ``predicted_shares`` on the first training images."""
     dims = {"predicted_share": ("class",)}
     return Probe(predicted_shares, "epoch", dims, examples)
+
+
+def near_zero_probe() -> Probe:
+    """Returns the probe of ``near_zero_share``."""
+    return Probe(near_zero_share)

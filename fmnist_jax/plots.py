@@ -30,28 +30,37 @@ GUESSING: dict[str, Any] = {"color": "0.45", "linestyle": (0, (1, 2)), "linewidt
 Index = Mapping[str, int]
 
 
-def _colours(count: int) -> Sequence[Any]:
+def colours_of(count: int) -> Sequence[Any]:
+    """Returns so many colours that can be told apart."""
     if count <= len(COLOURS):
         return COLOURS[:count]
     return list(mpl.colormaps["viridis"](np.linspace(0, 0.92, count)))
 
 
-def _panels(dataset: xr.Dataset, line: str | None) -> list[dict[str, int]]:
+def panels_of(dataset: xr.Dataset, line: str | None) -> list[dict[str, int]]:
     """Returns the combinations of all axes but ``line``: a column of panels each."""
     axes = [axis for axis in sweep_axes(dataset) if axis != line]
     ranges = (range(dataset.sizes[axis]) for axis in axes)
     return [dict(zip(axes, i, strict=True)) for i in itertools.product(*ranges)]
 
 
-def _described(dataset: xr.Dataset, index: Index) -> str:
+def described(dataset: xr.Dataset, index: Index) -> str:
+    """Returns in words where on the axes ``index`` is."""
     values = {a: dataset[a].values[i].item() for a, i in index.items()}
     return ", ".join(f"{axis_label(a)}: {show(a, v)}" for a, v in values.items())
 
 
-def _title(figure: Figure, dataset: xr.Dataset, subject: str, panels: int = 0) -> None:
+def title(
+    figure: Figure,
+    dataset: xr.Dataset,
+    subject: str,
+    panels: int = 0,
+    seeds: bool = True,
+) -> None:
     """Writes subject, data set and seeds on top, and the fixed settings below."""
-    seeds = dataset.sizes["seed"]
-    runs = f"mean and range of {seeds} seeds" if seeds > 1 else "one seed"
+    count = dataset.sizes["seed"]
+    runs = f": mean and range of {count} seeds" if count > 1 else ": one seed"
+    runs = runs if seeds else ""
     cut = (
         f"; the first {MOST_PANELS} of {panels} panels" if panels > MOST_PANELS else ""
     )
@@ -60,7 +69,7 @@ def _title(figure: Figure, dataset: xr.Dataset, subject: str, panels: int = 0) -
         for name in CONTEXT
         if name in dataset.coords and dataset[name].ndim == 0
     ]
-    title = f"{subject}\n{dataset.attrs['dataset_title']}: {runs}{cut}"
+    title = f"{subject}\n{dataset.attrs['dataset_title']}{runs}{cut}"
     figure.suptitle(title, fontsize=12)
     note = "Training loss: mean during the epoch; the rest: after it." if panels else ""
     lines = [", ".join(fixed), note]
@@ -79,7 +88,8 @@ def _over_seeds(values: xr.DataArray) -> tuple[np.ndarray, np.ndarray, np.ndarra
     )
 
 
-def _draw(axes: Axes, x: Any, values: xr.DataArray, **style: Any) -> None:
+def draw(axes: Axes, x: Any, values: xr.DataArray, **style: Any) -> None:
+    """Draws the mean over seeds as a line, and their range as a band."""
     mean, low, high = _over_seeds(values)
     axes.plot(x, mean, **style)
     axes.fill_between(x, low, high, color=style["color"], alpha=0.18, linewidth=0)
@@ -88,7 +98,7 @@ def _draw(axes: Axes, x: Any, values: xr.DataArray, **style: Any) -> None:
 def _draw_against(axes: Axes, x: Any, values: xr.DataArray, **style: Any) -> None:
     """Draws few values as marks with error bars: nothing was measured between them."""
     if len(x) > MOST_MARKED:
-        _draw(axes, x, values, **{**style, "marker": None})
+        draw(axes, x, values, **{**style, "marker": None})
         return
     mean, low, high = _over_seeds(values)
     axes.errorbar(
@@ -150,13 +160,13 @@ def curves(dataset: xr.Dataset, line: str) -> Figure:
       line: the axis whose values get a colour each; every combination of the other
         axes' values gets a column of panels.
     """
-    panels = _panels(dataset, line)
+    panels = panels_of(dataset, line)
     figure, axes = _grid(len(panels[:MOST_PANELS]))
     values = dataset[line].values
-    colours = _colours(len(values))
+    colours = colours_of(len(values))
     epochs = dataset["epoch"].values
     for column, index in enumerate(panels[:MOST_PANELS]):
-        axes[0, column].set_title(_described(dataset, index), fontsize=10)
+        axes[0, column].set_title(described(dataset, index), fontsize=10)
         axes[1, column].set_xlabel("epoch")
         axes[1, column].xaxis.set_major_locator(
             mpl.ticker.FixedLocator(epochs.tolist())
@@ -167,7 +177,7 @@ def curves(dataset: xr.Dataset, line: str) -> Figure:
             for position, colour in enumerate(colours):
                 runs = dataset.isel({**index, line: position})
                 for part, style in (("train", "--"), ("test", "-")):
-                    _draw(
+                    draw(
                         axes[row, column], epochs, runs[f"{part}_{name}"],
                         color=colour, linestyle=style, marker=".", markersize=5,
                     )  # fmt: skip
@@ -189,7 +199,7 @@ def curves(dataset: xr.Dataset, line: str) -> Figure:
         title=axis_label(line),
     )  # fmt: skip
     subject = f"Loss and accuracy while training, by {axis_label(line)}"
-    _title(figure, dataset, subject, len(panels))
+    title(figure, dataset, subject, len(panels))
     return figure
 
 
@@ -201,17 +211,17 @@ def final_against(dataset: xr.Dataset, x: str) -> Figure:
       x: the axis along the bottom, on a log scale; every combination of the other
         axes' values gets a line.
     """
-    panels = _panels(dataset, x)
+    panels = panels_of(dataset, x)
     figure, axes = _grid(1)
     last = dataset.isel(epoch=-1)
-    colours = _colours(len(panels))
+    colours = colours_of(len(panels))
     for position, (index, colour) in enumerate(zip(panels, colours, strict=True)):
         for row, (name, _) in enumerate(_rows(dataset)):
             _draw_against(
                 axes[row, 0], dataset[x].values, last.isel(index)[f"test_{name}"],
                 color=colour, marker=MARKERS[position % len(MARKERS)],
                 markersize=9 - 4 * position / len(panels),
-                label=_described(dataset, index) or "test set",
+                label=described(dataset, index) or "test set",
             )  # fmt: skip
     for row, (_, scale) in enumerate(_rows(dataset)):
         scale(axes[row, 0])
@@ -227,5 +237,5 @@ def final_against(dataset: xr.Dataset, x: str) -> Figure:
     handles.append(Line2D([], [], **GUESSING, label="guessing"))
     figure.legend(handles=handles, loc="outside right center", frameon=False)
     subject = f"Test loss and accuracy after epoch {int(last.epoch)} by {axis_label(x)}"
-    _title(figure, dataset, subject)
+    title(figure, dataset, subject)
     return figure

@@ -59,6 +59,43 @@ def summarise(dataset: xr.Dataset) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def with_gap(dataset: xr.Dataset) -> xr.Dataset:
+    """Returns results with ``accuracy_gap``: training minus test accuracy."""
+    return dataset.assign(accuracy_gap=dataset.train_accuracy - dataset.test_accuracy)
+
+
+def chosen(dataset: xr.Dataset, along: str) -> xr.Dataset:
+    """Returns results without the axis ``along``, at its best value for each of others.
+
+    The best has the highest mean test accuracy after the last epoch; one with a seed
+    that is not finite is none. It is chosen on the test set, and so a little too good.
+    """
+    final = dataset.test_accuracy.isel(epoch=-1).mean("seed", skipna=False).fillna(-1)
+    return dataset.isel({along: final.argmax(along)})
+
+
+def summarise_chosen(dataset: xr.Dataset, along: str) -> pd.DataFrame:
+    """Returns ``summarise`` of what is ``chosen``, and what it is."""
+    best = chosen(dataset, along)
+    table = summarise(best)
+    values = [best[along].isel(index).item() for index in combinations(best)]
+    table.insert(len(sweep_axes(best)), along, values)
+    return table
+
+
+def stops(dataset: xr.Dataset) -> pd.DataFrame:
+    """Returns a row per run with a target: the epoch of its stop, NaN for none."""
+    rows = []
+    for index in combinations(dataset):
+        for run in range(dataset.sizes["seed"]):
+            one = dataset.isel({**index, "seed": run})
+            names = [*index, "seed", "stopped_epoch"]
+            row = {name: one[name].item() for name in names}
+            row["test_accuracy"] = one.test_accuracy.isel(epoch=-1).item()
+            rows.append(row)
+    return pd.DataFrame(rows)
+
+
 @contextlib.contextmanager
 def replaced(path: Path) -> Iterator[Path]:
     """Gives a new file beside ``path``, and puts it in its place when all went well."""

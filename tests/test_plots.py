@@ -58,4 +58,4 @@ def test_runs_that_are_not_finite_leave_gaps_and_warn_of_nothing(value: float) -
 
 
 def test_many_values_get_a_colour_scale_not_repeated_colours() -> None:
-    assert len({tuple(np.atleast_1d(c)) for c in plots._colours(30)}) == 30
+    assert len({tuple(np.atleast_1d(c)) for c in plots.colours_of(30)}) == 30

@@ -1,0 +1,43 @@
+"""Which data set, or which scale? A lab that loaded MNIST for Fashion-MNIST.
+
+    python -m experiments.dataset_mixup
+
+12 runs of the lab's network: half a minute on two cores.
+"""
+
+from typing import TYPE_CHECKING
+
+from experiments.common import Experiment, main
+
+if TYPE_CHECKING:
+    import xarray as xr
+    from matplotlib.figure import Figure
+
+
+def figures(dataset: "xr.Dataset") -> dict[str, "Figure"]:
+    """Learning curves; how large the effect of each mix-up is."""
+    from fmnist_jax import details, plots
+
+    quantities = {
+        "train_accuracy": "training accuracy in %",
+        "test_accuracy": "test accuracy in %",
+    }
+    return {
+        "curves": plots.curves(dataset, line="divisor"),
+        "final": details.by_choice(dataset, "dataset", quantities),
+    }
+
+
+EXPERIMENT = Experiment(
+    name="dataset_mixup",
+    question="Which data set, or which scale?",
+    preset="lab",
+    axes={"divisor": (1.0, 255.0)},
+    variants={
+        "dataset": {name: {"dataset": name} for name in ("mnist", "fashion_mnist")}
+    },
+    figures=figures,
+)
+
+if __name__ == "__main__":
+    main(EXPERIMENT)
