@@ -8,21 +8,19 @@ About four minutes on two cores; docs/scaling.md holds what it printed.
 import dataclasses
 import json
 import sys
-from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import xarray as xr
-from scipy import stats
 
+from experiments import references, verdicts
 from fmnist_jax import PRESETS, Data, Probe, load, sweep, use_cpu_cores
 from fmnist_jax.losses import CLIP
 from fmnist_jax.training import forward
 
 SEEDS = 5
-REFERENCES = Path(__file__).parents[1] / "experiments" / "references.json"
 # Row -> preset, settings that differ from it, divisor.
 ROWS: dict[str, tuple[str, dict[str, Any], float]] = {
     "scale-book-1": ("book", {}, 1),
@@ -72,26 +70,24 @@ def measure(data: Data) -> dict[str, xr.Dataset]:
     return found
 
 
-def compare(runs: xr.Dataset, name: str, reference: dict[str, Any]) -> list[str]:
-    """Returns a line of the table: a metric by epoch, and how many numbers agree.
-
-    A published number is one more run: it agrees if it lies in the 95 % prediction
-    interval of our seeds, widened by its reading error.
-    """
-    values = runs[name].transpose("seed", "epoch").values.astype(float)
-    mean, spread = values.mean(0), values.std(0, ddof=1)
-    published = np.array(reference.get(name, [None] * len(mean)), float)
-    errors = reference.get("reading_error", {}).get(name, [0] * len(mean))
-    half = stats.t.ppf(0.975, SEEDS - 1) * spread * (1 + 1 / SEEDS) ** 0.5 + errors
-    known = np.isfinite(published)
-    agrees = np.abs(published - mean) <= half
+def compare(runs: xr.Dataset, name: str, reference: references.Row) -> list[str]:
+    """Returns a line of the table: a metric by epoch, and how many numbers agree."""
+    values = runs[name].transpose("seed", "epoch").values
+    nothing = np.full(values.shape[1], np.nan)
+    found = verdicts.compare(
+        values,
+        reference.published.get(name, nothing),
+        reference.reading_error.get(name, nothing),
+    )
     scale, digits = (100, 1) if "accuracy" in name else (1, 3)
     cells = [
         " ".join("–" if np.isnan(v) else f"{scale * v:.{digits}f}" for v in row)
-        for row in (published, mean, spread)
+        for row in (found.published, found.mean, found.spread)
     ]
-    count = f"{int(agrees[known].sum())} of {int(known.sum())}" if known.any() else "–"
-    outside = [f"e{epoch + 1}" for epoch in np.flatnonzero(known & ~agrees)]
+    judged = verdicts.judge_row({name: found})
+    count = f"{judged.num_agreeing} of {judged.num_published}"
+    count = count if judged.num_published else "–"
+    outside = [f"e{epoch}" for _, epoch, _ in judged.outside]
     count += f" (not {', '.join(outside)})" if outside else ""
     return [name.replace("_", " "), *cells, count]
 
@@ -99,14 +95,14 @@ def compare(runs: xr.Dataset, name: str, reference: dict[str, Any]) -> list[str]
 def main(data_dir: str) -> None:
     """Prints the table and the law."""
     use_cpu_cores()
-    references = json.loads(REFERENCES.read_text())
+    published = references.load().rows
     found = measure(load("fashion_mnist", data_dir))
     print("| row | metric | published | mean | std over seeds | agree |")
     print("|---|---|---|---|---|---|")
     for row, runs in found.items():
-        reference = references.get(row, {})
+        reference = published[row.split(",")[0]]
         default = ["train_loss", "train_accuracy", "test_loss", "test_accuracy"]
-        for name in [n for n in default if n in reference] or default:
+        for name in [n for n in default if n in reference.published] or default:
             print(f"| {row} | {' | '.join(compare(runs, name, reference))} |")
     frozen = found["scale-keras-1"]
     law = -np.log(CLIP) * frozen.below_clip_share
