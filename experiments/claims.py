@@ -136,7 +136,7 @@ def sigmoid(runs: Runs) -> Finding:
         CONTRADICTED if lead.low > 0 else UNDECIDED,
         "No sigmoid is in these networks. Softmax outputs within 1e-7 of 0 or 1, and "
         f"ReLUs that are 0 on all 256 images, after epoch {early}: {shares}. "
-        f"With the loss on logits ÷1 trains all the same: {said} above the clipped one.",
+        f"With the loss on logits ÷1 trains all the same: {said} over the clipped one.",
     )
 
 
@@ -155,7 +155,7 @@ def softmax_is_sigmoid(runs: Runs) -> Finding:
 
 
 def symmetric(runs: Runs) -> Finding:
-    """The spectrum of the inputs' second moments, which the first layer's curvature has.
+    """The spectrum of the inputs' second moments, which is the first layer's too.
 
     The Hessian's block of one hidden unit is a weighted mean of ``x xᵀ``; a divisor d
     multiplies it by 1/d² and leaves its shape as it is.
@@ -168,8 +168,8 @@ def symmetric(runs: Runs) -> Finding:
         "Eigenvalues of the mean of x xᵀ over the training images, to which the first "
         f"layer's curvature is bound: the largest is {largest / spectrum.sum():.0%} of "
         f"their sum and {largest / median:,.0f} times the median; "
-        f"{tenth} of {len(spectrum)} are above a tenth of it. Dividing by d divides all "
-        "of them by d²: it makes the surface flatter, not rounder.",
+        f"{tenth} of {len(spectrum)} are above a tenth of it. Dividing by d divides "
+        "all of them by d²: it makes the surface flatter, not rounder.",
     )
 
 
@@ -300,9 +300,9 @@ def bn_rescues(runs: Runs) -> Finding:
     )
     return Finding(
         judge_claim(lead),
-        f"Test accuracy at ÷2550000, batch norm minus none: {soon} after epoch {early}, "
-        f"{said} after epoch {last}; and minus ÷255 without batch norm: {behind} "
-        f"after epoch {common}.",
+        "Test accuracy at ÷2550000, batch norm minus none: "
+        f"{soon} after epoch {early}, {said} after epoch {last}; and minus ÷255 "
+        f"without batch norm: {behind} after epoch {common}.",
     )
 
 

@@ -4,6 +4,7 @@ import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import xarray as xr
 
 from experiments.rows import Training, probes
@@ -78,3 +79,26 @@ def measure(
             new.to_netcdf(written, engine="h5netcdf")
         datasets.append(new)
     return xr.concat(datasets, "seed").sortby("seed").sel(seed=range(num_seeds))
+
+
+def spectrum(data: "Data") -> xr.Dataset:
+    """Returns the eigenvalues of the mean of ``x xᵀ`` over the training images.
+
+    Pixels in 0…1, float64, ascending.
+    """
+    x = np.reshape(data.train.images, (len(data.train.images), -1)) / 255
+    return xr.Dataset({"eigenvalue": ("rank", np.linalg.eigvalsh(x.T @ x / len(x)))})
+
+
+def dropout_scaling(num_seeds: int, rate: float = 0.25) -> xr.Dataset:
+    """Returns by seed what dropout multiplies activations of 1 by, on average."""
+    import jax
+    import jax.numpy as jnp
+
+    from fmnist_jax.models import dropout
+
+    ones = jnp.ones((1000, 1000))
+    dropped = [dropout(jax.random.key(seed), rate, ones) for seed in range(num_seeds)]
+    kept = [float(jnp.mean(values[values != 0])) for values in dropped]
+    ratios = [float(jnp.mean(values)) for values in dropped]
+    return xr.Dataset({"ratio": ("seed", ratios), "kept": ("seed", kept)})

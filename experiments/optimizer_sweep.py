@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 def figures(dataset: "xr.Dataset") -> dict[str, "Figure"]:
     """Curves at each optimizer's best rate; where all rates end."""
-    from fmnist_jax import details, plots, results
+    from fmnist_jax import plots, results
 
     best = results.chosen(dataset, along="learning_rate")
     return {

@@ -159,3 +159,17 @@ def legend(dataset: xr.Dataset) -> list[str]:
         for value in dict.fromkeys(found.values.ravel().astype(str).tolist()):
             lines.append(f"{name} {value}: {found.attrs[value]}")
     return lines
+
+
+def stops(dataset: xr.Dataset) -> list[str]:
+    """Says at which epoch the runs of each target stopped, and with what accuracy."""
+    said = []
+    for index in combinations(dataset):
+        runs = dataset.isel(index)
+        epochs = runs.stopped_epoch.values
+        listed = ", ".join("never" if np.isnan(e) else f"{e:.0f}" for e in epochs)
+        accuracy = 100 * float(runs.test_accuracy.isel(epoch=-1).mean("seed"))
+        text = f"stopped after epoch {listed} (by seed)"
+        text = "never stopped" if np.isnan(epochs).all() else text
+        said.append(f"{_named(dataset, index)}: {text}, test {accuracy:.1f} %")
+    return [f"{'; '.join(said)}."]

@@ -1,0 +1,201 @@
+"""Which rows and claims of the sources hold, over seeds?
+
+    python -m experiments.reproduce --data_dir=FOLDER
+
+Every row and claim, two hours on two cores; --only=depth-2,claim-depth-2 for some. What
+is done is kept in --out_dir row by row, and the same command goes on from there.
+"""
+
+import dataclasses
+import functools
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from absl import flags
+
+from experiments.claims import DECISIONS, UNDECIDED, Finding
+from experiments.common import command_line
+from experiments.flags import parse_value
+from experiments.references import References, load
+from experiments.reproduction import trained_for
+from experiments.rows import TRAININGS
+from fmnist_jax.config import COUNT, UserError, unknown
+from fmnist_jax.results import replaced
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from fmnist_jax.data import Data
+
+NUM_SEEDS, MORE_SEEDS = 6, 10
+QUESTION = "Which rows and claims of the sources hold, over seeds?"
+FIGURES = "reproduction"
+Measure = Callable[[str, int], "xr.Dataset"]
+_TEXTS = {
+    "only": "ids of rows and claims, separated by commas (default: all)",
+    "data_dir": "folder with the data sets' files (default: $FMNIST_JAX_DATA)",
+    "dataset": "train all rows on this data set (default: each on its own)",
+    "out_dir": "folder where results are kept (default: runs/reproduce)",
+    "docs_dir": "folder for reproduction.md and its figures (default: --out_dir)",
+}
+_COUNTS = {
+    "num_seeds": f"seeds of each configuration, at least 2 (default: {NUM_SEEDS})",
+    "epochs": "at most so many epochs, for a quick look",
+    "train_examples": "keep the first so many training examples",
+    "test_examples": "keep the first so many test examples",
+}
+
+
+def parse(argv: Sequence[str]) -> dict[str, Any]:
+    """Returns the flags of a command line.
+
+    Raises:
+      UserError: for an unknown flag, or a value that is not allowed.
+    """
+    values = flags.FlagValues()
+    for name in (*_TEXTS, *_COUNTS):
+        flags.DEFINE_string(name, None, "", flag_values=values)
+    try:
+        stray = values(list(argv))[1:]
+    except flags.Error as error:
+        raise UserError(f"{error} (--help lists the flags).") from error
+    if stray:
+        raise UserError(f"Stray argument {stray[0]!r}; expected flags only.")
+    given: dict[str, Any] = {name: values[name].value for name in _TEXTS}
+    for name in _COUNTS:
+        text = values[name].value
+        given[name] = None if text is None else parse_value(name, COUNT, text)
+    given["num_seeds"] = given["num_seeds"] or NUM_SEEDS
+    given["out_dir"] = given["out_dir"] or "runs/reproduce"
+    given["docs_dir"] = given["docs_dir"] or given["out_dir"]
+    if given["num_seeds"] < 2:
+        raise UserError("--num_seeds=1 has no spread; expected at least 2.")
+    known = [*load().rows, *DECISIONS]
+    given["only"] = (given["only"] or ",".join(known)).split(",")
+    for name in given["only"]:
+        if name not in known:
+            raise unknown("row or claim", name, known)
+    return given
+
+
+def needed(only: Sequence[str]) -> list[str]:
+    """Returns the configurations that rows and claims need, in the order of training.
+
+    Beside those of ``TRAININGS`` it may hold what is measured without training.
+    """
+    found: set[str] = set()
+    for name in only:
+        claim = DECISIONS.get(name)
+        found |= set(claim.trainings if claim else trained_for(name))
+    if "tiny-input-bn" in only:  # its bug, both ways
+        found.add("tiny-input-bn")
+    order = ["inputs", "scaling", *TRAININGS]
+    return sorted(found, key=order.index)
+
+
+def measurer(options: Mapping[str, Any]) -> Measure:
+    """Returns what gives a configuration's runs of so many seeds, by its name."""
+    from experiments import measuring
+    from fmnist_jax import data
+
+    folder = Path(options["out_dir"])
+
+    @functools.cache
+    def loaded(name: str) -> "Data":
+        return data.load(
+            options["dataset"] or name,
+            options["data_dir"],
+            train_examples=options["train_examples"],
+            test_examples=options["test_examples"],
+        )
+
+    def measure(name: str, num_seeds: int) -> "xr.Dataset":
+        if name == "inputs":
+            return measuring.spectrum(loaded("fashion_mnist"))
+        if name == "scaling":
+            return measuring.dropout_scaling(num_seeds)
+        training = TRAININGS[name]
+        on = loaded(training.dataset)
+        return measuring.measure(
+            name, training, num_seeds, on, folder, options["epochs"]
+        )
+
+    return measure
+
+
+def decide(claim: str, measure: Measure, num_seeds: int) -> Finding:
+    """Decides a claim; over more seeds where the first ones leave it undecided."""
+    decision = DECISIONS[claim]
+    found = decision.find({n: measure(n, num_seeds) for n in decision.trainings})
+    if found.verdict != UNDECIDED or num_seeds >= MORE_SEEDS:
+        return found
+    print(f"{claim} is undecided over {num_seeds} seeds; taking {MORE_SEEDS}.")
+    again = decision.find({n: measure(n, MORE_SEEDS) for n in decision.trainings})
+    return dataclasses.replace(
+        again, measured=f"{again.measured} ({MORE_SEEDS} seeds.)"
+    )
+
+
+def write(
+    references: References,
+    runs: Mapping[str, "xr.Dataset"],
+    findings: Mapping[str, Finding],
+    folder: Path,
+) -> Path:
+    """Writes the page and its figures into a folder; returns the page's path."""
+    from experiments.reproduction import page
+    from experiments.row_figures import row_figure
+
+    (folder / FIGURES).mkdir(parents=True, exist_ok=True)
+    for name, row in references.rows.items():
+        own = {n: runs[n] for n in trained_for(name) if n in runs}
+        if own:
+            row_figure(name, row, own).savefig(folder / FIGURES / f"{name}.png", dpi=90)
+    path = folder / "reproduction.md"
+    with replaced(path) as new:
+        new.write_text(page(references, runs, findings), encoding="utf-8")
+    return path
+
+
+def help_text() -> str:
+    """Returns what ``--help`` prints."""
+    lines = [f"  --{name:<16} {text}" for name, text in {**_TEXTS, **_COUNTS}.items()]
+    return "\n".join([__doc__.strip(), "", "Flags:", *lines])
+
+
+def run(argv: Sequence[str]) -> None:
+    """Measures what is missing, judges it, and writes the page."""
+    from experiments.help import asks_for_help
+
+    if asks_for_help(argv):
+        print(help_text())
+        return
+    options = parse(argv)
+    from fmnist_jax.devices import use_compilation_cache, use_cpu_cores
+
+    use_cpu_cores()
+    use_compilation_cache()
+    Path(options["out_dir"]).mkdir(parents=True, exist_ok=True)
+    measure, runs = measurer(options), {}
+    names = needed(options["only"])
+    for number, name in enumerate(names, start=1):
+        start = time.monotonic()
+        runs[name] = measure(name, options["num_seeds"])
+        seconds = time.monotonic() - start
+        print(f"{number}/{len(names)} {name}: {seconds:.0f} s", flush=True)
+    findings = {
+        name: decide(name, measure, options["num_seeds"])
+        for name in options["only"]
+        if name in DECISIONS
+    }
+    path = write(load(), runs, findings, Path(options["docs_dir"]))
+    for name, finding in findings.items():
+        print(f"{name}: {finding.verdict}. {finding.measured}")
+    print(f"Written: {path}")
+
+
+if __name__ == "__main__":
+    command_line(run, sys.argv)
