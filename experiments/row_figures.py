@@ -14,6 +14,7 @@ from experiments.reproduction import values
 from fmnist_jax.plots import COLOURS
 
 STYLES = {"train": "--", "test": "-"}
+WIDE = 8  # greatest over least loss from which on a log scale shows more
 MARKS = {"train": "o", "test": "s"}
 
 
@@ -39,6 +40,18 @@ def _published(axes: Axes, row: Row, kind: str) -> None:
         )  # fmt: skip
 
 
+def _loss_scale(axes: Axes) -> None:
+    """Chooses a log scale where losses differ by much."""
+    low, high = axes.get_ylim()
+    axes.set_ylabel("loss in nats")
+    if low > 0 and high / low > WIDE:
+        axes.set_yscale("log")
+        axes.yaxis.set_major_locator(mpl.ticker.LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_minor_locator(mpl.ticker.NullLocator())
+        axes.set_ylabel("loss in nats (log scale)")
+    axes.yaxis.set_major_formatter("{x:g}")
+
+
 def row_figure(name: str, row: Row, runs: Mapping[str, xr.Dataset]) -> Figure:
     """Draws loss and accuracy: bands over our seeds, marks for the published run."""
     figure = Figure(figsize=(9, 3.4), layout="constrained")
@@ -60,10 +73,7 @@ def row_figure(name: str, row: Row, runs: Mapping[str, xr.Dataset]) -> Figure:
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
         if kind == "loss":
-            axes.set_yscale("log")
-            axes.yaxis.set_major_formatter("{x:g}")
-            axes.yaxis.set_minor_formatter(mpl.ticker.NullFormatter())
-            axes.set_ylabel("loss in nats (log scale)")
+            _loss_scale(axes)
         else:
             axes.set_ylabel("accuracy")
             axes.yaxis.set_major_formatter(mpl.ticker.PercentFormatter(1))

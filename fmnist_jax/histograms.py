@@ -83,8 +83,9 @@ def predicted_shares(
     """Returns ``predicted_share`` ``[C]``: what share is taken for each class."""
     del key
     logits_BxC, _ = forward(config, hparams, state, None, batch.images, False)
-    is_class = jnp.argmax(logits_BxC, axis=-1)[:, None] == jnp.arange(state.num_classes)
-    return {"predicted_share": jnp.mean(is_class, axis=0, dtype=jnp.float32)}
+    predicted_B = jnp.argmax(logits_BxC, axis=-1)
+    is_class_BxC = jax.nn.one_hot(predicted_B, state.num_classes)
+    return {"predicted_share": jnp.mean(is_class_BxC, axis=0)}
 
 
 def near_zero_share(

@@ -1,0 +1,122 @@
+"""What decides a claim gives the verdict that made-up runs deserve."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from experiments import claims
+from experiments.claims import CONTRADICTED, DECISIONS, SUPPORTED, UNDECIDED
+from experiments.references import load
+from experiments.rows import TRAININGS
+
+SEEDS, EPOCHS = 5, 3
+SHARES = ("saturated_outputs_share", "dead_units_share", "zero_gradient_share")
+
+
+def runs(seed: int = 0, **values: Any) -> xr.Dataset:
+    """Made-up runs: each metric has the value given (by epoch or not), and noise."""
+    random = np.random.RandomState(seed)
+    defaults: dict[str, Any] = {
+        "train_accuracy": 0.9, "test_accuracy": 0.8, "test_loss": 0.5,
+        "train_accuracy_with_dropout": 0.85, "test_accuracy_with_dropout": 0.8,
+        **dict.fromkeys(SHARES, 0.1),
+    }  # fmt: skip
+    shape = (SEEDS, EPOCHS)
+    found = {
+        name: (("seed", "epoch"), value + 0.002 * random.standard_normal(shape))
+        for name, value in {**defaults, **values}.items()
+        if name != "predicted_share"
+    }
+    if "predicted_share" in values:
+        shares = np.broadcast_to(values["predicted_share"], (SEEDS, EPOCHS, 2))
+        found["predicted_share"] = (("seed", "epoch", "class"), shares)
+    return xr.Dataset(found, attrs={"train_examples": 60_000})
+
+
+def verdict(name: str, **given: xr.Dataset) -> str:
+    by_name = {key.replace("_", "-"): value for key, value in given.items()}
+    trainings = DECISIONS[name].trainings
+    return DECISIONS[name].find({t: by_name[t] for t in trainings}).verdict
+
+
+def test_every_claim_of_the_sources_has_a_decision_and_what_it_needs() -> None:
+    assert DECISIONS.keys() == load().claims.keys()
+    needed = {name for d in DECISIONS.values() for name in d.trainings}
+    assert needed <= {*TRAININGS, "inputs", "scaling"}
+
+
+@pytest.mark.parametrize(
+    ("gap", "expected"),
+    [(0.15, SUPPORTED), (0.05, CONTRADICTED), (0.1001, UNDECIDED)],
+)
+def test_gaps_are_compared_with_the_plain_networks(gap: float, expected: str) -> None:
+    plain = runs(train_accuracy=0.8 + gap)
+    other = runs(1)
+    assert verdict("claim-l1-gap", adam_1e_3=plain, l1=other) == expected
+    assert verdict("claim-dropout-gap", adam_1e_3=plain, dropout=other) == expected
+    opposite = {SUPPORTED: CONTRADICTED, CONTRADICTED: SUPPORTED}
+    deeper = verdict("claim-depth-2", adam_1e_3=plain, depth_2=other)
+    assert deeper == opposite.get(expected, expected)
+
+
+def test_a_claim_of_two_parts_is_as_good_as_its_worse_one() -> None:
+    sgd = runs(1, test_accuracy=0.8)
+    level = runs(1, test_accuracy=[0.85, 0.8, 0.8])
+    level.test_accuracy[:, -1] = sgd.test_accuracy[:, -1] + [
+        0.01,
+        -0.01,
+        0.01,
+        -0.01,
+        0,
+    ]
+    assert verdict("claim-adam-faster", adam_1e_2=level, book_255=sgd) == UNDECIDED
+    worse = runs(2, test_accuracy=[0.85, 0.8, 0.7])
+    assert verdict("claim-adam-faster", adam_1e_2=worse, book_255=sgd) == CONTRADICTED
+    better = runs(2, test_accuracy=0.9)
+    assert verdict("claim-adam-faster", adam_1e_2=better, book_255=sgd) == SUPPORTED
+
+
+def test_a_loss_that_rises_at_a_constant_rate_only_supports_annealing() -> None:
+    rising = runs(1, test_loss=[0.4, 0.3, 0.5])
+    falling = runs(2, test_loss=[0.4, 0.35, 0.3])
+    name = "claim-anneal"
+    assert verdict(name, adam_1e_3=rising, annealing=falling) == SUPPORTED
+    assert verdict(name, adam_1e_3=falling, annealing=rising) == CONTRADICTED
+
+
+def test_a_huge_difference_is_one_of_ten_points_everywhere() -> None:
+    scaled, unscaled = runs(1, test_accuracy=0.85), runs(2, test_accuracy=0.3)
+    names = DECISIONS["claim-255-huge"].trainings
+    given = {n: scaled if n.endswith("255") else unscaled for n in names}
+    assert claims.huge_255(given).verdict == SUPPORTED
+    given["lab-fashion_mnist-1"] = runs(3, test_accuracy=0.82)
+    assert claims.huge_255(given).verdict == CONTRADICTED
+
+
+def test_the_network_that_predicts_what_it_saw_last() -> None:
+    given = {"lab-fashion_mnist-255": runs(1), "order-file": runs(2)}
+    for share, expected in ((0.9, SUPPORTED), (0.2, CONTRADICTED)):
+        given["order-sorted"] = runs(3, predicted_share=[1 - share, share])
+        assert claims.shuffle(given).verdict == expected
+
+
+def test_claims_that_arithmetic_decides() -> None:
+    found = claims.batch_updates({"batch-10000": runs()})
+    assert found.verdict == CONTRADICTED
+    assert "1,875" in found.measured
+    assert claims.majority({}).verdict == CONTRADICTED
+    assert "80%" in claims.majority({}).measured
+
+
+def test_a_round_spectrum_and_a_long_one() -> None:
+    for values, expected in (([1, 2, 3], SUPPORTED), ([1, 2, 30], CONTRADICTED)):
+        spectrum = xr.Dataset({"eigenvalue": ("rank", np.array(values, float))})
+        assert claims.symmetric({"inputs": spectrum}).verdict == expected
+
+
+def test_a_run_that_diverges_decides_nothing() -> None:
+    lost = runs(1)
+    lost.test_accuracy[0, -1] = np.nan
+    assert verdict("claim-l1-gap", adam_1e_3=lost, l1=runs(2)) == UNDECIDED

@@ -1,0 +1,155 @@
+"""Rows of the sources, as they are trained, judged and shown."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from experiments import measuring, reproduce, reproduction
+from experiments.references import References, load
+from experiments.rows import TRAININGS
+from fmnist_jax.config import UserError, check_all, reads, resolve
+
+REFERENCES = load()
+SMALL = [
+    "--dataset=synthetic", "--train_examples=64", "--test_examples=50", "--epochs=2",
+    "--num_seeds=2",
+]  # fmt: skip
+
+
+def published_runs(name: str, shift: float = 0.0, seeds: int = 5) -> xr.Dataset:
+    """Runs that gave what a row published, but for a spread of a thousandth."""
+    row = REFERENCES.rows[name]
+    noise = 1e-3 * np.linspace(-1, 1, seeds)[:, None]
+    found: dict[str, Any] = {
+        metric: (("seed", "epoch"), np.nan_to_num(values) + noise + shift)
+        for metric, values in row.published.items()
+    }
+    if "train_loss_and_penalty" in found:
+        found["train_loss"] = found.pop("train_loss_and_penalty")
+        found["train_penalty"] = found["train_loss"][0], 0 * found["train_loss"][1]
+    return xr.Dataset(found)
+
+
+def test_every_row_is_trained_for_long_enough() -> None:
+    for name, row in REFERENCES.rows.items():
+        trainings = reproduction.trained_for(name)
+        assert trainings, name
+        assert all(t.epochs >= row.num_epochs for t in trainings.values()), name
+    claimed = {row for t in TRAININGS.values() for row in t.rows}
+    assert claimed == REFERENCES.rows.keys()
+
+
+@pytest.mark.parametrize("name", TRAININGS)
+def test_settings_are_those_of_the_rows(name: str) -> None:
+    training = TRAININGS[name]
+    config, hparams = training.resolved()
+    check_all(config, hparams)
+    assert all(reads(config, setting) for setting in training.settings)
+    rate = resolve(config, hparams).learning_rate
+    for row_name in training.rows:
+        words = REFERENCES.rows[row_name].config
+        if "÷" in words and "{" not in words and " and " not in words:
+            divisor = f"÷{hparams.divisor:g}".replace("e+06", "e6")
+            assert divisor in words or "÷(255·10⁴)" in words, (words, divisor)
+        for optimizer in ("Adam", "SGD"):
+            if f"{optimizer} " in words:
+                assert config.optimizer in (optimizer.lower(), "momentum")
+                told = words.split(f"{optimizer} ")[1].split(",")[0].split(" ")[0]
+                assert rate == pytest.approx(float(told)), words
+
+
+def test_no_configuration_is_trained_twice() -> None:
+    seen = [(*t.resolved(), t.dataset) for t in TRAININGS.values()]
+    keys = {(hash(c), str(h), d) for c, h, d in seen}
+    assert len(keys) == len(TRAININGS)
+
+
+@pytest.mark.parametrize("name", [n for n, r in REFERENCES.rows.items() if r.published])
+def test_a_row_agrees_with_itself_and_not_with_another(name: str) -> None:
+    row = REFERENCES.rows[name]
+    verdict, _ = reproduction.judge(row, {"own": published_runs(name)})
+    assert verdict.verdict == "agrees"
+    verdict, _ = reproduction.judge(row, {"own": published_runs(name, shift=9.0)})
+    assert (verdict.verdict, verdict.num_agreeing) == ("differs", 0)
+
+
+def test_dropout_is_read_both_ways() -> None:
+    row, runs = REFERENCES.rows["dropout"], published_runs("dropout")
+    names = row.also_compared_with
+    off = runs.rename(names).assign({n: runs[n] + 0.1 for n in names})
+    verdict, said = reproduction.judge(row, {"dropout": off})
+    assert verdict.verdict == "agrees"
+    assert "with it off" in said
+
+
+def test_numbers_that_disagree_are_bold() -> None:
+    row = REFERENCES.rows["depth-0"]
+    runs = published_runs("depth-0")
+    runs.test_loss[:, 2] += 0.5
+    table = "\n".join(reproduction.row_table(row, runs))
+    assert table.count("**") == 2
+    assert f"**{row.published['test_loss'][2]:.3f}**" in table
+
+
+def test_a_small_reproduction_and_its_resumption(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    argv = ["reproduce", *SMALL, f"--out_dir={tmp_path}"]
+    only = "--only=depth-0,batch-10000,claim-batch-updates,claim-symmetric"
+    reproduce.run([*argv, only])
+    page = (tmp_path / "reproduction.md").read_text(encoding="utf-8")
+    for text in ("depth-0", "batch-10000", "claim-batch-updates", "**contradicted**"):
+        assert text in page
+    assert "claim-depth-0" not in page
+    assert (tmp_path / "reproduction" / "depth-0.png").stat().st_size > 10_000
+    kept = xr.open_dataset(tmp_path / "depth-0.seeds0-1.nc")
+    assert kept.sizes["epoch"] == 2
+    final = kept.test_loss.isel(epoch=-1).values
+    assert f"{final.mean():.3f} ± {final.std(ddof=1):.3f}" in page
+
+    def no_more(*args: Any, **kwargs: Any) -> None:
+        raise AssertionError("trained again")
+
+    monkeypatch.setattr("fmnist_jax.sweeping.sweep", no_more)
+    capsys.readouterr()
+    reproduce.run([*argv, only])
+    assert (tmp_path / "reproduction.md").read_text(encoding="utf-8") == page
+    with pytest.raises(UserError, match="choose another --out_dir"):
+        reproduce.run([*argv, "--only=depth-0", "--test_examples=40"])
+
+
+def test_more_seeds_are_added_to_those_that_are_kept(tmp_path: Path) -> None:
+    from fmnist_jax.data import load as load_data
+
+    data = load_data("synthetic", train_examples=64, test_examples=50)
+    training = TRAININGS["depth-0"]
+    first = measuring.measure("depth-0", training, 2, data, tmp_path, 1)
+    more = measuring.measure("depth-0", training, 3, data, tmp_path, 1)
+    assert more.seed.values.tolist() == [0, 1, 2]
+    xr.testing.assert_identical(more.isel(seed=slice(2)).test_loss, first.test_loss)
+    assert sorted(p.name for p in tmp_path.iterdir()) == [
+        "depth-0.seeds0-1.nc", "depth-0.seeds2-2.nc",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("flag", "message"),
+    [
+        ("--only=depth-9", "Unknown row or claim 'depth-9'"),
+        ("--num_seeds=1", "at least 2"),
+        ("--epoch=3", "Unknown command line flag"),
+        ("depth-0", "Stray argument"),
+    ],
+)
+def test_mistakes_get_one_line(flag: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        reproduce.parse(["reproduce", flag])
+
+
+def test_the_page_of_nothing_published() -> None:
+    assert isinstance(REFERENCES, References)
+    verdict, _ = reproduction.judge(REFERENCES.rows["l2"], {"l2": xr.Dataset()})
+    assert verdict.verdict == "none published"
