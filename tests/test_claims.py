@@ -24,7 +24,7 @@ def runs(seed: int = 0, **values: Any) -> xr.Dataset:
         **dict.fromkeys(SHARES, 0.1),
     }  # fmt: skip
     shape = (SEEDS, EPOCHS)
-    found = {
+    found: dict[str, Any] = {
         name: (("seed", "epoch"), value + 0.002 * random.standard_normal(shape))
         for name, value in {**defaults, **values}.items()
         if name != "predicted_share"

@@ -36,7 +36,9 @@ def batch() -> Dataset:
     return Dataset(images, np.arange(9, dtype=np.int32) % 3)
 
 
-def logits_and_hidden(state: training.State, batch: Dataset) -> tuple:
+def logits_and_hidden(
+    state: training.State, batch: Dataset
+) -> tuple[np.ndarray, np.ndarray]:
     """The network in evaluation, in NumPy and float64: its batch norm does nothing."""
     p = jax.tree.map(lambda x: np.asarray(x, np.float64), state.params)
     x = batch.images.reshape(9, -1) / 3.0
@@ -78,8 +80,8 @@ def test_hidden_values_and_predictions(state: training.State, batch: Dataset) ->
     key = jax.random.key(0)
     found = hidden_histogram(CONFIG, HPARAMS, state, key, batch)
     np.testing.assert_allclose(found["hidden_counts"], np.histogram(hidden, 10)[0])
-    expected = [hidden.min(), hidden.max()]
-    np.testing.assert_allclose(found["hidden_range"], expected, rtol=1e-5)
+    ends = [hidden.min(), hidden.max()]
+    np.testing.assert_allclose(found["hidden_range"], ends, rtol=1e-5)
     shares = predicted_shares(CONFIG, HPARAMS, state, key, batch)["predicted_share"]
     expected = np.bincount(logits.argmax(1), minlength=3) / 9
     np.testing.assert_allclose(shares, expected, rtol=1e-6)
