@@ -12,7 +12,7 @@ from jax import Array
 
 from fmnist_jax.config import Config, Hparams, unknown
 from fmnist_jax.data import Dataset
-from fmnist_jax.losses import get_loss
+from fmnist_jax.losses import CLIP, get_loss
 from fmnist_jax.models import hidden_outputs, make_model
 from fmnist_jax.training import State, scaled_inputs
 
@@ -87,6 +87,42 @@ def health(
         "dead_layers": sum((d.astype(jnp.float32) for d in dead), jnp.zeros(())),
         "zero_gradient_share": jnp.mean(is_zero, dtype=jnp.float32),
     }
+
+
+def saturation(
+    config: Config, hparams: Hparams, state: State, key: Array, batch: Dataset
+) -> dict[str, Array]:
+    """What is saturated in a network; a probe's function.
+
+    Returns:
+      Shares; NaN where a logit is not finite. ``saturated_outputs_share``: of the
+      softmax outputs of all examples and classes, those within 1e-7 of 0 or 1.
+      ``saturated_true_share``: of the examples, those whose own class has p < 1e-7,
+      which push nothing under the clipped loss. ``inactive_share``: of the hidden
+      layers' outputs, those that are 0. ``dead_units_share``: of the hidden units,
+      those that are 0 on the whole batch. The last two are NaN without hidden layers.
+    """
+    del key
+    model = make_model(config, state.num_classes)
+    variables = {"params": state.params, **state.model_state}
+    logits_BxC, hidden = hidden_outputs(
+        model, variables, scaled_inputs(hparams, batch.images)
+    )
+    p_BxC = jax.nn.softmax(logits_BxC)
+    p_true_B = jnp.take_along_axis(p_BxC, batch.labels[:, None], axis=1)[:, 0]
+    found = {
+        "saturated_outputs_share": jnp.mean((p_BxC < CLIP) | (p_BxC > 1 - CLIP)),
+        "saturated_true_share": jnp.mean(p_true_B < CLIP),
+        "inactive_share": jnp.float32(jnp.nan),
+        "dead_units_share": jnp.float32(jnp.nan),
+    }
+    if hidden:
+        layers = [h.reshape(h.shape[0], -1) for h in hidden]
+        is_zero_BxU = jnp.concatenate(layers, axis=1) == 0
+        found["inactive_share"] = jnp.mean(is_zero_BxU)
+        found["dead_units_share"] = jnp.mean(jnp.all(is_zero_BxU, axis=0))
+    finite = jnp.all(jnp.isfinite(logits_BxC))
+    return {name: jnp.where(finite, share, jnp.nan) for name, share in found.items()}
 
 
 HEALTH = Probe(health)

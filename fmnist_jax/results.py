@@ -83,15 +83,20 @@ def _strict(value: Any) -> Any:
 
 def save(dataset: xr.Dataset, out_dir: Path, settings: Mapping[str, Any]) -> list[Path]:
     """Writes results, summary and settings into a folder; returns their paths."""
-    paths = [out_dir / name for name in (RESULTS, SUMMARY, SETTINGS)]
+    paths = [out_dir / name for name in (RESULTS, SUMMARY)]
     with replaced(paths[0]) as path:
         dataset.to_netcdf(path, engine="h5netcdf")
     with replaced(paths[1]) as path:
         summarise(dataset).to_csv(path, index=False)
-    with replaced(paths[2]) as path:
+    return [*paths, save_settings(out_dir, settings)]
+
+
+def save_settings(out_dir: Path, settings: Mapping[str, Any]) -> Path:
+    """Writes settings into a folder; returns their path."""
+    with replaced(out_dir / SETTINGS) as path:
         text = json.dumps(_strict(settings), indent=2, ensure_ascii=False)
         path.write_text(text + "\n", encoding="utf-8")
-    return paths
+    return out_dir / SETTINGS
 
 
 def load(path: Path | str) -> xr.Dataset:
