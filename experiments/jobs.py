@@ -2,13 +2,31 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fmnist_jax.config import PRESETS, TRACED, Config, Hparams, UserError, choose
 
 if TYPE_CHECKING:
+    import pandas as pd
     import xarray as xr
     from matplotlib.figure import Figure
+
+    from fmnist_jax.data import Data
+    from fmnist_jax.diagnostics import Probe
+
+
+class Answer(NamedTuple):
+    """What an experiment says, beside or without the metrics of runs.
+
+    Attributes:
+      tables: file name to table, written as CSV.
+      figures: file name to figure, written as PNG.
+      sentences: what they say, in words.
+    """
+
+    tables: Mapping[str, "pd.DataFrame"] = {}
+    figures: Mapping[str, "Figure"] = {}
+    sentences: Sequence[str] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,14 +40,33 @@ class Experiment:
       figures: results to file name and figure.
       preset: name in ``PRESETS``.
       num_seeds: how many seeds unless the flag says otherwise.
+      probes: makes what is recorded beside the metrics, once JAX may start.
+      answer: results to what else there is to say: tables, more figures, sentences.
     """
 
     name: str
     question: str
     axes: Mapping[str, Sequence[Any]]
-    figures: Callable[["xr.Dataset"], Mapping[str, "Figure"]]
+    figures: Callable[["xr.Dataset"], Mapping[str, "Figure"]] = lambda dataset: {}
     preset: str = "keras"
     num_seeds: int = 3
+    probes: Callable[[], Sequence["Probe"]] = tuple
+    answer: Callable[["xr.Dataset"], Answer] = lambda dataset: Answer()
+
+
+@dataclasses.dataclass(frozen=True)
+class Inspection:
+    """A question that the data answer as they are, without training.
+
+    Attributes:
+      name: of its module in ``experiments``.
+      question: one line.
+      answer: data to what is to be said of them.
+    """
+
+    name: str
+    question: str
+    answer: Callable[["Data"], Answer]
 
 
 @dataclasses.dataclass(frozen=True)

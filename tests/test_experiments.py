@@ -247,6 +247,66 @@ def test_dry_run_and_help_do_nothing_and_do_not_start_jax(tmp_path: Path) -> Non
     assert not (tmp_path / "out").exists()
 
 
+def test_data_checks_answer_without_jax(tmp_path: Path) -> None:
+    code = (
+        "import sys, atexit\n"
+        "atexit.register(lambda: print('JAX' if 'jax' in sys.modules else 'no JAX'))\n"
+        "from experiments.data_checks import EXPERIMENT, main\n"
+        "main(EXPERIMENT, sys.argv)\n"
+    )
+    folder = tmp_path / "out"
+
+    def check(*more: str) -> Any:
+        return subprocess.run(
+            [sys.executable, "-c", code, *TINY, f"--out_dir={folder}", *more],
+            capture_output=True, text=True, cwd=ROOT, check=False,
+        )  # fmt: skip
+
+    planned = check("--dry_run")
+    assert "Data set: synthetic stand-in" in planned.stdout
+    assert not folder.exists()
+    done = check()
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.endswith("no JAX\n")
+    for text in ("Data set: synthetic stand-in", "96 training and 50 test", "T-shirt",
+                 "Shuffled? ", "Split? ", "Scaled? No", "Balanced? ", "not the 72 %",
+                 str(folder / "samples.png")):  # fmt: skip
+        assert text in done.stdout
+    facts = json.loads((folder / "config.json").read_text())
+    assert facts["dataset"]["name"] == "synthetic"
+    assert {path.name for path in folder.iterdir()} == {
+        "config.json", *facts["tables"], *facts["figures"]
+    }  # fmt: skip
+    assert facts["command"][2:6] == ["experiments.data_checks", *TINY]
+    again = check()
+    assert (again.returncode, again.stderr.count("\n")) == (2, 1)
+    assert f"open {folder / 'config.json'}" in again.stderr
+    assert check("--overwrite").returncode == 0
+
+
+def test_what_does_not_train_takes_only_what_it_uses(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    checks = find_experiments()["data_checks"]
+    used = "dataset, --data_dir, --out_dir, --train_examples, --test_examples"
+    for flag in ("--divisors=1", "--epochs=2", "--preset=book", "--num_seeds=1"):
+        with pytest.raises(UserError, match="has no effect: data_checks") as error:
+            flags.parse(["program", flag], [checks])
+        assert used in str(error.value)
+        given = flags.parse(["program", flag, "--overwrite"], [checks, EXPERIMENT])
+        assert given["overwrite"]
+        argv = ["program", flag, "--out_dir", "x", *flag.split("="), "--overwrite"]
+        assert flags.own_arguments(argv, checks) == ["--out_dir", "x", "--overwrite"]
+        assert flags.own_arguments(argv, EXPERIMENT) == argv[1:]
+    with pytest.raises(SystemExit) as caught:
+        common.main(checks, ["program", "--help"])
+    said = capsys.readouterr().out
+    assert caught.value.code == 0
+    assert "--train_examples" in said
+    assert "--epochs" not in said
+    assert "--divisors" not in said
+
+
 def test_unusable_folders_are_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     for folder in (tmp_path / "file", tmp_path / "file" / "below"):
@@ -268,6 +328,9 @@ def test_experiments_are_listed_and_selected(tmp_path: Path) -> None:
         lines = path.read_text().splitlines()
         assert len(lines) <= 40
         assert lines[0].strip('"') == experiment.question
+        assert lines[2].startswith(f"    python -m experiments.{name}")
+        row = f"| `{name}` | {experiment.question} | `{lines[2].strip()}` |\n"
+        assert row in (ROOT / "README.md").read_text(), f"README.md lacks {row}"
     wrong = command("--only=scale_swep", module="experiments")
     assert (wrong.returncode, wrong.stderr.count("\n")) == (2, 1)
     assert "Did you mean scale_sweep" in wrong.stderr
