@@ -7,13 +7,13 @@ from collections.abc import Sequence
 
 import experiments
 from experiments.common import command_line, execute
-from experiments.jobs import Experiment
+from experiments.jobs import Experiment, Inspection
 from fmnist_jax.config import UserError, unknown
 
 ONLY = "--only="
 
 
-def find_experiments() -> dict[str, Experiment]:
+def find_experiments() -> dict[str, Experiment | Inspection]:
     """Returns the experiments of this package by name."""
     names = [module.name for module in pkgutil.iter_modules(experiments.__path__)]
     modules = [
@@ -33,7 +33,9 @@ def listing() -> str:
             "",
             *(f"  {name:<{width}}  {e.question}" for name, e in found.items()),
             "",
-            "Several at once: python -m experiments --only=NAME,NAME --flag=value …",
+            "Several at once:",
+            "",
+            "  python -m experiments --only=NAME,NAME --flag=value …",
         ]
     )
 

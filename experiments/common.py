@@ -1,12 +1,18 @@
 """The way from a command line to results: load, plan, train, save, plot, report."""
 
-import dataclasses
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from experiments.jobs import Experiment, Job, fit_batch_sizes, make_job
+from experiments.jobs import (
+    Answer,
+    Experiment,
+    Inspection,
+    Job,
+    fit_batch_sizes,
+    make_job,
+)
 from fmnist_jax.config import UserError
 
 if TYPE_CHECKING:
@@ -15,20 +21,12 @@ if TYPE_CHECKING:
     from fmnist_jax.data import Data
     from fmnist_jax.planning import Plan
 
-__all__ = ["Experiment", "main"]
+__all__ = ["Answer", "Experiment", "Inspection", "main"]
 
 
-@dataclasses.dataclass(frozen=True)
-class Ready:
-    """A job that nothing stands in the way of any more."""
-
-    job: Job
-    data: "Data"
-    out_dir: Path
-    argv: Sequence[str]
-
-
-def main(experiment: Experiment, argv: Sequence[str] | None = None) -> None:
+def main(
+    experiment: Experiment | Inspection, argv: Sequence[str] | None = None
+) -> None:
     """Runs an experiment from the command line, and exits."""
     command_line(lambda argv: execute([experiment], argv), argv)
 
@@ -48,94 +46,165 @@ def command_line(
     sys.exit(0)
 
 
-def execute(experiments: Sequence[Experiment], argv: Sequence[str]) -> None:
+def execute(
+    experiments: Sequence[Experiment | Inspection], argv: Sequence[str]
+) -> None:
     """Does what a command line says, for one experiment or several.
 
-    Where there are several, ``--out_dir`` holds a folder for each.
+    Where there are several, one folder holds a folder for each.
 
     Raises:
       UserError: before any training, for all that is wrong with settings, output folder
         or data of any of them.
     """
-    from experiments.flags import asks_for_help, help_text, parse
+    from experiments.flags import own_arguments, parse
+    from experiments.help import asks_for_help, help_text
 
     if asks_for_help(argv):
         print("\n\n".join(help_text(experiment) for experiment in experiments))
         return
-    options = parse(argv)
-    ready = []
-    for experiment in experiments:
-        own = dict(options)
-        if len(experiments) > 1 and own["out_dir"] is not None:
-            own["out_dir"] = str(Path(own["out_dir"]) / experiment.name)
-        ready.append(prepare(make_job(experiment, own), argv))
-    for each in ready:
-        run(each)
+    from experiments import folders
+
+    options = parse(argv, experiments)
+    jobs = [_checked(experiment, options) for experiment in experiments]
+    chosen = folders.choose([experiment.name for experiment in experiments], options)
+    data = _loaded(jobs, options)
+    jobs = [_fitted(job, data) for job in jobs]
+    for index, (experiment, job) in enumerate(zip(experiments, jobs, strict=True)):
+        arguments = own_arguments(argv, experiment)
+        if isinstance(job, Job):
+            run(job, data, chosen[index], arguments)
+        else:
+            on = data[options["dataset"] or "auto"]
+            inspect(job, on, chosen[index], arguments, options["dry_run"])
 
 
-def prepare(job: Job, argv: Sequence[str]) -> Ready:
-    """Finds every mistake there is in a job, and loads its data."""
-    from experiments import output
+def _loaded(
+    jobs: Sequence[Job | Inspection], options: Mapping[str, Any]
+) -> dict[str, "Data"]:
+    """Returns the data sets that jobs ask for, by the name they are asked for by."""
     from fmnist_jax.data import load
+
+    names = {
+        options["dataset"] or "auto" for job in jobs if isinstance(job, Inspection)
+    }
+    names |= {v.dataset for job in jobs if isinstance(job, Job) for v in job.variants}
+    return {
+        name: load(
+            name,
+            options["data_dir"],
+            train_examples=options["train_examples"],
+            test_examples=options["test_examples"],
+        )
+        for name in sorted(names)
+    }
+
+
+def _checked(
+    experiment: Experiment | Inspection, options: Mapping[str, Any]
+) -> Job | Inspection:
+    """Finds every mistake there is in a job's settings."""
     from fmnist_jax.planning import check_effects, plan
 
-    options = job.options
-    todo = plan(job.axes, job.config, job.hparams)
-    check_effects(options["settings"], [group.config for group in todo.groups])
-    out_dir = output.choose_folder(job.experiment.name, options)
-    data = load(
-        options["dataset"] or "auto",
-        options["data_dir"],
-        train_examples=options["train_examples"],
-        test_examples=options["test_examples"],
-    )
-    job = fit_batch_sizes(job, len(data.train.labels))
-    output.check_memory(todo, data)
-    return Ready(job, data, out_dir, argv)
+    if isinstance(experiment, Inspection):
+        return experiment
+    job = make_job(experiment, options)
+    plans = [plan(job.axes, v.config, v.hparams) for v in job.variants]
+    configs = [group.config for todo in plans for group in todo.groups]
+    check_effects(options["settings"], configs)
+    return job
 
 
-def run(ready: Ready) -> None:
-    """Plans for the devices there are, trains, saves, plots and reports."""
+def _fitted(job: Job | Inspection, data: Mapping[str, "Data"]) -> Job | Inspection:
+    """Fits a job to the data; refuses what they or this machine's memory forbid."""
     from experiments import output
+    from fmnist_jax.planning import plan
+
+    if isinstance(job, Inspection):
+        return job
+    for variant in job.variants:
+        job = fit_batch_sizes(job, len(data[variant.dataset].train.labels))
+    for variant in job.variants:
+        todo = plan(job.axes, variant.config, variant.hparams)
+        output.check_memory(todo, data[variant.dataset])
+    return job
+
+
+def inspect(
+    inspection: Inspection,
+    data: "Data",
+    out_dir: Path,
+    arguments: Sequence[str],
+    dry_run: bool,
+) -> None:
+    """Answers from the data alone, saves and reports."""
+    from experiments import folders, output
+
+    print("\n".join([*output.about(inspection, [data]), ""]), flush=True)
+    if dry_run:
+        return
+    with folders.made(out_dir):
+        said = output.finish_inspection(inspection, data, out_dir, arguments)
+    print("\n".join(said))
+
+
+def run(
+    job: Job,
+    loaded: Mapping[str, "Data"],
+    out_dir: Path,
+    arguments: Sequence[str],
+) -> None:
+    """Plans for the devices there are, trains, saves, plots and reports."""
+    from experiments import folders, output
     from fmnist_jax.devices import (
         num_cpu_cores,
         use_compilation_cache,
         use_cpu_cores,
     )
     from fmnist_jax.planning import plan
+    from fmnist_jax.results import stack
 
-    job, data = ready.job, ready.data
+    data = [loaded[variant.dataset] for variant in job.variants]
     if job.options["dry_run"]:
-        todo = plan(job.axes, job.config, job.hparams, num_cpu_cores())
-        print("\n".join(output.before(job, todo, data)))
+        plans = [
+            plan(job.axes, v.config, v.hparams, num_cpu_cores()) for v in job.variants
+        ]
+        print("\n".join(output.before(job, plans, data)))
         return
     use_cpu_cores()
     use_compilation_cache()
     from fmnist_jax.sweeping import plan_here
 
-    todo = plan_here(job.axes, job.config, job.hparams)
-    print("\n".join(output.before(job, todo, data)), flush=True)
-    with output.made_folder(ready.out_dir):
-        dataset = _train(todo, data)
-        paths = output.save(job, data, dataset, ready.out_dir, ready.argv)
-    print("\n".join(["", *output.after(dataset), "", "Files:", *map(str, paths)]))
+    probes = job.experiment.probes()
+    plans = [plan_here(job.axes, v.config, v.hparams, probes) for v in job.variants]
+    print("\n".join(output.before(job, plans, data)), flush=True)
+    with folders.made(out_dir):
+        found = _train(plans, data)
+        for axis in job.experiment.variants:
+            labels = [variant.label for variant in job.variants]
+            found = [stack(axis, dict(zip(labels, found, strict=True)))]
+        said = output.finish_runs(job, data, found[0], out_dir, arguments)
+    print("\n".join(["", *said]))
 
 
-def _train(todo: "Plan", data: "Data") -> "xr.Dataset":
-    """Runs a plan with a progress bar."""
+def _train(plans: Sequence["Plan"], data: Sequence["Data"]) -> list["xr.Dataset"]:
+    """Runs plans with a progress bar; returns the results of each."""
     from tqdm import tqdm
 
     from fmnist_jax.joining import Part, join
     from fmnist_jax.sweeping import run_groups
 
-    parts: list[Part] = []
+    found = []
     bar = tqdm(
-        total=todo.num_runs * todo.config.num_epochs,
+        total=sum(todo.num_runs * todo.config.num_epochs for todo in plans),
         desc="training", unit="epoch", disable=None, smoothing=0,
     )  # fmt: skip
     with bar:
-        for part in run_groups(todo, data):
-            parts.append(part)
-            if part.epoch is not None:
-                bar.update(len(part.runs))
-    return join(todo, parts, data)
+        for todo, on in zip(plans, data, strict=True):
+            parts: list[Part] = []
+            for part in run_groups(todo, on):
+                parts.append(part)
+                if part.epoch is not None:
+                    bar.update(len(part.runs))
+            found.append(join(todo, parts, on))
+    return found

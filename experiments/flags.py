@@ -1,24 +1,19 @@
 """The command line: flags made from the settings, and lists of values."""
 
 import collections
-import textwrap
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from absl import flags
 
+from experiments.jobs import Experiment, Inspection
 from fmnist_jax.config import (
     COUNT,
     PRESETS,
     SETTINGS,
-    TRACED,
     Kind,
-    Setting,
     UserError,
 )
-
-if TYPE_CHECKING:
-    from experiments.jobs import Experiment
 
 MOST_VALUES = 100_000  # of one list
 _COUNTS = {
@@ -32,14 +27,17 @@ _TEXTS = {
     "dataset": "auto (Fashion-MNIST, or a synthetic stand-in where it cannot be had), "
     "fashion_mnist, mnist, synthetic, idx (unknown files), or a TFDS image set",
     "data_dir": "folder with the data set's files (default: $FMNIST_JAX_DATA)",
-    "out_dir": "folder for the results (default: runs/NAME/UTC-TIME)",
+    "out_dir": "folder for the results (default: runs/NAME/UTC-TIME; of several "
+    "experiments: runs/UTC-TIME, with a folder for each)",
 }
 _SWITCHES = {
     "overwrite": "replace results that stand in --out_dir",
     "dry_run": "print what would be done, and stop",
     "help": "print this help, and stop",
 }
-_SETTINGS = {s.flag: (name, s) for name, s in SETTINGS.items() if s.flag}
+SETTING_FLAGS = {s.flag: (name, s) for name, s in SETTINGS.items() if s.flag}
+COMMON = {**_TEXTS, **_COUNTS, **_SWITCHES}
+_FOR_TRAINING = ("preset", "num_seeds", "epochs")  # of the common flags
 
 
 def parse_value(flag: str, kind: Kind, text: str) -> Any:
@@ -96,8 +94,47 @@ def _spaced(flag: str, kind: Kind, entry: str) -> list[float]:
     return [start, *inner, stop][:count]
 
 
-def parse(argv: Sequence[str]) -> dict[str, Any]:
+def taken(experiment: Experiment | Inspection) -> tuple[str, ...]:
+    """Returns the flags that an experiment takes: those that it uses."""
+    if isinstance(experiment, Experiment):
+        return (*SETTING_FLAGS, *COMMON)
+    return tuple(name for name in COMMON if name not in _FOR_TRAINING)
+
+
+def own_arguments(
+    argv: Sequence[str], experiment: Experiment | Inspection
+) -> list[str]:
+    """Returns the arguments of a command line for several that one of them takes."""
+    own, keep = [], False
+    for argument in argv[1:]:
+        if argument.startswith("-"):  # else the value of the flag before it
+            keep = argument.lstrip("-").split("=")[0] in taken(experiment)
+        if keep:
+            own.append(argument)
+    return own
+
+
+def _check_taken(
+    given: Sequence[str], experiments: Sequence[Experiment | Inspection]
+) -> None:
+    """Refuses flags that none of the experiments uses."""
+    used = {name for experiment in experiments for name in taken(experiment)}
+    for name in given:
+        if experiments and name not in used:
+            raise UserError(
+                f"--{name} has no effect: {experiments[0].name} trains nothing; "
+                f"expected --{', --'.join(taken(experiments[0]))}."
+            )
+
+
+def parse(
+    argv: Sequence[str], experiments: Sequence[Experiment | Inspection] = ()
+) -> dict[str, Any]:
     """Returns the flags of a command line.
+
+    Args:
+      argv: the command line, of which the first entry is the program.
+      experiments: what it is for: flags that none of them takes are refused.
 
     Returns:
       Each common flag's value, None or False where it was not given, and under
@@ -107,7 +144,7 @@ def parse(argv: Sequence[str]) -> dict[str, Any]:
       UserError: for an unknown flag, a stray argument, or a value that is not allowed.
     """
     values = flags.FlagValues()
-    for name in (*_TEXTS, *_COUNTS, *_SETTINGS):
+    for name in (*_TEXTS, *_COUNTS, *SETTING_FLAGS):
         flags.DEFINE_string(name, None, "", flag_values=values)
     for name in _SWITCHES:
         flags.DEFINE_boolean(name, False, "", flag_values=values)
@@ -117,7 +154,8 @@ def parse(argv: Sequence[str]) -> dict[str, Any]:
             f"Stray argument {stray[0]!r}; expected flags only, such as "
             "--divisors=1,255,1000 (--help lists them)."
         )
-    for name in (*_TEXTS, *_COUNTS, *_SETTINGS):
+    _check_taken([name for name in values if values[name].present], experiments)
+    for name in (*_TEXTS, *_COUNTS, *SETTING_FLAGS):
         if values[name].present > 1:
             raise UserError(f"--{name} is given twice; give it once.")
         text = values[name].value
@@ -129,7 +167,7 @@ def parse(argv: Sequence[str]) -> dict[str, Any]:
         given[name] = None if text is None else parse_value(name, COUNT, text)
     given["settings"] = {
         name: parse_list(flag, setting.kind, text)
-        for flag, (name, setting) in _SETTINGS.items()
+        for flag, (name, setting) in SETTING_FLAGS.items()
         if (text := values[flag].value) is not None
     }
     return given
@@ -147,54 +185,3 @@ def _read(values: flags.FlagValues, argv: Sequence[str]) -> list[str]:
         raise UserError(f"--{name} is a switch; give it without a value.") from error
     except flags.Error as error:
         raise UserError(f"{error} (--help lists the flags).") from error
-
-
-def asks_for_help(argv: Sequence[str]) -> bool:
-    """Whether a command line asks for help, whatever else it says."""
-    return any(argument in ("-h", "-help", "--help") for argument in argv[1:])
-
-
-def _entry(flag: str, text: str) -> str:
-    return textwrap.fill(
-        text, 88, initial_indent=f"  --{flag:<21}", subsequent_indent=" " * 25
-    )
-
-
-def _setting_entry(name: str, setting: Setting, experiment: "Experiment") -> str:
-    config, hparams = PRESETS[experiment.preset]
-    own = getattr(hparams if name in TRACED else config, name)
-    values = experiment.axes.get(name, () if own is None else (own,))
-    texts = [setting.kind.text(value) for value in values]
-    default = ",".join(texts) or "the optimizer's own"
-    return _entry(
-        f"{setting.flag}",
-        f"{setting.help}; {setting.kind.allowed} (default: {default})",
-    )
-
-
-def help_text(experiment: "Experiment") -> str:
-    """Returns what ``--help`` prints of an experiment."""
-    config, _ = PRESETS[experiment.preset]
-    defaults = {
-        "preset": experiment.preset,
-        "dataset": "auto",
-        "num_seeds": experiment.num_seeds,
-        "epochs": f"{config.num_epochs}, of the preset",
-    }
-    common = {
-        name: f"{text} (default: {defaults[name]})" if name in defaults else text
-        for name, text in {**_TEXTS, **_COUNTS, **_SWITCHES}.items()
-    }
-    lines = [
-        experiment.question,
-        "",
-        f"  python -m experiments.{experiment.name} --flag=value …",
-        "",
-        "Settings. Each takes a list: one value fixes the setting, several make it an",
-        "axis; start:stop:count is log-spaced. Defaults are the preset's.",
-        *(_setting_entry(n, s, experiment) for n, s in _SETTINGS.values()),
-        "",
-        "Common flags:",
-        *(_entry(name, text) for name, text in common.items()),
-    ]
-    return "\n".join(lines)

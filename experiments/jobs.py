@@ -2,13 +2,39 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from fmnist_jax.config import PRESETS, TRACED, Config, Hparams, UserError, choose
+from fmnist_jax.config import (
+    PRESETS,
+    SETTINGS,
+    TRACED,
+    Config,
+    Hparams,
+    UserError,
+    choose,
+)
 
 if TYPE_CHECKING:
+    import pandas as pd
     import xarray as xr
     from matplotlib.figure import Figure
+
+    from fmnist_jax.data import Data
+    from fmnist_jax.diagnostics import Probe
+
+
+class Answer(NamedTuple):
+    """What an experiment says, beside or without the metrics of runs.
+
+    Attributes:
+      tables: file name to table, written as CSV.
+      figures: file name to figure, written as PNG.
+      sentences: what they say, in words.
+    """
+
+    tables: Mapping[str, "pd.DataFrame"] = {}
+    figures: Mapping[str, "Figure"] = {}
+    sentences: Sequence[str] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,58 +47,146 @@ class Experiment:
       axes: name to values, in the order of the results' dimensions.
       figures: results to file name and figure.
       preset: name in ``PRESETS``.
+      settings: what differs from the preset.
+      epochs: how many; None for the preset's.
+      variants: where what is compared is no grid of settings: the name of one more axis
+        and, for each of its labels, the settings, among them "dataset".
       num_seeds: how many seeds unless the flag says otherwise.
+      probes: makes what is recorded beside the metrics, once JAX may start.
+      answer: results to what else there is to say: tables, more figures, sentences.
     """
 
     name: str
     question: str
     axes: Mapping[str, Sequence[Any]]
-    figures: Callable[["xr.Dataset"], Mapping[str, "Figure"]]
+    figures: Callable[["xr.Dataset"], Mapping[str, "Figure"]] = lambda dataset: {}
     preset: str = "keras"
+    settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    epochs: int | None = None
+    variants: Mapping[str, Mapping[str, Mapping[str, Any]]] = dataclasses.field(
+        default_factory=dict
+    )
     num_seeds: int = 3
+    probes: Callable[[], Sequence["Probe"]] = tuple
+    answer: Callable[["xr.Dataset"], Answer] = lambda dataset: Answer()
+
+
+@dataclasses.dataclass(frozen=True)
+class Inspection:
+    """A question that the data answer as they are, without training.
+
+    Attributes:
+      name: of its module in ``experiments``.
+      question: one line.
+      answer: data to what is to be said of them.
+    """
+
+    name: str
+    question: str
+    answer: Callable[["Data"], Answer]
+
+
+class Variant(NamedTuple):
+    """What the runs of a sweep share.
+
+    Attributes:
+      label: on the axis of variants; "" where there is only one.
+      dataset: its name.
+      config: static settings that are no axis.
+      hparams: traced settings that are no axis.
+    """
+
+    label: str
+    dataset: str
+    config: Config
+    hparams: Hparams
 
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """An experiment with the user's flags applied.
+    """An experiment with the user's flags applied: a sweep for each variant.
 
     Attributes:
       experiment: what is asked.
       options: parsed flags; None where one was not given.
       axes: name to values; "seed" is last.
-      config: static settings that are no axis.
-      hparams: traced settings that are no axis.
+      variants: at least one.
       notices: what the user must be told.
     """
 
     experiment: Experiment
     options: Mapping[str, Any]
     axes: Mapping[str, Sequence[Any]]
-    config: Config
-    hparams: Hparams
+    variants: tuple[Variant, ...]
     notices: tuple[str, ...] = ()
 
 
-def make_job(experiment: Experiment, options: Mapping[str, Any]) -> Job:
-    """Applies flags over axes over preset.
+def with_settings(
+    config: Config, hparams: Hparams, settings: Mapping[str, Any]
+) -> tuple[Config, Hparams]:
+    """Returns settings with some of them replaced, by name."""
+    traced = {name: v for name, v in settings.items() if name in TRACED}
+    static = {name: v for name, v in settings.items() if name not in TRACED}
+    return dataclasses.replace(config, **static), dataclasses.replace(hparams, **traced)
+
+
+def base(experiment: Experiment, preset: str) -> tuple[Config, Hparams]:
+    """Returns an experiment's settings before any flag, of its variants' what is same.
 
     Raises:
       UserError: for an unknown preset.
     """
-    preset = options["preset"] or experiment.preset
     config, hparams = choose("preset", preset, PRESETS)
+    if experiment.epochs:
+        config = dataclasses.replace(config, num_epochs=experiment.epochs)
+    return with_settings(config, hparams, experiment.settings)
+
+
+def make_job(experiment: Experiment, options: Mapping[str, Any]) -> Job:
+    """Applies flags over the experiment's axes and settings over the preset.
+
+    Raises:
+      UserError: for an unknown preset, or a flag for what the variants vary.
+    """
+    preset = options["preset"] or experiment.preset
+    config, hparams = base(experiment, preset)
     if options["epochs"]:
         config = dataclasses.replace(config, num_epochs=options["epochs"])
-    axes = dict(experiment.axes)
-    for name, values in options["settings"].items():
-        if name in experiment.axes or len(values) > 1:
-            axes[name] = values
-        elif name in TRACED:
-            hparams = dataclasses.replace(hparams, **{name: values[0]})
-        else:
-            config = dataclasses.replace(config, **{name: values[0]})
+    given = options["settings"]
+    is_axis = {n: n in experiment.axes or len(v) > 1 for n, v in given.items()}
+    axes = {**experiment.axes, **{n: v for n, v in given.items() if is_axis[n]}}
     axes["seed"] = range(options["num_seeds"] or experiment.num_seeds)
-    return Job(experiment, {**options, "preset": preset}, axes, config, hparams)
+    fixed = {n: v[0] for n, v in given.items() if not is_axis[n]}
+    config, hparams = with_settings(config, hparams, fixed)
+    variants = _variants(experiment, config, hparams, options)
+    return Job(experiment, {**options, "preset": preset}, axes, variants)
+
+
+def _variants(
+    experiment: Experiment,
+    config: Config,
+    hparams: Hparams,
+    options: Mapping[str, Any],
+) -> tuple[Variant, ...]:
+    dataset = options["dataset"]
+    if not experiment.variants:
+        return (Variant("", dataset or "auto", config, hparams),)
+    ((axis, table),) = experiment.variants.items()
+    if axis == "dataset" and dataset is not None:
+        table = {dataset: {"dataset": dataset}}
+    varied = {name for settings in table.values() for name in settings}
+    for name in options["settings"]:
+        if name in varied:
+            raise UserError(
+                f"--{SETTINGS[name].flag}: this experiment compares settings of its "
+                f"own ({', '.join(table)}), which a flag cannot change."
+            )
+    made = []
+    for label, settings in table.items():
+        own = {name: v for name, v in settings.items() if name != "dataset"}
+        where = settings.get("dataset", dataset or "auto")
+        made.append(Variant(label, where, *with_settings(config, hparams, own)))
+    return tuple(made)
 
 
 def fit_batch_sizes(job: Job, train_examples: int) -> Job:
@@ -84,7 +198,7 @@ def fit_batch_sizes(job: Job, train_examples: int) -> Job:
                 f"--batch_sizes={size} is larger than the training set; expected at "
                 f"most its {train_examples} examples."
             )
-    sizes = job.axes.get("batch_size", (job.config.batch_size,))
+    sizes = job.axes.get("batch_size", [v.config.batch_size for v in job.variants])
     if max(sizes) <= train_examples:
         return job
     capped = tuple(dict.fromkeys(min(size, train_examples) for size in sizes))
@@ -92,5 +206,9 @@ def fit_batch_sizes(job: Job, train_examples: int) -> Job:
     job = dataclasses.replace(job, notices=(*job.notices, notice))
     if "batch_size" in job.axes:
         return dataclasses.replace(job, axes={**job.axes, "batch_size": capped})
-    config = dataclasses.replace(job.config, batch_size=capped[0])
-    return dataclasses.replace(job, config=config)
+    variants = []
+    for variant in job.variants:
+        size = min(variant.config.batch_size, train_examples)
+        config = dataclasses.replace(variant.config, batch_size=size)
+        variants.append(variant._replace(config=config))
+    return dataclasses.replace(job, variants=tuple(variants))

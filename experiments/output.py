@@ -5,12 +5,11 @@ import datetime
 import importlib.metadata
 import os
 import platform
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from experiments.jobs import Job
+from experiments.jobs import Answer, Experiment, Inspection, Job
 from fmnist_jax import cost, report, results
 from fmnist_jax.config import UserError, axis_label, coordinate, show
 
@@ -21,62 +20,6 @@ if TYPE_CHECKING:
     from fmnist_jax.planning import Plan
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "xarray")
-
-
-def choose_folder(name: str, options: Mapping[str, Any]) -> Path:
-    """Returns the folder for the results, which need not exist.
-
-    Raises:
-      UserError: where results stand in it, or where it cannot be made or written.
-    """
-    if options["out_dir"] is not None:
-        folder = Path(options["out_dir"]).expanduser()
-    else:
-        now = datetime.datetime.now(datetime.UTC)
-        folder = Path("runs") / name / now.strftime("%Y-%m-%dT%H-%M-%S")
-        count = 2
-        while folder.exists():
-            folder = folder.with_name(f"{folder.name.split('_')[0]}_{count}")
-            count += 1
-    if (folder / results.RESULTS).exists() and not options["overwrite"]:
-        raise UserError(
-            f"--out_dir={folder} holds results already: open them with "
-            f"xarray.open_dataset({str(folder / results.RESULTS)!r}), name another "
-            "folder, or say --overwrite."
-        )
-    _check_writable(folder)
-    return folder
-
-
-def _check_writable(folder: Path) -> None:
-    """Refuses a folder that cannot be made or written, without making it."""
-    above = folder
-    while not above.exists() and above != above.parent:
-        above = above.parent
-    if not above.is_dir():
-        raise UserError(f"--out_dir={folder} cannot be used: {above} is no folder.")
-    try:
-        with tempfile.NamedTemporaryFile(dir=above):
-            pass
-    except OSError as error:
-        raise UserError(
-            f"--out_dir={folder} cannot be written: {error.strerror} ({above})."
-        ) from error
-
-
-@contextlib.contextmanager
-def made_folder(folder: Path) -> Iterator[None]:
-    """Makes the folder for the results; takes it away again where none came."""
-    new = not folder.exists()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"--out_dir={folder} cannot be made: {error}.") from error
-    try:
-        yield
-    finally:
-        if new and not any(folder.iterdir()):
-            folder.rmdir()
 
 
 def check_memory(todo: "Plan", data: "Data") -> None:
@@ -100,22 +43,47 @@ def _duration(seconds: float) -> str:
     )
 
 
-def before(job: Job, todo: "Plan", data: "Data") -> list[str]:
-    """Returns what is said before the start: data set, runs, programs, time."""
-    train, test = len(data.train.labels), len(data.test.labels)
-    seconds = cost.expected_seconds(todo, data)
-    memory = cost.memory_bytes(todo, data)
-    axes = [_listed(name, values) for name, values in todo.axes.items()]
+def about(experiment: Experiment | Inspection, data: Sequence["Data"]) -> list[str]:
+    """Returns what is asked, and of which data sets."""
+    said = [experiment.question, ""]
+    for each in _distinct(data):
+        train, test = len(each.train.labels), len(each.test.labels)
+        said.append(
+            f"Data set: {each.title}, {train} training and {test} test images "
+            f"({each.source})."
+        )
+        said += [f"Note: {each.notice}"] if each.notice else []
+    return said
+
+
+def _distinct(data: Sequence["Data"]) -> list["Data"]:
+    return list({each.fingerprint: each for each in data}.values())
+
+
+def before(job: Job, plans: Sequence["Plan"], data: Sequence["Data"]) -> list[str]:
+    """Returns what is said before the start: data sets, runs, programs, time.
+
+    Args:
+      job: what is to be done.
+      plans: one for each of its variants.
+      data: likewise.
+    """
+    pairs = list(zip(plans, data, strict=True))
+    seconds = sum(cost.expected_seconds(todo, on) for todo, on in pairs)
+    seconds -= (len(pairs) - 1) * cost.SECONDS_TO_START
+    memory = max(cost.memory_bytes(todo, on) for todo, on in pairs)
+    axes = [_listed(name, values) for name, values in plans[0].axes.items()]
+    for axis in job.experiment.variants:
+        axes.insert(0, f"{axis} {', '.join(v.label for v in job.variants)}")
+    epochs = plans[0].config.num_epochs
+    runs = sum(todo.num_runs for todo in plans)
+    programs = sum(todo.num_programs for todo in plans)
     return [
-        job.experiment.question,
-        "",
-        f"Data set: {data.title}, {train} training and {test} test images "
-        f"({data.source}).",
-        *([f"Note: {data.notice}"] if data.notice else []),
+        *about(job.experiment, data),
         *(f"Note: {notice}" for notice in job.notices),
-        f"Preset {job.options['preset']}, {_count(job.config.num_epochs, 'epoch')}: "
+        f"Preset {job.options['preset']}, {_count(epochs, 'epoch')}: "
         f"{' × '.join(axes)}.",
-        f"{_count(todo.num_runs, 'run')} in {_count(todo.num_programs, 'program')}; "
+        f"{_count(runs, 'run')} in {_count(programs, 'program')}; "
         f"expected: about {_duration(seconds)} and {memory / 1e6:.0f} MB on this "
         "processor.",
     ]
@@ -133,16 +101,40 @@ def _listed(name: str, values: Sequence[Any]) -> str:
     return f"{axis_label(name)} {shown}"
 
 
-def save(
-    job: Job, data: "Data", dataset: "xr.Dataset", out_dir: Path, argv: Sequence[str]
-) -> list[Path]:
-    """Writes results, summary, settings and figures; returns their paths."""
+def _facts(
+    experiment: Experiment | Inspection,
+    data: Sequence["Data"],
+    arguments: Sequence[str],
+) -> dict[str, Any]:
+    """Returns what ``config.json`` says of every experiment."""
+    return {
+        "experiment": experiment.name,
+        "question": experiment.question,
+        "command": ["python", "-m", f"experiments.{experiment.name}", *arguments],
+        "datasets": [
+            {
+                "name": each.name,
+                "title": each.title,
+                "source": each.source,
+                "notice": each.notice,
+                "fingerprint": each.fingerprint,
+                "train_examples": len(each.train.labels),
+                "test_examples": len(each.test.labels),
+            }
+            for each in _distinct(data)
+        ],
+        "platform": platform.platform(),
+        "python": platform.python_version(),
+        "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
+        "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    }
+
+
+def _run_facts(job: Job, dataset: "xr.Dataset") -> dict[str, Any]:
+    """Returns what ``config.json`` says of runs."""
     import jax
 
-    settings = {
-        "experiment": job.experiment.name,
-        "question": job.experiment.question,
-        "command": ["python", "-m", f"experiments.{job.experiment.name}", *argv[1:]],
+    return {
         "preset": job.options["preset"],
         "axes": {d: dataset[d].values.tolist() for d in dataset.status.dims},
         "settings": {
@@ -150,43 +142,98 @@ def save(
             for name, value in dataset.coords.items()
             if name not in dataset.dims
         },
-        "dataset": {
-            "name": data.name,
-            "title": data.title,
-            "source": data.source,
-            "notice": data.notice,
-            "fingerprint": data.fingerprint,
-            "train_examples": len(data.train.labels),
-            "test_examples": len(data.test.labels),
-        },
         "devices": [str(device) for device in jax.devices()],
         "device_kind": jax.devices()[0].device_kind,
-        "platform": platform.platform(),
-        "python": platform.python_version(),
-        "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
-        "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }
+
+
+def _save_answer(answer: Answer, facts: Mapping[str, Any], out_dir: Path) -> list[Path]:
+    """Writes tables and figures, and settings with what the answer is made of."""
+    tables = {f"{name}.csv": table for name, table in answer.tables.items()}
+    figures = {f"{name}.png": figure for name, figure in answer.figures.items()}
+    said = {
+        "tables": list(tables),
+        "figures": list(figures),
+        "sentences": list(answer.sentences),
+    }
+    for name, table in tables.items():
+        table.to_csv(out_dir / name, index=False)
+    for name, figure in figures.items():
+        figure.savefig(out_dir / name, dpi=150)
+    results.save_settings(out_dir, {**facts, **said})
+    return [out_dir / name for name in (*tables, *figures)]
+
+
+@contextlib.contextmanager
+def _writing(out_dir: Path) -> Iterator[None]:
     try:
-        paths = results.save(dataset, out_dir, settings)
-        for name, figure in job.experiment.figures(dataset).items():
-            paths.append(out_dir / f"{name}.png")
-            figure.savefig(paths[-1], dpi=150)
-        return paths
+        yield
     except OSError as error:
         raise UserError(f"{out_dir} cannot be written: {error}.") from error
 
 
-def after(dataset: "xr.Dataset") -> list[str]:
-    """Returns what is said at the end: table, sentences, legends."""
-    title, epochs = dataset.attrs["dataset_title"], dataset.sizes["epoch"]
-    seeds = dataset.sizes["seed"]
-    spread = f"mean ± standard deviation of {seeds} seeds" if seeds > 1 else "one seed"
+def finish_inspection(
+    inspection: Inspection, data: "Data", out_dir: Path, arguments: Sequence[str]
+) -> list[str]:
+    """Writes tables, figures and settings; returns what is said at the end."""
+    answer = inspection.answer(data)
+    facts = _facts(inspection, [data], arguments)
+    with _writing(out_dir):
+        paths = _save_answer(answer, facts, out_dir)
     return [
-        f"{title}: after epoch {epochs} (train loss: during it), {spread}.",
+        *_tables(answer),
+        *answer.sentences,
+        *_files([out_dir / results.SETTINGS, *paths]),
+    ]
+
+
+def finish_runs(
+    job: Job,
+    data: Sequence["Data"],
+    dataset: "xr.Dataset",
+    out_dir: Path,
+    arguments: Sequence[str],
+) -> list[str]:
+    """Writes results, tables, figures and settings; returns what is said at the end.
+
+    The results are written before anything is made of them.
+    """
+    facts = _facts(job.experiment, data, arguments) | _run_facts(job, dataset)
+    facts["legend"] = report.legend(dataset)
+    with _writing(out_dir):
+        paths = results.save(dataset, out_dir, facts)
+        own = job.experiment.answer(dataset)
+        answer = Answer(
+            own.tables,
+            {**job.experiment.figures(dataset), **own.figures},
+            [*report.sentences(dataset), *own.sentences],
+        )
+        paths += _save_answer(answer, facts, out_dir)
+    return [
+        *_headline(dataset),
         "",
         report.table(dataset),
         "",
-        *report.sentences(dataset),
+        *_tables(answer),
+        *answer.sentences,
         "",
-        *report.legend(dataset),
+        *facts["legend"],
+        *_files(paths),
     ]
+
+
+def _headline(dataset: "xr.Dataset") -> list[str]:
+    title, epochs = dataset.attrs["dataset_title"], dataset.sizes["epoch"]
+    seeds = dataset.sizes["seed"]
+    spread = f"mean ± standard deviation of {seeds} seeds" if seeds > 1 else "one seed"
+    return [f"{title}: after epoch {epochs} (train loss: during it), {spread}."]
+
+
+def _tables(answer: Answer) -> list[str]:
+    style: dict[str, Any] = {"float_format": "{:.6g}".format, "na_rep": "–"}
+    style |= {"index": False, "max_rows": report.MOST_ROWS}
+    return [f"{n}:\n\n{t.to_string(**style)}\n" for n, t in answer.tables.items()]
+
+
+def _files(paths: Sequence[Path]) -> list[str]:
+    return ["", "Files:", *map(str, paths)]

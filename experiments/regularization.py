@@ -6,7 +6,7 @@
 source took --epochs=30.
 """
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from experiments.common import Experiment, main
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from fmnist_jax.diagnostics import Probe
 
-VARIANTS = {
+VARIANTS: dict[str, dict[str, Any]] = {
     "none": {},
     "L1": {"l1": 1e-4},
     "L1, no biases": {"l1": 1e-4, "penalized": "kernels"},

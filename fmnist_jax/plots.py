@@ -203,6 +203,15 @@ def curves(dataset: xr.Dataset, line: str) -> Figure:
     return figure
 
 
+def _log_axis(axes: Axes, dataset: xr.Dataset, x: str) -> None:
+    axes.set_xlabel(f"{axis_label(x)} (log scale)")
+    axes.set_xscale("log")
+    if dataset.sizes[x] <= 8:
+        ticks = dataset[x].values.astype(float)
+        axes.set_xticks(ticks, [show(x, tick) for tick in ticks])
+        axes.xaxis.set_minor_locator(mpl.ticker.NullLocator())
+
+
 def final_against(dataset: xr.Dataset, x: str) -> Figure:
     """Draws the last epoch's test loss and accuracy against an axis of numbers.
 
@@ -227,15 +236,41 @@ def final_against(dataset: xr.Dataset, x: str) -> Figure:
         scale(axes[row, 0])
     axes[0, 0].set_ylabel("test loss in nats (log scale)")
     axes[1, 0].set_ylabel("test accuracy")
-    axes[1, 0].set_xlabel(f"{axis_label(x)} (log scale)")
-    axes[1, 0].set_xscale("log")
-    if dataset.sizes[x] <= 8:
-        ticks = dataset[x].values.astype(float)
-        axes[1, 0].set_xticks(ticks, [show(x, tick) for tick in ticks])
-        axes[1, 0].xaxis.set_minor_locator(mpl.ticker.NullLocator())
+    _log_axis(axes[1, 0], dataset, x)
     handles, _ = axes[0, 0].get_legend_handles_labels()
     handles.append(Line2D([], [], **GUESSING, label="guessing"))
     figure.legend(handles=handles, loc="outside right center", frameon=False)
     subject = f"Test loss and accuracy after epoch {int(last.epoch)} by {axis_label(x)}"
     title(figure, dataset, subject)
+    return figure
+
+
+def shares_against(dataset: xr.Dataset, x: str, shares: Mapping[str, str]) -> Figure:
+    """Draws shares that probes recorded, after the last epoch, against an axis.
+
+    Args:
+      dataset: results of a sweep.
+      x: the axis along the bottom, on a log scale; every combination of the other
+        axes' values gets a line.
+      shares: name of a variable in 0…1 to its title; a panel each, in two rows.
+    """
+    lines = panels_of(dataset, x)
+    figure, axes = _grid(math.ceil(len(shares) / 2))
+    last = dataset.isel(epoch=-1)
+    for panel, (name, heading) in zip(axes.flat, shares.items(), strict=False):
+        for position, colour in enumerate(colours_of(len(lines))):
+            _draw_against(
+                panel, dataset[x].values, last.isel(lines[position])[name],
+                color=colour, marker=MARKERS[position % len(MARKERS)],
+                markersize=9 - 4 * position / len(lines),
+                label=described(dataset, lines[position]) or "share",
+            )  # fmt: skip
+        panel.set_title(heading, fontsize=10)
+        panel.set_ylim(-0.03, 1.03)
+        panel.yaxis.set_major_formatter(mpl.ticker.PercentFormatter(1))
+    for panel in axes[1]:
+        _log_axis(panel, dataset, x)
+    handles, _ = axes[0, 0].get_legend_handles_labels()
+    figure.legend(handles=handles, loc="outside right center", frameon=False)
+    title(figure, dataset, f"Shares after epoch {int(last.epoch)} by {axis_label(x)}")
     return figure

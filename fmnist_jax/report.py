@@ -25,33 +25,41 @@ def _cell(mean: float, std: float, name: str) -> str:
     return text if math.isnan(std) else f"{text} ± {scale * std:{form}}"
 
 
-def table(dataset: xr.Dataset) -> str:
-    """Returns the last epoch's metrics, mean ± standard deviation over seeds.
+def shown(summary: pd.DataFrame) -> pd.DataFrame:
+    """Returns what people read of a summary: mean ± standard deviation, and status.
 
-    Accuracies in percent. Of more than ``MOST_ROWS`` combinations, the best by test
-    accuracy.
+    Accuracies in percent.
+
+    Args:
+      summary: of ``summarise``, or as ``summary.csv`` holds it.
+    """
+    axes = summary.columns[: summary.columns.get_loc(f"{FINAL[0]}_mean")]
+    found = pd.DataFrame(
+        {axis_label(a): [show(a, v) for v in summary[a]] for a in axes}
+    )
+    for name in FINAL:
+        columns = zip(summary[f"{name}_mean"], summary[f"{name}_std"], strict=True)
+        unit = " %" if "accuracy" in name else ""
+        label = name.replace("_", " ").replace("accuracy", "acc.")
+        found[f"{label}{unit}"] = [_cell(m, s, name) for m, s in columns]
+    found["status"] = summary["status"].tolist()
+    return found
+
+
+def table(dataset: xr.Dataset) -> str:
+    """Returns the last epoch's metrics as ``shown``.
+
+    Of more than ``MOST_ROWS`` combinations, the best by test accuracy.
     """
     summary = summarise(dataset)
     note = ""
     if len(summary) > MOST_ROWS:
         note = f"\n(the {MOST_ROWS} best of {len(summary)}; all are in summary.csv)"
         summary = summary.nlargest(MOST_ROWS, "test_accuracy_mean")
-    axes = sweep_axes(dataset)
-    shown = pd.DataFrame(
-        {axis_label(a): [show(a, v) for v in summary[a]] for a in axes}
-    )
-    for name in FINAL:
-        columns = zip(summary[f"{name}_mean"], summary[f"{name}_std"], strict=True)
-        unit = " %" if "accuracy" in name else ""
-        label = dataset[name].attrs["long_name"].replace("training", "train")
-        shown[f"{label.replace('accuracy', 'acc.')}{unit}"] = [
-            _cell(m, s, name) for m, s in columns
-        ]
-    shown["status"] = summary["status"].tolist()
-    return shown.to_string(index=False) + note
+    return shown(summary).to_string(index=False) + note
 
 
-def _named(dataset: xr.Dataset, index: Mapping[str, int]) -> str:
+def named(dataset: xr.Dataset, index: Mapping[str, int]) -> str:
     """Returns a combination in words, by the axes that have several values."""
     several = [axis for axis in index if dataset.sizes[axis] > 1]
     shown = [
@@ -82,10 +90,10 @@ def _best(dataset: xr.Dataset) -> list[str]:
     if not others:
         return [f"After the last epoch {said} ({_seeds(count)})."]
     second, second_index = others[0]
-    first = f"Best: {_named(dataset, best_index)}, with {said} ({_seeds(count)})"
+    first = f"Best: {named(dataset, best_index)}, with {said} ({_seeds(count)})"
     if not np.isfinite(second.mean()):
         return [f"{first}; no other setting ended with finite outputs for every seed."]
-    return [f"{first}; {_lead(best - second, _named(dataset, second_index))}."]
+    return [f"{first}; {_lead(best - second, named(dataset, second_index))}."]
 
 
 def _lead(differences: np.ndarray, other: str) -> str:
@@ -136,7 +144,7 @@ def _not_learning(dataset: xr.Dataset) -> list[str]:
         for index in combinations(dataset):
             count = int((dataset.status.isel(index) == name).sum())
             if count:
-                where[_named(dataset, index)] = count
+                where[named(dataset, index)] = count
         if where:
             total, runs = sum(where.values()), dataset.status.size
             listed = [f"{place} ({count})" for place, count in where.items()]
@@ -171,5 +179,5 @@ def stops(dataset: xr.Dataset) -> list[str]:
         accuracy = 100 * float(runs.test_accuracy.isel(epoch=-1).mean("seed"))
         text = f"stopped after epoch {listed} (by seed)"
         text = "never stopped" if np.isnan(epochs).all() else text
-        said.append(f"{_named(dataset, index)}: {text}, test {accuracy:.1f} %")
+        said.append(f"{named(dataset, index)}: {text}, test {accuracy:.1f} %")
     return [f"{'; '.join(said)}."]

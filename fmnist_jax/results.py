@@ -54,9 +54,33 @@ def summarise(dataset: xr.Dataset) -> pd.DataFrame:
         listed = [f"{n} {c}" for n, c in zip(names, counts, strict=True)]
         row["seeds"] = int(counts.sum())
         row["status"] = names[0] if len(names) == 1 else ", ".join(listed)
-        row["dataset"] = dataset.attrs["dataset"]
+        row.setdefault("dataset", dataset.attrs["dataset"])
         rows.append(row)
     return pd.DataFrame(rows)
+
+
+def stack(axis: str, datasets: Mapping[str, xr.Dataset]) -> xr.Dataset:
+    """Returns results side by side on a new first axis, by their labels.
+
+    Settings that differ stand along it, and so do attributes, joined by commas; NaN
+    stands for a setting that only others have.
+    """
+    named = {name: c for each in datasets.values() for name, c in each.coords.items()}
+    whole = []
+    for each in datasets.values():
+        absent = {n: c for n, c in named.items() if n not in each.coords}
+        fill = {n: c.copy(data=np.full(c.shape, np.nan)) for n, c in absent.items()}
+        whole.append(each.assign_coords(fill))
+    index = xr.Variable((axis,), list(datasets), {"long_name": axis})
+    found = xr.concat(
+        whole, xr.DataArray(index, coords={axis: index}, dims=axis),
+        coords="different", compat="equals", join="outer", combine_attrs="override",
+    )  # fmt: skip
+    for name in whole[0].attrs:
+        values = list(dict.fromkeys(each.attrs[name] for each in whole))
+        joined = values[0] if len(values) == 1 else ", ".join(map(str, values))
+        found.attrs[name] = joined
+    return found
 
 
 def with_gap(dataset: xr.Dataset) -> xr.Dataset:
@@ -120,15 +144,20 @@ def _strict(value: Any) -> Any:
 
 def save(dataset: xr.Dataset, out_dir: Path, settings: Mapping[str, Any]) -> list[Path]:
     """Writes results, summary and settings into a folder; returns their paths."""
-    paths = [out_dir / name for name in (RESULTS, SUMMARY, SETTINGS)]
+    paths = [out_dir / name for name in (RESULTS, SUMMARY)]
     with replaced(paths[0]) as path:
         dataset.to_netcdf(path, engine="h5netcdf")
     with replaced(paths[1]) as path:
         summarise(dataset).to_csv(path, index=False)
-    with replaced(paths[2]) as path:
+    return [*paths, save_settings(out_dir, settings)]
+
+
+def save_settings(out_dir: Path, settings: Mapping[str, Any]) -> Path:
+    """Writes settings into a folder; returns their path."""
+    with replaced(out_dir / SETTINGS) as path:
         text = json.dumps(_strict(settings), indent=2, ensure_ascii=False)
         path.write_text(text + "\n", encoding="utf-8")
-    return paths
+    return out_dir / SETTINGS
 
 
 def load(path: Path | str) -> xr.Dataset:

@@ -7,11 +7,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.special
 
 from fmnist_jax import training
 from fmnist_jax.config import Config, Hparams
 from fmnist_jax.data import Data, Dataset
-from fmnist_jax.diagnostics import STATUSES, health, status
+from fmnist_jax.diagnostics import STATUSES, Probe, health, saturation, status
 from fmnist_jax.sweeping import sweep
 
 GUESSING = math.log(10)
@@ -133,3 +134,60 @@ def test_statuses_of_runs_built_to_have_them(small: Data) -> None:
     assert set(STATUSES) == {
         "missing", "diverged", "dead", "frozen", "trained", "slow"
     }  # fmt: skip
+
+
+def _in_float64(params: Any, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Returns softmax outputs and all hidden outputs of a network of three layers."""
+    w = [params[f"Dense_{i}"]["kernel"].astype(float) for i in range(3)]
+    b = [params[f"Dense_{i}"]["bias"].astype(float) for i in range(3)]
+    first = np.maximum(x @ w[0] + b[0], 0)
+    second = np.maximum(first @ w[1] + b[1], 0)
+    p = scipy.special.softmax(second @ w[2] + b[2], axis=1)
+    return p, np.hstack([first, second])
+
+
+def test_saturation_is_what_numpy_counts() -> None:
+    rng = np.random.default_rng(0)
+    config = Config(hidden_sizes=(12, 7))
+    state = training.init(config, Hparams(), jax.random.key(0), (5,), 3)
+    params = jax.tree.map(np.array, state.params)
+    params["Dense_0"]["bias"][:4] = -1e6  # 4 of 12 units are always 0
+    params["Dense_1"]["bias"][:1] = -1e6  # and 1 of 7
+    params["Dense_2"]["kernel"] *= 30
+    state = dataclasses.replace(state, params=params)
+    images = rng.uniform(0, 2, (80, 5)).astype(np.float32)
+    # float32 cannot tell on which side of 1e-7 and 1 - 1e-7 some outputs are.
+    p, _ = _in_float64(params, images / 0.5)
+    rest = p.sum(1, keepdims=True) - p
+    unclear = (np.abs(np.log10([p + 1e-30, np.abs(rest) + 1e-30]) + 7) < 0.7).any(
+        (0, 2)
+    )
+    images = images[~unclear]
+    labels = rng.integers(0, 3, len(images)).astype(np.int32)
+    p, hidden = _in_float64(params, images / 0.5)
+    expected = {
+        "saturated_outputs_share": ((p < 1e-7) | (p > 1 - 1e-7)).mean(),
+        "saturated_true_share": (p[np.arange(len(labels)), labels] < 1e-7).mean(),
+        "inactive_share": (hidden == 0).mean(),
+        "dead_units_share": (hidden == 0).all(0).mean(),
+    }
+    assert len(images) > 40
+    assert all(0.1 < share < 0.9 for share in expected.values())
+    batch = Dataset(images, labels)
+    for function in (saturation, jax.jit(saturation, static_argnums=0)):
+        found = function(config, Hparams(divisor=0.5), state, jax.random.key(0), batch)
+        assert found.keys() == expected.keys()
+        for name, share in expected.items():
+            assert float(found[name]) == pytest.approx(share, abs=1e-6), name
+
+
+def test_saturation_is_nan_where_nothing_can_be_said(small: Data) -> None:
+    config = Config(hidden_sizes=(), num_epochs=1, optimizer="sgd")
+    axes = {"learning_rate": [1e-3, 1e37]}
+    found = sweep(axes, small, config, probes=[Probe(saturation)]).isel(seed=0)
+    assert found.saturated_outputs_share.dims == ("learning_rate", "epoch")
+    values = found.saturated_outputs_share.values[:, 0]
+    assert values[0] == 0
+    assert np.isnan(values[1])
+    assert np.isnan(found.dead_units_share.values).all()
+    assert np.isnan(found.inactive_share.values).all()

@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+import experiments
 from experiments import common, flags, jobs
 from experiments.__main__ import find_experiments
+from experiments.jobs import Experiment
 from experiments.scale_sweep import EXPERIMENT
 from fmnist_jax import idx, results
 from fmnist_jax.config import UserError
@@ -163,24 +165,27 @@ def test_flags_go_over_axes_over_preset() -> None:
     assert job.axes["divisor"] == (7.0,)  # an axis of its own even with one value
     assert job.axes["loss"] == ("clipped", "softmax")  # over the preset's softmax
     assert list(job.axes) == ["divisor", "loss", "seed"]
-    assert (job.config.hidden_sizes, job.config.optimizer) == ((1000,), "sgd")
-    assert job.hparams.learning_rate == 1e-2
+    (variant,) = job.variants
+    assert variant.config.hidden_sizes == (1000,)
+    assert variant.config.optimizer == "sgd"
+    assert variant.hparams.learning_rate == 1e-2
     job = jobs.make_job(
         EXPERIMENT,
         options("--learning_rates=1,2", "--optimizers=sgd", "--epochs=3",
                 "--num_seeds=4", "--eps=1e-3"),
     )  # fmt: skip
     assert list(job.axes) == ["divisor", "loss", "learning_rate", "seed"]
-    assert job.config.optimizer == "sgd"
-    assert job.config.num_epochs == 3
+    (variant,) = job.variants
+    assert variant.config.optimizer == "sgd"
+    assert variant.config.num_epochs == 3
     assert job.axes["seed"] == range(4)
-    assert job.hparams.eps == 1e-3
+    assert variant.hparams.eps == 1e-3
 
 
 def test_default_batch_sizes_are_capped_with_a_notice() -> None:
     job = jobs.make_job(EXPERIMENT, options())
     capped = jobs.fit_batch_sizes(job, 20)
-    assert capped.config.batch_size == 20
+    assert capped.variants[0].config.batch_size == 20
     assert "capped at the 20" in capped.notices[0]
     assert jobs.fit_batch_sizes(job, 32) is job
     axis = jobs.make_job(EXPERIMENT, {**options(), "settings": {}})
@@ -247,6 +252,66 @@ def test_dry_run_and_help_do_nothing_and_do_not_start_jax(tmp_path: Path) -> Non
     assert not (tmp_path / "out").exists()
 
 
+def test_data_checks_answer_without_jax(tmp_path: Path) -> None:
+    code = (
+        "import sys, atexit\n"
+        "atexit.register(lambda: print('JAX' if 'jax' in sys.modules else 'no JAX'))\n"
+        "from experiments.data_checks import EXPERIMENT, main\n"
+        "main(EXPERIMENT, sys.argv)\n"
+    )
+    folder = tmp_path / "out"
+
+    def check(*more: str) -> Any:
+        return subprocess.run(
+            [sys.executable, "-c", code, *TINY, f"--out_dir={folder}", *more],
+            capture_output=True, text=True, cwd=ROOT, check=False,
+        )  # fmt: skip
+
+    planned = check("--dry_run")
+    assert "Data set: synthetic stand-in" in planned.stdout
+    assert not folder.exists()
+    done = check()
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.endswith("no JAX\n")
+    for text in ("Data set: synthetic stand-in", "96 training and 50 test", "T-shirt",
+                 "Shuffled? ", "Split? ", "Scaled? No", "Balanced? ", "not the 72 %",
+                 str(folder / "samples.png")):  # fmt: skip
+        assert text in done.stdout
+    facts = json.loads((folder / "config.json").read_text())
+    assert facts["dataset"]["name"] == "synthetic"
+    assert {path.name for path in folder.iterdir()} == {
+        "config.json", *facts["tables"], *facts["figures"]
+    }  # fmt: skip
+    assert facts["command"][2:6] == ["experiments.data_checks", *TINY]
+    again = check()
+    assert (again.returncode, again.stderr.count("\n")) == (2, 1)
+    assert f"open {folder / 'config.json'}" in again.stderr
+    assert check("--overwrite").returncode == 0
+
+
+def test_what_does_not_train_takes_only_what_it_uses(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    checks = find_experiments()["data_checks"]
+    used = "dataset, --data_dir, --out_dir, --train_examples, --test_examples"
+    for flag in ("--divisors=1", "--epochs=2", "--preset=book", "--num_seeds=1"):
+        with pytest.raises(UserError, match="has no effect: data_checks") as error:
+            flags.parse(["program", flag], [checks])
+        assert used in str(error.value)
+        given = flags.parse(["program", flag, "--overwrite"], [checks, EXPERIMENT])
+        assert given["overwrite"]
+        argv = ["program", flag, "--out_dir", "x", *flag.split("="), "--overwrite"]
+        assert flags.own_arguments(argv, checks) == ["--out_dir", "x", "--overwrite"]
+        assert flags.own_arguments(argv, EXPERIMENT) == argv[1:]
+    with pytest.raises(SystemExit) as caught:
+        common.main(checks, ["program", "--help"])
+    said = capsys.readouterr().out
+    assert caught.value.code == 0
+    assert "--train_examples" in said
+    assert "--epochs" not in said
+    assert "--divisors" not in said
+
+
 def test_unusable_folders_are_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     for folder in (tmp_path / "file", tmp_path / "file" / "below"):
@@ -268,8 +333,92 @@ def test_experiments_are_listed_and_selected(tmp_path: Path) -> None:
         lines = path.read_text().splitlines()
         assert len(lines) <= 40
         assert lines[0].strip('"') == experiment.question
+        assert lines[2].startswith(f"    python -m experiments.{name}")
+        row = f"| `{name}` | {experiment.question} | `{lines[2].strip()}` |\n"
+        assert row in (ROOT / "README.md").read_text(), f"README.md lacks {row}"
     wrong = command("--only=scale_swep", module="experiments")
     assert (wrong.returncode, wrong.stderr.count("\n")) == (2, 1)
     assert "Did you mean scale_sweep" in wrong.stderr
     one = command("--only=scale_sweep", *TINY, "--dry_run", module="experiments")
     assert "18 runs" in one.stdout
+
+
+# What makes each small; the rest of the flags is the same for all.
+SMALLER = {
+    "optimizer_sweep": ["--optimizers=sgd,adam", "--learning_rates=1e-3,1e-2"],
+    "depth_sweep": ["--hidden_sizes=none,5x4"],
+    "learning_rate_sweep": ["--divisors=255"],
+    "sigmoid_saturation": ["--divisors=1,255", "--losses=softmax"],
+    "scale_sweep": ["--divisors=255", "--losses=softmax"],
+    "batch_norm": ["--divisors=255"],
+    "early_stopping": ["--target_accuracies=.01,inf"],
+    "batch_size_sweep": ["--batch_sizes=20,50"],
+}
+TRAINED = {n: e for n, e in find_experiments().items() if isinstance(e, Experiment)}
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_every_experiment_runs_on_the_synthetic_set(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    arguments = [
+        "--dataset=synthetic", "--train_examples=100", "--test_examples=40",
+        "--epochs=2", "--num_seeds=2", f"--out_dir={tmp_path / 'out'}",
+        *SMALLER.get(name, []),
+    ]  # fmt: skip
+    if name not in ("depth_sweep",):
+        arguments.append("--hidden_sizes=6")
+    if name != "batch_size_sweep":
+        arguments.append("--batch_sizes=50")
+    common.execute([TRAINED[name]], [name, *arguments])
+    found = results.load(tmp_path / "out")
+    assert found.sizes["epoch"] == 2
+    assert found.sizes["seed"] == 2
+    assert (found.status != "missing").all()
+    axes = [*TRAINED[name].variants, *TRAINED[name].axes]
+    assert list(found.status.dims) == [*axes, "seed"]
+    assert (tmp_path / "out" / "config.json").exists()
+    drawn = sorted(path.name for path in (tmp_path / "out").glob("*.png"))
+    assert len(drawn) >= 2
+    said = capsys.readouterr().out
+    assert TRAINED[name].question in said
+    assert all(name in said for name in drawn)
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_an_experiments_file_is_read_in_a_minute(name: str) -> None:
+    path = Path(experiments.__file__).parent / f"{name}.py"
+    lines = path.read_text(encoding="utf-8").splitlines()
+    assert len(lines) <= 60, f"{path.name} has {len(lines)} lines"
+    docstring = "\n".join(lines).split('"""')[1]
+    assert docstring.splitlines()[0].count("?") >= 1 or "." in docstring
+    assert f"python -m experiments.{name}" in docstring
+    assert "import jax" not in "\n".join(lines)
+
+
+def test_what_variants_vary_cannot_be_given_by_a_flag() -> None:
+    regularization = TRAINED["regularization"]
+    with pytest.raises(UserError, match=r"--l1s: .* compares settings of its own"):
+        jobs.make_job(regularization, options("--l1s=1e-3"))
+    job = jobs.make_job(regularization, options("--learning_rates=.5"))
+    assert {v.hparams.learning_rate for v in job.variants} == {0.5}
+    assert [v.label for v in job.variants][:2] == ["none", "L1"]
+    assert [v.hparams.l1 for v in job.variants][:2] == [None, 1e-4]
+
+
+def test_a_data_set_that_is_given_takes_the_place_of_those_compared() -> None:
+    mixup = TRAINED["dataset_mixup"]
+    both = jobs.make_job(mixup, options()).variants
+    assert [v.dataset for v in both] == ["mnist", "fashion_mnist"]
+    (one,) = jobs.make_job(mixup, options("--dataset=synthetic")).variants
+    assert (one.label, one.dataset) == ("synthetic", "synthetic")
+
+
+def test_settings_of_an_experiment_go_over_the_preset_and_under_flags() -> None:
+    annealing = TRAINED["annealing"]
+    (variant,) = jobs.make_job(annealing, options("--preset=keras")).variants
+    assert variant.config.num_epochs == 30
+    assert variant.hparams.plateau_factor == 0.5
+    given = options("--plateau_factors=.1", "--epochs=4")
+    (variant,) = jobs.make_job(annealing, given).variants
+    assert (variant.config.num_epochs, variant.hparams.plateau_factor) == (4, 0.1)

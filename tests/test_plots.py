@@ -10,7 +10,7 @@ from fmnist_jax import plots
 from tests.test_results import ACCURACY, make
 
 
-def _texts(figure: Figure) -> str:
+def texts_of(figure: Figure) -> str:
     figure.savefig(io.BytesIO(), format="png")
     found = [text.get_text() for text in figure.findobj(Text)]
     return "\n".join(found)
@@ -27,7 +27,7 @@ def test_curves_show_the_means_and_ranges_over_seeds() -> None:
     band = np.asarray(accuracy.collections[1].get_paths()[0].vertices)[:, 1]
     assert band.min() == pytest.approx(0.05)
     assert band.max() == pytest.approx(0.28)
-    texts = _texts(figure)
+    texts = texts_of(figure)
     for text in ("Fashion-MNIST", "3 seeds", "÷255", "loss: clipped", "epoch", "test"):
         assert text in texts
     assert figure.axes[0].get_yscale() == "log"
@@ -39,8 +39,8 @@ def test_final_values_stand_against_the_axis_on_a_log_scale() -> None:
     points = figure.axes[1].lines[0]
     expected = np.array([[1, 255], [0.16, 0.87]])
     np.testing.assert_allclose(np.asarray(points.get_data()), expected, rtol=1e-6)
-    assert "÷255" in _texts(figure)
-    assert "after epoch 2" in _texts(figure)
+    assert "÷255" in texts_of(figure)
+    assert "after epoch 2" in texts_of(figure)
 
 
 @pytest.mark.parametrize("value", [np.nan, 0.0])
@@ -49,12 +49,14 @@ def test_runs_that_are_not_finite_leave_gaps_and_warn_of_nothing(value: float) -
     accuracy[0] = value
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert _texts(plots.curves(make(accuracy), line="divisor"))
-        assert _texts(plots.final_against(make(accuracy), x="divisor"))
+        assert texts_of(plots.curves(make(accuracy), line="divisor"))
+        assert texts_of(plots.final_against(make(accuracy), x="divisor"))
     if np.isnan(value):
-        assert "not finite: ÷1" in _texts(plots.curves(make(accuracy), line="divisor"))
+        assert "not finite: ÷1" in texts_of(
+            plots.curves(make(accuracy), line="divisor")
+        )
     one = make(np.full((1, 1, 1), np.nan))
-    assert "one seed" in _texts(plots.final_against(one, x="divisor"))
+    assert "one seed" in texts_of(plots.final_against(one, x="divisor"))
 
 
 def test_many_values_get_a_colour_scale_not_repeated_colours() -> None:

@@ -1,0 +1,35 @@
+"""Is the data set shuffled, split, scaled and balanced?
+
+    python -m experiments.data_checks --dataset=mnist
+
+Nothing is trained: a few seconds, on any data set that the loader reads.
+"""
+
+from typing import TYPE_CHECKING
+
+from experiments.common import Answer, Inspection, main
+
+if TYPE_CHECKING:
+    from fmnist_jax.data import Data
+
+
+def answer(data: "Data") -> Answer:
+    """Counts, pixels, copies and order; sample images and distributions."""
+    from fmnist_jax import data_figures, survey
+
+    tables = survey.tables(data)
+    figures = {
+        "samples": data_figures.samples(data),
+        "distributions": data_figures.distributions(data),
+    }
+    return Answer(tables, figures, survey.sentences(tables))
+
+
+EXPERIMENT = Inspection(
+    name="data_checks",
+    question="Is the data set shuffled, split, scaled and balanced?",
+    answer=answer,
+)
+
+if __name__ == "__main__":
+    main(EXPERIMENT)

@@ -1,0 +1,91 @@
+"""Where results go: folders that are free, writable, and made only where needed."""
+
+import contextlib
+import datetime
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from fmnist_jax.config import UserError
+from fmnist_jax.results import RESULTS, SETTINGS
+
+INDEX = "index.html"  # of the folder that holds several experiments
+
+
+def choose(names: Sequence[str], options: Mapping[str, Any]) -> list[Path]:
+    """Returns a folder for each experiment's results, which need not exist.
+
+    That is ``--out_dir``, or a new folder below ``runs``; where there are several
+    experiments, a folder in it for each.
+
+    Raises:
+      UserError: where results stand in one, or where it cannot be made or written.
+    """
+    several = len(names) > 1
+    if options["out_dir"] is not None:
+        root = Path(options["out_dir"]).expanduser()
+    else:
+        root = _new(Path("runs") if several else Path("runs") / names[0])
+    chosen = [root / name for name in names] if several else [root]
+    for folder in [*chosen, root]:
+        if not options["overwrite"]:
+            _check_free(folder)
+        _check_writable(folder)
+    return chosen
+
+
+def _new(parent: Path) -> Path:
+    """Returns a folder that does not exist, named by the time in UTC."""
+    now = datetime.datetime.now(datetime.UTC)
+    folder = parent / now.strftime("%Y-%m-%dT%H-%M-%S")
+    count = 2
+    while folder.exists():
+        folder = folder.with_name(f"{folder.name.split('_')[0]}_{count}")
+        count += 1
+    return folder
+
+
+def _check_free(folder: Path) -> None:
+    """Refuses a folder with results in it."""
+    found = [folder / name for name in (RESULTS, SETTINGS, INDEX)]
+    path = next((path for path in found if path.exists()), None)
+    if path is None:
+        return
+    is_netcdf = path.name == RESULTS
+    how = f"them with xarray.open_dataset({str(path)!r})" if is_netcdf else path
+    raise UserError(
+        f"--out_dir={folder} holds results already: open {how}, name another folder, "
+        "or say --overwrite."
+    )
+
+
+def _check_writable(folder: Path) -> None:
+    """Refuses a folder that cannot be made or written, without making it."""
+    above = folder
+    while not above.exists() and above != above.parent:
+        above = above.parent
+    if not above.is_dir():
+        raise UserError(f"--out_dir={folder} cannot be used: {above} is no folder.")
+    try:
+        with tempfile.NamedTemporaryFile(dir=above):
+            pass
+    except OSError as error:
+        raise UserError(
+            f"--out_dir={folder} cannot be written: {error.strerror} ({above})."
+        ) from error
+
+
+@contextlib.contextmanager
+def made(folder: Path) -> Iterator[None]:
+    """Makes the folder for the results; takes it away again where none came."""
+    new = not folder.exists()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"--out_dir={folder} cannot be made: {error}.") from error
+    try:
+        yield
+    finally:
+        if new and not any(folder.iterdir()):
+            folder.rmdir()

@@ -1,0 +1,76 @@
+"""What ``--help`` says of an experiment and its flags."""
+
+import textwrap
+from collections.abc import Sequence
+from typing import Any
+
+from experiments.flags import COMMON, SETTING_FLAGS, taken
+from experiments.jobs import Experiment, Inspection, base
+from fmnist_jax.config import TRACED, Setting, chooser
+
+# What stands for a setting that is None, by the choice that has a default for it.
+_UNSET: dict[str | None, str] = {
+    "optimizer": "the optimizer's own",
+    "schedule": "the schedule's own",
+}
+
+
+def asks_for_help(argv: Sequence[str]) -> bool:
+    """Whether a command line asks for help, whatever else it says."""
+    return any(argument in ("-h", "-help", "--help") for argument in argv[1:])
+
+
+def _entry(flag: str, text: str) -> str:
+    return textwrap.fill(
+        text, 88, initial_indent=f"  --{flag:<21}", subsequent_indent=" " * 25
+    )
+
+
+def _setting_entry(name: str, setting: Setting, experiment: Experiment) -> str:
+    config, hparams = base(experiment, experiment.preset)
+    own = getattr(hparams if name in TRACED else config, name)
+    values = experiment.axes.get(name, () if own is None else (own,))
+    texts = [setting.kind.text(value) for value in values]
+    default = ",".join(texts) or _UNSET.get(chooser(name), "off")
+    return _entry(
+        f"{setting.flag}",
+        f"{setting.help}; {setting.kind.allowed} (default: {default})",
+    )
+
+
+def _settings_help(experiment: Experiment) -> list[str]:
+    return [
+        "Settings. Each takes a list: one value fixes the setting, several make it an",
+        "axis; start:stop:count is log-spaced. Defaults are the preset's.",
+        *(_setting_entry(n, s, experiment) for n, s in SETTING_FLAGS.values()),
+        "",
+    ]
+
+
+def help_text(experiment: Experiment | Inspection) -> str:
+    """Returns what ``--help`` prints of an experiment."""
+    defaults: dict[str, Any] = {"dataset": "auto"}
+    settings: list[str] = []
+    if isinstance(experiment, Experiment):
+        config, _ = base(experiment, experiment.preset)
+        defaults |= {
+            "preset": experiment.preset,
+            "num_seeds": experiment.num_seeds,
+            "epochs": config.num_epochs,
+        }
+        settings = _settings_help(experiment)
+    common = {
+        name: f"{text} (default: {defaults[name]})" if name in defaults else text
+        for name, text in COMMON.items()
+        if name in taken(experiment)
+    }
+    lines = [
+        experiment.question,
+        "",
+        f"  python -m experiments.{experiment.name} --flag=value …",
+        "",
+        *settings,
+        "Common flags:",
+        *(_entry(name, text) for name, text in common.items()),
+    ]
+    return "\n".join(lines)
