@@ -5,17 +5,11 @@
 9 runs of the book's network under Adam, 30 epochs: eight minutes on two cores.
 """
 
-from typing import TYPE_CHECKING
-
-from experiments.common import Experiment, main
+from experiments.common import Experiment, Figures, Results, main
 from fmnist_jax.config import SCHEDULES
 
-if TYPE_CHECKING:
-    import xarray as xr
-    from matplotlib.figure import Figure
 
-
-def figures(dataset: "xr.Dataset") -> dict[str, "Figure"]:
+def figures(dataset: Results) -> Figures:
     """Learning curves, and the rate of each epoch."""
     from fmnist_jax import details, plots
 

@@ -6,28 +6,18 @@
 source took --epochs=100.
 """
 
-from typing import TYPE_CHECKING
-
-from experiments.common import Experiment, main
+from experiments.common import Experiment, Figures, Probes, Results, main
 from fmnist_jax.config import BATCH_NORMS
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
-    import xarray as xr
-    from matplotlib.figure import Figure
-
-    from fmnist_jax.diagnostics import Probe
-
-
-def probes() -> "Sequence[Probe]":
+def probes() -> Probes:
     """Histograms of what the hidden layer puts out after training."""
     from fmnist_jax.histograms import hidden_probe
 
     return (hidden_probe(when="end"),)
 
 
-def figures(dataset: "xr.Dataset") -> dict[str, "Figure"]:
+def figures(dataset: Results) -> Figures:
     """Learning curves, and the hidden values after training."""
     from fmnist_jax import details, plots
 

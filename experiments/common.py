@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING, Any
 from experiments.jobs import (
     Answer,
     Experiment,
+    Figures,
     Inspection,
     Job,
+    Probes,
+    Results,
     fit_batch_sizes,
     make_job,
 )
@@ -21,7 +24,15 @@ if TYPE_CHECKING:
     from fmnist_jax.data import Data
     from fmnist_jax.planning import Plan
 
-__all__ = ["Answer", "Experiment", "Inspection", "main"]
+__all__ = [
+    "Answer",
+    "Experiment",
+    "Figures",
+    "Inspection",
+    "Probes",
+    "Results",
+    "main",
+]
 
 
 def main(

@@ -5,16 +5,10 @@
 12 runs of the lab's network: half a minute on two cores.
 """
 
-from typing import TYPE_CHECKING
-
-from experiments.common import Experiment, main
-
-if TYPE_CHECKING:
-    import xarray as xr
-    from matplotlib.figure import Figure
+from experiments.common import Experiment, Figures, Results, main
 
 
-def figures(dataset: "xr.Dataset") -> dict[str, "Figure"]:
+def figures(dataset: Results) -> Figures:
     """Learning curves; how large the effect of each mix-up is."""
     from fmnist_jax import details, plots
 

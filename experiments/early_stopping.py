@@ -5,16 +5,10 @@
 12 runs of the lab's network: half a minute on two cores.
 """
 
-from typing import TYPE_CHECKING
-
-from experiments.common import Answer, Experiment, main
-
-if TYPE_CHECKING:
-    import xarray as xr
-    from matplotlib.figure import Figure
+from experiments.common import Answer, Experiment, Figures, Results, main
 
 
-def figures(dataset: "xr.Dataset") -> dict[str, "Figure"]:
+def figures(dataset: Results) -> Figures:
     """Learning curves; when each run stopped, and what it had reached."""
     from fmnist_jax import details, plots
 
@@ -28,7 +22,7 @@ def figures(dataset: "xr.Dataset") -> dict[str, "Figure"]:
     }
 
 
-def answer(dataset: "xr.Dataset") -> Answer:
+def answer(dataset: Results) -> Answer:
     """The epoch at which each run stopped."""
     from fmnist_jax import report, results
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from fmnist_jax.config import (
     PRESETS,
@@ -21,6 +21,12 @@ if TYPE_CHECKING:
 
     from fmnist_jax.data import Data
     from fmnist_jax.diagnostics import Probe
+
+    Results: TypeAlias = xr.Dataset
+    Figures: TypeAlias = Mapping[str, Figure]
+    Probes: TypeAlias = Sequence[Probe]
+else:  # so that an experiment's file imports none of these
+    Results = Figures = Probes = Any
 
 
 class Answer(NamedTuple):

@@ -5,27 +5,17 @@
 18 runs of the book's network under Adam: three minutes on two cores.
 """
 
-from typing import TYPE_CHECKING
-
-from experiments.common import Experiment, main
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    import xarray as xr
-    from matplotlib.figure import Figure
-
-    from fmnist_jax.diagnostics import Probe
+from experiments.common import Experiment, Figures, Probes, Results, main
 
 
-def probes() -> "Sequence[Probe]":
+def probes() -> Probes:
     """Histograms of the parameters after training."""
     from fmnist_jax.histograms import parameter_probe
 
     return (parameter_probe(layers=2, when="end"),)
 
 
-def figures(dataset: "xr.Dataset") -> dict[str, "Figure"]:
+def figures(dataset: Results) -> Figures:
     """Learning curves, where they end, and the parameters after training."""
     from fmnist_jax import details, plots
 

@@ -6,17 +6,11 @@
 --hidden_sizes=128 takes three minutes.
 """
 
-from typing import TYPE_CHECKING
-
-from experiments.common import Answer, Experiment, main
+from experiments.common import Answer, Experiment, Figures, Results, main
 from fmnist_jax.config import OPTIMIZERS
 
-if TYPE_CHECKING:
-    import xarray as xr
-    from matplotlib.figure import Figure
 
-
-def figures(dataset: "xr.Dataset") -> dict[str, "Figure"]:
+def figures(dataset: Results) -> Figures:
     """Curves at each optimizer's best rate; where all rates end."""
     from fmnist_jax import plots, results
 
@@ -27,7 +21,7 @@ def figures(dataset: "xr.Dataset") -> dict[str, "Figure"]:
     }
 
 
-def answer(dataset: "xr.Dataset") -> Answer:
+def answer(dataset: Results) -> Answer:
     """Each optimizer at its best rate."""
     from fmnist_jax import results
 

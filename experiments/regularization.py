@@ -6,17 +6,9 @@
 source took --epochs=30.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from experiments.common import Experiment, main
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    import xarray as xr
-    from matplotlib.figure import Figure
-
-    from fmnist_jax.diagnostics import Probe
+from experiments.common import Experiment, Figures, Probes, Results, main
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "none": {},
@@ -30,14 +22,14 @@ VARIANTS: dict[str, dict[str, Any]] = {
 }
 
 
-def probes() -> "Sequence[Probe]":
+def probes() -> Probes:
     """The share of weights near zero."""
     from fmnist_jax.histograms import near_zero_probe
 
     return (near_zero_probe(),)
 
 
-def figures(dataset: "xr.Dataset") -> dict[str, "Figure"]:
+def figures(dataset: Results) -> Figures:
     """Learning curves; what each penalty does to accuracy, gap and weights."""
     from fmnist_jax import details, plots, results
 

@@ -5,28 +5,18 @@
 9 runs of the lab's network: twenty seconds on two cores.
 """
 
-from typing import TYPE_CHECKING
-
-from experiments.common import Experiment, main
+from experiments.common import Experiment, Figures, Probes, Results, main
 from fmnist_jax.config import ORDERS
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
-    import xarray as xr
-    from matplotlib.figure import Figure
-
-    from fmnist_jax.diagnostics import Probe
-
-
-def probes() -> "Sequence[Probe]":
+def probes() -> Probes:
     """What the network predicts after each epoch."""
     from fmnist_jax.histograms import predictions_probe
 
     return (predictions_probe(),)
 
 
-def figures(dataset: "xr.Dataset") -> dict[str, "Figure"]:
+def figures(dataset: Results) -> Figures:
     """Learning curves, and what is predicted: what it saw last?"""
     from fmnist_jax import details, plots
 

@@ -5,22 +5,17 @@
 Tables of the sigmoid, and what saturates in networks that have none: about a minute.
 """
 
-from typing import TYPE_CHECKING
-
-from experiments.common import Answer, Experiment, main
-
-if TYPE_CHECKING:
-    import xarray as xr
+from experiments.common import Answer, Experiment, Probes, Results, main
 
 
-def probes() -> list:
+def probes() -> Probes:
     """What is saturated after each epoch."""
     from fmnist_jax.diagnostics import Probe, saturation
 
     return [Probe(saturation, examples=1000)]
 
 
-def answer(dataset: "xr.Dataset") -> Answer:
+def answer(dataset: Results) -> Answer:
     """The sigmoid itself, and shares of the trained networks."""
     from fmnist_jax.saturation import figures, sentences, tables
 

@@ -95,7 +95,7 @@ def chosen(dataset: xr.Dataset, along: str) -> xr.Dataset:
     that is not finite is none. It is chosen on the test set, and so a little too good.
     """
     final = dataset.test_accuracy.isel(epoch=-1).mean("seed", skipna=False).fillna(-1)
-    return dataset.isel({along: final.argmax(along)})
+    return dataset.isel({along: final.argmax(along).variable})
 
 
 def summarise_chosen(dataset: xr.Dataset, along: str) -> pd.DataFrame:
