@@ -51,7 +51,8 @@ def execute(
 ) -> None:
     """Does what a command line says, for one experiment or several.
 
-    Where there are several, one folder holds a folder for each.
+    Where there are several, one folder holds a folder for each and a page that shows
+    them all.
 
     Raises:
       UserError: before any training, for all that is wrong with settings, output folder
@@ -63,7 +64,7 @@ def execute(
     if asks_for_help(argv):
         print("\n\n".join(help_text(experiment) for experiment in experiments))
         return
-    from experiments import folders
+    from experiments import folders, pages
     from fmnist_jax.data import load
 
     options = parse(argv, experiments)
@@ -82,6 +83,9 @@ def execute(
             run(job, data, chosen[index], arguments)
         else:
             inspect(job, data, chosen[index], arguments, options["dry_run"])
+        if len(jobs) > 1 and not options["dry_run"]:
+            page = pages.write(chosen[: index + 1])
+            print(f"\nPage: {page}\n")
 
 
 def _checked(

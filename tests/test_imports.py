@@ -52,7 +52,7 @@ def loaded(code: str) -> set[str]:
         ("import fmnist_jax.plots, fmnist_jax.report", "jax flax absl"),
         ("import fmnist_jax.sweeping", "tensorflow_datasets matplotlib tqdm"),
         ("import fmnist_jax.data_figures, fmnist_jax.survey", "jax flax absl"),
-        ("import fmnist_jax.saturation", "jax flax absl"),
+        ("import fmnist_jax.saturation, experiments.pages", "jax flax absl"),
         ("import experiments.data_checks", "jax flax numpy matplotlib xarray"),
         ("import experiments.sigmoid_saturation", "jax flax numpy matplotlib xarray"),
         ("import experiments.scale_sweep", "jax flax numpy matplotlib xarray"),
