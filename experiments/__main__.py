@@ -1,4 +1,7 @@
-"""Lists the experiments, or runs a selection: ``--only=scale_sweep,…``."""
+"""Lists the experiments, or runs a selection: ``--only=scale_sweep,…``.
+
+A selection leaves a folder each, and a page that shows them side by side.
+"""
 
 import importlib
 import pkgutil
@@ -33,7 +36,7 @@ def listing() -> str:
             "",
             *(f"  {name:<{width}}  {e.question}" for name, e in found.items()),
             "",
-            "Several at once:",
+            "Several at once, with a page that shows them side by side:",
             "",
             "  python -m experiments --only=NAME,NAME --flag=value …",
         ]

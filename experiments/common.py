@@ -62,7 +62,8 @@ def execute(
 ) -> None:
     """Does what a command line says, for one experiment or several.
 
-    Where there are several, one folder holds a folder for each.
+    Where there are several, one folder holds a folder for each and a page that shows
+    them all.
 
     Raises:
       UserError: before any training, for all that is wrong with settings, output folder
@@ -74,7 +75,7 @@ def execute(
     if asks_for_help(argv):
         print("\n\n".join(help_text(experiment) for experiment in experiments))
         return
-    from experiments import folders
+    from experiments import folders, pages
 
     options = parse(argv, experiments)
     jobs = [_checked(experiment, options) for experiment in experiments]
@@ -88,6 +89,9 @@ def execute(
         else:
             on = data[options["dataset"] or "auto"]
             inspect(job, on, chosen[index], arguments, options["dry_run"])
+        if len(jobs) > 1 and not options["dry_run"]:
+            page = pages.write(chosen[: index + 1])
+            print(f"\nPage: {page}\n")
 
 
 def _loaded(

@@ -131,8 +131,11 @@ def test_statuses_of_runs_built_to_have_them(small: Data) -> None:
     clipped = dataclasses.replace(config, loss="clipped")
     hparams = Hparams(divisor=1.0, learning_rate=1e-3)
     assert sweep({}, small, clipped, hparams).status.values.tolist() == ["frozen"]
+    targets = {"target_accuracy": [0.2, np.inf]}
+    stopping = sweep(targets, small, config, Hparams(learning_rate=0.1)).status
+    assert stopping.isel(seed=0).values.tolist() == ["stopped", "trained"]
     assert set(STATUSES) == {
-        "missing", "diverged", "dead", "frozen", "trained", "slow"
+        "missing", "diverged", "stopped", "dead", "frozen", "trained", "slow"
     }  # fmt: skip
 
 

@@ -216,7 +216,7 @@ def test_a_whole_experiment_from_the_shell(tmp_path: Path) -> None:
     assert found.test_loss.shape == (2, 2, 2, 2)
     assert np.isfinite(found.test_loss).all()
     settings = json.loads((folder / "config.json").read_text())
-    assert settings["dataset"]["name"] == "synthetic"
+    assert settings["datasets"][0]["name"] == "synthetic"
     assert settings["settings"]["learning_rate"] == 1e-3
     assert settings["command"][2:6] == ["experiments.scale_sweep", *TINY]
     for text in ("synthetic stand-in", "8 runs in 2 programs", "÷255", "Best: ",
@@ -278,7 +278,7 @@ def test_data_checks_answer_without_jax(tmp_path: Path) -> None:
                  str(folder / "samples.png")):  # fmt: skip
         assert text in done.stdout
     facts = json.loads((folder / "config.json").read_text())
-    assert facts["dataset"]["name"] == "synthetic"
+    assert facts["datasets"][0]["name"] == "synthetic"
     assert {path.name for path in folder.iterdir()} == {
         "config.json", *facts["tables"], *facts["figures"]
     }  # fmt: skip
