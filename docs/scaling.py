@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 
-from experiments import references, verdicts
+from experiments.sources import references, verdicts
 from fmnist_jax import PRESETS, Data, Probe, load, sweep, use_cpu_cores
 from fmnist_jax.losses import CLIP
 from fmnist_jax.training import forward

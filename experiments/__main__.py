@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 
 import experiments
+from experiments import reproduce
 from experiments.common import command_line, execute
 from experiments.jobs import Experiment, Inspection
 from fmnist_jax.config import UserError, unknown
@@ -28,13 +29,14 @@ def find_experiments() -> dict[str, Experiment | Inspection]:
 
 def listing() -> str:
     """Returns what is printed where no experiment is chosen."""
-    found = find_experiments()
-    width = max(map(len, found))
+    questions = {name: each.question for name, each in find_experiments().items()}
+    questions |= {"reproduce": reproduce.QUESTION}
+    width = max(map(len, questions))
     return "\n".join(
         [
             "Experiments, each run by python -m experiments.NAME (--help lists flags):",
             "",
-            *(f"  {name:<{width}}  {e.question}" for name, e in found.items()),
+            *(f"  {name:<{width}}  {question}" for name, question in questions.items()),
             "",
             "Several at once, with a page that shows them side by side:",
             "",

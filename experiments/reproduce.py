@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
-from experiments.claims import DECISIONS, UNDECIDED, Finding
 from experiments.common import command_line
 from experiments.flags import parse_value
-from experiments.references import References, load
-from experiments.reproduction import trained_for
-from experiments.rows import TRAININGS
+from experiments.sources.claims import DECISIONS, UNDECIDED, Finding
+from experiments.sources.page import trained_for
+from experiments.sources.references import References, load
+from experiments.sources.rows import TRAININGS
 from fmnist_jax.config import COUNT, UserError, unknown
 from fmnist_jax.results import replaced
 
@@ -98,7 +98,7 @@ def needed(only: Sequence[str]) -> list[str]:
 
 def measurer(options: Mapping[str, Any]) -> Measure:
     """Returns what gives a configuration's runs of so many seeds, by its name."""
-    from experiments import measuring
+    from experiments.sources import measuring
     from fmnist_jax import data
 
     folder = Path(options["out_dir"])
@@ -146,8 +146,8 @@ def write(
     folder: Path,
 ) -> Path:
     """Writes the page and its figures into a folder; returns the page's path."""
-    from experiments.reproduction import page
-    from experiments.row_figures import row_figure
+    from experiments.sources.figures import row_figure
+    from experiments.sources.page import page
 
     (folder / FIGURES).mkdir(parents=True, exist_ok=True)
     for name, row in references.rows.items():

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from experiments import claims
-from experiments.claims import CONTRADICTED, DECISIONS, SUPPORTED, UNDECIDED
-from experiments.references import load
-from experiments.rows import TRAININGS
+from experiments.sources import claims
+from experiments.sources.claims import CONTRADICTED, DECISIONS, SUPPORTED, UNDECIDED
+from experiments.sources.references import load
+from experiments.sources.rows import TRAININGS
 
 SEEDS, EPOCHS = 5, 3
 SHARES = ("saturated_outputs_share", "dead_units_share", "zero_gradient_share")

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from experiments import references
+from experiments.sources import references
 
 FOUND = references.load()
 NAN = np.nan

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from experiments import measuring, reproduce, reproduction
-from experiments.references import load
-from experiments.rows import TRAININGS
+from experiments import reproduce
+from experiments.sources import measuring, page
+from experiments.sources.references import load
+from experiments.sources.rows import TRAININGS
 from fmnist_jax.config import UserError, check_all, reads, resolve
 
 REFERENCES = load()
@@ -35,7 +36,7 @@ def published_runs(name: str, shift: float = 0.0, seeds: int = 5) -> xr.Dataset:
 
 def test_every_row_is_trained_for_long_enough() -> None:
     for name, row in REFERENCES.rows.items():
-        trainings = reproduction.trained_for(name)
+        trainings = page.trained_for(name)
         assert trainings, name
         assert all(t.epochs >= row.num_epochs for t in trainings.values()), name
     claimed = {row for t in TRAININGS.values() for row in t.rows}
@@ -70,9 +71,9 @@ def test_no_configuration_is_trained_twice() -> None:
 @pytest.mark.parametrize("name", [n for n, r in REFERENCES.rows.items() if r.published])
 def test_a_row_agrees_with_itself_and_not_with_another(name: str) -> None:
     row = REFERENCES.rows[name]
-    verdict, _ = reproduction.judge(row, {"own": published_runs(name)})
+    verdict, _ = page.judge(row, {"own": published_runs(name)})
     assert verdict.verdict == "agrees"
-    verdict, _ = reproduction.judge(row, {"own": published_runs(name, shift=9.0)})
+    verdict, _ = page.judge(row, {"own": published_runs(name, shift=9.0)})
     assert (verdict.verdict, verdict.num_agreeing) == ("differs", 0)
 
 
@@ -80,7 +81,7 @@ def test_dropout_is_read_both_ways() -> None:
     row, runs = REFERENCES.rows["dropout"], published_runs("dropout")
     names = row.also_compared_with
     off = runs.rename(names).assign({n: runs[n] + 0.1 for n in names})
-    verdict, said = reproduction.judge(row, {"dropout": off})
+    verdict, said = page.judge(row, {"dropout": off})
     assert verdict.verdict == "agrees"
     assert "with it off" in said
 
@@ -89,7 +90,7 @@ def test_numbers_that_disagree_are_bold() -> None:
     row = REFERENCES.rows["depth-0"]
     runs = published_runs("depth-0")
     runs.test_loss[:, 2] += 0.5
-    table = "\n".join(reproduction.row_table(row, runs))
+    table = "\n".join(page.row_table(row, runs))
     assert table.count("**") == 2
     assert f"**{row.published['test_loss'][2]:.3f}**" in table
 
@@ -100,15 +101,15 @@ def test_a_small_reproduction_and_its_resumption(
     argv = ["reproduce", *SMALL, f"--out_dir={tmp_path}"]
     only = "--only=depth-0,batch-10000,claim-batch-updates,claim-symmetric"
     reproduce.run([*argv, only])
-    page = (tmp_path / "reproduction.md").read_text(encoding="utf-8")
+    text_of_page = (tmp_path / "reproduction.md").read_text(encoding="utf-8")
     for text in ("depth-0", "batch-10000", "claim-batch-updates", "**contradicted**"):
-        assert text in page
-    assert "claim-depth-0" not in page
+        assert text in text_of_page
+    assert "claim-depth-0" not in text_of_page
     assert (tmp_path / "reproduction" / "depth-0.png").stat().st_size > 10_000
     kept = xr.open_dataset(tmp_path / "depth-0.seeds0-1.nc")
     assert kept.sizes["epoch"] == 2
     final = kept.test_loss.isel(epoch=-1).values
-    assert f"{final.mean():.3f} ± {final.std(ddof=1):.3f}" in page
+    assert f"{final.mean():.3f} ± {final.std(ddof=1):.3f}" in text_of_page
 
     def no_more(*args: Any, **kwargs: Any) -> None:
         raise AssertionError("trained again")
@@ -116,7 +117,7 @@ def test_a_small_reproduction_and_its_resumption(
     monkeypatch.setattr("fmnist_jax.sweeping.sweep", no_more)
     capsys.readouterr()
     reproduce.run([*argv, only])
-    assert (tmp_path / "reproduction.md").read_text(encoding="utf-8") == page
+    assert (tmp_path / "reproduction.md").read_text(encoding="utf-8") == text_of_page
     with pytest.raises(UserError, match="choose another --out_dir"):
         reproduce.run([*argv, "--only=depth-0", "--test_examples=40"])
 
@@ -151,5 +152,5 @@ def test_mistakes_get_one_line(flag: str, message: str) -> None:
 
 def test_a_row_without_published_numbers_is_not_judged() -> None:
     runs = published_runs("depth-1").isel(epoch=slice(2))
-    verdict, _ = reproduction.judge(REFERENCES.rows["l2"], {"l2": runs})
+    verdict, _ = page.judge(REFERENCES.rows["l2"], {"l2": runs})
     assert verdict.verdict == "none published"

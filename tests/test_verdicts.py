@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from experiments import references
-from experiments.intervals import (
+from experiments.sources import references
+from experiments.sources.intervals import (
     Interval,
     compare_spreads,
     paired_interval,
     prediction_interval,
     share_interval,
 )
-from experiments.verdicts import (
+from experiments.sources.verdicts import (
     Comparison,
     RowVerdict,
     compare,

@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import xarray as xr
 
-from experiments.intervals import Interval, paired_interval
-from experiments.verdicts import judge_claim
+from experiments.sources.intervals import Interval, paired_interval
+from experiments.sources.verdicts import judge_claim
 
 Runs = Mapping[str, xr.Dataset]
 SUPPORTED, CONTRADICTED, UNDECIDED = "supported", "contradicted", "undecided"

@@ -9,8 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from experiments.references import Row
-from experiments.reproduction import values
+from experiments.sources.page import values
+from experiments.sources.references import Row
 from fmnist_jax.plots import COLOURS
 
 STYLES = {"train": "--", "test": "-"}

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import xarray as xr
 
-from experiments.rows import Training, probes
+from experiments.sources.rows import Training, probes
 from fmnist_jax.config import UserError
 from fmnist_jax.results import replaced
 

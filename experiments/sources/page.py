@@ -5,11 +5,11 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 import xarray as xr
 
-from experiments import verdicts
-from experiments.claims import Finding
-from experiments.intervals import compare_spreads
-from experiments.references import References, Row, other_reading, replicated
-from experiments.rows import TRAININGS, Training
+from experiments.sources import verdicts
+from experiments.sources.claims import Finding
+from experiments.sources.intervals import compare_spreads
+from experiments.sources.references import References, Row, other_reading, replicated
+from experiments.sources.rows import TRAININGS, Training
 
 Runs = Mapping[str, xr.Dataset]
 
@@ -263,7 +263,7 @@ is within t₀.₉₇₅(n−1) · s · √(1 + 1/n) of our mean, plus its readi
 claim "A is better than B" is *supported*, *contradicted* or *undecided* by the 95 %
 t-interval of the difference, paired over seeds; in brackets below. A claim in words
 gets the measurement that decides it, and its verdict by the rule that stands with it in
-`experiments/claims.py`.
+`experiments/sources/claims.py`.
 
 **In all** {agreeing} of {published} published numbers agree ({share:.1%}, {low:.0%} to
 {high:.0%} if they were independent; 95 % is expected), and {rows} of {judged} rows.

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-from experiments.intervals import (
+from experiments.sources.intervals import (
     Interval,
     moments,
     prediction_interval,

@@ -1,0 +1,1 @@
+"""What the sources ran and claimed, and how it is measured and judged."""
