@@ -28,7 +28,7 @@ def sweep(job: Job) -> dict[str, Timed]:
         evaluate_train=False,
     )  # fmt: skip
     hparams = Hparams(divisor=DIVISOR, learning_rate=job.learning_rate)
-    plan = plan_here({"seed": range(job.runs)}, config, hparams)
+    plan = plan_here({"seed": range(job.runs)}, data, config, hparams)
 
     def seconds(steps: int) -> float:
         total, epochs, last = 0.0, 0, time.perf_counter()

@@ -53,7 +53,8 @@ def serve(num_devices: int, data_dir: str | None) -> None:
             batch_size=case["batch"], num_epochs=2, evaluate_train=False,
         )  # fmt: skip
         axes = {"seed": range(case["runs"])}
-        todo = plan_here(axes, config, Hparams(), max_width=case["width"] or None)
+        width = case["width"] or None
+        todo = plan_here(axes, data, config, Hparams(), max_width=width)
         seconds, start = 0.0, time.perf_counter()
         for part in run_groups(todo, data):  # the second epoch of each group counts
             now = time.perf_counter()

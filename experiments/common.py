@@ -191,7 +191,10 @@ def run(
     from fmnist_jax.sweeping import plan_here
 
     probes = job.experiment.probes()
-    plans = [plan_here(job.axes, v.config, v.hparams, probes) for v in job.variants]
+    plans = [
+        plan_here(job.axes, loaded[v.dataset], v.config, v.hparams, probes)
+        for v in job.variants
+    ]
     print("\n".join(output.before(job, plans, data)), flush=True)
     with folders.made(out_dir):
         found = _train(plans, data)

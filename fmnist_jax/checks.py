@@ -8,7 +8,7 @@ import jax
 from fmnist_jax import training
 from fmnist_jax.config import Config, UserError
 from fmnist_jax.data import Data, Dataset
-from fmnist_jax.diagnostics import HEALTH, WHEN, Probe, run_probes
+from fmnist_jax.diagnostics import HEALTH, WHEN, Probe, probes_at, run_probes
 from fmnist_jax.joining import VARIABLES
 from fmnist_jax.models import make_model, takes_train
 from fmnist_jax.planning import Plan, run_hparams
@@ -61,7 +61,7 @@ def _check_program(config: Config, hparams: Any, plan: Plan, data: Data) -> None
     _check_state(state, after)
     found = dict.fromkeys((*VARIABLES, *plan.axes, "epoch", "status"), "the results")
     for when in WHEN:
-        for probe in (p for p in (HEALTH, *plan.probes) if p.when == when):
+        for probe in probes_at(when, plan.probes):
             values = jax.eval_shape(
                 lambda s, k, t, p=probe: run_probes((p,), config, hparams, s, k, t),
                 state, key, train,

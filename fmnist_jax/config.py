@@ -147,6 +147,7 @@ NAME = Kind(
 SWITCH = Kind("True or False", bool, lambda v: isinstance(v, bool), str, False)
 
 INITIALIZERS = ("flax", "keras", "pytorch")
+PRECISIONS = ("float32", "tf32", "bf16")
 LOSS_LEGENDS = {
     "softmax": "cross-entropy computed from the logits",
     "clipped": "cross-entropy of probabilities clipped to [1e-7, 1 - 1e-7], as Keras "
@@ -354,6 +355,11 @@ class Config:
     batch_size: int = _setting(
         32, COUNT, "batch size", "examples per step; a partial last batch is kept",
         "batch_sizes",
+    )  # fmt: skip
+    precision: str = _setting(
+        "float32", _choice(PRECISIONS), "matmul precision",
+        "what operands of matrix products are rounded to (sums are float32); to a "
+        "network of one's own on a CPU it is float32 always", "precisions",
     )  # fmt: skip
     num_epochs: int = _setting(5, COUNT, "epochs", "passes over the training set", None)
     evaluate_train: bool = _setting(

@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import jax
@@ -127,6 +127,11 @@ def saturation(
 
 
 HEALTH = Probe(health)
+
+
+def probes_at(when: str, probes: Iterable[Probe]) -> tuple[Probe, ...]:
+    """Returns those of ``HEALTH`` and ``probes`` that are taken then."""
+    return tuple(probe for probe in (HEALTH, *probes) if probe.when == when)
 
 
 def run_probes(

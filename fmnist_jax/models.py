@@ -3,9 +3,10 @@
 Shapes in names: B examples, I inputs of a layer, O its outputs, C classes.
 """
 
+import functools
 import inspect
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -20,32 +21,69 @@ BATCH_NORM_MOMENTUM, BATCH_NORM_EPS = 0.1, 1e-5  # PyTorch's
 HIDDEN = jax.tree_util.DictKey("hidden")  # what hidden layers put out is sown as
 
 
-@jax.custom_vjp
-def matmul(x_BxI: Array, w_IxO: Array) -> Array:
+class Precision(NamedTuple):
+    """How exactly matrix products are taken; their sums are float32 in any case.
+
+    Attributes:
+      mantissa_bits: what operands are rounded to, ties to even; None: not at all. It is
+        spelled out, as a CPU would round nothing and a GPU as it likes.
+      name: what JAX calls the product of such operands, here and as the default of
+        products that are not ours. (On a GPU its "bfloat16" would be TF32.)
+    """
+
+    mantissa_bits: int | None
+    name: str
+
+
+PRECISIONS: dict[str, Precision] = {
+    "float32": Precision(None, "float32"),
+    "tf32": Precision(10, "tensorfloat32"),
+    "bf16": Precision(7, "BF16_BF16_F32"),
+}
+
+
+def _rounded(precision: str, *operands: Array) -> tuple[Array, ...]:
+    bits = choose("precision", precision, PRECISIONS).mantissa_bits
+    if bits is None:
+        return operands
+    return tuple(jax.lax.reduce_precision(x, 8, bits) for x in operands)
+
+
+def _product(precision: str, a: Array, b: Array) -> Array:
+    return jnp.matmul(a, b, precision=PRECISIONS[precision].name)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def matmul(x_BxI: Array, w_IxO: Array, precision: str = "float32") -> Array:
     """Returns ``x @ w``; its gradient computes dw as ``xᵀ @ g``, never transposed.
 
     Left to itself, XLA builds the transpose of dw for a single run and copies it back,
     which costs a 1000-wide network a third of its speed on a CPU.
+
+    Args:
+      x_BxI: inputs.
+      w_IxO: weights.
+      precision: name in ``PRECISIONS``, of this product and those of its gradient.
     """
-    return jnp.matmul(x_BxI, w_IxO)
+    return _matmul_forward(x_BxI, w_IxO, precision)[0]
 
 
-def _matmul_forward(x: Array, w: Array) -> tuple[Array, tuple[Array, Array]]:
-    return jnp.matmul(x, w), (x, w)
+def _matmul_forward(
+    x: Array, w: Array, precision: str
+) -> tuple[Array, tuple[Array, ...]]:
+    x, w = _rounded(precision, x, w)
+    return _product(precision, x, w), (x, w)
 
 
-def _matmul_backward(saved: tuple[Array, Array], g_BxO: Array) -> tuple[Array, Array]:
+def _matmul_backward(
+    precision: str, saved: tuple[Array, ...], g_BxO: Array
+) -> tuple[Array, Array]:
     x_BxI, w_IxO = saved
-    return jnp.matmul(g_BxO, w_IxO.T), jnp.matmul(x_BxI.T, g_BxO)
+    (g_BxO,) = _rounded(precision, g_BxO)
+    return _product(precision, g_BxO, w_IxO.T), _product(precision, x_BxI.T, g_BxO)
 
 
 matmul.defvjp(_matmul_forward, _matmul_backward)
-
-
-def _dot_general(x: Array, w: Array, dimension_numbers: Any, **_: Any) -> Array:
-    """The ``dot_general`` of ``nn.Dense`` on a batch of vectors."""
-    del dimension_numbers
-    return matmul(x, w)
 
 
 def _uniform_by_inputs(num_inputs: int) -> Callable[..., Array]:
@@ -127,6 +165,7 @@ class MLP(nn.Module):
         None: no dropout at all.
       batch_norm: before each ReLU, "on" or "off".
       frozen: whether batch norm is frozen; may be traced.
+      precision: of its matrix products, forward and backward; name in ``PRECISIONS``.
     """
 
     num_classes: int
@@ -135,6 +174,7 @@ class MLP(nn.Module):
     dropout_rate: Any = None
     batch_norm: str = "off"
     frozen: Any = False
+    precision: str = "float32"
 
     @nn.compact
     def __call__(self, x: Array, train: bool = False) -> Array:
@@ -154,8 +194,12 @@ class MLP(nn.Module):
         kernel_init, bias_init = choose("initializer", self.initializer, _INITIALIZERS)(
             x.shape[-1]
         )
+
+        def product(x: Array, w: Array, *_: Any, **__: Any) -> Array:
+            return matmul(x, w, self.precision)
+
         layer = nn.Dense(
-            size, kernel_init=kernel_init, bias_init=bias_init, dot_general=_dot_general
+            size, kernel_init=kernel_init, bias_init=bias_init, dot_general=product
         )
         return layer(x)
 
@@ -180,6 +224,7 @@ def make_model(
         hparams.dropout_rate,
         config.batch_norm,
         config.batch_norm == "frozen" and epoch > 0,
+        config.precision,
     )
 
 

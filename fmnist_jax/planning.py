@@ -89,7 +89,6 @@ def plan(
     num_devices: int = 1,
     *,
     probes: Iterable[Any] = (),
-    working_bytes: float = CACHE_BYTES,
     max_width: int | None = None,
 ) -> Plan:
     """Plans a sweep: the fewest programs, and the groups of runs of each.
@@ -101,8 +100,8 @@ def plan(
       num_devices: devices that share the runs; no more are used than a program has
         runs.
       probes: what to record beside the metrics.
-      working_bytes: the state that the runs of a device may work on at once.
-      max_width: the most runs per device at once, whatever their state.
+      max_width: the most runs per device at once; None for those whose state stays in
+        a processor's cache.
 
     Raises:
       UserError: for an unknown axis, one without values or with one twice, a value that
@@ -115,7 +114,7 @@ def plan(
     num_devices = min(num_devices, max(map(len, programs.values())))
     groups = []
     for program, runs in programs.items():
-        most = max_width or max(1, int(working_bytes / state_bytes(program)))
+        most = max_width or max(1, int(CACHE_BYTES / state_bytes(program)))
         groups += _groups(program, runs, num_devices, most)
     return Plan(checked, config, hparams, tuple(groups), num_devices, tuple(probes))
 
@@ -196,17 +195,38 @@ def check_effects(names: Iterable[str], configs: Iterable[Config]) -> None:
 def _groups(
     config: Config, runs: list[int], num_devices: int, most: int
 ) -> list[Group]:
-    """Cuts the runs of a program into groups of one width, with the least padding."""
+    """Cuts the runs of a program into groups of one width, with the least padding.
+
+    None is narrower than half of what suits: fewer runs at once cost more than padding.
+    """
     most = min(most, math.ceil(len(runs) / num_devices))
 
     def slots(width: int) -> int:
         size = width * num_devices
         return math.ceil(len(runs) / size) * size
 
-    width = min(range(1, most + 1), key=lambda w: (slots(w), -w))
+    width = min(range((most + 1) // 2, most + 1), key=lambda w: (slots(w), -w))
     size = width * num_devices
     starts = range(0, len(runs), size)
     return [Group(config, tuple(runs[s : s + size]), width) for s in starts]
+
+
+def with_widths(plan: Plan, most: Mapping[Config, int]) -> Plan:
+    """Returns a plan in other groups, of so many runs of a program per device at most.
+
+    Args:
+      plan: what is to run.
+      most: of each program; ``num_devices`` of them make the largest group.
+    """
+    programs: dict[Config, list[int]] = {}
+    for group in plan.groups:
+        programs.setdefault(group.config, []).extend(group.runs)
+    groups = [
+        group
+        for config, runs in programs.items()
+        for group in _groups(config, runs, plan.num_devices, most[config])
+    ]
+    return dataclasses.replace(plan, groups=tuple(groups))
 
 
 def run_settings(plan: Plan, run: int) -> dict[str, Any]:

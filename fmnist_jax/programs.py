@@ -8,8 +8,9 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
-from jax.sharding import Mesh, PartitionSpec
+from jax.sharding import AxisType, Mesh, PartitionSpec
 
 from fmnist_jax import training
 from fmnist_jax.config import Config, Hparams
@@ -17,6 +18,12 @@ from fmnist_jax.data import Dataset
 from fmnist_jax.diagnostics import Probe, run_probes
 
 RUN, SHARED = PartitionSpec("run"), PartitionSpec()
+
+
+def device_mesh(num_devices: int) -> Mesh:
+    """Returns the first so many devices, for runs to be spread over."""
+    devices = np.asarray(jax.devices()[:num_devices])
+    return Mesh(devices, ("run",), axis_types=(AxisType.Auto,))
 
 
 def _over_runs(mesh: Mesh, function: Any, *specs: PartitionSpec) -> Any:

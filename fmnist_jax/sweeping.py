@@ -9,24 +9,21 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import xarray as xr
-from jax.sharding import AxisType, Mesh, NamedSharding
+from jax.sharding import Mesh, NamedSharding
 
-from fmnist_jax import programs, training
+from fmnist_jax import memory, programs, training
 from fmnist_jax.checks import check_plan
 from fmnist_jax.config import Config, Hparams
 from fmnist_jax.data import Data, Dataset
-from fmnist_jax.diagnostics import HEALTH, WHEN, Probe
+from fmnist_jax.diagnostics import WHEN, Probe, probes_at
 from fmnist_jax.joining import Part, join
 from fmnist_jax.planning import (
-    CACHE_BYTES,
     Group,
     Plan,
     plan,
 )
 from fmnist_jax.programs import SHARED
 from fmnist_jax.seats import Seats, by_run, seated, without
-
-ACCELERATOR_SHARE = 0.2  # of its memory for states; a step's temporaries need as much
 
 
 def run_groups(plan: Plan, data: Data, skip: Collection[int] = ()) -> Iterator[Part]:
@@ -45,8 +42,7 @@ def run_groups(plan: Plan, data: Data, skip: Collection[int] = ()) -> Iterator[P
       UserError: before the first run, where network, probes and data do not fit.
     """
     check_plan(plan, data, len(jax.devices()))
-    devices = jax.devices()[: plan.num_devices]
-    mesh = Mesh(np.asarray(devices), ("run",), axis_types=(AxisType.Auto,))
+    mesh = programs.device_mesh(plan.num_devices)
     shared = NamedSharding(mesh, SHARED)
     train, test = jax.device_put((data.train, data.test), shared)
     for index, group in enumerate(plan.groups):
@@ -80,6 +76,7 @@ def _start_config(config: Config, probes: tuple[Probe, ...]) -> Config:
     return dataclasses.replace(
         config, loss="softmax", batch_size=1, num_epochs=1, evaluate_train=True,
         evaluate_dropout=False, order="shuffled", penalized="all",
+        precision="float32",
     )  # fmt: skip
 
 
@@ -88,10 +85,7 @@ def _run_group(
 ) -> Iterator[tuple[int | None, dict[str, np.ndarray]]]:
     """Yields what the runs of a group give: once before and after, and each epoch."""
     config, num_runs = group.config, len(group.runs)
-    probes = {
-        when: tuple(p for p in (HEALTH, *plan.probes) if p.when == when)
-        for when in WHEN
-    }
+    probes = {when: probes_at(when, plan.probes) for when in WHEN}
     seats = seated(plan, group, mesh)
     state, values = programs.start(
         _start_config(config, probes["init"]), probes["init"], mesh, data.num_classes,
@@ -135,21 +129,27 @@ def _orders(config: Config, seats: Seats, epoch: int, labels: Any) -> np.ndarray
 
 def plan_here(
     axes: Mapping[str, Any],
+    data: Data,
     config: Config,
     hparams: Hparams,
     probes: Iterable[Probe] = (),
     max_width: int | None = None,
 ) -> Plan:
-    """Plans a sweep for the devices of this process; see ``plan``."""
-    device = jax.devices()[0]
-    working_bytes = CACHE_BYTES
-    if device.platform != "cpu":
-        stats = device.memory_stats() or {}
-        working_bytes = ACCELERATOR_SHARE * stats.get("bytes_limit", 8e9)
-    return plan(
-        axes, config, hparams, len(jax.devices()), probes=probes,
-        working_bytes=working_bytes, max_width=max_width,
-    )  # fmt: skip
+    """Plans a sweep for the devices of this process; see ``plan``.
+
+    On accelerators without ``max_width``, each program takes as many runs at once as
+    memory holds, which two small compilations of it tell. On a CPU the cache decides.
+
+    Raises:
+      UserError: likewise, and where network, probes and data do not fit.
+    """
+    devices = jax.devices()
+    todo = plan(axes, config, hparams, len(devices), probes=probes, max_width=max_width)
+    limit = memory.device_bytes(devices[0])
+    if limit is None or max_width is not None:
+        return todo
+    check_plan(todo, data, len(devices))
+    return memory.fitted(todo, data, limit)
 
 
 def sweep(
@@ -178,5 +178,5 @@ def sweep(
     Raises:
       UserError: for axes, settings, probes or networks that are not allowed.
     """
-    todo = plan_here(axes, config, hparams, probes, max_width)
+    todo = plan_here(axes, data, config, hparams, probes, max_width)
     return join(todo, run_groups(todo, data), data)

@@ -16,7 +16,13 @@ from jax import Array
 from fmnist_jax.config import Config, Hparams
 from fmnist_jax.data import Data, Dataset
 from fmnist_jax.losses import get_loss, penalty
-from fmnist_jax.models import Variables, apply_model, init_variables, make_model
+from fmnist_jax.models import (
+    PRECISIONS,
+    Variables,
+    apply_model,
+    init_variables,
+    make_model,
+)
 from fmnist_jax.optimizers import make_optimizer
 from fmnist_jax.schedules import Plateau, epoch_rate, init_schedule, next_schedule
 
@@ -79,7 +85,7 @@ def forward(
     model = make_model(config, hparams, state.num_classes, state.epoch)
     variables = {"params": state.params, **state.model_state}
     x = scaled_inputs(hparams, images)
-    with jax.default_matmul_precision("float32"):
+    with jax.default_matmul_precision(PRECISIONS[config.precision].name):
         return apply_model(model, variables, key, x, train)
 
 
@@ -150,7 +156,7 @@ def train_step(
 
     # Left to itself, a GPU takes float32 products in 10 bits of mantissa, not 23. The
     # backward pass's are traced here, outside the network's call.
-    with jax.default_matmul_precision("float32"):
+    with jax.default_matmul_precision(PRECISIONS[config.precision].name):
         grads, (metrics, model_state) = jax.grad(objective, has_aux=True)(state.params)
     rate = epoch_rate(config, hparams, state.schedule, state.epoch)
     optimizer = make_optimizer(config, dataclasses.replace(hparams, learning_rate=rate))

@@ -8,6 +8,7 @@ from fmnist_jax.config import (
     INITIALIZERS,
     LOSS_LEGENDS,
     OPTIMIZERS,
+    PRECISIONS,
     PRESETS,
     SCHEDULES,
     SETTINGS,
@@ -44,6 +45,7 @@ def test_tables_name_what_is_implemented() -> None:
 
     assert set(losses.LOSSES) == set(LOSS_LEGENDS)
     assert set(models._INITIALIZERS) == set(INITIALIZERS)
+    assert set(models.PRECISIONS) == set(PRECISIONS)
     for name in OPTIMIZERS:
         optimizers.make_optimizer(Config(optimizer=name), Hparams())
 
@@ -61,7 +63,7 @@ def test_resolve_fills_in_what_the_optimizer_reads(optimizer: str) -> None:
         "divisor", *own, "hidden_sizes", "initializer", "loss", "optimizer",
         "batch_size", "num_epochs", "name", "evaluate_train", "evaluate_dropout",
         "order", "schedule", "batch_norm", "penalized", "dropout_rate", "l1", "l2",
-        "l2_squared", "target_accuracy",
+        "l2_squared", "target_accuracy", "precision",
     }  # fmt: skip
 
 

@@ -11,6 +11,7 @@ ROOT = Path(__file__).parents[1]
 # Imports go down only: a module may import those on the lines below its own.
 LAYERS = (
     "sweeping",
+    "memory",
     "seats checks",
     "programs",
     "joining histograms",

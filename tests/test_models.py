@@ -1,10 +1,12 @@
 """Initial weights, the forward pass, and modules of users' own."""
 
+from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import ml_dtypes
 import numpy as np
 import pytest
 
@@ -147,6 +149,50 @@ def test_the_gradient_of_matmul_is_that_of_jnp_matmul() -> None:
             np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
             np.testing.assert_allclose(a, c, rtol=1e-5, atol=1e-5)
             np.testing.assert_allclose(d[run], b, rtol=1e-5, atol=1e-5)
+
+
+def tf32(x: np.ndarray) -> np.ndarray:
+    """Rounds float32 to 10 bits of mantissa, ties to even, by its bits."""
+    bits = x.astype(np.float32).view(np.uint32)
+    even = (bits >> 13) & 1
+    return ((bits + 0xFFF + even) & ~np.uint32(0x1FFF)).view(np.float32)
+
+
+def bf16(x: np.ndarray) -> np.ndarray:
+    return x.astype(ml_dtypes.bfloat16).astype(np.float32)
+
+
+TRANSFORMS: dict[str, Callable[[Any], Any]] = {
+    "plain": lambda f: f,
+    "jitted": jax.jit,
+    "vmapped": lambda f: (
+        lambda *a: [y[1] for y in jax.vmap(f)(*(jnp.stack([0 * v, v]) for v in a))]
+    ),
+}
+
+
+@pytest.mark.parametrize("transform", TRANSFORMS)
+@pytest.mark.parametrize(
+    ("precision", "rounded"),
+    [("float32", lambda x: x), ("tf32", tf32), ("bf16", bf16)],
+)
+def test_products_are_those_of_operands_rounded_as_said(
+    precision: str, rounded: Callable[[np.ndarray], np.ndarray], transform: str
+) -> None:
+    random = np.random.RandomState(0)
+    shapes = ((6, 300), (300, 40), (6, 40))  # [B, I], [I, O], [B, O]
+    x, w, g = (random.standard_normal(s).astype(np.float32) for s in shapes)
+    x[0, :4] = 1 + np.array([8, 24, 1, 3]) / 2048  # halfway, in either precision
+
+    def ours(x: Any, w: Any, g: Any) -> Any:
+        return products(lambda x, w: matmul(x, w, precision), x, w, g)
+
+    found = TRANSFORMS[transform](ours)(x, w, g)
+    a, b, c = (rounded(array).astype(np.float64) for array in (x, w, g))
+    for actual, expected in zip(found, (a @ b, c @ b.T, a.T @ c), strict=True):
+        assert actual.dtype == jnp.float32
+        # A mantissa of one bit more or less would be off by a hundred times as much.
+        np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=2e-5)
 
 
 def test_the_mlp_has_the_gradient_of_plain_dense_layers() -> None:

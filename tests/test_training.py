@@ -9,6 +9,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import ml_dtypes
 import numpy as np
 import pytest
 
@@ -84,11 +85,19 @@ def assert_same_bits(actual: Any, expected: Any) -> None:
 # One step, in NumPy's float64.
 
 
-def outputs_64(params: Any, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def product_64(a: np.ndarray, b: np.ndarray, dtype: Any = np.float64) -> np.ndarray:
+    """Returns ``a @ b`` of operands rounded to ``dtype``."""
+    a, b = (x.astype(dtype).astype(np.float64) for x in (a, b))
+    return a @ b
+
+
+def outputs_64(
+    params: Any, x: np.ndarray, dtype: Any = np.float64
+) -> tuple[np.ndarray, np.ndarray]:
     """Returns the hidden layer and the probabilities of a network with one."""
     first, second = params["Dense_0"], params["Dense_1"]
-    hidden = np.maximum(x @ first["kernel"] + first["bias"], 0)
-    logits = hidden @ second["kernel"] + second["bias"]
+    hidden = np.maximum(product_64(x, first["kernel"], dtype) + first["bias"], 0)
+    logits = product_64(hidden, second["kernel"], dtype) + second["bias"]
     exponentials = np.exp(logits - logits.max(-1, keepdims=True))
     return hidden, exponentials / exponentials.sum(-1, keepdims=True)
 
@@ -101,14 +110,22 @@ def measure_64(params: Any, divisor: float, data: Dataset) -> dict[str, np.ndarr
     return {"loss": -np.log(own), "accuracy": probabilities.argmax(-1) == data.labels}
 
 
-def gradients_64(params: Any, divisor: float, batch: Dataset) -> Any:
+def gradients_64(
+    params: Any, divisor: float, batch: Dataset, dtype: Any = np.float64
+) -> Any:
     x = batch.images.reshape(len(batch.labels), -1) / divisor
-    hidden, probabilities = outputs_64(params, x)
+    hidden, probabilities = outputs_64(params, x, dtype)
     g_logits = (probabilities - np.eye(NUM_CLASSES)[batch.labels]) / len(x)
-    g_hidden = g_logits @ params["Dense_1"]["kernel"].T * (hidden > 0)
+    g_hidden = product_64(g_logits, params["Dense_1"]["kernel"].T, dtype) * (hidden > 0)
     return {
-        "Dense_0": {"kernel": x.T @ g_hidden, "bias": g_hidden.sum(0)},
-        "Dense_1": {"kernel": hidden.T @ g_logits, "bias": g_logits.sum(0)},
+        "Dense_0": {
+            "kernel": product_64(x.T, g_hidden, dtype),
+            "bias": g_hidden.sum(0),
+        },
+        "Dense_1": {
+            "kernel": product_64(hidden.T, g_logits, dtype),
+            "bias": g_logits.sum(0),
+        },
     }
 
 
@@ -127,6 +144,25 @@ def test_one_step_is_numpys() -> None:
     means = {key: np.mean(v) for key, v in measure_64(before, 100, batch).items()}
     assert_close(metrics, {**means, "penalty": 0})
     assert all(value.dtype == jnp.float32 for value in metrics.values())
+
+
+def test_a_step_rounds_the_operands_of_its_products_and_nothing_else() -> None:
+    """Each kernel's and bias's gradient, from a step of rate 1."""
+    config = dataclasses.replace(SGD, precision="bf16")
+    hparams = dataclasses.replace(HPARAMS, learning_rate=1.0)
+    state, batch = initial_state(config), make_data(8)
+    after, _ = jit_step(config, hparams, state, jax.random.key(1), batch)
+    assert {p.dtype for p in jax.tree.leaves(after.params)} == {jnp.dtype("float32")}
+    found = jax.tree.map(lambda a, b: a - b, params_64(state), params_64(after))
+    expected = gradients_64(params_64(state), 100, batch, ml_dtypes.bfloat16)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), found, expected
+    )
+    exact = gradients_64(params_64(state), 100, batch)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_array_less(1e-4, np.abs(a - b).max()),
+        found, exact,
+    )  # fmt: skip
 
 
 def test_the_first_step_of_adam_goes_the_rate_against_the_signs() -> None:
