@@ -15,6 +15,7 @@ from jax.sharding import AxisType, Mesh, PartitionSpec
 from fmnist_jax import training
 from fmnist_jax.config import Config, Hparams
 from fmnist_jax.data import Dataset
+from fmnist_jax.devices import COMPILER_OPTIONS
 from fmnist_jax.diagnostics import Probe, run_probes
 
 RUN, SHARED = PartitionSpec("run"), PartitionSpec()
@@ -38,7 +39,11 @@ def _over_runs(mesh: Mesh, function: Any, *specs: PartitionSpec) -> Any:
     )
 
 
-@functools.partial(jax.jit, static_argnames=("config", "probes", "mesh", "num_classes"))
+@functools.partial(
+    jax.jit,
+    static_argnames=("config", "probes", "mesh", "num_classes"),
+    compiler_options=COMPILER_OPTIONS,
+)
 def start(
     config: Config,
     probes: tuple[Probe, ...],
@@ -84,6 +89,7 @@ def _has_nan(params: Any) -> Array:
     jax.jit,
     static_argnames=("config", "probes", "mesh"),
     donate_argnames=("state",),
+    compiler_options=COMPILER_OPTIONS,
 )
 def epoch(
     config: Config,
@@ -144,7 +150,11 @@ def epoch(
     )
 
 
-@functools.partial(jax.jit, static_argnames=("config", "probes", "mesh"))
+@functools.partial(
+    jax.jit,
+    static_argnames=("config", "probes", "mesh"),
+    compiler_options=COMPILER_OPTIONS,
+)
 def end(
     config: Config,
     probes: tuple[Probe, ...],
