@@ -472,7 +472,11 @@ def show(name: str, value: Any) -> str:
     """Returns a coordinate as it is written on figures and in tables: ``÷255``."""
     if isinstance(value, str):
         return value
-    text = f"{float(value):g}"
+    number = float(value)
+    if math.isinf(number) and name == "target_accuracy":
+        return "never"
+    is_short = number.is_integer() and abs(number) < 1e8
+    text = f"{number:.0f}" if is_short else f"{number:g}"
     return f"÷{text}" if name == "divisor" else text
 
 

@@ -25,11 +25,12 @@ from fmnist_jax.plots import (
     title,
 )
 
+LONG = 7  # letters of a tick from which on it is slanted
 PER_CENT = mpl.ticker.PercentFormatter(1)
 
 
 def _figure(rows: int, columns: int, **shared: Any) -> tuple[Figure, np.ndarray]:
-    size = (max(7.5, 3.3 * columns + 1.8), max(3.8, 2.6 * rows + 1.2))
+    size = (max(7.5, 3.3 * columns + 1.8), max(4.4, 2.6 * rows + 1.2))
     figure = Figure(figsize=size, layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False, **shared)
     for panel in axes.flat:
@@ -238,9 +239,13 @@ def by_choice(dataset: xr.Dataset, axis: str, quantities: Mapping[str, str]) -> 
             panel.plot(x + shift, runs.values, markersize=5, alpha=0.6, **style)
             means = runs.mean("seed").values
             panel.hlines(means, x + shift - 0.14, x + shift + 0.14, color=colour)
-        panel.set_xticks(x, names, rotation=30 if max(map(len, names)) > 7 else 0)
+        panel.set_xticks(x, names)
+        if max(map(len, names)) > LONG:
+            panel.tick_params(axis="x", rotation=45)
+            for tick in panel.get_xticklabels():
+                tick.set(horizontalalignment="right", rotation_mode="anchor")
         panel.set_xlabel(axis_label(axis))
-        panel.set_ylabel(label)
+        panel.set_title(label, fontsize=10)
         panel.margins(x=0.15)
     if len(panels) > 1:
         handles = [

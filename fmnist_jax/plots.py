@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -19,6 +20,7 @@ from fmnist_jax.results import sweep_axes
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 MARKERS = "osD^vPX"
 MOST_PANELS = 6
+LETTERS_PER_INCH = 12  # of the small print
 MOST_MARKED = 12  # values along an axis that get an error bar each
 # Settings that tell a stranger what was trained, where they are no axis.
 CONTEXT = (
@@ -72,7 +74,8 @@ def title(
     title = f"{subject}\n{dataset.attrs['dataset_title']}{runs}{cut}"
     figure.suptitle(title, fontsize=12)
     note = "Training loss: mean during the epoch; the rest: after it." if panels else ""
-    lines = [", ".join(fixed), note]
+    width = int(LETTERS_PER_INCH * figure.get_figwidth())
+    lines = [*textwrap.wrap(", ".join(fixed), width), note]
     figure.supxlabel("\n".join(filter(None, lines)), fontsize=9, color="0.35")
     figure.align_ylabels()
 

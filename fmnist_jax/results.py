@@ -62,24 +62,28 @@ def summarise(dataset: xr.Dataset) -> pd.DataFrame:
 def stack(axis: str, datasets: Mapping[str, xr.Dataset]) -> xr.Dataset:
     """Returns results side by side on a new first axis, by their labels.
 
-    Settings that differ stand along it, and so do attributes, joined by commas; NaN
-    stands for a setting that only others have.
+    A setting that differs, or that only some have, stands along the axis too (NaN or ""
+    where there is none); attributes that differ are joined by commas.
     """
-    named = {name: c for each in datasets.values() for name, c in each.coords.items()}
-    whole = []
-    for each in datasets.values():
-        absent = {n: c for n, c in named.items() if n not in each.coords}
-        fill = {n: c.copy(data=np.full(c.shape, np.nan)) for n, c in absent.items()}
-        whole.append(each.assign_coords(fill))
-    index = xr.Variable((axis,), list(datasets), {"long_name": axis})
+    whole = list(datasets.values())
+    settings = {n: c for each in whole for n, c in each.coords.items() if not c.ndim}
     found = xr.concat(
-        whole, xr.DataArray(index, coords={axis: index}, dims=axis),
-        coords="different", compat="equals", join="outer", combine_attrs="override",
-    )  # fmt: skip
-    for name in whole[0].attrs:
+        [each.drop_vars([*settings], errors="ignore") for each in whole],
+        xr.DataArray(list(datasets), dims=axis, attrs={"long_name": axis}, name=axis),
+        combine_attrs="override",
+    )
+    for name, setting in settings.items():
+        absent = "" if setting.dtype.kind in "UO" else np.nan
+        values = [
+            each[name].item() if name in each.coords else absent for each in whole
+        ]
+        same = all(value == values[0] for value in values)
+        variable = ((), values[0]) if same else (axis, values)
+        found = found.assign_coords({name: (*variable, setting.attrs)})
+    for name in found.attrs:
         values = list(dict.fromkeys(each.attrs[name] for each in whole))
-        joined = values[0] if len(values) == 1 else ", ".join(map(str, values))
-        found.attrs[name] = joined
+        same = len(values) == 1
+        found.attrs[name] = values[0] if same else ", ".join(map(str, values))
     return found
 
 
