@@ -1,12 +1,15 @@
 """The benchmark's own arithmetic, and its workers at work."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from benchmarks import jobs, machine, peers, table, throughput
+from benchmarks import jobs, machine, peers, step, table, throughput
 from benchmarks.workers import Worker, WorkerError, fastest
 from fmnist_jax.data import Data
 
@@ -148,3 +151,49 @@ def test_ours_and_the_flax_loop_work_in_turns(data_folder: str) -> None:
         for workers in everyone.values():
             for worker in workers:
                 worker.close()
+
+
+HLO = """
+%fused_computation.1 (p.0: f32[4,32,784]) -> f32[4,32,128] {
+  %p.0 = f32[4,32,784]{2,1,0} parameter(0)
+  ROOT %dot.1 = f32[4,32,128]{2,1,0} dot(%p.0, %p.0), lhs_contracting_dims={2}
+}
+
+%body.1 (p.1: (s32[], f32[4,784,128])) -> (s32[], f32[4,784,128]) {
+  %gather_fusion = f32[4,32,784]{2,1,0} fusion(%p.1), calls=%fused_computation.0
+  %ynn_fusion = f32[4,32,128]{2,1,0} fusion(%gather_fusion), calls=%fused_computation.1
+  %add_fusion = (f32[4,784,128]{2,1,0}, f32[4]{0}) fusion(%p.1), kind=kLoop
+  ROOT %copy.1 = s32[] copy(%p.1)
+}
+"""
+
+
+def test_kernels_are_told_apart_by_what_they_compute() -> None:
+    kernels = {name: (elements, dot) for name, elements, dot in step.kernels(HLO)}
+    parts = {name: step.part_of(*what, 128, 4) for name, what in kernels.items()}
+    assert kernels["copy.1"] == (1, False)
+    assert kernels["ynn_fusion"] == (4 * 32 * 128, True)
+    assert parts["gather_fusion"] == "batch"
+    assert parts["ynn_fusion"] == parts["dot.1"] == "products"
+    assert parts["add_fusion"] == "optimizer"
+    assert parts["copy.1"] == "other kernels"
+
+
+def test_the_table_of_a_step_is_what_it_is_by_hand() -> None:
+    parts = dict(zip(step.PARTS, (65.45408, 20.0, 7.0, 3.0), strict=True))
+    lines = step.table({(128, "adam"): step.Step(4, parts, 100.0)}, 250e9).splitlines()
+    # 13,090,816 FLOPs in 65.45 us are 200 GFLOP/s; 4.47788 MB in 20 us are 224 GB/s.
+    assert lines[-1] == (
+        "| 128 | adam | 4 | 65.5 | 80% | 20.0 | 224 GB/s | 7.0 | 3.0 | 95.5 | 100.0 |"
+    )
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="no affinity here")
+def test_the_parts_of_a_step_are_measured() -> None:
+    command = [sys.executable, "-m", "benchmarks.step", "--widths=16", "--steps=8"]
+    command += ["--optimizers=adam", "--rounds=1", "--gemm_size=64"]
+    root = Path(__file__).parents[1]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True)
+    *numbers, whole = done.stdout.splitlines()[-1].split("|")[4:12]
+    products, update, batch = (float(numbers[i]) for i in (0, 2, 4))
+    assert min(products, update, batch, float(whole)) > 0

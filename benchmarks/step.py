@@ -1,0 +1,228 @@
+"""Where the time of a training step goes, on one core alone or on more.
+
+    python -m benchmarks.step
+    python -m benchmarks.step --cores=2
+
+The process keeps itself to so many cores, gives JAX a device on each, and has XLA's
+profiler time every kernel of an epoch. A kernel's median over the steps sees little of
+what else the machine does, and so does the processor time that the epoch takes. With
+more cores than one, kernels hand work to each other's threads: only the processor time
+counts then.
+"""
+
+import argparse
+import collections
+import math
+import os
+import re
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from benchmarks.jobs import BATCH_SIZE, DIVISOR, NUM_CLASSES, NUM_INPUTS
+from benchmarks.machine import GEMM_SIZE, STREAMS, gemm_flops, num_parameters
+from fmnist_jax.devices import use_cpu_cores
+
+TEST_EXAMPLES = 500
+PARTS = ("products", "optimizer", "batch", "other kernels")
+
+
+class Step(NamedTuple):
+    """What a step costs, in microseconds per run.
+
+    Attributes:
+      width: runs at once.
+      parts: of kernels that run in every step, by ``PARTS``.
+      whole: processor time of all cores, with evaluation and gaps between kernels.
+    """
+
+    width: int
+    parts: dict[str, float]
+    whole: float
+
+
+def part_of(elements: int, has_dot: bool, hidden: int, width: int) -> str:
+    """Returns which part of a step a kernel belongs to.
+
+    Args:
+      elements: of what it puts out.
+      has_dot: whether it computes a matrix product.
+      hidden: units of the hidden layer.
+      width: runs at once.
+    """
+    if has_dot:
+        return "products"
+    if elements in (width * NUM_INPUTS * hidden, width * hidden * NUM_CLASSES):
+        return "optimizer"
+    return "batch" if elements == width * BATCH_SIZE * NUM_INPUTS else "other kernels"
+
+
+def kernels(hlo: str) -> Iterator[tuple[str, int, bool]]:
+    """Yields name, elements (of the first output) and whether it computes a product.
+
+    Args:
+      hlo: a compiled program's text; computations stand before those that call them.
+    """
+    with_dot, computation = set(), ""
+    for line in hlo.splitlines():
+        if opened := re.match(r"(?:ENTRY )?(%[\w.-]+) .*{$", line):
+            computation = opened.group(1)
+        found = re.match(r"  (?:ROOT )?%([\w.-]+) = \(?\w+\[([\d,]*)\]", line)
+        if found:
+            calls = re.search(r"calls=(%[\w.-]+)", line)
+            has_dot = " dot(" in line or bool(calls and calls.group(1) in with_dot)
+            with_dot |= {computation} if has_dot else set()
+            name, shape = found.groups()
+            yield name, math.prod(int(n) for n in shape.split(",") if n), has_dot
+
+
+def _durations(work: Callable[[], object]) -> dict[str, list[float]]:
+    """Returns what XLA's kernels took in microseconds, each time, by name."""
+    import jax
+
+    options = jax.profiler.ProfileOptions()
+    options.python_tracer_level, options.host_tracer_level = 0, 2
+    found: dict[str, list[float]] = collections.defaultdict(list)
+    with tempfile.TemporaryDirectory() as folder:
+        with jax.profiler.trace(folder, profiler_options=options):
+            work()
+        (path,) = Path(folder).rglob("*.xplane.pb")
+        profile = jax.profiler.ProfileData.from_file(str(path))
+    for plane in profile.planes:
+        for line in plane.lines:
+            if "XLA" in line.name:
+                for event in line.events:
+                    found[event.name].append(event.duration_ns / 1e3)
+    return found
+
+
+def _epoch(hidden: int, optimizer: str, runs: int, steps: int) -> tuple[Any, str, int]:
+    """Returns a function that trains for an epoch, its HLO and the runs at once."""
+    import jax
+    import jax.numpy as jnp
+    from jax.sharding import AxisType, Mesh, NamedSharding
+
+    from fmnist_jax import Config, Dataset, Hparams, programs, training
+    from fmnist_jax.planning import plan
+    from fmnist_jax.seats import seated
+
+    rng = np.random.default_rng(0)
+    count = steps * BATCH_SIZE
+    images = rng.integers(0, 256, (count, 28, 28), dtype=np.uint8)
+    labels = rng.integers(0, NUM_CLASSES, count).astype(np.int32)
+    test = Dataset(images[:TEST_EXAMPLES], labels[:TEST_EXAMPLES])
+    config = Config(
+        hidden_sizes=(hidden,), optimizer=optimizer, num_epochs=1, evaluate_train=False
+    )
+    devices = np.asarray(jax.devices())
+    axes = {"seed": range(runs * len(devices))}
+    todo = plan(axes, config, Hparams(divisor=DIVISOR), len(devices))
+    width = todo.groups[0].width
+    mesh = Mesh(devices, ("run",), axis_types=(AxisType.Auto,))
+    seats = seated(todo, todo.groups[0], mesh)
+    orders = [training.epoch_order(seed, 1, count) for seed in seats.distinct]
+    shared = np.stack(orders), Dataset(images, labels), test
+    after = jax.device_put(shared, NamedSharding(mesh, programs.SHARED))
+    state, _ = programs.start(
+        config, (), mesh, NUM_CLASSES, seats.hparams, seats.seeds, after[1]
+    )
+    before = seats.hparams, state, seats.seeds, jnp.int32(1), seats.rows
+    compiled = programs.epoch.lower(config, (), mesh, *before, *after).compile()
+
+    def work() -> None:
+        nonlocal state
+        args = seats.hparams, state, *before[2:], *after
+        state, *_ = jax.block_until_ready(compiled(*args))
+
+    return work, compiled.as_text() or "", width
+
+
+def measure(hidden: int, optimizer: str, runs: int, steps: int, rounds: int) -> Step:
+    """Returns what a step of one network costs."""
+    import jax
+
+    cores = len(jax.devices())
+    work, hlo, width = _epoch(hidden, optimizer, runs, steps)
+    work()
+    times = []
+    for _ in range(rounds):
+        start = time.process_time()
+        work()
+        times.append(time.process_time() - start)
+    parts = dict.fromkeys(PARTS, 0.0)
+    durations = _durations(work)
+    for name, elements, has_dot in kernels(hlo):
+        each = durations.get(name, [])
+        if len(each) == steps * cores:
+            part = part_of(elements, has_dot, hidden, width)
+            parts[part] += statistics.median(each) / width
+    return Step(width, parts, 1e6 * min(times) / steps / width / cores)
+
+
+def gemm_peak(size: int, rounds: int) -> float:
+    """Returns a core's FLOP/s in a square product, by NumPy or JAX."""
+    import jax
+
+    x = np.ones((size, size), np.float32)
+    x_jax, multiply = jax.device_put(x), jax.jit(jax.numpy.matmul)
+    times = []
+    for _ in range(rounds + 1):
+        for product in (lambda: x @ x, lambda: multiply(x_jax, x_jax)):
+            start = time.process_time()
+            jax.block_until_ready(product())
+            times.append(time.process_time() - start)
+    return 2 * size**3 / min(times)
+
+
+def table(steps: Mapping[tuple[int, str], Step], peak: float) -> str:
+    """Returns the parts of every step as Markdown."""
+    lines = [
+        f"GEMM peak of a core {peak / 1e9:.0f} GFLOP/s; microseconds per run and step.",
+        "",
+        "| units | optimizer | runs at once | products | of GEMM peak | optimizer "
+        "| its traffic | batch | other kernels | all kernels | processor time |",
+        "|" + "--:|" * 11,
+    ]
+    for (hidden, optimizer), step in steps.items():
+        products, update, batch, other = (step.parts[part] for part in PARTS)
+        share = gemm_flops(hidden) / (products * 1e-6) / peak
+        traffic = 4 * STREAMS[optimizer] * num_parameters(hidden) / (update * 1e-6)
+        lines.append(
+            f"| {hidden} | {optimizer} | {step.width} | {products:.1f} | {share:.0%} "
+            f"| {update:.1f} | {traffic / 1e9:.0f} GB/s | {batch:.1f} | {other:.1f} "
+            f"| {sum(step.parts.values()):.1f} | {step.whole:.1f} |"
+        )
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Measures and prints."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
+    parser.add_argument("--widths", default="128,1000", help="units of hidden layers")
+    parser.add_argument("--optimizers", default="sgd,adam")
+    parser.add_argument("--runs", type=int, default=4, help="per core, at most")
+    parser.add_argument("--cores", type=int, default=1)
+    parser.add_argument("--steps", type=int, default=500, help="in an epoch")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--gemm_size", type=int, default=GEMM_SIZE, help="of the peak")
+    options = parser.parse_args()
+    cores = sorted(os.sched_getaffinity(0))[: options.cores]
+    os.sched_setaffinity(0, cores)  # before JAX starts its threads
+    use_cpu_cores(len(cores))
+    peak = gemm_peak(options.gemm_size, options.rounds)
+    steps = {}
+    for hidden in map(int, options.widths.split(",")):
+        for optimizer in options.optimizers.split(","):
+            steps[hidden, optimizer] = measure(
+                hidden, optimizer, options.runs, options.steps, options.rounds
+            )
+    print(table(steps, peak))
+
+
+if __name__ == "__main__":
+    main()
