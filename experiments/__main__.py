@@ -4,9 +4,9 @@ A selection leaves a folder each, and a page that shows them side by side.
 """
 
 import importlib
-import pkgutil
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 import experiments
 from experiments import reproduce
@@ -15,16 +15,17 @@ from experiments.jobs import Experiment, Inspection
 from fmnist_jax.config import UserError, unknown
 
 ONLY = "--only="
+DEFINITION = "\nEXPERIMENT = "  # in the file of an experiment
 
 
 def find_experiments() -> dict[str, Experiment | Inspection]:
     """Returns the experiments of this package by name."""
-    names = [module.name for module in pkgutil.iter_modules(experiments.__path__)]
-    modules = [
-        importlib.import_module(f"experiments.{n}") for n in names if n[0] != "_"
+    folder = Path(experiments.__path__[0])
+    paths = [
+        p for p in sorted(folder.glob("*.py")) if DEFINITION in p.read_text("utf-8")
     ]
-    found = [module.EXPERIMENT for module in modules if hasattr(module, "EXPERIMENT")]
-    return {experiment.name: experiment for experiment in found}
+    modules = [importlib.import_module(f"experiments.{path.stem}") for path in paths]
+    return {module.EXPERIMENT.name: module.EXPERIMENT for module in modules}
 
 
 def listing() -> str:
@@ -61,6 +62,8 @@ def run_selection(argv: Sequence[str]) -> None:
     found = find_experiments()
     names = [name for names in only for name in names.split(",")]
     for name in names:
+        if name == "reproduce":
+            raise UserError("reproduce is run alone: python -m experiments.reproduce.")
         if name not in found:
             raise unknown("experiment", name, found)
     execute([found[name] for name in dict.fromkeys(names)], [argv[0], *rest])

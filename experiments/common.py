@@ -52,7 +52,7 @@ def command_line(
         print(f"Error: {error}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
-        print("\nInterrupted; this experiment was not saved.", file=sys.stderr)
+        print("\nInterrupted; only what is finished was saved.", file=sys.stderr)
         sys.exit(130)
     sys.exit(0)
 

@@ -1,7 +1,7 @@
 """The command line: flags made from the settings, and lists of values."""
 
 import collections
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from absl import flags
@@ -143,33 +143,57 @@ def parse(
     Raises:
       UserError: for an unknown flag, a stray argument, or a value that is not allowed.
     """
+    given = parse_flags(argv, (*_TEXTS, *SETTING_FLAGS), _COUNTS, _SWITCHES)
+    _check_taken([name for name, v in given.items() if v], experiments)
+    texts = {name: given.pop(name) for name in SETTING_FLAGS}
+    given["settings"] = {
+        name: parse_list(flag, setting.kind, text)
+        for flag, (name, setting) in SETTING_FLAGS.items()
+        if (text := texts[flag]) is not None
+    }
+    return given
+
+
+def parse_flags(
+    argv: Sequence[str],
+    texts: Iterable[str],
+    counts: Iterable[str],
+    switches: Iterable[str] = (),
+) -> dict[str, Any]:
+    """Returns the values of a command line's flags; None or False for one not given.
+
+    Args:
+      argv: the command line, of which the first entry is the program.
+      texts: names of flags that take a text.
+      counts: names of flags that take a whole number.
+      switches: names of flags that take nothing.
+
+    Raises:
+      UserError: for an unknown flag, a stray argument, one given twice or empty, or a
+        number that is not allowed.
+    """
+    texts, counts, switches = list(texts), list(counts), list(switches)
     values = flags.FlagValues()
-    for name in (*_TEXTS, *_COUNTS, *SETTING_FLAGS):
+    for name in (*texts, *counts):
         flags.DEFINE_string(name, None, "", flag_values=values)
-    for name in _SWITCHES:
+    for name in switches:
         flags.DEFINE_boolean(name, False, "", flag_values=values)
     stray = _read(values, argv)
     if stray:
         raise UserError(
             f"Stray argument {stray[0]!r}; expected flags only, such as "
-            "--divisors=1,255,1000 (--help lists them)."
+            "--out_dir=FOLDER (--help lists them)."
         )
-    _check_taken([name for name in values if values[name].present], experiments)
-    for name in (*_TEXTS, *_COUNTS, *SETTING_FLAGS):
+    for name in (*texts, *counts):
         if values[name].present > 1:
             raise UserError(f"--{name} is given twice; give it once.")
         text = values[name].value
         if text is not None and not text.strip():
             raise UserError(f"--{name} is empty; give it a value, or leave it out.")
-    given: dict[str, Any] = {name: values[name].value for name in (*_TEXTS, *_SWITCHES)}
-    for name in _COUNTS:
+    given: dict[str, Any] = {name: values[name].value for name in (*texts, *switches)}
+    for name in counts:
         text = values[name].value
         given[name] = None if text is None else parse_value(name, COUNT, text)
-    given["settings"] = {
-        name: parse_list(flag, setting.kind, text)
-        for flag, (name, setting) in SETTING_FLAGS.items()
-        if (text := values[flag].value) is not None
-    }
     return given
 
 

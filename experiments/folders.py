@@ -31,7 +31,7 @@ def choose(names: Sequence[str], options: Mapping[str, Any]) -> list[Path]:
     for folder in [*chosen, root]:
         if not options["overwrite"]:
             _check_free(folder)
-        _check_writable(folder)
+        check_writable(folder)
     return chosen
 
 
@@ -60,7 +60,7 @@ def _check_free(folder: Path) -> None:
     )
 
 
-def _check_writable(folder: Path) -> None:
+def check_writable(folder: Path) -> None:
     """Refuses a folder that cannot be made or written, without making it."""
     above = folder
     while not above.exists() and above != above.parent:

@@ -2,8 +2,9 @@
 
     python -m experiments.reproduce --data_dir=FOLDER
 
-Every row and claim, two hours on two cores; --only=depth-2,claim-depth-2 for some. What
-is done is kept in --out_dir row by row, and the same command goes on from there.
+Every row and claim, about two hours on two cores; --only=depth-2,claim-depth-2 for
+some. What is done is kept in --out_dir, a file for each configuration, and the same
+command goes on from there.
 """
 
 import dataclasses
@@ -14,29 +15,24 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from absl import flags
-
 from experiments.common import command_line
-from experiments.flags import parse_value
-from experiments.sources.claims import DECISIONS, UNDECIDED, Finding
-from experiments.sources.page import trained_for
-from experiments.sources.references import References, load
-from experiments.sources.rows import TRAININGS
-from fmnist_jax.config import COUNT, UserError, unknown
-from fmnist_jax.results import replaced
+from experiments.flags import COMMON, parse_flags
+from fmnist_jax.config import UserError, unknown
 
 if TYPE_CHECKING:
     import xarray as xr
 
+    from experiments.sources.claims import Finding
+    from experiments.sources.references import References
     from fmnist_jax.data import Data
 
-NUM_SEEDS, MORE_SEEDS = 6, 10
 QUESTION = "Which rows and claims of the sources hold, over seeds?"
+NUM_SEEDS, MORE_SEEDS = 6, 10
 FIGURES = "reproduction"
 Measure = Callable[[str, int], "xr.Dataset"]
 _TEXTS = {
     "only": "ids of rows and claims, separated by commas (default: all)",
-    "data_dir": "folder with the data sets' files (default: $FMNIST_JAX_DATA)",
+    "data_dir": COMMON["data_dir"],
     "dataset": "train all rows on this data set (default: each on its own)",
     "out_dir": "folder where results are kept (default: runs/reproduce)",
     "docs_dir": "folder for reproduction.md and its figures (default: --out_dir)",
@@ -44,30 +40,22 @@ _TEXTS = {
 _COUNTS = {
     "num_seeds": f"seeds of each configuration, at least 2 (default: {NUM_SEEDS})",
     "epochs": "at most so many epochs, for a quick look",
-    "train_examples": "keep the first so many training examples",
-    "test_examples": "keep the first so many test examples",
+    "train_examples": COMMON["train_examples"],
+    "test_examples": COMMON["test_examples"],
 }
+_SWITCHES = {"dry_run": COMMON["dry_run"]}
 
 
 def parse(argv: Sequence[str]) -> dict[str, Any]:
-    """Returns the flags of a command line.
+    """Returns the flags of a command line, defaults filled in.
 
     Raises:
       UserError: for an unknown flag, or a value that is not allowed.
     """
-    values = flags.FlagValues()
-    for name in (*_TEXTS, *_COUNTS):
-        flags.DEFINE_string(name, None, "", flag_values=values)
-    try:
-        stray = values(list(argv))[1:]
-    except flags.Error as error:
-        raise UserError(f"{error} (--help lists the flags).") from error
-    if stray:
-        raise UserError(f"Stray argument {stray[0]!r}; expected flags only.")
-    given: dict[str, Any] = {name: values[name].value for name in _TEXTS}
-    for name in _COUNTS:
-        text = values[name].value
-        given[name] = None if text is None else parse_value(name, COUNT, text)
+    from experiments.sources.claims import DECISIONS
+    from experiments.sources.references import load
+
+    given = parse_flags(argv, _TEXTS, _COUNTS, _SWITCHES)
     given["num_seeds"] = given["num_seeds"] or NUM_SEEDS
     given["out_dir"] = given["out_dir"] or "runs/reproduce"
     given["docs_dir"] = given["docs_dir"] or given["out_dir"]
@@ -84,21 +72,30 @@ def parse(argv: Sequence[str]) -> dict[str, Any]:
 def needed(only: Sequence[str]) -> list[str]:
     """Returns the configurations that rows and claims need, in the order of training.
 
-    Beside those of ``TRAININGS`` it may hold what is measured without training.
+    Beside those of ``TRAININGS`` it may hold what is measured without training; and a
+    bug's configuration comes with the others that show it both ways.
     """
+    from experiments.sources.claims import DECISIONS
+    from experiments.sources.judging import trained_for
+    from experiments.sources.page import BUGS
+    from experiments.sources.rows import TRAININGS
+
     found: set[str] = set()
     for name in only:
         claim = DECISIONS.get(name)
         found |= set(claim.trainings if claim else trained_for(name))
-    if "tiny-input-bn" in only:  # its bug, both ways
-        found.add("tiny-input-bn")
-    order = ["inputs", "scaling", *TRAININGS]
+    for name in only:
+        for names in BUGS.values():
+            if set(trained_for(name)) & set(names[::2]):
+                found |= set(names)
+    order = ["curvature", "scaling", "epoch-seconds", *TRAININGS]
     return sorted(found, key=order.index)
 
 
 def measurer(options: Mapping[str, Any]) -> Measure:
     """Returns what gives a configuration's runs of so many seeds, by its name."""
     from experiments.sources import measuring
+    from experiments.sources.rows import TRAININGS
     from fmnist_jax import data
 
     folder = Path(options["out_dir"])
@@ -113,8 +110,10 @@ def measurer(options: Mapping[str, Any]) -> Measure:
         )
 
     def measure(name: str, num_seeds: int) -> "xr.Dataset":
-        if name == "inputs":
-            return measuring.spectrum(loaded("fashion_mnist"))
+        if name == "curvature":
+            return measuring.curvature(loaded("fashion_mnist"))
+        if name == "epoch-seconds":
+            return measuring.epoch_seconds(loaded("fashion_mnist"), folder)
         if name == "scaling":
             return measuring.dropout_scaling(num_seeds)
         training = TRAININGS[name]
@@ -123,11 +122,16 @@ def measurer(options: Mapping[str, Any]) -> Measure:
             name, training, num_seeds, on, folder, options["epochs"]
         )
 
+    for name in needed(options["only"]):
+        if name in TRAININGS:
+            loaded(TRAININGS[name].dataset)  # what cannot be had is said at once
     return measure
 
 
-def decide(claim: str, measure: Measure, num_seeds: int) -> Finding:
+def decide(claim: str, measure: Measure, num_seeds: int) -> "Finding":
     """Decides a claim; over more seeds where the first ones leave it undecided."""
+    from experiments.sources.claims import DECISIONS, UNDECIDED
+
     decision = DECISIONS[claim]
     found = decision.find({n: measure(n, num_seeds) for n in decision.trainings})
     if found.verdict != UNDECIDED or num_seeds >= MORE_SEEDS:
@@ -140,14 +144,16 @@ def decide(claim: str, measure: Measure, num_seeds: int) -> Finding:
 
 
 def write(
-    references: References,
+    references: "References",
     runs: Mapping[str, "xr.Dataset"],
-    findings: Mapping[str, Finding],
+    findings: Mapping[str, "Finding"],
     folder: Path,
 ) -> Path:
     """Writes the page and its figures into a folder; returns the page's path."""
     from experiments.sources.figures import row_figure
+    from experiments.sources.judging import trained_for
     from experiments.sources.page import page
+    from fmnist_jax.results import replaced
 
     (folder / FIGURES).mkdir(parents=True, exist_ok=True)
     for name, row in references.rows.items():
@@ -162,7 +168,8 @@ def write(
 
 def help_text() -> str:
     """Returns what ``--help`` prints."""
-    lines = [f"  --{name:<16} {text}" for name, text in {**_TEXTS, **_COUNTS}.items()]
+    listed = {**_TEXTS, **_COUNTS, **_SWITCHES}
+    lines = [f"  --{name:<16} {text}" for name, text in listed.items()]
     return "\n".join([__doc__.strip(), "", "Flags:", *lines])
 
 
@@ -174,13 +181,26 @@ def run(argv: Sequence[str]) -> None:
         print(help_text())
         return
     options = parse(argv)
+    names = needed(options["only"])
+    if options["dry_run"]:
+        print(f"{len(names)} configurations: {', '.join(names)}.")
+        return
+    from experiments.folders import check_writable
+
+    for folder in (Path(options["out_dir"]), Path(options["docs_dir"])):
+        check_writable(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+    _measure_and_write(options, names)
+
+
+def _measure_and_write(options: Mapping[str, Any], names: Sequence[str]) -> None:
+    from experiments.sources.claims import DECISIONS
+    from experiments.sources.references import load
     from fmnist_jax.devices import use_compilation_cache, use_cpu_cores
 
     use_cpu_cores()
     use_compilation_cache()
-    Path(options["out_dir"]).mkdir(parents=True, exist_ok=True)
     measure, runs = measurer(options), {}
-    names = needed(options["only"])
     for number, name in enumerate(names, start=1):
         start = time.monotonic()
         runs[name] = measure(name, options["num_seeds"])

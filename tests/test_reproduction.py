@@ -8,7 +8,7 @@ import pytest
 import xarray as xr
 
 from experiments import reproduce
-from experiments.sources import measuring, page
+from experiments.sources import judging, measuring, page
 from experiments.sources.references import load
 from experiments.sources.rows import TRAININGS
 from fmnist_jax.config import UserError, check_all, reads, resolve
@@ -36,7 +36,7 @@ def published_runs(name: str, shift: float = 0.0, seeds: int = 5) -> xr.Dataset:
 
 def test_every_row_is_trained_for_long_enough() -> None:
     for name, row in REFERENCES.rows.items():
-        trainings = page.trained_for(name)
+        trainings = judging.trained_for(name)
         assert trainings, name
         assert all(t.epochs >= row.num_epochs for t in trainings.values()), name
     claimed = {row for t in TRAININGS.values() for row in t.rows}
@@ -71,19 +71,29 @@ def test_no_configuration_is_trained_twice() -> None:
 @pytest.mark.parametrize("name", [n for n, r in REFERENCES.rows.items() if r.published])
 def test_a_row_agrees_with_itself_and_not_with_another(name: str) -> None:
     row = REFERENCES.rows[name]
-    verdict, _ = page.judge(row, {"own": published_runs(name)})
+    verdict, _ = judging.judge(row, published_runs(name))
     assert verdict.verdict == "agrees"
-    verdict, _ = page.judge(row, {"own": published_runs(name, shift=9.0)})
+    verdict, _ = judging.judge(row, published_runs(name, shift=9.0))
     assert (verdict.verdict, verdict.num_agreeing) == ("differs", 0)
 
 
-def test_dropout_is_read_both_ways() -> None:
+def test_dropout_is_read_both_ways_and_judged_as_published() -> None:
     row, runs = REFERENCES.rows["dropout"], published_runs("dropout")
     names = row.also_compared_with
     off = runs.rename(names).assign({n: runs[n] + 0.1 for n in names})
-    verdict, said = page.judge(row, {"dropout": off})
-    assert verdict.verdict == "agrees"
-    assert "with it off" in said
+    verdict, said = judging.judge(row, off)
+    assert verdict.verdict == "differs"
+    assert f"with dropout off, {verdict.num_published} of" in said
+
+
+def test_the_law_of_frozen_runs() -> None:
+    wrong = np.array([[0.9, 0.9, 0.9], [0.7, 0.9, 0.8]])
+    found = {"test_loss": 16.118 * wrong, "test_accuracy": 1 - wrong}
+    found["test_loss"][0, 1] += 0.003
+    runs = xr.Dataset({n: (("seed", "epoch"), v) for n, v in found.items()})
+    said = judging.law_text(runs)
+    assert "holds to 0.0030" in said
+    assert "1 of 2 seeds moved" in said
 
 
 def test_numbers_that_disagree_are_bold() -> None:
@@ -152,5 +162,5 @@ def test_mistakes_get_one_line(flag: str, message: str) -> None:
 
 def test_a_row_without_published_numbers_is_not_judged() -> None:
     runs = published_runs("depth-1").isel(epoch=slice(2))
-    verdict, _ = page.judge(REFERENCES.rows["l2"], {"l2": runs})
+    verdict, _ = judging.judge(REFERENCES.rows["l2"], runs)
     assert verdict.verdict == "none published"

@@ -13,6 +13,9 @@ from experiments.sources.verdicts import judge_claim
 Runs = Mapping[str, xr.Dataset]
 SUPPORTED, CONTRADICTED, UNDECIDED = "supported", "contradicted", "undecided"
 CHANCE = 0.1
+LEARNT = 0.5  # of the test images right: five times what guessing gets
+SYMMETRIC = 10  # largest over median eigenvalue of a surface that still counts as such
+LEVEL = 0.01  # nats: a test loss that rises by no more has not risen
 HUGE = 0.1  # of the test images: what we call a huge difference in accuracy
 
 
@@ -38,9 +41,13 @@ class Decision:
 
 
 def at(runs: xr.Dataset, name: str, epoch: int = -1) -> np.ndarray:
-    """Returns a metric by seed after an epoch from 1 on; -1 is the last, float64."""
+    """Returns a metric by seed after an epoch from 1 on; -1 is the last, float64.
+
+    The accuracy of a run that diverged is that of guessing.
+    """
     position = epoch - 1 if epoch > 0 else epoch
-    return runs[name].isel(epoch=position).transpose("seed").values.astype(float)
+    found = runs[name].isel(epoch=position).transpose("seed").values.astype(float)
+    return np.nan_to_num(found, nan=CHANCE) if "accuracy" in name else found
 
 
 def _last_common(*runs: xr.Dataset) -> int:
@@ -80,17 +87,20 @@ def _gap(runs: xr.Dataset, epoch: int = -1, ending: str = "") -> np.ndarray:
 
 
 def less_time(runs: Runs) -> Finding:
-    """Progress at the same number of equally long epochs."""
+    """Progress and time apart: accuracy by epoch, and the seconds of an epoch."""
     scaled, unscaled = runs["book-255"], runs["book-1"]
     last = _last_common(scaled, unscaled)
     lead, said = points(
         at(scaled, "test_accuracy", 1) - at(unscaled, "test_accuracy", last)
     )
+    seconds = runs["epoch-seconds"].seconds.transpose("divisor", "repeat").values
+    ratio = paired_interval(np.log(seconds[1] / seconds[0]))
+    low, mean, high = np.exp([ratio.low, ratio.estimate, ratio.high])
     return Finding(
         judge_claim(lead),
-        f"Test accuracy ÷255 after epoch 1 minus ÷1 after epoch {last}: {said}. The "
-        "program of a step is the same, number for number, whatever the divisor: what "
-        "is saved is epochs, not time per step.",
+        f"In epochs: test accuracy ÷255 after epoch 1 minus ÷1 after epoch {last}: "
+        f"{said}. An epoch itself takes {mean:.2f} times as long ({low:.2f} to "
+        f"{high:.2f}).",
     )
 
 
@@ -106,71 +116,98 @@ def needs_time(runs: Runs) -> Finding:
     losses = small.test_loss.mean("seed").values
     reached = np.flatnonzero(losses <= goal)
     when = f"by epoch {reached[0] + 1}" if len(reached) else f"not in {last} epochs"
-    change = np.abs(at(frozen, "test_loss", last) - at(frozen, "test_loss", 2))
+    change = np.abs(
+        at(frozen, "test_loss", last) - at(frozen, "test_loss", min(2, last))
+    )
     return Finding(
         judge_claim(lead),
         f"÷1 under the clipped loss: test accuracy after epoch {last} minus that of "
-        f"÷255 after epoch {early}: {said}; its test loss moved by at most "
-        f"{change.max():.3f} from epoch 2 to {last}. ÷1000 reaches the test loss of "
+        f"÷255 after epoch {early}: {said}; from epoch 2 to {last} its test "
+        f"loss moved by {np.median(change):.3f} in the median seed and by "
+        f"{change.max():.3f} at most. ÷1000 reaches the test loss of "
         f"÷255 at epoch {early} {when}.",
     )
 
 
-def _saturated(runs: xr.Dataset, early: int) -> str:
-    outputs = at(runs, "saturated_outputs_share", early)
-    dead = at(runs, "dead_units_share", early)
+def _shares(runs: xr.Dataset, epoch: int) -> str:
+    outputs = at(runs, "saturated_outputs_share", epoch)
+    dead = at(runs, "dead_units_share", epoch)
     return f"{percent(outputs)} and {percent(dead)}"
 
 
 def sigmoid(runs: Runs) -> Finding:
-    """What saturates in the networks, and whether those that saturate train."""
+    """Whether a network that saturates no less than the scaled one trains.
+
+    If it does, saturation is not the reason; if it does not, it may be.
+    """
     early = min(5, _last_common(*runs.values()))
     names = {
         "keras-255": "÷255", "keras-1": "÷1 clipped", "keras-1-logits": "÷1 on logits",
     }  # fmt: skip
-    shares = "; ".join(f"{t} {_saturated(runs[n], early)}" for n, t in names.items())
-    logits = at(runs["keras-1-logits"], "test_accuracy", early)
-    frozen = at(runs["keras-1"], "test_accuracy", early)
-    lead, said = points(logits - frozen)
+    shares = "; ".join(f"{t} {_shares(runs[n], early)}" for n, t in names.items())
+    logits, scaled = runs["keras-1-logits"], runs["keras-255"]
+    more, _ = points(
+        at(logits, "saturated_outputs_share", early)
+        - at(scaled, "saturated_outputs_share", early)
+    )
+    trains, said = points(at(logits, "test_accuracy", early) - LEARNT)
+    verdict = UNDECIDED
+    if more.low > 0:
+        verdict = {SUPPORTED: CONTRADICTED, CONTRADICTED: SUPPORTED}.get(
+            judge_claim(trains), UNDECIDED
+        )
     return Finding(
-        CONTRADICTED if lead.low > 0 else UNDECIDED,
+        verdict,
         "No sigmoid is in these networks. Softmax outputs within 1e-7 of 0 or 1, and "
-        f"ReLUs that are 0 on all 256 images, after epoch {early}: {shares}. "
-        f"With the loss on logits ÷1 trains all the same: {said} over the clipped one.",
+        f"ReLUs that are 0 on all 256 images, after epoch {early}: {shares}. The one "
+        "on logits saturates more than the scaled one and trains: test accuracy "
+        f"{percent(at(logits, 'test_accuracy', early))}, {said} above "
+        f"{LEARNT:.0%}.",
     )
 
 
 def softmax_is_sigmoid(runs: Runs) -> Finding:
-    """Whether a saturated softmax stops the gradient, and under which loss."""
+    """Whether a saturated softmax stops the gradient under both losses.
+
+    It does where most examples have exactly none.
+    """
     early = min(5, _last_common(*runs.values()))
-    clipped = at(runs["keras-1"], "zero_gradient_share", early)
-    logits = at(runs["keras-1-logits"], "zero_gradient_share", early)
-    more, said = points(clipped - logits)
+    verdicts, said = [], []
+    for name, text in (("keras-1", "clipped loss"), ("keras-1-logits", "on logits")):
+        none = at(runs[name], "zero_gradient_share", early)
+        wrong = at(runs[name], "saturated_true_share", early)
+        most, _ = points(none - 0.5)
+        verdicts.append(judge_claim(most))
+        said.append(
+            f"{text} {percent(none)} without gradient, {percent(wrong)} saturated and "
+            f"wrong ({verdicts[-1]})"
+        )
     return Finding(
-        judge_claim(more),
-        f"In part. Examples with exactly no gradient at ÷1 after epoch {early}: "
-        f"{percent(clipped)} under the clipped loss, {percent(logits)} on logits "
-        f"(difference {said}). From the logits a saturated wrong example pushes with "
-        "its whole weight; only the clip takes that away.",
+        worst(*verdicts),
+        f"Of 256 examples at ÷1 after epoch {early}: {'; '.join(said)}. The clip is "
+        "what takes the gradient away, not the softmax.",
     )
 
 
 def symmetric(runs: Runs) -> Finding:
-    """The spectrum of the inputs' second moments, which is the first layer's too.
+    """The spectrum of the curvature of single hidden units at initialisation.
 
-    The Hessian's block of one hidden unit is a weighted mean of ``x xᵀ``; a divisor d
-    multiplies it by 1/d² and leaves its shape as it is.
+    More or less symmetric would be a largest eigenvalue within ten medians.
     """
-    spectrum = runs["inputs"].eigenvalue.values
-    largest, median = spectrum[-1], np.median(spectrum)
-    tenth = np.count_nonzero(spectrum > largest / 10)
+    spectra = runs["curvature"].eigenvalue.transpose("divisor", "unit", "rank")
+    said, ratios = [], []
+    for spectrum in spectra:
+        values = spectrum.values
+        ratio = values[:, -1] / np.median(values, axis=1)
+        ratios.append(ratio)
+        said.append(
+            f"÷{float(spectrum.divisor):.0f} largest {values[:, -1].mean():.2g}, "
+            f"{np.median(ratio):.0e} times the median eigenvalue"
+        )
     return Finding(
-        CONTRADICTED if largest > 10 * median else SUPPORTED,
-        "Eigenvalues of the mean of x xᵀ over the training images, to which the first "
-        f"layer's curvature is bound: the largest is {largest / spectrum.sum():.0%} of "
-        f"their sum and {largest / median:,.0f} times the median; "
-        f"{tenth} of {len(spectrum)} are above a tenth of it. Dividing by d divides "
-        "all of them by d²: it makes the surface flatter, not rounder.",
+        CONTRADICTED if np.min(ratios) > SYMMETRIC else SUPPORTED,
+        "Curvature of the loss for one hidden unit's weights and bias at "
+        f"initialisation, mean of {spectra.sizes['unit']} units: {'; '.join(said)}.",
     )
 
 
@@ -240,15 +277,14 @@ def dropout_gap(runs: Runs) -> Finding:
 
 
 def dropout_downscale(runs: Runs) -> Finding:
-    """What is scaled, and when: the mean of dropped inputs against the inputs."""
-    ratio = runs["scaling"].ratio.values
-    found = paired_interval(ratio - 1)
-    holds = abs(found.estimate) > 0.125
+    """What is scaled, and when: the mean of dropped activations against theirs."""
+    ratio, kept = runs["scaling"].ratio.values, runs["scaling"].kept.values
     return Finding(
-        SUPPORTED if holds else CONTRADICTED,
+        SUPPORTED if abs(ratio.mean() - 1) > 0.125 else CONTRADICTED,
         "Activations in training over activations in prediction, at rate 0.25: "
-        f"{ratio.mean():.4f} ± {ratio.std(ddof=1):.4f}. They are scaled up by 4/3 in "
-        "training, so that nothing is left to scale down; weights never are.",
+        f"{ratio.mean():.4f} ± {ratio.std(ddof=1):.4f}. What is kept is multiplied by "
+        f"{kept.mean():.4f} in training, so that nothing is left to scale at "
+        "prediction; weights never are.",
     )
 
 
@@ -268,19 +304,22 @@ def l1_gap(runs: Runs) -> Finding:
 
 
 def anneal(runs: Runs) -> Finding:
-    """By how much the test loss rises above its least, at a constant rate and not."""
+    """Whether the annealed test loss rises above its least, and less than the other."""
     rises = {}
     last = _last_common(runs["adam-1e-3"], runs["annealing"])
     for name in ("adam-1e-3", "annealing"):
         losses = runs[name].test_loss.isel(epoch=slice(last)).astype(float)
         rises[name] = (losses.isel(epoch=-1) - losses.min("epoch")).values
     less, said = nats(rises["adam-1e-3"] - rises["annealing"])
+    level, _ = nats(LEVEL - rises["annealing"])
+    verdicts = judge_claim(less), judge_claim(level)
     means = {name: rise.mean() for name, rise in rises.items()}
     return Finding(
-        judge_claim(less),
+        worst(*verdicts),
         f"Rise of the test loss from its least to epoch {last}: "
         f"{means['adam-1e-3']:.3f} at a constant rate, {means['annealing']:.3f} "
-        f"annealed (difference {said}).",
+        f"annealed; difference {said} ({verdicts[0]}); annealed by no more than "
+        f"{LEVEL} ({verdicts[1]}).",
     )
 
 
@@ -321,7 +360,7 @@ def unscaled_low_rate(runs: Runs) -> Finding:
     ]
     low = at(runs["lr-1e-5-unscaled"], "test_accuracy", last)
     high = at(runs["lr-.1-unscaled"], "test_accuracy", last)
-    lead, _ = points(low - np.nan_to_num(high, nan=CHANCE))
+    lead, _ = points(low - high)
     return Finding(
         judge_claim(lead),
         f"Test accuracy at ÷1 after epoch {last}: {', '.join(listed)}.",
@@ -329,24 +368,30 @@ def unscaled_low_rate(runs: Runs) -> Finding:
 
 
 def shuffle(runs: Runs) -> Finding:
-    """Whether most predictions are the class seen last, after one epoch by class."""
+    """Whether most predictions are the class seen last, after one epoch and the last.
+
+    (At first only the last epoch was to decide; its verdict alone is the same.)
+    """
     shuffled = runs["lab-fashion_mnist-255"]
     last = _last_common(shuffled, runs["order-sorted"], runs["order-file"])
     shares = runs["order-sorted"].predicted_share.isel({"class": -1})
     seen_last = shares.transpose("seed", "epoch").values.astype(float)
-    most, _ = points(seen_last[:, 0] - 0.5)
+    verdicts, said = [], []
+    for epoch in (1, last):
+        most, _ = points(seen_last[:, epoch - 1] - 0.5)
+        verdicts.append(judge_claim(most))
+        share = percent(seen_last[:, epoch - 1])
+        said.append(f"{share} after epoch {epoch} ({verdicts[-1]})")
     accuracy = at(runs["order-sorted"], "test_accuracy", last)
     _, file = points(
         at(shuffled, "test_accuracy", last)
         - at(runs["order-file"], "test_accuracy", last)
     )
     return Finding(
-        judge_claim(most),
-        "Sorted by class, of the predictions the class seen last makes "
-        f"{percent(seen_last[:, 0])} after epoch 1 and "
-        f"{percent(seen_last[:, last - 1])} after epoch {last}, when test accuracy is "
-        f"{percent(accuracy)}. In the file's own mixed order, shuffled minus not: "
-        f"{file}.",
+        worst(*verdicts),
+        "Sorted by class, the class seen last makes of the predictions "
+        f"{', '.join(said)}; test accuracy is then {percent(accuracy)}. In the file's "
+        f"own mixed order, shuffled minus not: {file}.",
     )
 
 
@@ -375,22 +420,26 @@ def huge_255(runs: Runs) -> Finding:
 
 def majority(runs: Runs) -> Finding:
     """What guessing the majority scores."""
-    dogs, cats = 7200, 1800
-    share = max(dogs, cats) / (dogs + cats)
+    from fmnist_jax.survey import TUTORIAL, TUTORIAL_CLAIM, majority_share
+
+    name, share = majority_share(TUTORIAL)
+    counts = " and ".join(f"{count:,} {each}" for each, count in TUTORIAL.items())
     return Finding(
-        SUPPORTED if round(100 * share) == 72 else CONTRADICTED,
-        f"{dogs:,} of {dogs + cats:,} is {share:.0%}.",
+        SUPPORTED if round(100 * share) == TUTORIAL_CLAIM else CONTRADICTED,
+        f"Guessing {name} among {counts} is right for {share:.0%}.",
     )
 
 
 SCALES = ("keras-255", "keras-1", "keras-1-logits")
-# "inputs" and "scaling" are measured without training, in ``measuring``.
+# "curvature", "epoch-seconds" and "scaling" are no trainings: see ``measuring``.
 DECISIONS: Mapping[str, Decision] = {
-    "claim-less-time": Decision(("book-255", "book-1"), less_time),
+    "claim-less-time": Decision(
+        ("epoch-seconds", "book-255", "book-1"), less_time
+    ),
     "claim-needs-time": Decision(("keras-1", "keras-255", "keras-1000"), needs_time),
     "claim-sigmoid": Decision(SCALES, sigmoid),
     "claim-softmax-is-sigmoid": Decision(SCALES, softmax_is_sigmoid),
-    "claim-symmetric": Decision(("inputs",), symmetric),
+    "claim-symmetric": Decision(("curvature",), symmetric),
     "claim-batch-updates": Decision(("batch-10000",), batch_updates),
     "claim-depth-0": Decision(("depth-0", "adam-1e-3"), depth_0),
     "claim-depth-2": Decision(("depth-2", "adam-1e-3"), depth_2),

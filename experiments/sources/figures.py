@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from experiments.sources.page import values
+from experiments.sources.judging import values
 from experiments.sources.references import Row
 from fmnist_jax.plots import COLOURS
 
@@ -42,7 +42,7 @@ def _published(axes: Axes, row: Row, kind: str) -> None:
 
 def _loss_scale(axes: Axes) -> None:
     """Chooses a log scale where losses differ by much."""
-    low, high = axes.get_ylim()
+    low, high = axes.dataLim.intervaly
     axes.set_ylabel("loss in nats")
     if low > 0 and high / low > WIDE:
         axes.set_yscale("log")

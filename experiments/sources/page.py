@@ -8,60 +8,21 @@ import xarray as xr
 from experiments.sources import verdicts
 from experiments.sources.claims import Finding
 from experiments.sources.intervals import compare_spreads
-from experiments.sources.references import References, Row, other_reading, replicated
-from experiments.sources.rows import TRAININGS, Training
-
-Runs = Mapping[str, xr.Dataset]
+from experiments.sources.judging import (
+    Runs,
+    comparisons,
+    judge,
+    law_text,
+    rates_text,
+    trained_for,
+    values,
+)
+from experiments.sources.references import References, Row, replicated
+from experiments.sources.rows import TRAININGS
 
 # Why rows differ, where that is known; written after the measurement.
 REASONS: Mapping[str, str] = {}
-
-
-def trained_for(row: str) -> dict[str, Training]:
-    """Returns the configurations that a row of the sources is the beginning of."""
-    return {name: t for name, t in TRAININGS.items() if row in t.rows}
-
-
-def values(runs: xr.Dataset, metric: str, epochs: int) -> np.ndarray:
-    """Returns our values of a published metric, ``[seeds, epochs]``; float64."""
-    if metric == "train_loss_and_penalty":
-        found = runs.train_loss + runs.train_penalty
-    else:
-        found = runs[metric]
-    ordered = found.transpose("seed", "epoch").values.astype(float)
-    return ordered[:, :epochs]
-
-
-def comparisons(row: Row, runs: xr.Dataset) -> dict[str, verdicts.Comparison]:
-    """Returns each published metric of a row beside ours."""
-    epochs = min(row.num_epochs, runs.sizes["epoch"])
-    return {
-        metric: verdicts.compare(
-            values(runs, metric, epochs),
-            published[:epochs],
-            row.reading_error[metric][:epochs],
-        )
-        for metric, published in row.published.items()
-        if metric in runs or metric == "train_loss_and_penalty"
-    }
-
-
-def judge(row: Row, runs: Runs) -> tuple[verdicts.RowVerdict, str]:
-    """Returns a row's verdict, and the reading of it that was compared, if not its own.
-
-    Where numbers may mean another metric, the reading that more of them agree with is
-    taken, and said.
-    """
-    first = next(iter(runs.values()))
-    own = verdicts.judge_row(comparisons(row, first))
-    if not row.also_compared_with:
-        return own, ""
-    other = verdicts.judge_row(comparisons(other_reading(row), first))
-    both = (
-        f"Read as measured with dropout on {own.num_agreeing} of {own.num_published} "
-        f"numbers agree, with it off {other.num_agreeing}."
-    )
-    return (other if other.num_agreeing > own.num_agreeing else own), both
+LAWFUL = "scale-keras-1"  # of which the law is to be checked, not the value
 
 
 def _number(value: float, metric: str) -> str:
@@ -163,7 +124,9 @@ def hidden_table(references: References, runs: Runs) -> list[str]:
         training = next(iter(trained_for(name)), "")
         if not row.hidden_values or training not in runs:
             continue
-        last = runs[training].isel(epoch=-1)
+        last = runs[training].isel(
+            epoch=min(row.num_epochs, runs[training].sizes["epoch"]) - 1
+        )
         ends = last.hidden_range.transpose("seed", "end").values.astype(float)
         counts = last.hidden_counts.transpose("seed", "bin").values.astype(float)
         first = counts[:, 0] / counts.sum(1)
@@ -204,22 +167,6 @@ def spread_table(references: References, runs: Runs) -> list[str]:
     return _table(head, body)
 
 
-def rates_text(row: Row, runs: xr.Dataset) -> str:
-    """Returns by which epochs the learning rate fell, published and of each seed."""
-
-    def falls(rates: np.ndarray) -> str:
-        return " ".join(str(e + 1) for e in np.flatnonzero(np.diff(rates) < 0)) or "–"
-
-    if row.learning_rate is None:
-        return ""
-    ours = runs.epoch_learning_rate.transpose("seed", "epoch").values
-    listed = "; ".join(falls(rates) for rates in ours)
-    return (
-        f"The rate falls after epochs {falls(row.learning_rate)} (published); ours by "
-        f"seed: {listed}."
-    )
-
-
 def claims_table(references: References, findings: Mapping[str, Finding]) -> list[str]:
     """Returns each claim with its verdict and the measurement that decides it."""
     body = [
@@ -239,7 +186,8 @@ def _section(
         f"## {name}", "", f"{row.config}. *{row.source}.*", "",
         verdicts.explain(verdict, REASONS.get(name, "")),
     ]  # fmt: skip
-    extra = [both, rates_text(row, first), row.note]
+    law = law_text(first) if name == LAWFUL else ""
+    extra = [both, rates_text(row, first), law, row.note]
     said += [text for text in extra if text]
     table = row_table(row, first)
     if table:
@@ -267,8 +215,9 @@ gets the measurement that decides it, and its verdict by the rule that stands wi
 
 **In all** {agreeing} of {published} published numbers agree ({share:.1%}, {low:.0%} to
 {high:.0%} if they were independent; 95 % is expected), and {rows} of {judged} rows.
-Tables: mean ± standard deviation over seeds; accuracies in %; published numbers that do
-not agree are **bold**. Training loss: mean during the epoch.
+Reading errors are those known of a plot, or half the last digit of its numbers. Tables:
+mean ± standard deviation over seeds; accuracies in %; published numbers that do not
+agree are **bold**. Training loss: mean during the epoch.
 """
 
 
@@ -279,15 +228,16 @@ def page(references: References, runs: Runs, findings: Mapping[str, Finding]) ->
         own = {n: runs[n] for n in trained_for(name) if n in runs}
         if not own:
             continue
-        verdict, both = judge(row, own)
+        verdict, both = judge(row, next(iter(own.values())))
         judged[name] = verdict
         sections += _section(name, row, own, verdict, both)
     numbers = verdicts.share_agreeing(judged.values())
     with_numbers = [v for v in judged.values() if v.num_published]
     trained = [runs[name] for name in TRAININGS if name in runs]
+    titles = dict.fromkeys(each.attrs["dataset_title"] for each in trained)
     said = INTRODUCTION.format(
-        title=trained[0].attrs["dataset_title"],
-        seeds=trained[0].sizes["seed"],
+        title=" and ".join(titles) or "Nothing was trained",
+        seeds=trained[0].sizes["seed"] if trained else "no",
         agreeing=sum(v.num_agreeing for v in with_numbers),
         published=sum(v.num_published for v in with_numbers),
         share=numbers.estimate, low=numbers.low, high=numbers.high,
@@ -310,7 +260,10 @@ def page(references: References, runs: Runs, findings: Mapping[str, Finding]) ->
         *spread_table(references, runs), "",
         "# Parameters and hidden values", "",
         "Least and greatest of each array after training.", "",
-        *parameter_table(references, runs), "", *hidden_table(references, runs), "",
+        *parameter_table(references, runs), "",
+        "Hidden values: ours of the first 256 training images; the source does not say "
+        "of which.", "",
+        *hidden_table(references, runs), "",
         "# Bugs of the sources, both ways", "", *bugs(runs), "",
         "# Row by row", "", *sections,
     ])  # fmt: skip

@@ -4,7 +4,8 @@ import dataclasses
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from fmnist_jax.config import PRESETS, STATIC, Config, Hparams, choose
+from experiments.jobs import with_settings
+from fmnist_jax.config import PRESETS, Config, Hparams, choose
 
 if TYPE_CHECKING:
     from fmnist_jax.diagnostics import Probe
@@ -34,10 +35,8 @@ class Training:
     def resolved(self) -> tuple[Config, Hparams]:
         """Returns the settings of a run."""
         config, hparams = choose("preset", self.preset, PRESETS)
-        static = {n: v for n, v in self.settings.items() if n in STATIC}
-        traced = {n: v for n, v in self.settings.items() if n not in STATIC}
-        config = dataclasses.replace(config, num_epochs=self.epochs, **static)
-        return config, dataclasses.replace(hparams, **traced)
+        settings = {"num_epochs": self.epochs, **self.settings}
+        return with_settings(config, hparams, settings)
 
 
 def _book(epochs: int, *rows: str, **settings: Any) -> Training:
@@ -95,7 +94,6 @@ TRAININGS: Mapping[str, Training] = {
         30, "annealing", schedule="plateau", plateau_factor=0.5,
         plateau_patience=0.0, plateau_threshold=1e-3, min_learning_rate=1e-5,
     ),
-    "cosine": _adam(30, schedule="cosine", min_learning_rate=1e-5),
     "dropout": _adam(30, "dropout", dropout_rate=0.25, evaluate_dropout=True),
     "l1": _adam(30, "l1", l1=1e-4),
     "l2": _adam(30, "l2", l2=1e-2),
