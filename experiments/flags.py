@@ -15,6 +15,7 @@ from fmnist_jax.config import (
     Kind,
     Setting,
     UserError,
+    chooser,
 )
 
 if TYPE_CHECKING:
@@ -163,9 +164,10 @@ def _entry(flag: str, text: str) -> str:
 def _setting_entry(name: str, setting: Setting, experiment: "Experiment") -> str:
     config, hparams = PRESETS[experiment.preset]
     own = getattr(hparams if name in TRACED else config, name)
+    own = setting.off if own is None else own
     values = experiment.axes.get(name, () if own is None else (own,))
     texts = [setting.kind.text(value) for value in values]
-    default = ",".join(texts) or "the optimizer's own"
+    default = ",".join(texts) or f"the {chooser(name)}'s own"
     return _entry(
         f"{setting.flag}",
         f"{setting.help}; {setting.kind.allowed} (default: {default})",

@@ -16,7 +16,7 @@ LAYERS = (
     "joining",
     "diagnostics",
     "training",
-    "models losses optimizers",
+    "models losses optimizers schedules",
     "planning",
     "report plots",
     "results",
