@@ -8,12 +8,6 @@ from experiments.flags import COMMON, SETTING_FLAGS, taken
 from experiments.jobs import Experiment, Inspection, base
 from fmnist_jax.config import TRACED, Setting, chooser
 
-# What stands for a setting that is None, by the choice that has a default for it.
-_UNSET: dict[str | None, str] = {
-    "optimizer": "the optimizer's own",
-    "schedule": "the schedule's own",
-}
-
 
 def asks_for_help(argv: Sequence[str]) -> bool:
     """Whether a command line asks for help, whatever else it says."""
@@ -29,9 +23,10 @@ def _entry(flag: str, text: str) -> str:
 def _setting_entry(name: str, setting: Setting, experiment: Experiment) -> str:
     config, hparams = base(experiment, experiment.preset)
     own = getattr(hparams if name in TRACED else config, name)
+    own = setting.off if own is None else own
     values = experiment.axes.get(name, () if own is None else (own,))
     texts = [setting.kind.text(value) for value in values]
-    default = ",".join(texts) or _UNSET.get(chooser(name), "off")
+    default = ",".join(texts) or f"the {chooser(name)}'s own"
     return _entry(
         f"{setting.flag}",
         f"{setting.help}; {setting.kind.allowed} (default: {default})",

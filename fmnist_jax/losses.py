@@ -68,15 +68,15 @@ def penalty(config: Config, hparams: Hparams, params: Any) -> Array:
     """Returns what the objective has beside the loss, a float32 scalar.
 
     ``l1`` times the sum of absolute values, ``l2`` times the sum over arrays of their
-    Euclidean norms (whose gradient at 0 is 0, as in PyTorch), and ``l2_squared`` times
-    the sum of squares; of all parameters, or with ``penalized="kernels"`` of the arrays
-    of more than one dimension. What is None is not computed.
+    Euclidean norms (of both, the gradient at 0 is 0, as in PyTorch), and ``l2_squared``
+    times the sum of squares; of all parameters, or with ``penalized="kernels"`` of the
+    arrays of more than one dimension. What is None is not computed.
     """
     leaves = jax.tree.leaves(params)
     if config.penalized == "kernels":
         leaves = [leaf for leaf in leaves if leaf.ndim > 1]
     norms: dict[str, Callable[[Array], Array]] = {
-        "l1": lambda p: jnp.sum(jnp.abs(p)),
+        "l1": lambda p: jnp.sum(p * jnp.sign(p)),  # to JAX, abs has slope 1 at 0
         "l2": lambda p: optax.safe_norm(p, 0.0),
         "l2_squared": lambda p: jnp.sum(p**2),
     }

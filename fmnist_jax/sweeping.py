@@ -75,8 +75,7 @@ def _start_config(config: Config, probes: tuple[Probe, ...]) -> Config:
         return config
     return dataclasses.replace(
         config, loss="softmax", batch_size=1, num_epochs=1, evaluate_train=True,
-        evaluate_dropout=False, order="shuffled", penalized="all",
-        precision="float32",
+        order="shuffled", penalized="all", precision="float32",
     )  # fmt: skip
 
 

@@ -28,7 +28,7 @@ def _values(**changed: float) -> dict[str, np.ndarray]:
         "zero_gradient_share": [0, 0],
     }
     for name, last in changed.items():
-        values[name] = [values[name][0], last]
+        values[name] = [values.get(name, [0])[0], last]
     return {name: np.asarray([v], np.float32) for name, v in values.items()}
 
 
@@ -43,6 +43,10 @@ def _values(**changed: float) -> dict[str, np.ndarray]:
         ({"train_loss": 0.49 * GUESSING, "zero_gradient_share": 1}, "trained"),
         ({"dead_layers": 1, "zero_gradient_share": 1, "train_loss": 14}, "dead"),
         ({"dead_layers": 1, "parameters_finite": 0}, "diverged"),
+        ({"stopped": 1}, "stopped"),
+        ({"stopped": 0}, "trained"),
+        ({"stopped": 1, "dead_layers": 1, "train_loss": 14}, "stopped"),
+        ({"stopped": 1, "parameters_finite": 0}, "diverged"),
         ({"train_loss": np.nan}, "diverged"),
         ({"test_loss": np.inf}, "diverged"),
     ],

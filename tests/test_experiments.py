@@ -18,6 +18,7 @@ from experiments.scale_sweep import EXPERIMENT
 from fmnist_jax import idx, results
 from fmnist_jax.config import UserError
 from fmnist_jax.data import load
+from fmnist_jax.sweeping import sweep
 
 ROOT = Path(__file__).parents[1]
 TINY = ["--dataset=synthetic", "--train_examples=96", "--test_examples=50"]
@@ -90,9 +91,19 @@ MISTAKES = [
     ("--losses=hinge", "expected one of softmax, clipped"),
     ("--epochs=0", "--epochs: '0' is not allowed; expected a whole number from 1"),
     ("--num_seeds=0", "--num_seeds: '0' is not allowed"),
-    ("--preset=bok", "Unknown preset 'bok'; expected one of book, keras. Did you mean"),
+    (
+        "--preset=bok",
+        "Unknown preset 'bok'; expected one of book, keras, lab. Did you mean",
+    ),
     ("--divisor=3", "Unknown command line flag 'divisor'. Did you mean: divisors"),
     ("--momenta=0.5", "momentum has no effect here"),
+    ("--plateau_patiences=0", "plateau_patience has no effect here.*of plateau"),
+    ("--min_learning_rates=0", "min_learning_rate has no .*of plateau, cosine"),
+    ("--schedules=cosine --plateau_factors=0.5", "plateau_factor has no effect"),
+    ("--plateau_patiences=0.5", "'0.5' is not allowed; expected a whole number"),
+    ("--dropout_rates=1", "'1' is not allowed; expected a number from 0 to below 1"),
+    ("--target_accuracies=80", "'80' is not allowed; .* to 1, or inf for never"),
+    ("--batch_norms=yes", "'yes' is not allowed; expected one of off, on, frozen"),
     ("stray", "Stray argument 'stray'"),
     ("--overwrite=maybe", "overwrite"),
     ("--dataset=fashon_mnist", "Unknown dataset 'fashon_mnist'.*fashion_mnist"),
@@ -180,6 +191,37 @@ def test_flags_go_over_axes_over_preset() -> None:
     assert variant.config.num_epochs == 3
     assert job.axes["seed"] == range(4)
     assert variant.hparams.eps == 1e-3
+
+
+def test_every_setting_reaches_the_results(tmp_path: Path) -> None:
+    given = [
+        "--divisors=255", "--losses=softmax", "--hidden_sizes=4", "--optimizers=sgd",
+        "--dropout_rates=0,.25", "--target_accuracies=.8,inf", "--schedules=plateau",
+        "--plateau_patiences=0", "--batch_norms=on,frozen", "--penalized=kernels",
+        "--l1s=1e-4", "--orders=file", "--epochs=2", "--num_seeds=1",
+    ]  # fmt: skip
+    job = jobs.make_job(EXPERIMENT, options(*given))
+    data = load("synthetic", train_examples=64, test_examples=50)
+    results.save(sweep(job.axes, data, job.config, job.hparams), tmp_path, {})
+    found = results.load(tmp_path)
+    coordinates = {name: found[name].values.tolist() for name in found.coords}
+    assert coordinates == {
+        "divisor": [255], "loss": ["softmax"], "dropout_rate": [0, 0.25],
+        "target_accuracy": [0.8, np.inf], "batch_norm": ["on", "frozen"], "seed": [0],
+        "epoch": [1, 2], "hidden_sizes": "4", "optimizer": "sgd", "learning_rate": 1e-3,
+        "schedule": "plateau", "plateau_patience": 0, "plateau_factor": 0.1,
+        "plateau_threshold": 1e-4, "min_learning_rate": 0, "penalized": "kernels",
+        "l1": 1e-4, "l2": 0, "l2_squared": 0, "order": "file", "initializer": "keras",
+        "batch_size": 32, "num_epochs": 2, "evaluate_train": "True",
+        "evaluate_dropout": "False",
+    }  # fmt: skip
+    assert np.isfinite(found.test_loss).all()
+    assert (found.train_penalty > 0).all()
+    assert found.stopped_epoch.dims == found.status.dims
+    # Frozen begins with the second epoch; what it is a run of is there all along.
+    on, frozen = (found.train_loss.sel(batch_norm=name) for name in ("on", "frozen"))
+    np.testing.assert_allclose(on.isel(epoch=0), frozen.isel(epoch=0), rtol=1e-5)
+    assert (on.isel(epoch=1) != frozen.isel(epoch=1)).all()
 
 
 def test_default_batch_sizes_are_capped_with_a_notice() -> None:

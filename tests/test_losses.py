@@ -1,5 +1,7 @@
 """Values and gradients against float64, near and far from where they saturate."""
 
+import operator
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -10,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fmnist_jax import config
-from fmnist_jax.losses import CLIP, LOSSES, clipped, softmax
+from fmnist_jax.config import Config, Hparams
+from fmnist_jax.losses import CLIP, LOSSES, clipped, penalty, softmax
 
 LOSS = pytest.mark.parametrize("loss", [softmax, clipped])
 # float32's neighbour of 1 - 1e-7, as the loss has it.
@@ -159,3 +162,67 @@ def test_plain_jitted_and_vmapped_agree(loss: Any) -> None:
             expected = plain[run][part]
             np.testing.assert_allclose(jitted[run][part], expected, 1e-5, 1e-6)
             np.testing.assert_allclose(vmapped[part][run], expected, 1e-5, 1e-6)
+
+
+# Penalties.
+
+# Name -> value and gradient of one array, float64.
+PENALTIES: dict[str, Callable[[np.ndarray], tuple[Any, Any]]] = {
+    "l1": lambda p: (np.abs(p).sum(), np.sign(p)),
+    "l2": lambda p: (
+        np.sqrt(np.sum(p**2)),
+        p / (np.sqrt(np.sum(p**2)) or 1),  # 0 where all is 0, as in PyTorch
+    ),
+    "l2_squared": lambda p: (np.sum(p**2), 2 * p),
+}
+
+
+def random_params() -> dict[str, dict[str, np.ndarray]]:
+    """Two layers; the second one's biases are 0, and so is a weight."""
+    random = np.random.RandomState(0)
+    first = {"kernel": random.standard_normal((5, 4)), "bias": random.uniform(-1, 1, 4)}
+    second = {"kernel": random.standard_normal((4, 3)), "bias": np.zeros(3)}
+    first["kernel"][1, 2] = 0
+    params = {"Dense_0": first, "Dense_1": second}
+    return jax.tree.map(lambda p: p.astype(np.float32), params)
+
+
+def penalty_64(weights: dict[str, float], penalized: str) -> tuple[float, Any]:
+    params = jax.tree.map(lambda p: p.astype(np.float64), random_params())
+    total, gradient = 0.0, jax.tree.map(np.zeros_like, params)
+    for layer, arrays in params.items():
+        for leaf in arrays if penalized == "all" else ["kernel"]:
+            for name, weight in weights.items():
+                value, slope = PENALTIES[name](arrays[leaf])
+                total += weight * value
+                gradient[layer][leaf] += weight * slope
+    return total, gradient
+
+
+@pytest.mark.parametrize("penalized", config.PENALIZED)
+@pytest.mark.parametrize(
+    "weights",
+    [{"l1": 0.1}, {"l2": 0.5}, {"l2_squared": 2.0}, {}, dict.fromkeys(PENALTIES, 0.3)],
+    ids=lambda weights: "+".join(weights) or "none",
+)
+def test_penalties_are_numpys(weights: dict[str, float], penalized: str) -> None:
+    settings = Config(penalized=penalized)
+
+    def both(weights: Any) -> Any:
+        hparams = Hparams(**weights)
+        return jax.value_and_grad(lambda p: penalty(settings, hparams, p))(
+            jax.tree.map(jnp.asarray, random_params())
+        )
+
+    def assert_close(found: Any, share: float) -> None:
+        expected = jax.tree.map(lambda x: share * x, penalty_64(weights, penalized))
+        jax.tree.map(
+            lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7),
+            found, expected,
+        )  # fmt: skip
+
+    assert_close(both(weights), 1)
+    several = {name: weight * jnp.arange(3.0) for name, weight in weights.items()}
+    vmapped = jax.jit(jax.vmap(both, axis_size=3))(several)
+    for run in range(3):
+        assert_close(jax.tree.map(operator.itemgetter(run), vmapped), run)

@@ -1,6 +1,5 @@
 import dataclasses
 import functools
-from collections.abc import Iterator
 from typing import Any
 
 import flax.linen as nn
@@ -52,12 +51,17 @@ def test_dimensions_are_the_axes_then_seed_then_epoch(swept: xr.Dataset) -> None
     assert "momentum" not in swept.coords  # adam reads none
 
 
+@functools.cache
+def metrics_alone(data: Data) -> Any:
+    config = dataclasses.replace(CONFIG, loss="softmax")
+    return jax.jit(lambda hparams: training.train(config, hparams, 2, data)[1])
+
+
 @pytest.mark.parametrize("divisor", [1.0, 255.0])
 def test_a_run_in_a_sweep_equals_the_same_run_alone(
     swept: xr.Dataset, small: Data, divisor: float
 ) -> None:
-    config = dataclasses.replace(CONFIG, loss="softmax")
-    _, alone = training.train(config, Hparams(divisor=divisor), 2, small)
+    alone = metrics_alone(small)(Hparams(divisor=divisor))
     run = swept.sel(divisor=divisor, loss="softmax", seed=2)
     # Unscaled training amplifies rounding: compare its first epoch, seven steps.
     epochs = slice(None) if divisor > 1 else slice(1)
@@ -85,11 +89,14 @@ def test_seeds_differ_and_other_axes_are_paired(small: Data) -> None:
 
     probe = Probe(record, "init", {"w": ("input",)})
     axes = {"divisor": [1.0, 255.0], "optimizer": ["sgd", "adam"], "seed": [0, 1]}
-    w = sweep(axes, small, CONFIG, probes=[probe]).w
-    assert w.dims == ("divisor", "optimizer", "seed", "input")
-    first = w.isel(divisor=0, optimizer=0)
-    assert (w == first).all()
-    assert (first.isel(seed=0) != first.isel(seed=1)).all()
+    todo = plan(axes, CONFIG, Hparams(), 2, probes=[probe])
+    w = np.full((8, 3), np.nan)
+    for other in (0, 1):  # the first part of either program: nothing is trained
+        part = next(run_groups(todo, small, skip={other}))
+        w[list(part.runs)] = part.values["w"]
+    seeds = w.reshape(4, 2, 3)  # seeds go through last
+    assert (seeds == seeds[0]).all()
+    assert (seeds[0, 0] != seeds[0, 1]).all()
 
 
 def test_a_diverged_neighbour_changes_nothing(small: Data) -> None:
@@ -118,7 +125,7 @@ def test_images_doubled_with_divisor_doubled_is_the_same_run(small: Data) -> Non
 
 
 @pytest.fixture
-def traces(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Config]]:
+def traces(monkeypatch: pytest.MonkeyPatch) -> list[Config]:
     """Counts how often train_epoch is traced, and for which Config."""
     counted: list[Config] = []
     original = training.train_epoch
@@ -128,13 +135,11 @@ def traces(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Config]]:
         return original(config, *args)
 
     monkeypatch.setattr(training, "train_epoch", counting)
-    jax.clear_caches()
-    yield counted
-    jax.clear_caches()
+    return counted
 
 
 def test_each_program_is_traced_once(small: Data, traces: list[Config]) -> None:
-    config = dataclasses.replace(CONFIG, num_epochs=3)
+    config = dataclasses.replace(CONFIG, hidden_sizes=(3,))  # no other test's
     axes = {"divisor": [1.0, 2.0, 3.0], "loss": ["clipped", "softmax"], "seed": [0, 1]}
     todo = plan(axes, config, Hparams(), 2, max_width=1)
     assert [len(group.runs) for group in todo.groups] == [2, 2, 2] * 2
@@ -173,10 +178,10 @@ def test_settings_that_differ_by_optimizer_are_coordinates_along_it(
     small: Data,
 ) -> None:
     config = dataclasses.replace(CONFIG, num_epochs=1)
-    found = sweep({"optimizer": ["sgd", "nesterov", "adam"]}, small, config)
+    found = sweep({"optimizer": ["nesterov", "adam"]}, small, config)
     assert found.learning_rate.dims == ("optimizer",)
-    assert found.learning_rate.values.tolist() == [1e-2, 1e-2, 1e-3]
-    np.testing.assert_array_equal(found.momentum.values, [np.nan, 0.9, np.nan])
+    assert found.learning_rate.values.tolist() == [1e-2, 1e-3]
+    np.testing.assert_array_equal(found.momentum.values, [0.9, np.nan])
 
 
 class Tiny(nn.Module):
@@ -364,7 +369,7 @@ def test_a_group_too_large_for_memory_is_halved_and_the_results_say_so(
         return original(config, probes, mesh, hparams, *args)
 
     axes = {"divisor": [255.0, 1000.0], "loss": ["softmax"], "seed": range(3)}
-    whole = sweep(axes, small, CONFIG)
+    whole = swept.sel(divisor=[255, 1000], loss=["softmax"])
     monkeypatch.setattr(programs, "epoch", limited)
     halved = sweep(axes, small, CONFIG)
     assert whole.attrs["groups_halved_for_memory"] == 0
@@ -436,7 +441,8 @@ def test_runs_with_a_nan_parameter_leave_and_the_results_are_the_same(
 ) -> None:
     """Six of eight runs are lost in the first epoch, a seventh for good never."""
     config = dataclasses.replace(CONFIG, num_epochs=5, optimizer="sgd")
-    rates = [1e-2, 1e30, 1e31, 1e32, 1e33, 1e34, 1e35, 1e-1]
+    lost = [1e30, 1e31, 1e32, 1e33, 1e34, 1e35, 1e36, 1e37]
+    rates = [1e-2, *lost[:6], 1e-1]
     original, widths = programs.epoch, []
 
     def counting(config: Any, probes: Any, mesh: Any, hparams: Any, *args: Any) -> Any:
@@ -447,9 +453,9 @@ def test_runs_with_a_nan_parameter_leave_and_the_results_are_the_same(
     left = sweep({"learning_rate": rates}, small, config, max_width=4)
     assert widths == [8, 8, 2, 2, 2]
     widths.clear()
-    none = sweep({"learning_rate": rates[1:7]}, small, config, max_width=3)
-    assert widths == [6, 6]
-    assert none.status.values.ravel().tolist() == ["diverged"] * 6
+    none = sweep({"learning_rate": lost}, small, config, max_width=4)
+    assert widths == [8, 8]
+    assert none.status.values.ravel().tolist() == ["diverged"] * 8
     widths.clear()
     watch = Probe(lambda *_: {"one": jnp.ones(())}, when="end")
     stayed = sweep({"learning_rate": rates}, small, config, probes=[watch], max_width=4)
@@ -457,7 +463,7 @@ def test_runs_with_a_nan_parameter_leave_and_the_results_are_the_same(
     for name in [*METRICS, "parameters_finite", "dead_layers", "zero_gradient_share"]:
         np.testing.assert_allclose(left[name], stayed[name], rtol=1e-5, err_msg=name)
         np.testing.assert_array_equal(left[name][1:7], stayed[name][1:7], err_msg=name)
-        np.testing.assert_array_equal(none[name], stayed[name][1:7], err_msg=name)
+        np.testing.assert_array_equal(none[name][:6], stayed[name][1:7], err_msg=name)
     assert (left.status == stayed.status).all()
 
 
@@ -469,3 +475,25 @@ def test_runs_stay_where_a_probe_of_the_users_watches(small: Data) -> None:
     axes = {"learning_rate": [1e30, 1e31]}
     found = sweep(axes, small, config, probes=[Probe(epochs)]).bits.values
     assert len(np.unique(found[0])) == 4
+
+
+def test_a_run_is_lost_once_its_logits_are_nan_for_ever() -> None:
+    """A NaN elsewhere may be dropped, and a schedule goes on."""
+    config = Config(hidden_sizes=(2,))
+    state = training.init(config, Hparams(), jax.random.key(0), (3,), 2)
+
+    def is_settled(config: Config, layer: str, leaf: str, values: Any) -> bool:
+        kernel_and_bias = {**state.params[layer], leaf: jnp.asarray(values)}
+        params = {**state.params, layer: kernel_and_bias}
+        before = dataclasses.replace(state, params=params)
+        return bool(programs._is_settled(config, before, state))
+
+    lost = ("Dense_1", "bias", [np.nan, np.nan])
+    assert is_settled(config, *lost)
+    assert not is_settled(config, "Dense_1", "bias", [np.nan, 0])
+    assert not is_settled(config, "Dense_0", "bias", [np.nan, np.nan])
+    assert not is_settled(config, "Dense_1", "bias", [np.inf, np.inf])
+    for schedule in ("plateau", "cosine"):
+        assert not is_settled(dataclasses.replace(config, schedule=schedule), *lost)
+    own = dataclasses.replace(config, model=nn.Dense(2))
+    assert not is_settled(own, *lost)

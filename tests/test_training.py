@@ -165,6 +165,29 @@ def test_a_step_rounds_the_operands_of_its_products_and_nothing_else() -> None:
     )  # fmt: skip
 
 
+@pytest.mark.parametrize("penalized", ["all", "kernels"])
+def test_a_step_lowers_loss_and_penalty_and_tells_them_apart(penalized: str) -> None:
+    config = dataclasses.replace(SGD, penalized=penalized, initializer="pytorch")
+    hparams = dataclasses.replace(HPARAMS, l1=0.01, l2=0.3, l2_squared=0.02)
+    state, batch = initial_state(config), make_data(8)
+    after, metrics = jit_step(config, hparams, state, jax.random.key(1), batch)
+    before, penalty = params_64(state), 0.0
+
+    def step(p: np.ndarray, g: np.ndarray) -> np.ndarray:
+        nonlocal penalty
+        if penalized == "kernels" and p.ndim == 1:
+            return p - 0.05 * g
+        norm = np.linalg.norm(p)
+        penalty += 0.01 * np.abs(p).sum() + 0.3 * norm + 0.02 * np.sum(p**2)
+        return p - 0.05 * (g + 0.01 * np.sign(p) + 0.3 * p / norm + 0.04 * p)
+
+    assert_close(
+        after.params, jax.tree.map(step, before, gradients_64(before, 100, batch))
+    )
+    means = {key: np.mean(v) for key, v in measure_64(before, 100, batch).items()}
+    assert_close(metrics, {**means, "penalty": penalty})
+
+
 def test_the_first_step_of_adam_goes_the_rate_against_the_signs() -> None:
     state, batch = initial_state(ADAM), make_data(8)
     gradients = gradients_64(params_64(state), 100, batch)
@@ -200,7 +223,7 @@ def test_an_epoch_is_a_loop_over_steps() -> None:
         step_key = jax.random.fold_in(key, step)
         expected, means = jit_step(OWN, HPARAMS, expected, step_key, batch)
         totals += len(rows) * np.array([means[name] for name in names], np.float64)
-    assert_close(state, expected)
+    assert_close(state, dataclasses.replace(expected, epoch=jnp.int32(1)))
     assert_close([metrics[name] for name in names], list(totals / 29))
     # The partial batch counts by its examples.
     share_right = float(metrics["accuracy"]) * 29
@@ -225,9 +248,11 @@ def test_only_the_examples_of_the_order_are_trained_on() -> None:
 
 def test_a_batch_larger_than_the_data_is_all_of_it() -> None:
     data, order = make_data(6), jnp.arange(6)
-    whole = jit_epoch(SGD, HPARAMS, initial_state(SGD), jax.random.key(1), data, order)
-    step = jit_step(SGD, HPARAMS, initial_state(SGD), jax.random.key(1), data)
-    assert_close(whole, step)
+    start, key = initial_state(SGD), jax.random.key(1)
+    state, metrics = jit_epoch(SGD, HPARAMS, start, key, data, order)
+    expected, of_step = jit_step(SGD, HPARAMS, start, key, data)
+    assert_close(state, dataclasses.replace(expected, epoch=jnp.int32(1)))
+    assert_close(metrics, of_step)
 
 
 @pytest.mark.parametrize("config", [SGD, ADAM], ids=["sgd", "adam"])
@@ -459,6 +484,7 @@ def by_hand() -> tuple[State, dict[str, list[Any]]]:
             "train_accuracy": after["accuracy"],
             "test_loss": tested["loss"],
             "test_accuracy": tested["accuracy"],
+            "epoch_learning_rate": 0.05,
         }
         for name, value in row.items():
             found.setdefault(name, []).append(value)
