@@ -150,7 +150,8 @@ def softmax_is_sigmoid(runs: Runs) -> Finding:
         judge_claim(more),
         f"In part. Examples with exactly no gradient at ÷1 after epoch {early}: "
         f"{percent(clipped)} under the clipped loss, {percent(logits)} on logits "
-        f"(difference {said}); there those are the examples that it has right.",
+        f"(difference {said}). From the logits a saturated wrong example pushes with "
+        "its whole weight; only the clip takes that away.",
     )
 
 
@@ -328,12 +329,12 @@ def unscaled_low_rate(runs: Runs) -> Finding:
 
 
 def shuffle(runs: Runs) -> Finding:
-    """What share of the predictions is the class seen last, and what it costs."""
+    """Whether most predictions are the class seen last, after one epoch by class."""
     shuffled = runs["lab-fashion_mnist-255"]
     last = _last_common(shuffled, runs["order-sorted"], runs["order-file"])
-    shares = runs["order-sorted"].predicted_share.isel(epoch=last - 1)
-    seen_last = shares.isel({"class": -1}).transpose("seed").values.astype(float)
-    most, _ = points(seen_last - 0.5)
+    shares = runs["order-sorted"].predicted_share.isel({"class": -1})
+    seen_last = shares.transpose("seed", "epoch").values.astype(float)
+    most, _ = points(seen_last[:, 0] - 0.5)
     accuracy = at(runs["order-sorted"], "test_accuracy", last)
     _, file = points(
         at(shuffled, "test_accuracy", last)
@@ -341,9 +342,11 @@ def shuffle(runs: Runs) -> Finding:
     )
     return Finding(
         judge_claim(most),
-        f"Sorted by class, after epoch {last}: {percent(seen_last)} of the predictions "
-        f"are the class seen last, and test accuracy is {percent(accuracy)}. In the "
-        f"file's own mixed order, shuffled minus not: {file}.",
+        "Sorted by class, of the predictions the class seen last makes "
+        f"{percent(seen_last[:, 0])} after epoch 1 and "
+        f"{percent(seen_last[:, last - 1])} after epoch {last}, when test accuracy is "
+        f"{percent(accuracy)}. In the file's own mixed order, shuffled minus not: "
+        f"{file}.",
     )
 
 

@@ -81,7 +81,8 @@ def row_figure(name: str, row: Row, runs: Mapping[str, xr.Dataset]) -> Figure:
         handles=_handles(row, runs), loc="outside right center", frameon=False
     )
     seeds = first.sizes["seed"]
-    title = f"{name}: {first.attrs['dataset_title']}, mean and range of {seeds} seeds"
+    on = dict.fromkeys(each.attrs["dataset_title"] for each in runs.values())
+    title = f"{name}: {' and '.join(on)}, mean and range of {seeds} seeds"
     figure.suptitle(title, fontsize=11)
     return figure
 
