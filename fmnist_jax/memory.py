@@ -1,18 +1,13 @@
 """The memory that a program needs on a device, read off two small ones of its kind."""
 
-from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import jax
-import numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from fmnist_jax import programs
+from fmnist_jax.ahead import lowered
 from fmnist_jax.config import Config
 from fmnist_jax.data import Data
-from fmnist_jax.diagnostics import WHEN, probes_at
-from fmnist_jax.planning import Plan, run_hparams, with_widths
-from fmnist_jax.programs import RUN, SHARED
+from fmnist_jax.planning import Plan, with_widths
 
 HEAD_ROOM = 0.8  # of a device's memory is planned for
 WIDTHS = (2, 4)  # a run alone makes a program of another shape, which tells too little
@@ -85,46 +80,3 @@ def _bytes(program: Any) -> int:
         - used.alias_size_in_bytes
         + used.temp_size_in_bytes
     )
-
-
-def lowered(plan: Plan, config: Config, data: Data, width: int) -> Iterator[Any]:
-    """Yields the programs of ``config`` for so many runs per device.
-
-    They are lowered for shapes alone: nothing is computed. First that of an epoch, then
-    those of the start and the end where probes record something there.
-    """
-    mesh = programs.device_mesh(plan.num_devices)
-    places = width * plan.num_devices
-    probes = {when: probes_at(when, plan.probes) for when in WHEN}
-    hparams = jax.tree.map(
-        lambda _: _shaped(mesh, RUN, (places,)), run_hparams(plan, config, 0)
-    )
-    seeds = _shaped(mesh, RUN, (places,), np.uint32)
-    rows = _shaped(mesh, RUN, (places,), np.int32)
-    train, test = jax.tree.map(
-        lambda x: _shaped(mesh, SHARED, x.shape, x.dtype), (data.train, data.test)
-    )
-    # As if every seed of the sweep took part in the group: an upper bound.
-    orders = _shaped(
-        mesh, SHARED, (len(plan.axes["seed"]), len(data.train.labels)), np.int32
-    )
-    begin = (config, probes["init"], mesh, data.num_classes, hparams, seeds, train)
-    state, _ = programs.start.eval_shape(*begin)
-    state = jax.tree.map(lambda x: _shaped(mesh, RUN, x.shape, x.dtype), state)
-    yield programs.epoch.lower(
-        config, probes["epoch"], mesh, hparams, state, seeds, np.int32(1), rows,
-        orders, train, test,
-    )  # fmt: skip
-    if probes["init"]:
-        yield programs.start.lower(*begin)
-    if probes["end"]:
-        yield programs.end.lower(
-            config, probes["end"], mesh, hparams, state, seeds, train
-        )
-
-
-def _shaped(
-    mesh: Mesh, spec: PartitionSpec, shape: tuple[int, ...], dtype: Any = np.float32
-) -> jax.ShapeDtypeStruct:
-    dtype = jax.dtypes.canonicalize_dtype(dtype)
-    return jax.ShapeDtypeStruct(shape, dtype, sharding=NamedSharding(mesh, spec))

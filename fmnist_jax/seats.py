@@ -22,7 +22,7 @@ class Seats(NamedTuple):
       hparams: traced settings, ``[places]`` each.
       seeds: ``[places]``.
       rows: of each place's seed among the distinct ones, ``[places]``.
-      distinct: the distinct seeds, on the host.
+      distinct: the distinct seeds, on the host, the last one filling up.
       state: ``[places]`` each.
     """
 
@@ -34,6 +34,14 @@ class Seats(NamedTuple):
     state: Any = None
 
 
+def num_orders(plan: Plan, places: int) -> int:
+    """Returns how many orders of the examples the runs in so many places follow.
+
+    At most: groups of one program are given as many, whatever seeds they hold.
+    """
+    return min(places, len(plan.axes["seed"]))
+
+
 def seated(plan: Plan, group: Group, mesh: Mesh) -> Seats:
     """Returns a group's runs, the last one filling up the places that are left."""
     size = group.width * plan.num_devices
@@ -43,6 +51,8 @@ def seated(plan: Plan, group: Group, mesh: Mesh) -> Seats:
     stacked = jax.tree.map(lambda *v: np.asarray(v, np.float32), *hparams)
     seeds = np.asarray([run_settings(plan, run)["seed"] for run in runs], np.uint32)
     distinct, rows = np.unique(seeds, return_inverse=True)
+    missing = num_orders(plan, size) - len(distinct)
+    distinct = np.pad(distinct, (0, missing), mode="edge")
     stacked, seeds, rows = jax.device_put(
         (stacked, seeds, rows.astype(np.int32)), NamedSharding(mesh, RUN)
     )

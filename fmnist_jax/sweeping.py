@@ -6,12 +6,11 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 from jax.sharding import Mesh, NamedSharding
 
-from fmnist_jax import memory, programs, training
+from fmnist_jax import ahead, memory, programs, training
 from fmnist_jax.checks import check_plan
 from fmnist_jax.config import Config, Hparams
 from fmnist_jax.data import Data, Dataset
@@ -45,8 +44,10 @@ def run_groups(plan: Plan, data: Data, skip: Collection[int] = ()) -> Iterator[P
     mesh = programs.device_mesh(plan.num_devices)
     shared = NamedSharding(mesh, SHARED)
     train, test = jax.device_put((data.train, data.test), shared)
-    for index, group in enumerate(plan.groups):
-        if index not in skip:
+    todo = {i: group for i, group in enumerate(plan.groups) if i not in skip}
+    with ahead.compiled(plan, todo.values(), data) as wait_for:
+        for index, group in todo.items():
+            wait_for(group)
             for part in _fitting(plan, group, mesh, data, train, test):
                 yield Part(index, *part)
 
@@ -60,7 +61,7 @@ def _fitting(
             yield group.runs, epoch, values
         return
     except jax.errors.JaxRuntimeError as error:
-        if "RESOURCE_EXHAUSTED" not in str(error) or group.width == 1:
+        if not memory.is_exhausted(error) or group.width == 1:
             raise
     width = math.ceil(group.width / 2)
     size = width * plan.num_devices
@@ -104,7 +105,7 @@ def _run_group(
             )
             state, values, is_settled = programs.epoch(
                 config, probes["epoch"], mesh, seats.hparams, seats.state, seats.seeds,
-                jnp.int32(epoch), seats.rows, orders, train, test,
+                np.int32(epoch), seats.rows, orders, train, test,
             )  # fmt: skip
             seats = seats._replace(state=state)
             latest = by_run(values, seats, latest, num_runs)

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import jobs, machine, peers, step, table, throughput
+from benchmarks import jobs, machine, peers, startup, step, table, throughput
+from benchmarks.startup import Seconds
 from benchmarks.workers import Worker, WorkerError, fastest
 from fmnist_jax.data import Data
 
@@ -197,3 +198,36 @@ def test_the_parts_of_a_step_are_measured() -> None:
     *numbers, whole = done.stdout.splitlines()[-1].split("|")[4:12]
     products, update, batch = (float(numbers[i]) for i in (0, 2, 4))
     assert min(products, update, batch, float(whole)) > 0
+
+
+def test_what_is_not_training_is_what_it_is_by_hand() -> None:
+    """Two groups of three epochs that take 2 s each, after 5 and 1 s to compile."""
+    ends = {"group 0": (17, 19, 21), "group 1": (24, 26, 28)}
+    marks = [("began", 0), ("imported", 3), ("loading", 4), ("loaded", 6)]
+    marks += [("running", 10), *((n, end) for n, e in ends.items() for end in e)]
+    timed = [(name, Seconds(float(at), 0.5 * at)) for name, at in [*marks, ("run", 28)]]
+    found = startup.stages(timed, Seconds(31.0, 20.0))
+    assert {name: seconds.wall for name, seconds in found.items()} == {
+        "Python and imports": 3,
+        "data": 2,
+        "tracing and compilation": 6,
+        "start-up and compilation": 11,
+        "training": 12,
+        "the rest: table, files, figures": 8,
+        "all": 31,
+    }
+    assert found["tracing and compilation"].cpu == 3
+    assert found["the rest: table, files, figures"].cpu == 20 - 5.5 - 6
+    lines = startup.table(found, found).splitlines()
+    assert lines[4] == "| tracing and compilation | 6.0 (3.0) | 6.0 (3.0) |"
+
+
+def test_the_main_job_is_timed_in_a_process_of_its_own(tmp_path: Path) -> None:
+    argv = ["--dataset=synthetic", "--train_examples=64", "--test_examples=32"]
+    argv += ["--hidden_sizes=4", "--divisors=255", "--losses=softmax", "--epochs=2"]
+    found = startup.measure(argv, tmp_path)
+    assert any(tmp_path.iterdir())  # what was compiled
+    compiling = found["tracing and compilation"]
+    assert 0 < compiling.wall < found["start-up and compilation"].wall
+    assert found["start-up and compilation"].wall < found["all"].wall
+    assert found["all"].cpu > 0

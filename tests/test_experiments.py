@@ -202,7 +202,9 @@ def test_every_setting_reaches_the_results(tmp_path: Path) -> None:
     ]  # fmt: skip
     job = jobs.make_job(EXPERIMENT, options(*given))
     data = load("synthetic", train_examples=64, test_examples=50)
-    results.save(sweep(job.axes, data, job.config, job.hparams), tmp_path, {})
+    (variant,) = job.variants
+    found = sweep(job.axes, data, variant.config, variant.hparams)
+    results.save(found, tmp_path, {})
     found = results.load(tmp_path)
     coordinates = {name: found[name].values.tolist() for name in found.coords}
     assert coordinates == {

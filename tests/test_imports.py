@@ -12,6 +12,7 @@ ROOT = Path(__file__).parents[1]
 LAYERS = (
     "sweeping",
     "memory",
+    "ahead",
     "seats checks",
     "programs",
     "joining histograms",

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import pytest
 
 from fmnist_jax import memory, sweeping
+from fmnist_jax.ahead import lowered
 from fmnist_jax.config import Config, Hparams, UserError
 from fmnist_jax.data import Data
 from fmnist_jax.diagnostics import Probe
@@ -50,7 +51,7 @@ def seeds(count: int, config: Config, *probes: Probe) -> Plan:
 
 def actual(todo: Plan, config: Config, data: Data, width: int) -> list[int]:
     """Returns what the compiled programs of a width are said to use."""
-    return [memory._bytes(p) for p in memory.lowered(todo, config, data, width)]
+    return [memory._bytes(p) for p in lowered(todo, config, data, width)]
 
 
 @pytest.mark.parametrize(
