@@ -6,11 +6,11 @@
 source took --epochs=100.
 """
 
-from experiments.common import Experiment, Figures, Probes, Results, main
+from experiments.common import Configs, Experiment, Figures, Probes, Results, main
 from fmnist_jax.config import BATCH_NORMS
 
 
-def probes() -> Probes:
+def probes(configs: Configs) -> Probes:
     """Histograms of what the hidden layer puts out after training."""
     from fmnist_jax.histograms import hidden_probe
 

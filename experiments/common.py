@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from experiments.jobs import (
     Answer,
+    Configs,
     Experiment,
     Figures,
     Inspection,
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Answer",
+    "Configs",
     "Experiment",
     "Figures",
     "Inspection",
@@ -190,7 +192,12 @@ def run(
     use_compilation_cache()
     from fmnist_jax.sweeping import plan_here
 
-    probes = job.experiment.probes()
+    configs = [
+        group.config
+        for v in job.variants
+        for group in plan(job.axes, v.config, v.hparams).groups
+    ]
+    probes = job.experiment.probes(configs)
     plans = [
         plan_here(job.axes, loaded[v.dataset], v.config, v.hparams, probes)
         for v in job.variants

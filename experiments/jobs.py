@@ -25,8 +25,9 @@ if TYPE_CHECKING:
     Results: TypeAlias = xr.Dataset
     Figures: TypeAlias = Mapping[str, Figure]
     Probes: TypeAlias = Sequence[Probe]
+    Configs: TypeAlias = Sequence[Config]
 else:  # so that an experiment's file imports none of these
-    Results = Figures = Probes = Any
+    Results = Figures = Probes = Configs = Any
 
 
 class Answer(NamedTuple):
@@ -58,7 +59,7 @@ class Experiment:
       variants: where what is compared is no grid of settings: the name of one more axis
         and, for each of its labels, the settings, among them "dataset".
       num_seeds: how many seeds unless the flag says otherwise.
-      probes: makes what is recorded beside the metrics, once JAX may start.
+      probes: makes what is recorded beside the metrics of programs, once JAX may start.
       answer: results to what else there is to say: tables, more figures, sentences.
     """
 
@@ -73,7 +74,7 @@ class Experiment:
         default_factory=dict
     )
     num_seeds: int = 3
-    probes: Callable[[], Sequence["Probe"]] = tuple
+    probes: Callable[[Sequence[Config]], Sequence["Probe"]] = lambda configs: ()
     answer: Callable[["xr.Dataset"], Answer] = lambda dataset: Answer()
 
 

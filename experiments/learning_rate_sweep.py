@@ -5,14 +5,14 @@
 18 runs of the book's network under Adam: three minutes on two cores.
 """
 
-from experiments.common import Experiment, Figures, Probes, Results, main
+from experiments.common import Configs, Experiment, Figures, Probes, Results, main
 
 
-def probes() -> Probes:
+def probes(configs: Configs) -> Probes:
     """Histograms of the parameters after training."""
     from fmnist_jax.histograms import parameter_probe
 
-    return (parameter_probe(layers=2, when="end"),)
+    return (parameter_probe(configs, when="end"),)
 
 
 def figures(dataset: Results) -> Figures:

@@ -457,7 +457,9 @@ def reads(config: Config, name: str) -> bool:
     """Whether a run of ``config`` depends on the setting ``name``."""
     if readers(name):
         return name in own_settings(config)
-    if name in ("hidden_sizes", "initializer", "dropout_rate", "batch_norm"):
+    if name == "batch_norm":
+        return config.model is None and bool(config.hidden_sizes)
+    if name in ("hidden_sizes", "initializer", "dropout_rate"):
         return config.model is None
     return name != "model" or config.model is not None
 

@@ -77,6 +77,7 @@ def expected_seconds(plan: "Plan", data: "Data") -> float:
         config = group.config
         parameters = num_parameters(config, math.prod(data.image_shape))
         evaluated = test_examples + train_examples * config.evaluate_train
+        evaluated *= 1 + config.evaluate_dropout
         # Two FLOPs a parameter forward; as many again for each of two gradients.
         flops = parameters * (6 * train_examples + 2 * evaluated)
         steps = math.ceil(train_examples / config.batch_size)

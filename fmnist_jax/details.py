@@ -60,6 +60,14 @@ def _legend(figure: Figure, dataset: xr.Dataset, line: str, *more: Line2D) -> No
     )  # fmt: skip
 
 
+def first_of(dataset: xr.Dataset, line: str) -> xr.Dataset:
+    """Returns results at the first value of every axis but ``line``.
+
+    The values stay as settings, which the small print of a figure names.
+    """
+    return dataset.isel(dict.fromkeys(panels_of(dataset, line)[0], 0))
+
+
 def against_updates(dataset: xr.Dataset) -> Figure:
     """Draws test accuracy against updates made, and against examples seen.
 
@@ -85,7 +93,7 @@ def against_updates(dataset: xr.Dataset) -> Figure:
     axes[0, 0].set_ylabel("test accuracy")
     axes[0, 0].yaxis.set_major_formatter(PER_CENT)
     _legend(figure, dataset, "batch_size")
-    title(figure, dataset, "Test accuracy against updates and against examples seen")
+    title(figure, flat, "Test accuracy against updates and against examples seen")
     return figure
 
 
@@ -158,6 +166,7 @@ def histograms(dataset: xr.Dataset, names: Mapping[str, str]) -> Figure:
       names: of what is drawn, to its label.
     """
     panels = panels_of(dataset, None)
+    names = {n: label for n, label in names.items() if f"{n}_counts" in dataset}
     figure, axes = _figure(len(names), len(panels))
     last = dataset.isel(seed=0)
     last = last.isel(epoch=-1) if "epoch" in last.dims else last
@@ -211,7 +220,7 @@ def predictions(dataset: xr.Dataset, line: str) -> Figure:
     panel.yaxis.set_major_formatter(PER_CENT)
     _legend(figure, dataset, line)
     subject = f"What the network predicts after the last epoch, by {axis_label(line)}"
-    title(figure, dataset, subject)
+    title(figure, flat, subject)
     return figure
 
 
@@ -237,7 +246,7 @@ def by_choice(dataset: xr.Dataset, axis: str, quantities: Mapping[str, str]) -> 
             marker = MARKERS[number % len(MARKERS)]
             style = {"color": colour, "marker": marker, "linestyle": "none"}
             panel.plot(x + shift, runs.values, markersize=5, alpha=0.6, **style)
-            means = runs.mean("seed").values
+            means = runs.mean("seed", skipna=False).values
             panel.hlines(means, x + shift - 0.14, x + shift + 0.14, color=colour)
         panel.set_xticks(x, names)
         if max(map(len, names)) > LONG:

@@ -13,8 +13,7 @@ from jax import Array
 from fmnist_jax.config import Config, Hparams, unknown
 from fmnist_jax.data import Dataset
 from fmnist_jax.losses import CLIP, get_loss
-from fmnist_jax.models import hidden_outputs, make_model
-from fmnist_jax.training import State, scaled_inputs
+from fmnist_jax.training import State, hidden_values
 
 # What the statuses mean, in the order in which they are tried.
 STATUSES = {
@@ -71,11 +70,7 @@ def health(
       of exactly zero with respect to the logits, and so to every parameter.
     """
     del key
-    model = make_model(config, hparams, state.num_classes, state.epoch)
-    variables = {"params": state.params, **state.model_state}
-    logits, hidden = hidden_outputs(
-        model, variables, scaled_inputs(hparams, batch.images)
-    )
+    logits, hidden = hidden_values(config, hparams, state, batch.images)
 
     def total_loss(logits_BxC: Array) -> Array:
         return jnp.sum(get_loss(config.loss)(logits_BxC, batch.labels))
@@ -104,11 +99,7 @@ def saturation(
       those that are 0 on the whole batch. The last two are NaN without hidden layers.
     """
     del key
-    model = make_model(config, hparams, state.num_classes, state.epoch)
-    variables = {"params": state.params, **state.model_state}
-    logits_BxC, hidden = hidden_outputs(
-        model, variables, scaled_inputs(hparams, batch.images)
-    )
+    logits_BxC, hidden = hidden_values(config, hparams, state, batch.images)
     p_BxC = jax.nn.softmax(logits_BxC)
     p_true_B = jnp.take_along_axis(p_BxC, batch.labels[:, None], axis=1)[:, 0]
     found = {

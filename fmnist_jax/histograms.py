@@ -1,5 +1,7 @@
 """Probes' functions that draw up what a network holds: parameters, hidden values."""
 
+from collections.abc import Iterable
+
 import jax
 import jax.numpy as jnp
 from jax import Array
@@ -7,8 +9,7 @@ from jax import Array
 from fmnist_jax.config import Config, Hparams
 from fmnist_jax.data import Dataset
 from fmnist_jax.diagnostics import Probe
-from fmnist_jax.models import hidden_outputs, make_model
-from fmnist_jax.training import State, forward, scaled_inputs
+from fmnist_jax.training import State, forward, hidden_values
 
 NEAR_ZERO = 1e-3
 BINS = 10  # as in the sources' figures
@@ -69,9 +70,7 @@ def hidden_histogram(
     All values of all examples of the batch; NaN without a hidden layer.
     """
     del key
-    model = make_model(config, hparams, state.num_classes, state.epoch)
-    variables = {"params": state.params, **state.model_state}
-    _, hidden = hidden_outputs(model, variables, scaled_inputs(hparams, batch.images))
+    _, hidden = hidden_values(config, hparams, state, batch.images)
     first = hidden[0] if hidden else jnp.full(1, jnp.nan)
     counts, ends = histogram(first)
     return {"hidden_counts": counts, "hidden_range": ends}
@@ -99,10 +98,14 @@ def near_zero_share(
     return {"near_zero_share": share}
 
 
-def parameter_probe(layers: int, batch_norms: int = 0, when: str = "epoch") -> Probe:
-    """Returns the probe of ``parameter_histograms`` of up to ``layers`` layers."""
+def parameter_probe(configs: Iterable[Config], when: str = "epoch") -> Probe:
+    """Returns the probe of ``parameter_histograms`` for networks of ``configs``."""
+    configs = list(configs)
+    layers = max(len(config.hidden_sizes) for config in configs) + 1
+    has_batch_norm = any(config.batch_norm != "off" for config in configs)
     names = [f"{p}{n + 1}" for n in range(layers) for p in "wb"]
-    names += [f"{p}{n + 1}" for n in range(batch_norms) for p in ("gamma", "beta")]
+    if has_batch_norm:
+        names += [f"{p}{n + 1}" for n in range(layers - 1) for p in ("gamma", "beta")]
     dims = {f"{n}_counts": ("bin",) for n in names}
     dims |= {f"{n}_range": ("end",) for n in names}
     return Probe(parameter_histograms, when, dims)

@@ -111,6 +111,7 @@ def plan(
     checked = _checked_axes(axes)
     programs = _programs(checked, config)
     check_effects(checked, programs)
+    _check_penalized(checked, hparams)
     num_devices = min(num_devices, max(map(len, programs.values())))
     groups = []
     for program, runs in programs.items():
@@ -190,6 +191,16 @@ def check_effects(names: Iterable[str], configs: Iterable[Config]) -> None:
         if name != "seed" and not any(reads(config, name) for config in configs):
             of = ", ".join(readers(name)) or "the built-in MLP"
             raise UserError(f"{name} has no effect here: it is a setting of {of}.")
+
+
+def _check_penalized(axes: Mapping[str, Any], hparams: Hparams) -> None:
+    """Refuses an axis of what penalties count where there is no penalty."""
+    penalties = ("l1", "l2", "l2_squared")
+    there = [n for n in penalties if n in axes or getattr(hparams, n) is not None]
+    if "penalized" in axes and not there:
+        raise UserError(
+            f"penalized has no effect here: give a penalty, {', '.join(penalties)}."
+        )
 
 
 def _groups(

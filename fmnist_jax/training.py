@@ -20,6 +20,7 @@ from fmnist_jax.models import (
     PRECISIONS,
     Variables,
     apply_model,
+    hidden_outputs,
     init_variables,
     make_model,
 )
@@ -87,6 +88,18 @@ def forward(
     x = scaled_inputs(hparams, images)
     with jax.default_matmul_precision(PRECISIONS[config.precision].name):
         return apply_model(model, variables, key, x, train)
+
+
+def hidden_values(
+    config: Config, hparams: Hparams, state: State, images: Array
+) -> tuple[Array, tuple[Array, ...]]:
+    """Returns logits ``[B, C]`` and what hidden layers put out, ``[B, …]`` each.
+
+    As in evaluation; the hidden layers are what the network sows as such.
+    """
+    model = make_model(config, hparams, state.num_classes, state.epoch)
+    variables = {"params": state.params, **state.model_state}
+    return hidden_outputs(model, variables, scaled_inputs(hparams, images))
 
 
 def init(

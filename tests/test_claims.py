@@ -12,7 +12,10 @@ from experiments.sources.references import load
 from experiments.sources.rows import TRAININGS
 
 SEEDS, EPOCHS = 5, 3
-SHARES = ("saturated_outputs_share", "dead_units_share", "zero_gradient_share")
+SHARES = (
+    "saturated_outputs_share", "saturated_true_share", "dead_units_share",
+    "zero_gradient_share",
+)  # fmt: skip
 
 
 def runs(seed: int = 0, **values: Any) -> xr.Dataset:
@@ -44,7 +47,7 @@ def verdict(name: str, **given: xr.Dataset) -> str:
 def test_every_claim_of_the_sources_has_a_decision_and_what_it_needs() -> None:
     assert DECISIONS.keys() == load().claims.keys()
     needed = {name for d in DECISIONS.values() for name in d.trainings}
-    assert needed <= {*TRAININGS, "inputs", "scaling"}
+    assert needed <= {*TRAININGS, "curvature", "scaling", "epoch-seconds"}
 
 
 @pytest.mark.parametrize(
@@ -100,6 +103,11 @@ def test_the_network_that_predicts_what_it_saw_last() -> None:
     for share, expected in ((0.9, SUPPORTED), (0.2, CONTRADICTED)):
         given["order-sorted"] = runs(3, predicted_share=[1 - share, share])
         assert claims.shuffle(given).verdict == expected
+    by_epoch = [[0.1, 0.9], [0.8, 0.2], [0.8, 0.2]]
+    given["order-sorted"] = runs(3, predicted_share=by_epoch)
+    found = claims.shuffle(given)
+    assert found.verdict == CONTRADICTED
+    assert "90.0 ± 0.0 % after epoch 1 (supported)" in found.measured
 
 
 def test_claims_that_arithmetic_decides() -> None:
@@ -112,11 +120,43 @@ def test_claims_that_arithmetic_decides() -> None:
 
 def test_a_round_spectrum_and_a_long_one() -> None:
     for values, expected in (([1, 2, 3], SUPPORTED), ([1, 2, 30], CONTRADICTED)):
-        spectrum = xr.Dataset({"eigenvalue": ("rank", np.array(values, float))})
-        assert claims.symmetric({"inputs": spectrum}).verdict == expected
+        dims = ("divisor", "unit", "rank")
+        spectra = np.array(values, float) / np.array([1, 4])[:, None, None]
+        found = xr.Dataset({"eigenvalue": (dims, spectra)}, {"divisor": [1.0, 2.0]})
+        assert claims.symmetric({"curvature": found}).verdict == expected
 
 
-def test_a_run_that_diverges_decides_nothing() -> None:
-    lost = runs(1)
-    lost.test_accuracy[0, -1] = np.nan
-    assert verdict("claim-l1-gap", adam_1e_3=lost, l1=runs(2)) == UNDECIDED
+def test_a_run_that_diverges_guesses_and_its_loss_decides_nothing() -> None:
+    lost = runs(1, train_accuracy=0.8)
+    for name in ("train_accuracy", "test_accuracy"):
+        lost[name][:, -1] = np.nan
+    assert np.all(claims.at(lost, "test_accuracy") == 0.1)
+    lost.test_loss[0, -1] = np.nan
+    found = verdict("claim-anneal", adam_1e_3=lost, annealing=runs(2))
+    assert found == UNDECIDED
+
+
+def test_time_and_progress_are_told_apart() -> None:
+    seconds = np.array([[2.0, 2.1, 1.9], [1.0, 1.05, 0.95]])
+    times = xr.Dataset({"seconds": (("divisor", "repeat"), seconds)})
+    given = {"book-255": runs(1, test_accuracy=0.85), "book-1": runs(2)}
+    found = claims.less_time({**given, "epoch-seconds": times})
+    assert found.verdict == SUPPORTED
+    assert "takes 0.50 times as long (0.50 to 0.50)" in found.measured
+
+
+def test_saturation_is_no_reason_where_the_saturated_network_trains() -> None:
+    names = DECISIONS["claim-sigmoid"].trainings
+    given = {name: runs(i) for i, name in enumerate(names)}
+    given["keras-1-logits"] = runs(9, saturated_outputs_share=0.5)
+    assert claims.sigmoid(given).verdict == CONTRADICTED
+    stuck = runs(9, saturated_outputs_share=0.5, test_accuracy=0.2)
+    given["keras-1-logits"] = stuck
+    assert claims.sigmoid(given).verdict == SUPPORTED
+
+
+def test_a_softmax_without_gradient_under_one_loss_only() -> None:
+    given = {"keras-1": runs(1, zero_gradient_share=0.9), "keras-1-logits": runs(2)}
+    assert claims.softmax_is_sigmoid(given).verdict == CONTRADICTED
+    given["keras-1-logits"] = runs(2, zero_gradient_share=0.9)
+    assert claims.softmax_is_sigmoid(given).verdict == SUPPORTED

@@ -72,7 +72,7 @@ def test_arrays_bear_the_sources_names(state: training.State, batch: Dataset) ->
     assert set(found) == {f"{n}_{part}" for n in names for part in ("counts", "range")}
     kernel = np.asarray(state.params["Dense_1"]["kernel"])
     np.testing.assert_array_equal(found["w2_range"], [kernel.min(), kernel.max()])
-    assert set(parameter_probe(2, 1).dims) == set(found)
+    assert set(parameter_probe([CONFIG]).dims) == set(found)
 
 
 def test_hidden_values_and_predictions(state: training.State, batch: Dataset) -> None:
@@ -97,9 +97,10 @@ def test_near_zero_counts_kernels_only(state: training.State, batch: Dataset) ->
 
 def test_networks_of_two_depths_share_the_results(small: Data) -> None:
     config = Config(num_epochs=1, batch_size=100)
-    found = sweep(
-        {"hidden_sizes": [(), (5,)]}, small, config, probes=[parameter_probe(2)]
-    )
+    sizes: list[tuple[int, ...]] = [(), (5,)]
+    configs = [dataclasses.replace(config, hidden_sizes=size) for size in sizes]
+    probes = [parameter_probe(configs)]
+    found = sweep({"hidden_sizes": sizes}, small, config, probes=probes)
     assert found.w1_counts.dims == ("hidden_sizes", "seed", "epoch", "bin")
     totals = found.w1_counts.sum("bin").values.ravel()
     assert totals.tolist() == [784 * 10, 784 * 5]

@@ -198,7 +198,8 @@ def symmetric(runs: Runs) -> Finding:
     said, ratios = [], []
     for spectrum in spectra:
         values = spectrum.values
-        ratio = values[:, -1] / np.median(values, axis=1)
+        with np.errstate(divide="ignore"):  # of fewer images than pixels
+            ratio = values[:, -1] / np.maximum(np.median(values, axis=1), 0)
         ratios.append(ratio)
         said.append(
             f"÷{float(spectrum.divisor):.0f} largest {values[:, -1].mean():.2g}, "

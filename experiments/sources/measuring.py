@@ -11,7 +11,15 @@ import scipy.special
 import xarray as xr
 
 from experiments.sources.rows import TINY, Training, probes
-from fmnist_jax.config import PRESETS, Config, Hparams, UserError, coordinate, resolve
+from fmnist_jax.config import (
+    PRESETS,
+    Config,
+    Hparams,
+    UserError,
+    coordinate,
+    reads,
+    resolve,
+)
 from fmnist_jax.data import Data
 from fmnist_jax.models import dropout
 from fmnist_jax.results import replaced
@@ -46,7 +54,7 @@ def _check(
         )
     settings = vars(config) | vars(resolve(config, hparams))
     for setting, value in settings.items():
-        if value is None or setting == "name":
+        if value is None or setting == "name" or not reads(config, setting):
             continue
         found = dataset.coords[setting].item() if setting in dataset.coords else None
         expected = coordinate(setting, value)

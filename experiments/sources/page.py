@@ -170,7 +170,12 @@ def spread_table(references: References, runs: Runs) -> list[str]:
 def claims_table(references: References, findings: Mapping[str, Finding]) -> list[str]:
     """Returns each claim with its verdict and the measurement that decides it."""
     body = [
-        [name, claim.claim, f"**{findings[name].verdict}**", findings[name].measured]
+        [
+            name,
+            f"{claim.claim} *{claim.source}.*",
+            f"**{findings[name].verdict}**",
+            findings[name].measured,
+        ]
         for name, claim in references.claims.items()
         if name in findings
     ]

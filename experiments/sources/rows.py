@@ -111,10 +111,9 @@ def probes(training: Training) -> tuple["Probe", ...]:
     from fmnist_jax.diagnostics import Probe, saturation
     from fmnist_jax.histograms import hidden_probe, parameter_probe, predictions_probe
 
-    layers = len(training.resolved()[0].hidden_sizes) + 1
-    batch_norms = layers - 1 if "batch_norm" in training.settings else 0
+    config, _ = training.resolved()
     return (
-        parameter_probe(layers, batch_norms),
+        parameter_probe([config]),
         hidden_probe(),
         predictions_probe(),
         Probe(saturation),
