@@ -128,11 +128,11 @@ def test_a_small_reproduction_and_its_resumption(
     capsys.readouterr()
     reproduce.run([*argv, only])
     assert (tmp_path / "reproduction.md").read_text(encoding="utf-8") == text_of_page
+    fewer = [flag.replace("examples=50", "examples=40") for flag in argv]
     with pytest.raises(UserError, match="choose another --out_dir"):
-        fewer = [flag.replace("examples=50", "examples=40") for flag in argv]
         reproduce.run([*fewer, "--only=depth-0"])
+    shorter = [flag.replace("epochs=2", "epochs=1") for flag in argv]
     with pytest.raises(UserError, match="trained with num_epochs 2, now 1"):
-        shorter = [flag.replace("epochs=2", "epochs=1") for flag in argv]
         reproduce.run([*shorter, "--only=depth-0"])
 
 
