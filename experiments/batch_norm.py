@@ -1,9 +1,9 @@
-"""Can batch norm rescue tiny inputs? And what did freezing it do to the source's curve?
+"""Can batch norm rescue tiny inputs?
 
     python -m experiments.batch_norm
 
-18 runs of the book's network under Adam, 10 epochs: six minutes on two cores; the
-source took --epochs=100.
+And what did freezing it do to the source's curve? 18 runs of the book's network under
+Adam, 10 epochs: six minutes on two cores; the source took --epochs=100.
 """
 
 from experiments.common import Configs, Experiment, Figures, Probes, Results, main

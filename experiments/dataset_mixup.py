@@ -1,8 +1,9 @@
-"""Which data set, or which scale? A lab that loaded MNIST for Fashion-MNIST.
+"""Which data set, or which scale?
 
     python -m experiments.dataset_mixup
 
-12 runs of the lab's network: half a minute on two cores.
+A lab loaded MNIST for Fashion-MNIST. 12 runs of its network: half a minute on two
+cores.
 """
 
 from experiments.common import Experiment, Figures, Results, main
@@ -12,13 +13,10 @@ def figures(dataset: Results) -> Figures:
     """Learning curves; how large the effect of each mix-up is."""
     from fmnist_jax import details, plots
 
-    quantities = {
-        "train_accuracy": "training accuracy in %",
-        "test_accuracy": "test accuracy in %",
-    }
+    final = ["train_accuracy", "test_accuracy"]
     return {
         "curves": plots.curves(dataset, line="divisor"),
-        "final": details.by_choice(dataset, "dataset", quantities),
+        "final": details.by_choice(dataset, "dataset", final),
     }
 
 

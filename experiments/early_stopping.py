@@ -1,8 +1,8 @@
-"""Can training stop before epoch 9 of 10, as the lab's callback does?
+"""Can training stop before epoch 9 of 10?
 
     python -m experiments.early_stopping --target_accuracies=.85,.9,.95,inf
 
-12 runs of the lab's network: half a minute on two cores.
+As the lab's callback does it; 12 runs of its network: half a minute on two cores.
 """
 
 from experiments.common import Answer, Experiment, Figures, Results, main
@@ -12,13 +12,10 @@ def figures(dataset: Results) -> Figures:
     """Learning curves; when each run stopped, and what it had reached."""
     from fmnist_jax import details, plots
 
-    quantities = {
-        "stopped_epoch": "epoch of the stop",
-        "test_accuracy": "test accuracy in %",
-    }
+    final = ["stopped_epoch", "test_accuracy"]
     return {
         "curves": plots.curves(dataset, line="target_accuracy"),
-        "stops": details.by_choice(dataset, "target_accuracy", quantities),
+        "stops": details.by_choice(dataset, "target_accuracy", final),
     }
 
 

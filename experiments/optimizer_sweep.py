@@ -1,9 +1,9 @@
-"""SGD or Adam? Each optimizer at the best of some rates, and at the book's 1e-2.
+"""SGD or Adam?
 
     python -m experiments.optimizer_sweep
 
-96 runs of the book's network: a quarter of an hour on two cores;
---hidden_sizes=128 takes three minutes.
+Each optimizer at the best of some rates, and at the book's 1e-2. 96 runs of the book's
+network: a quarter of an hour on two cores; --hidden_sizes=128 takes three minutes.
 """
 
 from experiments.common import Answer, Experiment, Figures, Results, main

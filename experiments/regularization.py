@@ -1,4 +1,4 @@
-"""What do L1, L2 and weight decay do, with the biases in it or out of it?
+"""What do L1, L2 and weight decay do?
 
     python -m experiments.regularization
 
@@ -33,14 +33,10 @@ def figures(dataset: Results) -> Figures:
     """Learning curves; what each penalty does to accuracy, gap and weights."""
     from fmnist_jax import details, plots, results
 
-    quantities = {
-        "test_accuracy": "test accuracy in %",
-        "accuracy_gap": "training − test accuracy in %",
-        "near_zero_share": "weights within 0.001 of 0 in %",
-    }
+    final = ["test_accuracy", "accuracy_gap", "near_zero_share"]
     return {
         "curves": plots.curves(dataset, line="penalty"),
-        "final": details.by_choice(results.with_gap(dataset), "penalty", quantities),
+        "final": details.by_choice(results.with_gap(dataset), "penalty", final),
     }
 
 

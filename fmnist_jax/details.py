@@ -4,7 +4,7 @@ Labelled results to figures, as in ``plots``: they train nothing, save nothing, 
 import no jax.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import matplotlib as mpl
@@ -224,22 +224,22 @@ def predictions(dataset: xr.Dataset, line: str) -> Figure:
     return figure
 
 
-def by_choice(dataset: xr.Dataset, axis: str, quantities: Mapping[str, str]) -> Figure:
+def by_choice(dataset: xr.Dataset, axis: str, names: Sequence[str]) -> Figure:
     """Draws what each run ended with, a mark per seed, for each value of an axis.
 
     Args:
       dataset: results of a sweep.
       axis: along the bottom; every combination of the other axes' values gets a colour.
-      quantities: variables to their labels, a panel each; a label that ends in "%" is
-        drawn in percent.
+      names: of variables, a panel each; accuracies and shares are drawn in percent.
     """
-    figure, axes = _figure(1, len(quantities))
+    figure, axes = _figure(1, len(names))
     panels = panels_of(dataset, axis)
     last = dataset.isel(epoch=-1)
     x = np.arange(dataset.sizes[axis])
-    names = [show(axis, value.item()) for value in dataset[axis].values]
-    for panel, (name, label) in zip(axes[0], quantities.items(), strict=True):
-        scale = 100 if label.endswith("%") else 1
+    ticks = [show(axis, value.item()) for value in dataset[axis].values]
+    for panel, name in zip(axes[0], names, strict=True):
+        label = dataset[name].attrs["long_name"]
+        scale = 100 if "accuracy" in name or "share" in name else 1
         for number, colour in enumerate(colours_of(len(panels))):
             runs = scale * last[name].isel(panels[number]).transpose(axis, "seed")
             shift = (number - (len(panels) - 1) / 2) * 0.6 / len(panels)
@@ -248,13 +248,13 @@ def by_choice(dataset: xr.Dataset, axis: str, quantities: Mapping[str, str]) -> 
             panel.plot(x + shift, runs.values, markersize=5, alpha=0.6, **style)
             means = runs.mean("seed", skipna=False).values
             panel.hlines(means, x + shift - 0.14, x + shift + 0.14, color=colour)
-        panel.set_xticks(x, names)
-        if max(map(len, names)) > LONG:
+        panel.set_xticks(x, ticks)
+        if max(map(len, ticks)) > LONG:
             panel.tick_params(axis="x", rotation=45)
             for tick in panel.get_xticklabels():
                 tick.set(horizontalalignment="right", rotation_mode="anchor")
         panel.set_xlabel(axis_label(axis))
-        panel.set_title(label, fontsize=10)
+        panel.set_title(f"{label}{' in %' if scale > 1 else ''}", fontsize=10)
         panel.margins(x=0.15)
     if len(panels) > 1:
         handles = [

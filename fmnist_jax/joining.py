@@ -39,6 +39,9 @@ VARIABLES = {
     "zero_gradient_share": ("share of examples with zero gradient", "1"),
 }
 
+# Likewise of probes of ours, where the name does not say enough.
+PROBED = {"near_zero_share": ("weights within 0.001 of 0", "1")}
+
 
 class Part(NamedTuple):
     """What runs gave, after an epoch or, where epoch is None, once.
@@ -72,7 +75,7 @@ def join(plan: Plan, parts: Iterable[Part], data: Data) -> xr.Dataset:
         grid, has_epoch = grids[name]
         own = next((p.dims[name] for p in plan.probes if name in p.dims), ())
         dims = (*plan.axes, *(["epoch"] if has_epoch else []), *own)
-        label, unit = VARIABLES.get(name, (name.replace("_", " "), ""))
+        label, unit = (VARIABLES | PROBED).get(name, (name.replace("_", " "), ""))
         attrs = {"long_name": label} | ({"units": unit} if unit else {})
         dataset[name] = xr.Variable(dims, grid, attrs)
     if "stopped" in dataset:

@@ -89,7 +89,9 @@ def stack(axis: str, datasets: Mapping[str, xr.Dataset]) -> xr.Dataset:
 
 def with_gap(dataset: xr.Dataset) -> xr.Dataset:
     """Returns results with ``accuracy_gap``: training minus test accuracy."""
-    return dataset.assign(accuracy_gap=dataset.train_accuracy - dataset.test_accuracy)
+    gap = dataset.train_accuracy - dataset.test_accuracy
+    gap.attrs = {"long_name": "training − test accuracy", "units": "1"}
+    return dataset.assign(accuracy_gap=gap)
 
 
 def chosen(dataset: xr.Dataset, along: str) -> xr.Dataset:

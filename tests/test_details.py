@@ -90,15 +90,17 @@ def test_predictions_are_means_over_seeds() -> None:
     np.testing.assert_allclose(heights, [0.25] * 4 + [0, 0, 0.5, 0.5])
 
 
-@pytest.mark.parametrize("label", ["gap in %", "gap"])
-def test_by_choice_marks_every_seed(label: str) -> None:
+@pytest.mark.parametrize("scale", [100, 1])
+def test_by_choice_marks_every_seed(scale: int) -> None:
     found = results.with_gap(dataset("penalty", ["none", "a long one"]))
-    figure = details.by_choice(found, "penalty", {"accuracy_gap": label})
-    scale = 100 if label.endswith("%") else 1
-    gap = found.accuracy_gap.isel(epoch=-1)
+    name = "accuracy_gap" if scale == 100 else "gap"
+    found = found.rename(accuracy_gap=name)
+    figure = details.by_choice(found, "penalty", [name])
+    last = found[name].isel(epoch=-1)
     marks = [y for _, y in drawn(figure.axes[0])]
-    np.testing.assert_allclose(marks, scale * gap.transpose("seed", "penalty"))
+    np.testing.assert_allclose(marks, scale * last.transpose("seed", "penalty"))
     said = texts_of(figure)
+    label = "training − test accuracy" + (" in %" if scale == 100 else "")
     assert all(text in said for text in ("none", "a long one", label))
 
 
