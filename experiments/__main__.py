@@ -12,7 +12,7 @@ import experiments
 from experiments import reproduce
 from experiments.common import command_line, execute
 from experiments.jobs import Experiment, Inspection
-from fmnist_jax.config import UserError, unknown
+from fmnist_jax.kinds import UserError, unknown
 
 ONLY = "--only="
 DEFINITION = "\nEXPERIMENT = "  # in the file of an experiment

@@ -17,7 +17,7 @@ from experiments.jobs import (
     fit_batch_sizes,
     make_job,
 )
-from fmnist_jax.config import UserError
+from fmnist_jax.kinds import UserError
 
 if TYPE_CHECKING:
     import xarray as xr

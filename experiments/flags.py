@@ -7,13 +7,8 @@ from typing import Any
 from absl import flags
 
 from experiments.jobs import Experiment, Inspection
-from fmnist_jax.config import (
-    COUNT,
-    PRESETS,
-    SETTINGS,
-    Kind,
-    UserError,
-)
+from fmnist_jax.config import PRESETS, SETTINGS
+from fmnist_jax.kinds import COUNT, Kind, UserError
 
 MOST_VALUES = 100_000  # of one list
 _COUNTS = {

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from fmnist_jax.config import UserError
+from fmnist_jax.kinds import UserError
 from fmnist_jax.results import RESULTS, SETTINGS
 
 INDEX = "index.html"  # of the folder that holds several experiments

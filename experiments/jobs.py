@@ -4,15 +4,8 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
-from fmnist_jax.config import (
-    PRESETS,
-    SETTINGS,
-    TRACED,
-    Config,
-    Hparams,
-    UserError,
-    choose,
-)
+from fmnist_jax.config import PRESETS, SETTINGS, TRACED, Config, Hparams
+from fmnist_jax.kinds import UserError, choose
 
 if TYPE_CHECKING:
     import pandas as pd

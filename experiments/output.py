@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from experiments.jobs import Answer, Experiment, Inspection, Job
 from fmnist_jax import cost, report, results
-from fmnist_jax.config import UserError, axis_label, coordinate, show
+from fmnist_jax.config import axis_label, coordinate, show
+from fmnist_jax.kinds import UserError
 
 if TYPE_CHECKING:
     import xarray as xr

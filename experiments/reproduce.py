@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from experiments.common import command_line
 from experiments.flags import COMMON, parse_flags
-from fmnist_jax.config import UserError, unknown
+from fmnist_jax.kinds import UserError, unknown
 
 if TYPE_CHECKING:
     import xarray as xr

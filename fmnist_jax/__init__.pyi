@@ -1,6 +1,5 @@
 from .config import PRESETS as PRESETS
 from .config import Config as Config
-from .config import UserError as UserError
 from .data import Data as Data
 from .data import Dataset as Dataset
 from .data import load as load
@@ -9,6 +8,7 @@ from .devices import use_cpu_cores as use_cpu_cores
 from .diagnostics import Probe as Probe
 from .joining import Part as Part
 from .joining import join as join
+from .kinds import UserError as UserError
 from .models import MLP as MLP
 from .optimizers import Hparams as Hparams
 from .planning import Plan as Plan

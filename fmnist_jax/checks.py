@@ -6,10 +6,11 @@ from typing import Any
 import jax
 
 from fmnist_jax import training
-from fmnist_jax.config import Config, UserError
+from fmnist_jax.config import Config
 from fmnist_jax.data import Data, Dataset
 from fmnist_jax.diagnostics import HEALTH, WHEN, Probe, probes_at, run_probes
 from fmnist_jax.joining import VARIABLES
+from fmnist_jax.kinds import UserError
 from fmnist_jax.models import make_model, takes_train
 from fmnist_jax.planning import Plan, run_hparams
 

@@ -6,145 +6,28 @@ imports no jax, so that command lines can be read, and refused, in no time.
 """
 
 import dataclasses
-import difflib
 import math
-import numbers
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, TypeVar
+from collections.abc import Mapping
+from typing import Any
 
-Choice = TypeVar("Choice")
-
-FLOAT32_TINY, FLOAT32_MAX = 1.1754944e-38, 3.4028235e38
-
-
-class UserError(ValueError):
-    """A mistake of the user's: its one-line message is all that they need to see."""
-
-
-def unknown(kind: str, value: object, choices: Iterable[str]) -> UserError:
-    """Returns the error for a name that is not among ``choices``."""
-    names = sorted(choices)
-    close = difflib.get_close_matches(str(value), names, n=1)
-    hint = f" Did you mean {close[0]}?" if close else ""
-    return UserError(
-        f"Unknown {kind} {value!r}; expected one of {', '.join(names)}.{hint}"
-    )
-
-
-def choose(kind: str, name: str, table: Mapping[str, Choice]) -> Choice:
-    """Returns what ``name`` stands for in a table; raises UserError where nothing."""
-    if name not in table:
-        raise unknown(kind, name, table)
-    return table[name]
-
-
-@dataclasses.dataclass(frozen=True)
-class Kind:
-    """How the values of a setting are read, checked and shown.
-
-    Attributes:
-      allowed: what a value may be, for error messages: "a positive number".
-      parse: text to value; raises ValueError.
-      accepts: whether a value is allowed.
-      text: value to text, as it is typed; what ``parse`` reads.
-      numeric: whether values are numbers; others are coordinates by their text.
-    """
-
-    allowed: str
-    parse: Callable[[str], Any]
-    accepts: Callable[[Any], bool]
-    text: Callable[[Any], str] = "{:g}".format
-    numeric: bool = True
-
-
-def _number(allowed: str, accepts: Callable[[float], bool]) -> Kind:
-    return Kind(allowed, float, lambda v: _is_real(v) and accepts(float(v)))
-
-
-def _is_real(value: object) -> bool:
-    return isinstance(value, numbers.Real) and not isinstance(value, bool)
-
-
-def _is_count(value: object) -> bool:
-    return isinstance(value, numbers.Integral) and not isinstance(value, bool)
-
-
-def _is_model(value: object) -> bool:
-    try:
-        hash(value)
-    except TypeError:
-        return False
-    is_module = callable(getattr(value, "apply", None)) and not isinstance(value, type)
-    return value is None or is_module
-
-
-def _show_model(model: Any) -> str:
-    if model is None:
-        return "MLP"
-    return getattr(model, "name", None) or type(model).__name__
-
-
-def _choice(names: Iterable[str]) -> Kind:
-    names = tuple(names)
-    return Kind(f"one of {', '.join(names)}", str, names.__contains__, str, False)
-
-
-def _parse_hidden_sizes(text: str) -> tuple[int, ...]:
-    return () if text == "none" else tuple(int(size) for size in text.split("x"))
-
-
-def _show_hidden_sizes(sizes: tuple[int, ...]) -> str:
-    return "x".join(map(str, sizes)) or "none"
-
-
-# Numbers that leave the range of float32 would reach the program as 0 or infinity.
-POSITIVE = _number(
-    "a positive number (from 1.2e-38 to 3.4e38, as float32 goes)",
-    lambda v: FLOAT32_TINY <= v <= FLOAT32_MAX,
+from fmnist_jax.kinds import (
+    COUNT,
+    FRACTION,
+    HIDDEN_SIZES,
+    MODEL,
+    NAME,
+    NOT_NEGATIVE,
+    POSITIVE,
+    SEED,
+    SHARE,
+    SWITCH,
+    TARGET,
+    WHOLE,
+    Kind,
+    UserError,
+    choice,
+    choose,
 )
-NOT_NEGATIVE = _number(
-    "a number not below 0", lambda v: v == 0 or FLOAT32_TINY <= v <= FLOAT32_MAX
-)
-FRACTION = _number("a number from 0 to below 1", lambda v: 0 <= v < 1)
-SHARE = _number("a number from 0 to 1", lambda v: 0 <= v <= 1)
-WHOLE = _number(
-    "a whole number from 0 to 1,000,000",
-    lambda v: 0 <= v <= 1_000_000 and v == int(v),
-)
-TARGET = _number(
-    "a number from 0 to 1, or inf for never", lambda v: 0 <= v <= 1 or v == math.inf
-)
-COUNT = Kind(
-    "a whole number from 1 to 1,000,000",
-    int,
-    lambda v: _is_count(v) and 1 <= v <= 1_000_000,
-    "{:d}".format,
-)
-HIDDEN_SIZES = Kind(
-    "none, or sizes from 1 on such as 128 or 1000x1000 (a tuple of them in Python)",
-    _parse_hidden_sizes,
-    lambda v: isinstance(v, tuple) and all(COUNT.accepts(size) for size in v),
-    _show_hidden_sizes,
-    False,
-)
-
-SEED = Kind(
-    "a whole number from 0 on, below 2^32",
-    int,
-    lambda v: _is_count(v) and 0 <= v < 2**32,
-    "{:d}".format,
-)
-MODEL = Kind(
-    "a Flax module (an instance) that is hashable, with tuples for lists, or None",
-    str,
-    _is_model,
-    _show_model,
-    False,
-)
-NAME = Kind(
-    "a text or None", str, lambda v: v is None or isinstance(v, str), str, False
-)
-SWITCH = Kind("True or False", bool, lambda v: isinstance(v, bool), str, False)
 
 INITIALIZERS = ("flax", "keras", "pytorch")
 PRECISIONS = ("float32", "tf32", "bf16")
@@ -324,32 +207,32 @@ class Config:
         "sizes of the hidden layers: none, 128, 1000x1000, …", "hidden_sizes",
     )  # fmt: skip
     initializer: str = _setting(
-        "keras", _choice(INITIALIZERS), "initialiser",
+        "keras", choice(INITIALIZERS), "initialiser",
         "initial weights as each library draws them", "initializers",
     )  # fmt: skip
     loss: str = _setting(
-        "softmax", _choice(LOSS_LEGENDS), "loss", "loss function", "losses"
+        "softmax", choice(LOSS_LEGENDS), "loss", "loss function", "losses"
     )
     optimizer: str = _setting(
-        "adam", _choice(OPTIMIZERS), "optimizer", "optimizer, as in optax", "optimizers"
+        "adam", choice(OPTIMIZERS), "optimizer", "optimizer, as in optax", "optimizers"
     )
     schedule: str = _setting(
-        "constant", _choice(SCHEDULES), "schedule",
+        "constant", choice(SCHEDULES), "schedule",
         "learning rate from epoch to epoch: constant, less on a plateau of the test "
         "loss, or half a cosine", "schedules",
     )  # fmt: skip
     batch_norm: str = _setting(
-        "off", _choice(BATCH_NORMS), "batch norm",
+        "off", choice(BATCH_NORMS), "batch norm",
         "batch normalisation before each ReLU, as in PyTorch; frozen: its statistics "
         "are those of the first epoch ever after", "batch_norms",
     )  # fmt: skip
     penalized: str = _setting(
-        "all", _choice(PENALIZED), "penalised parameters",
+        "all", choice(PENALIZED), "penalised parameters",
         "what the penalties count: all parameters, or kernels without biases",
         "penalized",
     )  # fmt: skip
     order: str = _setting(
-        "shuffled", _choice(ORDERS), "order of the examples",
+        "shuffled", choice(ORDERS), "order of the examples",
         "shuffled each epoch, as in the file, or sorted by class", "orders",
     )  # fmt: skip
     batch_size: int = _setting(
@@ -357,7 +240,7 @@ class Config:
         "batch_sizes",
     )  # fmt: skip
     precision: str = _setting(
-        "float32", _choice(PRECISIONS), "matmul precision",
+        "float32", choice(PRECISIONS), "matmul precision",
         "what operands of matrix products are rounded to (sums are float32); to a "
         "network of one's own on a CPU it is float32 always", "precisions",
     )  # fmt: skip
@@ -441,16 +324,16 @@ def resolve(config: Config, hparams: Hparams) -> Hparams:
 
 def chooser(name: str) -> str | None:
     """Returns the choice whose own settings include ``name``; None for no such one."""
-    for choice, table in _OWN_SETTINGS.items():
+    for field, table in _OWN_SETTINGS.items():
         if any(name in own for own in table.values()):
-            return choice
+            return field
     return None
 
 
 def readers(name: str) -> list[str]:
     """Returns the optimizers or schedules that read a setting; none if all runs do."""
     table = _OWN_SETTINGS.get(chooser(name) or "", {})
-    return [choice for choice, own in table.items() if name in own]
+    return [each for each, own in table.items() if name in own]
 
 
 def reads(config: Config, name: str) -> bool:

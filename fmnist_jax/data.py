@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from fmnist_jax import idx, official, sources
-from fmnist_jax.config import UserError
 from fmnist_jax.dataset import Data, Dataset
+from fmnist_jax.kinds import UserError
 from fmnist_jax.official import NUM_EXAMPLES, OFFICIAL
 
 __all__ = ["Data", "Dataset", "load"]

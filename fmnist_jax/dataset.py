@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fmnist_jax import idx
-from fmnist_jax.config import UserError
+from fmnist_jax.kinds import UserError
 from fmnist_jax.official import OFFICIAL
 
 

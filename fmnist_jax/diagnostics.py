@@ -10,8 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from fmnist_jax.config import Config, Hparams, unknown
+from fmnist_jax.config import Config, Hparams
 from fmnist_jax.data import Dataset
+from fmnist_jax.kinds import unknown
 from fmnist_jax.losses import CLIP, get_loss
 from fmnist_jax.training import State, hidden_values
 

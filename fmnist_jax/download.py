@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from fmnist_jax import idx
-from fmnist_jax.config import UserError
+from fmnist_jax.kinds import UserError
 
 START_SECONDS = 15.0  # for DNS, connection and the first answer together
 MAX_BYTES = 2**26

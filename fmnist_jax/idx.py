@@ -16,7 +16,7 @@ from typing import IO
 
 import numpy as np
 
-from fmnist_jax.config import UserError
+from fmnist_jax.kinds import UserError
 
 MAX_BYTES = 2**31
 _CHUNK = 2**20

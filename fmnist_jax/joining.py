@@ -10,7 +10,6 @@ from fmnist_jax.config import (
     LOSS_LEGENDS,
     SETTINGS,
     STATIC,
-    UserError,
     axis_label,
     chooser,
     coordinate,
@@ -18,6 +17,7 @@ from fmnist_jax.config import (
 )
 from fmnist_jax.data import Data
 from fmnist_jax.diagnostics import STATUSES, status
+from fmnist_jax.kinds import UserError
 from fmnist_jax.planning import Plan, run_hparams
 
 # Name -> (label, unit) of what every sweep records.

@@ -11,7 +11,8 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
-from fmnist_jax.config import Config, Hparams, choose
+from fmnist_jax.config import Config, Hparams
+from fmnist_jax.kinds import choose
 
 CLIP = 1e-7  # Keras's backend epsilon
 

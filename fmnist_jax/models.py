@@ -13,7 +13,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from fmnist_jax.config import Config, Hparams, choose
+from fmnist_jax.config import Config, Hparams
+from fmnist_jax.kinds import choose
 
 Variables = dict[str, Any]
 

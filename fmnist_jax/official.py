@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fmnist_jax import idx
-from fmnist_jax.config import UserError
+from fmnist_jax.kinds import UserError
 
 
 class Official(NamedTuple):

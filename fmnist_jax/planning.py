@@ -14,16 +14,15 @@ from fmnist_jax.config import (
     TRACED,
     Config,
     Hparams,
-    UserError,
     check,
     check_all,
     coordinate,
     readers,
     reads,
     resolve,
-    unknown,
 )
 from fmnist_jax.cost import state_bytes
+from fmnist_jax.kinds import UserError, unknown
 
 # State that the runs of one device work on at once: more does not stay in the cache.
 # A 128-wide network under Adam is fastest at up to 6 runs per device, a 1000-wide at 1.

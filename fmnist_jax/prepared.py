@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from fmnist_jax import idx
-from fmnist_jax.config import UserError
+from fmnist_jax.kinds import UserError
 
 _NAME = re.compile(r"[a-z0-9_]+(/[A-Za-z0-9][\w.+-]*)?(:\d+\.\d+\.\d+)?")
 _VERSION = re.compile(r"\d+\.\d+\.\d+")

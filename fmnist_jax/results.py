@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from fmnist_jax.config import UserError
+from fmnist_jax.kinds import UserError
 
 RESULTS, SUMMARY, SETTINGS = "results.nc", "summary.csv", "config.json"
 # What tables show of a run's last epoch.

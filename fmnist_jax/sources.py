@@ -14,7 +14,7 @@ from typing import IO, NamedTuple
 import numpy as np
 
 from fmnist_jax import idx, official
-from fmnist_jax.config import UserError
+from fmnist_jax.kinds import UserError
 from fmnist_jax.official import OFFICIAL
 
 

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from fmnist_jax import idx, official
-from fmnist_jax.config import UserError
 from fmnist_jax.data import Data, load
+from fmnist_jax.kinds import UserError
 from fmnist_jax.official import OFFICIAL
 
 ROOT = Path(__file__).resolve().parents[1]

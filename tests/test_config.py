@@ -14,15 +14,14 @@ from fmnist_jax.config import (
     SETTINGS,
     Config,
     Hparams,
-    UserError,
     check,
     check_all,
     coordinate,
     reads,
     resolve,
     show,
-    unknown,
 )
+from fmnist_jax.kinds import UserError, unknown
 
 
 def test_presets_are_the_sources() -> None:

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 from fmnist_jax import idx, sources, synthetic
-from fmnist_jax.config import UserError
 from fmnist_jax.data import load
+from fmnist_jax.kinds import UserError
 from fmnist_jax.official import OFFICIAL
 from tests.data_files import (
     REAL,

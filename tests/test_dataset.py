@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fmnist_jax.config import UserError
 from fmnist_jax.data import Data, Dataset
+from fmnist_jax.kinds import UserError
 
 
 def own(images: Any = None, labels: Any = None, **kwargs: Any) -> Data:

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from fmnist_jax import download, idx
-from fmnist_jax.config import UserError
 from fmnist_jax.data import load
+from fmnist_jax.kinds import UserError
 from fmnist_jax.official import OFFICIAL
 from tests.data_files import (
     _no_other_sources,  # noqa: F401 (autouse)

@@ -15,8 +15,8 @@ from experiments.__main__ import find_experiments
 from experiments.jobs import Experiment
 from experiments.scale_sweep import EXPERIMENT
 from fmnist_jax import idx, results
-from fmnist_jax.config import UserError
 from fmnist_jax.data import load
+from fmnist_jax.kinds import UserError
 from fmnist_jax.sweeping import sweep
 
 ROOT = Path(__file__).parents[1]

@@ -30,6 +30,7 @@ LAYERS = (
     "cost",
     "devices",
     "config",
+    "kinds",
 )
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names.split()}
 

@@ -11,9 +11,10 @@ import pytest
 
 from fmnist_jax import memory, sweeping
 from fmnist_jax.ahead import lowered
-from fmnist_jax.config import Config, Hparams, UserError
+from fmnist_jax.config import Config, Hparams
 from fmnist_jax.data import Data
 from fmnist_jax.diagnostics import Probe
+from fmnist_jax.kinds import UserError
 from fmnist_jax.memory import Need
 from fmnist_jax.planning import Plan, plan, run_settings
 

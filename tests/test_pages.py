@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 from experiments import folders, pages
-from fmnist_jax.config import UserError
+from fmnist_jax.kinds import UserError
 
 ROOT = Path(__file__).parents[1]
 NAMES = ("data_checks", "sigmoid_saturation")

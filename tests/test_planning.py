@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 
 from fmnist_jax import cost
-from fmnist_jax.config import Config, Hparams, UserError
+from fmnist_jax.config import Config, Hparams
 from fmnist_jax.cost import expected_seconds, memory_bytes, num_parameters, state_bytes
 from fmnist_jax.data import Data, Dataset
+from fmnist_jax.kinds import UserError
 from fmnist_jax.planning import plan, run_hparams, run_settings
 
 

@@ -11,7 +11,8 @@ from experiments import reproduce
 from experiments.sources import judging, measuring, page
 from experiments.sources.references import load
 from experiments.sources.rows import TRAININGS
-from fmnist_jax.config import UserError, check_all, reads, resolve
+from fmnist_jax.config import check_all, reads, resolve
+from fmnist_jax.kinds import UserError
 
 REFERENCES = load()
 SMALL = [

@@ -6,8 +6,9 @@ import pytest
 import xarray as xr
 
 from fmnist_jax import report, results
-from fmnist_jax.config import LOSS_LEGENDS, UserError
+from fmnist_jax.config import LOSS_LEGENDS
 from fmnist_jax.diagnostics import STATUSES
+from fmnist_jax.kinds import UserError
 
 ACCURACY = np.array(  # [divisor, loss, seed]
     [[[0.10, 0.10, 0.28], [0.80, 0.82, 0.81]], [[0.87, 0.88, 0.86], [0.86, 0.86, 0.86]]]

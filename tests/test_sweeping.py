@@ -10,10 +10,11 @@ import pytest
 import xarray as xr
 
 from fmnist_jax import programs, training
-from fmnist_jax.config import Config, Hparams, UserError
+from fmnist_jax.config import Config, Hparams
 from fmnist_jax.data import Data, Dataset
 from fmnist_jax.diagnostics import Probe
 from fmnist_jax.joining import join
+from fmnist_jax.kinds import UserError
 from fmnist_jax.planning import plan
 from fmnist_jax.sweeping import run_groups, sweep
 

@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 
 from fmnist_jax import idx, prepared
-from fmnist_jax.config import UserError
 from fmnist_jax.data import load
+from fmnist_jax.kinds import UserError
 from tests.data_files import (
     REAL,
     ROOT,

@@ -11,16 +11,9 @@ import scipy.special
 import xarray as xr
 
 from experiments.sources.rows import TINY, Training, probes
-from fmnist_jax.config import (
-    PRESETS,
-    Config,
-    Hparams,
-    UserError,
-    coordinate,
-    reads,
-    resolve,
-)
+from fmnist_jax.config import PRESETS, Config, Hparams, coordinate, reads, resolve
 from fmnist_jax.data import Data
+from fmnist_jax.kinds import UserError
 from fmnist_jax.models import dropout
 from fmnist_jax.results import replaced
 from fmnist_jax.sweeping import sweep

@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from experiments.jobs import with_settings
-from fmnist_jax.config import PRESETS, Config, Hparams, choose
+from fmnist_jax.config import PRESETS, Config, Hparams
+from fmnist_jax.kinds import choose
 
 if TYPE_CHECKING:
     from fmnist_jax.diagnostics import Probe
