@@ -115,7 +115,7 @@ def test_a_small_reproduction_and_its_resumption(
     text_of_page = (tmp_path / "reproduction.md").read_text(encoding="utf-8")
     for text in ("depth-0", "batch-10000", "claim-batch-updates", "**contradicted**"):
         assert text in text_of_page
-    assert "claim-depth-0" not in text_of_page
+    assert "| claim-depth-0 |" not in text_of_page
     assert (tmp_path / "reproduction" / "depth-0.png").stat().st_size > 10_000
     kept = xr.open_dataset(tmp_path / "depth-0.seeds0-1.nc")
     assert kept.sizes["epoch"] == 2
