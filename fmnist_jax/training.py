@@ -23,7 +23,7 @@ from fmnist_jax.models import (
     init_variables,
     make_model,
 )
-from fmnist_jax.optimizers import make_optimizer
+from fmnist_jax.optimizers import make_optimizer, scale_first_kernel
 from fmnist_jax.schedules import Plateau, epoch_rate, init_schedule, next_schedule
 
 Metrics = dict[str, Array]
@@ -108,6 +108,8 @@ def init(
     model = make_model(config, hparams, num_classes)
     variables = init_variables(model, key, jnp.zeros((1, *image_shape), jnp.float32))
     params = variables.pop("params")
+    if hparams.first_kernel_scale is not None:
+        params = scale_first_kernel(params, hparams.first_kernel_scale)
     opt_state = make_optimizer(config, hparams).init(params)
     stopping = None
     if hparams.target_accuracy is not None:
