@@ -69,6 +69,12 @@ SCHEDULES: Mapping[str, Mapping[str, float]] = {
     },
     "cosine": {"min_learning_rate": 0.0},
 }
+_FIRST_KERNEL = ("first_kernel_scale", "first_kernel_rate", "first_kernel_eps")
+_OF_THE_MLP = (
+    *("hidden_sizes", "initializer", "dropout_rate", "batch_norm"),
+    *_FIRST_KERNEL,
+)
+_READ_WITH = {"first_kernel_eps": "eps"}  # by the same optimizers
 # Which table a choice's own settings stand in.
 _OWN_SETTINGS = {"optimizer": OPTIMIZERS, "schedule": SCHEDULES}
 ORDERS = ("shuffled", "file", "sorted")
@@ -112,8 +118,8 @@ class Hparams:
     """The traced settings of a run: numbers, or arrays of one per run when vmapped.
 
     ``None`` stands for the optimizer's or the schedule's own default (``OPTIMIZERS``,
-    ``SCHEDULES``), and ``resolve`` puts the number in its place; for dropout, penalties
-    and the target it means that nothing of the kind is computed.
+    ``SCHEDULES``), and ``resolve`` puts the number there. For dropout, penalties,
+    the target and the first kernel it means that nothing of the kind is computed.
     """
 
     divisor: Any = _setting(
@@ -183,6 +189,21 @@ class Hparams:
     min_learning_rate: Any = _setting(
         None, NOT_NEGATIVE, "least learning rate", "where a schedule ends",
         "min_learning_rates",
+    )  # fmt: skip
+    first_kernel_scale: Any = _setting(
+        None, NOT_NEGATIVE, "first kernel's scale",
+        "what the first layer's initial weights (not its bias) are multiplied by",
+        "first_kernel_scales", 1.0,
+    )  # fmt: skip
+    first_kernel_rate: Any = _setting(
+        None, NOT_NEGATIVE, "first kernel's rate",
+        "what the learning rate of the first layer's weights is multiplied by",
+        "first_kernel_rates", 1.0,
+    )  # fmt: skip
+    first_kernel_eps: Any = _setting(
+        None, POSITIVE, "first kernel's epsilon",
+        "what epsilon, and adagrad's initial accumulator, are multiplied by for the "
+        "first layer's weights", "first_kernel_eps", 1.0,
     )  # fmt: skip
 
 
@@ -332,19 +353,37 @@ def chooser(name: str) -> str | None:
 
 def readers(name: str) -> list[str]:
     """Returns the optimizers or schedules that read a setting; none if all runs do."""
+    name = _READ_WITH.get(name, name)
     table = _OWN_SETTINGS.get(chooser(name) or "", {})
     return [each for each, own in table.items() if name in own]
 
 
 def reads(config: Config, name: str) -> bool:
     """Whether a run of ``config`` depends on the setting ``name``."""
+    if name in _OF_THE_MLP and config.model is not None:
+        return False
     if readers(name):
-        return name in own_settings(config)
+        return _READ_WITH.get(name, name) in own_settings(config)
     if name == "batch_norm":
-        return config.model is None and bool(config.hidden_sizes)
-    if name in ("hidden_sizes", "initializer", "dropout_rate"):
-        return config.model is None
+        return bool(config.hidden_sizes)
     return name != "model" or config.model is not None
+
+
+def no_effect(name: str) -> UserError:
+    """Returns the error for a setting that no run depends on."""
+    of = [", ".join(readers(name))] if readers(name) else []
+    if name in _OF_THE_MLP or not of:
+        of.insert(0, "the built-in MLP")
+    return UserError(
+        f"{name} has no effect here: it is a setting of {' under '.join(of)}."
+    )
+
+
+def check_first_kernel(config: Config, hparams: Hparams) -> None:
+    """Raises UserError where a network of the user's is to have a first kernel."""
+    for name in _FIRST_KERNEL:
+        if config.model is not None and getattr(hparams, name) is not None:
+            raise no_effect(name)
 
 
 def coordinate(name: str, value: Any) -> Any:

@@ -37,7 +37,7 @@ def histogram(x: Array) -> tuple[Array, Array]:
     return jnp.where(finite, counts, jnp.nan), jnp.stack([low, high])
 
 
-def _name(path: tuple[jax.tree_util.DictKey, ...]) -> str:
+def parameter_name(path: tuple[jax.tree_util.DictKey, ...]) -> str:
     """Returns ``w1`` for the first layer's kernel; for a user's network its path."""
     *layers, kind = (key.key for key in path)
     layer, _, number = layers[-1].rpartition("_") if layers else ("", "", "")
@@ -57,7 +57,7 @@ def parameter_histograms(
     del config, hparams, key, batch
     found = {}
     for path, leaf in jax.tree_util.tree_leaves_with_path(state.params):
-        name = _name(path)
+        name = parameter_name(path)
         found[f"{name}_counts"], found[f"{name}_range"] = histogram(leaf)
     return found
 

@@ -20,6 +20,7 @@ Variables = dict[str, Any]
 
 BATCH_NORM_MOMENTUM, BATCH_NORM_EPS = 0.1, 1e-5  # PyTorch's
 HIDDEN = jax.tree_util.DictKey("hidden")  # what hidden layers put out is sown as
+PREACTIVATION = jax.tree_util.DictKey("preactivation")  # and what comes before its ReLU
 
 
 class Precision(NamedTuple):
@@ -155,7 +156,8 @@ class MLP(nn.Module):
     """A multi-layer perceptron with ReLU between its layers.
 
     It sows what its hidden layers put out as ``intermediates/hidden``, a tuple of
-    ``[B, size]``, which costs nothing unless it is asked for.
+    ``[B, size]``, and what their ReLUs take as ``intermediates/preactivation``, which
+    costs nothing unless it is asked for.
 
     Attributes:
       num_classes: number of logits.
@@ -185,6 +187,7 @@ class MLP(nn.Module):
             x = self._dense(size, x, train)
             if self.batch_norm != "off":
                 x = BatchNorm(self.frozen)(x, train)
+            self.sow("intermediates", PREACTIVATION.key, x)
             x = nn.relu(x)
             self.sow("intermediates", HIDDEN.key, x)
         return self._dense(self.num_classes, x, train)
@@ -277,8 +280,21 @@ def hidden_outputs(
 
     The hidden layers are what the module sows as ``intermediates/hidden``.
     """
+    return _logits_and_sown(model, variables, x, HIDDEN)
+
+
+def preactivations(
+    model: nn.Module, variables: Variables, x: Array
+) -> tuple[Array, tuple[Array, ...]]:
+    """Returns logits ``[B, C]`` and what is sown as ``intermediates/preactivation``."""
+    return _logits_and_sown(model, variables, x, PREACTIVATION)
+
+
+def _logits_and_sown(
+    model: nn.Module, variables: Variables, x: Array, name: jax.tree_util.DictKey
+) -> tuple[Array, tuple[Array, ...]]:
     logits, updated = model.apply(
         variables, x, mutable=["intermediates"], **_train_argument(model, False)
     )
     sown = jax.tree_util.tree_leaves_with_path(updated.get("intermediates", {}))
-    return logits, tuple(leaf for path, leaf in sown if HIDDEN in path)
+    return logits, tuple(leaf for path, leaf in sown if name in path)

@@ -17,7 +17,7 @@ from fmnist_jax.config import (
     check,
     check_all,
     coordinate,
-    readers,
+    no_effect,
     reads,
     resolve,
 )
@@ -188,8 +188,7 @@ def check_effects(names: Iterable[str], configs: Iterable[Config]) -> None:
     """Raises UserError for the first setting that no run of ``configs`` depends on."""
     for name in names:
         if name != "seed" and not any(reads(config, name) for config in configs):
-            of = ", ".join(readers(name)) or "the built-in MLP"
-            raise UserError(f"{name} has no effect here: it is a setting of {of}.")
+            raise no_effect(name)
 
 
 def _check_penalized(axes: Mapping[str, Any], hparams: Hparams) -> None:

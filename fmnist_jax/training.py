@@ -24,7 +24,7 @@ from fmnist_jax.models import (
     init_variables,
     make_model,
 )
-from fmnist_jax.optimizers import make_optimizer
+from fmnist_jax.optimizers import make_optimizer, scale_first_kernel
 from fmnist_jax.schedules import Plateau, epoch_rate, init_schedule, next_schedule
 
 Metrics = dict[str, Array]
@@ -121,6 +121,8 @@ def init(
     model = make_model(config, hparams, num_classes)
     variables = init_variables(model, key, jnp.zeros((1, *image_shape), jnp.float32))
     params = variables.pop("params")
+    if hparams.first_kernel_scale is not None:
+        params = scale_first_kernel(params, hparams.first_kernel_scale)
     opt_state = make_optimizer(config, hparams).init(params)
     stopping = None
     if hparams.target_accuracy is not None:
@@ -140,6 +142,49 @@ def accuracy(logits_BxC: Array, labels_B: Array) -> Array:
     return jnp.where(jnp.all(jnp.isfinite(logits_BxC)), correct, jnp.nan)
 
 
+def gradients(
+    config: Config, hparams: Hparams, state: State, key: Array, batch: Dataset
+) -> tuple[Any, tuple[Metrics, Variables]]:
+    """Returns what one batch asks for, before the optimizer has seen it.
+
+    Args:
+      config: static settings.
+      hparams: traced settings.
+      state: of the network.
+      key: for dropout.
+      batch: images ``[B, *image_shape]`` as stored, not divided; labels ``[B]``.
+
+    Returns:
+      The gradients of loss and penalty, like the parameters; and of the batch the mean
+      ``loss`` without penalty, the ``penalty`` and the ``accuracy``, float32 scalars,
+      and the model state after it.
+    """
+
+    def objective(params: Any) -> tuple[Array, tuple[Metrics, Variables]]:
+        before = dataclasses.replace(state, params=params)
+        logits, model_state = forward(config, hparams, before, key, batch.images, True)
+        metrics = {
+            "loss": jnp.mean(get_loss(config.loss)(logits, batch.labels)),
+            "penalty": penalty(config, hparams, params),
+            "accuracy": accuracy(logits, batch.labels),
+        }
+        return metrics["loss"] + metrics["penalty"], (metrics, model_state)
+
+    # Left to itself, a GPU takes float32 products in 10 bits of mantissa, not 23. The
+    # backward pass's are traced here, outside the network's call.
+    with jax.default_matmul_precision(PRECISIONS[config.precision].name):
+        return jax.grad(objective, has_aux=True)(state.params)
+
+
+def updates(
+    config: Config, hparams: Hparams, state: State, grads: Any
+) -> tuple[Any, optax.OptState]:
+    """Returns what a step adds to the parameters, and the optimizer's state after."""
+    rate = epoch_rate(config, hparams, state.schedule, state.epoch)
+    optimizer = make_optimizer(config, dataclasses.replace(hparams, learning_rate=rate))
+    return optimizer.update(grads, state.opt_state, state.params)
+
+
 def train_step(
     config: Config, hparams: Hparams, state: State, key: Array, batch: Dataset
 ) -> tuple[State, Metrics]:
@@ -156,25 +201,9 @@ def train_step(
       The state after the step and, of the batch before it, the mean ``loss`` without
       penalty, the ``penalty`` and the ``accuracy``, float32 scalars.
     """
-
-    def objective(params: Any) -> tuple[Array, tuple[Metrics, Variables]]:
-        before = dataclasses.replace(state, params=params)
-        logits, model_state = forward(config, hparams, before, key, batch.images, True)
-        metrics = {
-            "loss": jnp.mean(get_loss(config.loss)(logits, batch.labels)),
-            "penalty": penalty(config, hparams, params),
-            "accuracy": accuracy(logits, batch.labels),
-        }
-        return metrics["loss"] + metrics["penalty"], (metrics, model_state)
-
-    # Left to itself, a GPU takes float32 products in 10 bits of mantissa, not 23. The
-    # backward pass's are traced here, outside the network's call.
-    with jax.default_matmul_precision(PRECISIONS[config.precision].name):
-        grads, (metrics, model_state) = jax.grad(objective, has_aux=True)(state.params)
-    rate = epoch_rate(config, hparams, state.schedule, state.epoch)
-    optimizer = make_optimizer(config, dataclasses.replace(hparams, learning_rate=rate))
-    updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
-    params = optax.apply_updates(state.params, updates)
+    grads, (metrics, model_state) = gradients(config, hparams, state, key, batch)
+    added, opt_state = updates(config, hparams, state, grads)
+    params = optax.apply_updates(state.params, added)
     after = dataclasses.replace(
         state, params=params, model_state=model_state, opt_state=opt_state
     )

@@ -63,6 +63,8 @@ def test_resolve_fills_in_what_the_optimizer_reads(optimizer: str) -> None:
         "batch_size", "num_epochs", "name", "evaluate_train", "evaluate_dropout",
         "order", "schedule", "batch_norm", "penalized", "dropout_rate", "l1", "l2",
         "l2_squared", "target_accuracy", "precision",
+        "first_kernel_scale", "first_kernel_rate",
+        *(["first_kernel_eps"] if "eps" in own else []),
     }  # fmt: skip
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from fmnist_jax import details, results
+from fmnist_jax import details, report, results
 from tests.test_plots import texts_of
 
 SEEDS, EPOCHS = 2, 3
@@ -88,6 +88,33 @@ def test_predictions_are_means_over_seeds() -> None:
     bars: Any = axes.patches
     heights = [bar.get_height() for bar in bars]
     np.testing.assert_allclose(heights, [0.25] * 4 + [0, 0, 0.5, 0.5])
+
+
+def test_twins_are_told_apart_by_the_largest_difference_of_their_losses() -> None:
+    losses = np.ones((4, 2, 3), np.float32)
+    losses[1, 1, 2], losses[3] = 1.25, 5
+    variables = {"train_loss": losses, "test_loss": losses.copy()}
+    found = dataset("side", ["a", "a twin", "b", "other"], **variables)
+    found = found.assign_coords(optimizer=("side", ["sgd", "sgd", "adam", "sgd"]))
+    found.test_loss[1, :, 1] = 0.5
+    pairs = {"a twin": "a"}
+    table = results.differences(found, "side", pairs)
+    assert table.loss_difference.tolist() == [0, 0.5, 0.25]
+    assert table.twins_test_accuracy[0] == pytest.approx(0.4 + 0.005 * 1.5)
+    (said,) = report.twins(table)
+    assert "a twin and a: losses apart by at most 0.5; test accuracy" in said
+    (same,) = report.twins(table[:1])
+    assert "losses the same, bit for bit" in same
+    figure = details.twins(found, "side", pairs)
+    loss, other_loss, accuracy, _, apart, _ = figure.axes
+    assert [line.get_label() for line in loss.lines] == ["a", "other", "a twin"]
+    assert [line.get_label() for line in other_loss.lines] == ["b"]
+    np.testing.assert_array_equal(drawn(apart), [([1, 2, 3], [0, 0, 0.25])])
+    np.testing.assert_allclose(drawn(loss)[2][1], [1, 1, 1.125])
+    np.testing.assert_allclose(
+        drawn(accuracy)[0][1], found.test_accuracy.mean("seed")[0]
+    )
+    assert "exact arithmetic" in texts_of(figure)
 
 
 @pytest.mark.parametrize("scale", [100, 1])

@@ -71,18 +71,18 @@ def formula(name: str, h: dict[str, float]) -> np.ndarray:
     return np.stack(path)
 
 
-def optimize(name: str, hparams: Hparams) -> jax.Array:
-    """Our parameters after each step, ``[steps, size]``."""
+def optimize(name: str, hparams: Hparams, start: Any = START) -> Any:
+    """Our parameters after each step, ``[steps, size]`` of each array."""
     optimizer = make_optimizer(Config(optimizer=name), hparams)
 
-    def step(carry: Any, _: None) -> tuple[Any, jax.Array]:
+    def step(carry: Any, _: None) -> tuple[Any, Any]:
         params, opt_state = carry
-        gradients = jnp.asarray(CURVATURES) * params
+        gradients = jax.tree.map(lambda w: jnp.asarray(CURVATURES) * w, params)
         updates, opt_state = optimizer.update(gradients, opt_state, params)
         params = optax.apply_updates(params, updates)
         return (params, opt_state), params
 
-    start = jnp.asarray(START)
+    start = jax.tree.map(jnp.asarray, start)
     return jax.lax.scan(step, (start, optimizer.init(start)), length=NUM_STEPS)[1]
 
 
@@ -143,6 +143,23 @@ def test_own_defaults_are_optaxs(name: str) -> None:
     for setting, value in OPTIMIZERS[name].items():
         if setting not in ("learning_rate", "momentum"):  # optax has no number for them
             assert parameters[setting].default == value
+
+
+@NAME
+def test_the_first_kernel_has_a_rate_and_an_epsilon_of_its_own(name: str) -> None:
+    values = own(name, OTHERS)
+    multipliers = {"learning_rate": 0.3, "eps": 7.0, "initial_accumulator_value": 7.0}
+    hparams = Hparams(**values, first_kernel_rate=0.3, first_kernel_eps=7.0)
+    params = {"Dense_0": {"kernel": START, "bias": START}, "Dense_1": {"kernel": START}}
+    found = jax.jit(optimize, static_argnums=0)(name, hparams, params)
+    its_own = {s: v * multipliers.get(s, 1) for s, v in values.items()}
+    expected = formula(name, its_own), formula(name, values)
+    kernel, bias, other = (
+        found["Dense_0"]["kernel"], found["Dense_0"]["bias"], found["Dense_1"]["kernel"]
+    )  # fmt: skip
+    np.testing.assert_allclose(kernel, expected[0], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(bias, expected[1], rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(bias, other)
 
 
 def test_rmsprop_and_lion_by_hand() -> None:

@@ -9,6 +9,7 @@ from fmnist_jax.config import Config, Hparams
 from fmnist_jax.cost import expected_seconds, memory_bytes, num_parameters, state_bytes
 from fmnist_jax.data import Data, Dataset
 from fmnist_jax.kinds import UserError
+from fmnist_jax.models import MLP
 from fmnist_jax.planning import plan, run_hparams, run_settings
 
 
@@ -79,6 +80,15 @@ def test_a_large_state_goes_through_alone() -> None:
         ({"optimizer": ["adam", "x"]}, "optimizer is 'x'; expected one of"),
         ({"momentum": [0, 0.9]}, "momentum has no effect.*momentum, nesterov"),
         ({"hidden_sizes": [128]}, "hidden_sizes is 128"),
+        ({"first_kernel_eps": [0]}, "first_kernel_eps is 0; expected a positive"),
+        (
+            {"first_kernel_eps": [1, 255], "optimizer": ["sgd"]},
+            "first_kernel_eps has no effect.*MLP under rmsprop, adagrad, adam, adamw",
+        ),
+        (
+            {"first_kernel_rate": [1, 2], "model": [MLP(10)]},
+            "first_kernel_rate has no effect here: it is a setting of the built-in",
+        ),
     ],
 )
 def test_mistakes_are_one_clear_line(axes: dict[str, Any], message: str) -> None:

@@ -1,0 +1,151 @@
+"""The sharpness of the loss: the largest eigenvalue of its Hessian.
+
+Shapes in names: B examples, C classes, P parameters, K most steps of the iteration.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jax.flatten_util import ravel_pytree
+
+from fmnist_jax.config import Config, Hparams
+from fmnist_jax.data import Dataset
+from fmnist_jax.diagnostics import Probe
+from fmnist_jax.losses import get_loss
+from fmnist_jax.models import PRECISIONS
+from fmnist_jax.training import State, forward
+
+TOLERANCE = 1e-5  # of the residual, relative to the eigenvalue
+MOST_STEPS = 60  # each costs a product with the Hessian and keeps a vector
+EXAMPLES = 2000
+EXACT = "float32"  # the curvature of the loss itself, however products are rounded
+
+
+class _Lanczos(NamedTuple):
+    """What the iteration carries.
+
+    Attributes:
+      basis: orthonormal, ``[K, P]``; the rows from ``steps + 1`` on are 0.
+      diagonal: of the tridiagonal matrix that the Hessian is in this basis, ``[K]``.
+      beside: beside its diagonal, ``[K]``; the last leads out of the basis.
+      weights: of the basis in what comes nearest to the eigenvector, ``[K]``.
+      steps: how many are done.
+      has_converged: whether its residual is small enough.
+    """
+
+    basis: Array
+    diagonal: Array
+    beside: Array
+    weights: Array
+    steps: Array
+    has_converged: Array
+
+
+def largest_eigenvalue(
+    product: Callable[[Array], Array], start_P: Array
+) -> tuple[Array, Array]:
+    """Returns a symmetric matrix's largest (not largest absolute) eigenvalue.
+
+    Lanczos's iteration with full reorthogonalisation (Golub and Van Loan 2013, section
+    10.3), until the residual is below ``TOLERANCE``, but ``MOST_STEPS`` at most.
+
+    Args:
+      product: of the matrix and a vector ``[P]``.
+      start_P: a vector with a share of the eigenvector in it, such as a random one.
+
+    Returns:
+      λ, and the length of ``A v - λ v`` over that of ``λ v``, computed for the
+      approximate eigenvector v that was found. The second says how good the first is;
+      both are NaN where the matrix is.
+    """
+    size = min(MOST_STEPS, start_P.size)
+
+    def step(s: _Lanczos) -> _Lanczos:
+        k = s.steps
+        image_P = product(s.basis[k])
+        diagonal_K = s.diagonal.at[k].set(s.basis[k] @ image_P)
+        for _ in range(2):  # the second time for what rounding left over
+            image_P -= (s.basis @ image_P) @ s.basis
+        length = jnp.linalg.norm(image_P)
+        following_P = jnp.where(length > 0, image_P / length, 0)
+        basis_KxP = s.basis.at[k + 1].set(following_P, mode="drop")
+        beside_K = s.beside.at[k].set(length)
+        value, weights_K = _top(diagonal_K, beside_K, k + 1)
+        # A NaN has converged, too: it will stay.
+        has_converged = ~(length * jnp.abs(weights_K[k]) > TOLERANCE * jnp.abs(value))
+        return _Lanczos(
+            basis_KxP, diagonal_K, beside_K, weights_K, k + 1, has_converged
+        )
+
+    zeros_K = jnp.zeros(size, start_P.dtype)
+    basis_KxP = jnp.zeros((size, start_P.size), start_P.dtype)
+    basis_KxP = basis_KxP.at[0].set(start_P / jnp.linalg.norm(start_P))
+    first = _Lanczos(
+        basis_KxP, zeros_K, zeros_K, zeros_K, jnp.int32(0), jnp.zeros((), bool)
+    )
+    last = jax.lax.while_loop(
+        lambda s: (s.steps < size) & ~s.has_converged, step, first
+    )
+    vector_P = last.weights @ last.basis
+    vector_P /= jnp.linalg.norm(vector_P)
+    image_P = product(vector_P)
+    value = vector_P @ image_P
+    residual = jnp.linalg.norm(image_P - value * vector_P)
+    return value, jnp.where(residual == 0, 0, residual / jnp.abs(value))
+
+
+def _top(diagonal_K: Array, beside_K: Array, count: Array) -> tuple[Array, Array]:
+    """Returns the largest eigenvalue of the first ``count`` rows, and its vector."""
+    there_K = jnp.arange(diagonal_K.size) < count
+    # What is not there is put well below all eigenvalues (Gershgorin's discs).
+    low = -2 * (jnp.max(jnp.abs(diagonal_K)) + jnp.max(beside_K))
+    low = jnp.where(low == 0, -1, low)
+    beside = jnp.where(there_K, beside_K, 0)[:-1] * there_K[1:]
+    matrix_KxK = (
+        jnp.diag(jnp.where(there_K, diagonal_K, low))
+        + jnp.diag(beside, 1)
+        + jnp.diag(beside, -1)
+    )
+    finite = jnp.all(jnp.isfinite(matrix_KxK))
+    values_K, vectors_KxK = jnp.linalg.eigh(jnp.where(finite, matrix_KxK, 0))
+    return jnp.where(finite, values_K[-1], jnp.nan), vectors_KxK[:, -1]
+
+
+def sharpness(
+    config: Config, hparams: Hparams, state: State, key: Array, batch: Dataset
+) -> dict[str, Array]:
+    """The largest eigenvalue of the Hessian; a probe's function.
+
+    The Hessian is that of the mean loss of the batch, without penalty and without
+    dropout, with respect to all parameters. Batch norm takes the statistics of the
+    batch, as in training: before it, those that it keeps say nothing. A network of the
+    user's is called as in evaluation.
+
+    Returns:
+      ``sharpness``: the eigenvalue λ; gradient descent on the batch is stable up to a
+      learning rate of 2/λ. ``sharpness_residual``: how exact, relative to λ.
+    """
+    config = dataclasses.replace(config, precision=EXACT)
+    hparams = dataclasses.replace(hparams, dropout_rate=None)
+    params_P, unravel = ravel_pytree(state.params)
+
+    def loss(params_P: Array) -> Array:
+        here = dataclasses.replace(state, params=unravel(params_P))
+        train = config.model is None
+        logits, _ = forward(config, hparams, here, None, batch.images, train)
+        return jnp.mean(get_loss(config.loss)(logits, batch.labels))
+
+    with jax.default_matmul_precision(PRECISIONS[EXACT].name):
+        _, product = jax.linearize(jax.grad(loss), params_P)
+        start_P = jax.random.normal(key, params_P.shape, params_P.dtype)
+        value, residual = largest_eigenvalue(product, start_P)
+    return {"sharpness": value, "sharpness_residual": residual}
+
+
+def sharpness_probe(when: str = "init", examples: int = EXAMPLES) -> Probe:
+    """Returns the probe of ``sharpness`` on the first training images."""
+    return Probe(sharpness, when, examples=examples)

@@ -1,0 +1,222 @@
+"""The largest eigenvalue of the Hessian, against dense ones in float64."""
+
+import dataclasses
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.flatten_util import ravel_pytree
+
+from fmnist_jax import training
+from fmnist_jax.config import Config, Hparams
+from fmnist_jax.data import Data, Dataset
+from fmnist_jax.sharpness import (
+    TOLERANCE,
+    largest_eigenvalue,
+    sharpness,
+    sharpness_probe,
+)
+from fmnist_jax.sweeping import sweep
+
+SHAPE, CLASSES = (2, 3), 4
+jit_sharpness = jax.jit(sharpness, static_argnums=0)
+
+
+@pytest.fixture(scope="module")
+def batch() -> Dataset:
+    random = np.random.RandomState(0)
+    images = random.randint(0, 256, (40, *SHAPE)).astype(np.uint8)
+    return Dataset(images, random.randint(0, CLASSES, 40).astype(np.int32))
+
+
+def key() -> jax.Array:
+    """Another object each time: a key is used once."""
+    return jax.random.key(5)
+
+
+def make_state(config: Config, seed: int = 0) -> training.State:
+    return training.init(config, Hparams(), jax.random.key(seed), SHAPE, CLASSES)
+
+
+def dense(state: training.State, loss: str, divisor: float, batch: Dataset) -> float:
+    """The eigenvalue of all eigenvalues of the Hessian, from the formula in float64."""
+    with jax.enable_x64(True):
+        params = jax.tree.map(lambda p: jnp.asarray(p, jnp.float64), state.params)
+        x = np.asarray(batch.images, np.float64).reshape(len(batch.labels), -1)
+        flat, unravel = ravel_pytree(params)
+
+        def mean_loss(flat: jax.Array) -> jax.Array:
+            z = jnp.asarray(x / divisor)
+            layers = list(unravel(flat).values())
+            for number, layer in enumerate(layers):
+                z = z @ layer["kernel"] + layer["bias"][None, :]
+                z = jnp.where(z > 0, z, 0) if number < len(layers) - 1 else z
+            e = jnp.exp(z - jnp.max(z, axis=1, keepdims=True))
+            rows = jnp.arange(len(batch.labels))
+            p = (e / jnp.sum(e, axis=1, keepdims=True))[rows, batch.labels]
+            flat_outside = (p < 1e-7) | (p > 1 - 1e-7)
+            taught = jnp.where(flat_outside, jax.lax.stop_gradient(p), p)
+            return -jnp.mean(jnp.log(taught if loss == "clipped" else p))
+
+        hessian = np.asarray(jax.hessian(mean_loss)(flat))
+    return np.linalg.eigvalsh((hessian + hessian.T) / 2)[-1]
+
+
+@pytest.mark.parametrize("loss", ["softmax", "clipped"])
+@pytest.mark.parametrize("sizes", [(), (5,), (5, 6)])
+def test_it_is_that_of_the_dense_hessian_plain_jitted_and_vmapped(
+    sizes: tuple[int, ...], loss: str, batch: Dataset
+) -> None:
+    config = Config(hidden_sizes=sizes, loss=loss)
+    divisors = [10.0, 255.0, 1e4]
+    states = [make_state(config, seed) for seed in range(3)]
+    expected = [
+        dense(*each, batch) for each in zip(states, [loss] * 3, divisors, strict=True)
+    ]
+    found = [
+        sharpness(config, Hparams(divisor=divisors[1]), states[1], key(), batch),
+        jit_sharpness(config, Hparams(divisor=divisors[1]), states[1], key(), batch),
+    ]
+    for each in found:
+        np.testing.assert_allclose(each["sharpness"], expected[1], rtol=1e-4)
+        assert each["sharpness_residual"] < 2 * TOLERANCE
+    stacked = jax.tree.map(lambda *v: jnp.stack(v), *states)
+    vmapped = jax.jit(
+        jax.vmap(functools.partial(sharpness, config), in_axes=(0, 0, None, None))
+    )(Hparams(divisor=jnp.array(divisors)), stacked, key(), batch)
+    np.testing.assert_allclose(vmapped["sharpness"], expected, rtol=1e-4)
+    assert (vmapped["sharpness_residual"] < 2 * TOLERANCE).all()
+
+
+def test_the_clipped_loss_has_no_curvature_where_it_is_flat(batch: Dataset) -> None:
+    config = Config(hidden_sizes=(5,), loss="clipped")
+    state = make_state(config)
+    hparams = Hparams(divisor=1.0)  # some examples are saturated, some are not
+    found = jit_sharpness(config, hparams, state, key(), batch)["sharpness"]
+    np.testing.assert_allclose(found, dense(state, "clipped", 1.0, batch), rtol=1e-4)
+    assert abs(dense(state, "softmax", 1.0, batch) / found - 1) > 0.1
+
+
+def matrix(eigenvalues: Any) -> np.ndarray:
+    """A symmetric matrix with these eigenvalues."""
+    size = len(eigenvalues)
+    q, _ = np.linalg.qr(np.random.RandomState(0).standard_normal((size, size)))
+    return ((q * np.asarray(eigenvalues, float)) @ q.T).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    "eigenvalues",
+    [
+        [3, 1, 0.5, 0, -2], [1, 0.1, 0, 0, -100], [-1, -2, -3], [-1, -1, -1, -1],
+        [2, 2, 2, 2, 1, 1], [5], [0, 0, 0], [1e-12, 3e-12, 2e-12],
+        np.linspace(-1, 1, 300),
+    ],
+)  # fmt: skip
+def test_the_largest_eigenvalue_of_any_matrix(eigenvalues: Any) -> None:
+    a = matrix(eigenvalues)
+    start = jax.random.normal(key(), (len(a),))
+    product = functools.partial(jnp.matmul, a)
+    value, residual = jax.jit(lambda: largest_eigenvalue(product, start))()
+    expected = np.linalg.eigvalsh(a.astype(float))[-1]
+    np.testing.assert_allclose(value, expected, rtol=1e-4)
+    if len(a) < 300:
+        assert residual < 1e-4
+    else:  # too close together for so few steps, which it says
+        assert TOLERANCE < residual < 1e-2
+
+
+def test_a_softmax_regression_is_as_sharp_as_its_inputs_are_large(
+    batch: Dataset,
+) -> None:
+    """At weights of 0 the Hessian is (I/C - 1/C²) ⊗ the mean of x xᵀ, of x with a 1."""
+    config = Config(hidden_sizes=())
+    state = make_state(config)
+    state = dataclasses.replace(
+        state, params=jax.tree.map(jnp.zeros_like, state.params)
+    )
+    found = []
+    for divisor in (1.0, 16.0):
+        x = np.asarray(batch.images, float).reshape(40, -1) / divisor
+        x = np.hstack([x, np.ones((40, 1))])
+        expected = np.linalg.eigvalsh(x.T @ x / 40)[-1] / CLASSES
+        hparams = Hparams(divisor=divisor)
+        found.append(jit_sharpness(config, hparams, state, key(), batch)["sharpness"])
+        np.testing.assert_allclose(found[-1], expected, rtol=1e-4)
+    assert found[0] / found[1] == pytest.approx(16**2, rel=0.01)  # 1/d², but the bias
+
+
+def test_a_frozen_network_is_flat_and_a_broken_one_is_not_a_number(
+    batch: Dataset,
+) -> None:
+    config = Config(hidden_sizes=(5,), loss="clipped")
+    state = make_state(config)
+
+    def found(layer: str, bias: jax.Array) -> dict[str, float]:
+        params = {**state.params, layer: {**state.params[layer], "bias": bias}}
+        made = dataclasses.replace(state, params=params)
+        values = jit_sharpness(config, Hparams(), made, key(), batch)
+        return {name: float(value) for name, value in values.items()}
+
+    sure = found("Dense_1", 1e4 * jnp.arange(CLASSES, dtype=jnp.float32))
+    assert sure == {"sharpness": 0, "sharpness_residual": 0}
+    for value in (jnp.nan, jnp.inf):
+        assert all(map(np.isnan, found("Dense_0", jnp.full(5, value)).values()))
+
+
+def test_a_frozen_run_leaves_its_neighbours_as_they_are(batch: Dataset) -> None:
+    config = Config(hidden_sizes=(5,))
+    state = make_state(config)
+    nothing = jax.tree.map(lambda p: jnp.full_like(p, jnp.nan), state.params)
+    broken = dataclasses.replace(state, params=nothing)
+    both = jax.tree.map(lambda *v: jnp.stack(v), broken, state)
+    over_runs = jax.vmap(functools.partial(sharpness, config), (None, 0, None, None))
+    found = jax.jit(over_runs)(Hparams(), both, key(), batch)["sharpness"]
+    alone = jit_sharpness(config, Hparams(), state, key(), batch)["sharpness"]
+    np.testing.assert_allclose(found, [np.nan, alone], rtol=1e-5)
+
+
+def test_dropout_is_off_and_products_are_exact(batch: Dataset) -> None:
+    config = Config(hidden_sizes=(5,))
+    state = make_state(config)
+    expected = jit_sharpness(config, Hparams(), state, key(), batch)["sharpness"]
+    hparams = Hparams(dropout_rate=0.5, l2_squared=3.0)
+    assert jit_sharpness(config, hparams, state, key(), batch)["sharpness"] == expected
+    rounded = dataclasses.replace(config, precision="bf16")
+    assert (
+        jit_sharpness(rounded, Hparams(), state, key(), batch)["sharpness"] == expected
+    )
+
+
+def test_batch_norm_takes_the_scale_out_of_it(batch: Dataset) -> None:
+    config = Config(hidden_sizes=(5,), batch_norm="on")
+    state = make_state(config)
+    found = [
+        jit_sharpness(config, Hparams(divisor=d), state, key(), batch)["sharpness"]
+        for d in (1.0, 8.0)
+    ]
+    assert found[0] == pytest.approx(float(found[1]), rel=1e-3)
+
+
+@pytest.mark.parametrize("when", ["init", "epoch"])
+def test_a_sweep_records_it(when: str, small: Data) -> None:
+    config = Config(hidden_sizes=(3,), num_epochs=1, batch_size=100)
+    probe = sharpness_probe(when, examples=50)
+    found = sweep({"divisor": [10, 255], "seed": [3]}, small, config, probes=[probe])
+    dims = ("divisor", "seed", "epoch")[: 2 if when == "init" else 3]
+    assert found.sharpness.dims == found.sharpness_residual.dims == dims
+    hparams = Hparams(divisor=10.0)
+    init_key, epochs_key, _ = training.run_keys(3)
+    state = training.init(config, hparams, init_key, (28, 28), 10)
+    if when == "epoch":
+        order = jnp.asarray(training.epoch_order(3, 1, 200))
+        epoch_key = jax.random.fold_in(epochs_key, 1)
+        state, _ = training.train_epoch(
+            config, hparams, state, epoch_key, small.train, order
+        )
+    first = Dataset(*(array[:50] for array in small.train))
+    # Whatever the key: it only decides where the iteration starts.
+    alone = jit_sharpness(config, hparams, state, key(), first)["sharpness"]
+    np.testing.assert_allclose(found.sharpness[0].squeeze(), alone, rtol=1e-4)
