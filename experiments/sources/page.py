@@ -231,7 +231,8 @@ is within t₀.₉₇₅(n−1) · s · √(1 + 1/n) of our mean, plus its readi
 claim "A is better than B" is *supported*, *contradicted* or *undecided* by the 95 %
 t-interval of the difference, paired over seeds; in brackets below. A claim in words
 gets the measurement that decides it, and its verdict by the rule that stands with it in
-`experiments/sources/claims.py`.
+`experiments/sources/claims.py`. Four of those (shuffle, sigmoid, softmax-is-sigmoid,
+symmetric) were rewritten after a review, when a part of the runs was known.
 
 **In all** {agreeing} of {published} published numbers agree ({share:.1%}, {low:.0%} to
 {high:.0%} if they were independent; 95 % is expected), and {rows} of {judged} rows.
