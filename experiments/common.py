@@ -16,6 +16,7 @@ from experiments.jobs import (
     Results,
     fit_batch_sizes,
     make_job,
+    own_data,
 )
 from fmnist_jax.kinds import UserError
 
@@ -82,14 +83,15 @@ def execute(
     options = parse(argv, experiments)
     jobs = [_checked(experiment, options) for experiment in experiments]
     chosen = folders.choose([experiment.name for experiment in experiments], options)
-    data = _loaded(jobs, options)
-    jobs = [_fitted(job, data) for job in jobs]
+    loaded = _loaded(jobs, options)
+    data = [own_data(job, loaded, options) for job in jobs]
+    jobs = [_fitted(job, on) for job, on in zip(jobs, data, strict=True)]
     for index, (experiment, job) in enumerate(zip(experiments, jobs, strict=True)):
         arguments = own_arguments(argv, experiment)
         if isinstance(job, Job):
-            run(job, data, chosen[index], arguments)
+            run(job, data[index], chosen[index], arguments)
         else:
-            on = data[options["dataset"] or "auto"]
+            on = data[index][options["dataset"] or "auto"]
             inspect(job, on, chosen[index], arguments, options["dry_run"])
         if len(jobs) > 1 and not options["dry_run"]:
             page = pages.write(chosen[: index + 1])
@@ -205,6 +207,11 @@ def run(
     print("\n".join(output.before(job, plans, data)), flush=True)
     with folders.made(out_dir):
         found = _train(plans, data)
+        if beside := job.experiment.beside:
+            found = [
+                each.merge(beside(todo, on), combine_attrs="override")
+                for each, todo, on in zip(found, plans, data, strict=True)
+            ]
         for axis in job.experiment.variants:
             labels = [variant.label for variant in job.variants]
             found = [stack(axis, dict(zip(labels, found, strict=True)))]

@@ -8,7 +8,7 @@ from absl import flags
 
 from experiments.jobs import Experiment, Inspection
 from fmnist_jax.config import PRESETS, SETTINGS
-from fmnist_jax.kinds import COUNT, Kind, UserError
+from fmnist_jax.kinds import COUNT, Kind, UserError, spaced
 
 MOST_VALUES = 100_000  # of one list
 _COUNTS = {
@@ -25,13 +25,18 @@ _TEXTS = {
     "out_dir": "folder for the results (default: runs/NAME/UTC-TIME; of several "
     "experiments: runs/UTC-TIME, with a folder for each)",
 }
+_FOR_MAPS = {
+    "x": "setting along the bottom of the map; its values are those of its own flag",
+    "y": "likewise, up the side",
+    "zoom": "x0:x1,y0:y1, a window with as many values each way",
+}
 _SWITCHES = {
     "overwrite": "replace results that stand in --out_dir",
     "dry_run": "print what would be done, and stop",
     "help": "print this help, and stop",
 }
 SETTING_FLAGS = {s.flag: (name, s) for name, s in SETTINGS.items() if s.flag}
-COMMON = {**_TEXTS, **_COUNTS, **_SWITCHES}
+COMMON = {**_FOR_MAPS, **_TEXTS, **_COUNTS, **_SWITCHES}
 _FOR_TRAINING = ("preset", "num_seeds", "epochs")  # of the common flags
 
 
@@ -84,16 +89,17 @@ def _spaced(flag: str, kind: Kind, entry: str) -> list[float]:
             f"--{flag}: {entry!r} is not allowed; expected start:stop:count, both ends "
             f"above 0 and at most {MOST_VALUES} values."
         )
-    ratio = (stop / start) ** (1 / max(1, count - 1))
-    inner = [float(f"{start * ratio**i:.12g}") for i in range(1, count - 1)]
-    return [start, *inner, stop][:count]
+    return spaced(start, stop, count)
 
 
 def taken(experiment: Experiment | Inspection) -> tuple[str, ...]:
     """Returns the flags that an experiment takes: those that it uses."""
-    if isinstance(experiment, Experiment):
-        return (*SETTING_FLAGS, *COMMON)
-    return tuple(name for name in COMMON if name not in _FOR_TRAINING)
+    trains = isinstance(experiment, Experiment)
+    unused = set() if trains else {*_FOR_TRAINING}
+    if not (isinstance(experiment, Experiment) and experiment.plane):
+        unused |= {*_FOR_MAPS}
+    common = [name for name in COMMON if name not in unused]
+    return (*SETTING_FLAGS, *common) if trains else tuple(common)
 
 
 def own_arguments(
@@ -116,9 +122,10 @@ def _check_taken(
     used = {name for experiment in experiments for name in taken(experiment)}
     for name in given:
         if experiments and name not in used:
+            why = "draws no map" if name in _FOR_MAPS else "trains nothing"
             raise UserError(
-                f"--{name} has no effect: {experiments[0].name} trains nothing; "
-                f"expected --{', --'.join(taken(experiments[0]))}."
+                f"--{name} has no effect: {experiments[0].name} {why} (--help lists "
+                "the flags)."
             )
 
 
@@ -138,13 +145,14 @@ def parse(
     Raises:
       UserError: for an unknown flag, a stray argument, or a value that is not allowed.
     """
-    given = parse_flags(argv, (*_TEXTS, *SETTING_FLAGS), _COUNTS, _SWITCHES)
+    texts = (*_TEXTS, *_FOR_MAPS, *SETTING_FLAGS)
+    given = parse_flags(argv, texts, _COUNTS, _SWITCHES)
     _check_taken([name for name, v in given.items() if v], experiments)
-    texts = {name: given.pop(name) for name in SETTING_FLAGS}
+    lists = {name: given.pop(name) for name in SETTING_FLAGS}
     given["settings"] = {
         name: parse_list(flag, setting.kind, text)
         for flag, (name, setting) in SETTING_FLAGS.items()
-        if (text := texts[flag]) is not None
+        if (text := lists[flag]) is not None
     }
     return given
 

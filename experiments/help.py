@@ -6,6 +6,7 @@ from typing import Any
 
 from experiments.flags import COMMON, SETTING_FLAGS, taken
 from experiments.jobs import Experiment, Inspection, base
+from experiments.planes import VALUES
 from fmnist_jax.config import TRACED, Setting, chooser
 
 
@@ -26,6 +27,8 @@ def _setting_entry(name: str, setting: Setting, experiment: Experiment) -> str:
     own = setting.off if own is None else own
     values = experiment.axes.get(name, () if own is None else (own,))
     texts = [setting.kind.text(value) for value in values]
+    if name in (experiment.plane or ()) and setting.span:
+        texts = [":".join([*map(setting.kind.text, setting.span), str(VALUES)])]
     default = ",".join(texts) or f"the {chooser(name)}'s own"
     return _entry(
         f"{setting.flag}",
@@ -53,6 +56,10 @@ def help_text(experiment: Experiment | Inspection) -> str:
             "num_seeds": experiment.num_seeds,
             "epochs": config.num_epochs,
         }
+        if experiment.train_examples:
+            defaults["train_examples"] = experiment.train_examples
+        if experiment.plane:
+            defaults |= dict(zip("xy", experiment.plane, strict=True))
         settings = _settings_help(experiment)
     common = {
         name: f"{text} (default: {defaults[name]})" if name in defaults else text

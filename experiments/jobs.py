@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
+from experiments.planes import plane_axes
 from fmnist_jax.config import PRESETS, SETTINGS, TRACED, Config, Hparams
 from fmnist_jax.kinds import UserError, choose
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
     from fmnist_jax.data import Data
     from fmnist_jax.diagnostics import Probe
+    from fmnist_jax.planning import Plan
 
     Results: TypeAlias = xr.Dataset
     Figures: TypeAlias = Mapping[str, Figure]
@@ -51,8 +53,11 @@ class Experiment:
       epochs: how many; None for the preset's.
       variants: where what is compared is no grid of settings: the name of one more axis
         and, for each of its labels, the settings, among them "dataset".
+      plane: for a map, the two settings that span it; ``axes`` then holds the rest.
       num_seeds: how many seeds unless the flag says otherwise.
+      train_examples: likewise, of the training set; None for all.
       probes: makes what is recorded beside the metrics of programs, once JAX may start.
+      beside: plan and data to what else is measured once for many runs.
       answer: results to what else there is to say: tables, more figures, sentences.
     """
 
@@ -66,8 +71,11 @@ class Experiment:
     variants: Mapping[str, Mapping[str, Mapping[str, Any]]] = dataclasses.field(
         default_factory=dict
     )
+    plane: tuple[str, str] | None = None
     num_seeds: int = 3
+    train_examples: int | None = None
     probes: Callable[[Sequence[Config]], Sequence["Probe"]] = lambda configs: ()
+    beside: Callable[["Plan", "Data"], "xr.Dataset"] | None = None
     answer: Callable[["xr.Dataset"], Answer] = lambda dataset: Answer()
 
 
@@ -153,8 +161,10 @@ def make_job(experiment: Experiment, options: Mapping[str, Any]) -> Job:
     if options["epochs"]:
         config = dataclasses.replace(config, num_epochs=options["epochs"])
     given = options["settings"]
-    is_axis = {n: n in experiment.axes or len(v) > 1 for n, v in given.items()}
-    axes = {**experiment.axes, **{n: v for n, v in given.items() if is_axis[n]}}
+    plane = plane_axes(experiment.plane, options) if experiment.plane else {}
+    own = {**plane, **experiment.axes}
+    is_axis = {n: n in own or len(v) > 1 for n, v in given.items()}
+    axes = {**own, **{n: v for n, v in given.items() if is_axis[n]}, **plane}
     axes["seed"] = range(options["num_seeds"] or experiment.num_seeds)
     fixed = {n: v[0] for n, v in given.items() if not is_axis[n]}
     config, hparams = with_settings(config, hparams, fixed)
@@ -187,6 +197,19 @@ def _variants(
         where = settings.get("dataset", dataset or "auto")
         made.append(Variant(label, where, *with_settings(config, hparams, own)))
     return tuple(made)
+
+
+def own_data(
+    job: Job | Inspection, loaded: Mapping[str, "Data"], options: Mapping[str, Any]
+) -> Mapping[str, "Data"]:
+    """Returns data by name, of the training sets as much as a job asks for.
+
+    That is what a flag says, or else its experiment.
+    """
+    if isinstance(job, Inspection) or options["train_examples"]:
+        return loaded
+    count = job.experiment.train_examples
+    return {name: data.first(count) for name, data in loaded.items()}
 
 
 def fit_batch_sizes(job: Job, train_examples: int) -> Job:

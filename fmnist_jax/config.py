@@ -92,6 +92,7 @@ class Setting:
       help: on the command line.
       flag: on the command line; None for the library only.
       off: the value that None stands for where it means "not used".
+      span: least and greatest on a map, where nobody says otherwise.
     """
 
     kind: Kind
@@ -99,6 +100,7 @@ class Setting:
     help: str
     flag: str | None
     off: float | None = None
+    span: tuple[float, float] | None = None
 
 
 def _setting(
@@ -108,8 +110,9 @@ def _setting(
     help: str,
     flag: str | None,
     off: float | None = None,
+    span: tuple[float, float] | None = None,
 ) -> Any:
-    setting = Setting(kind, label, help, flag, off)
+    setting = Setting(kind, label, help, flag, off, span)
     return dataclasses.field(default=default, metadata={"setting": setting})
 
 
@@ -125,50 +128,63 @@ class Hparams:
     divisor: Any = _setting(
         255.0, POSITIVE, "pixel divisor", "what the pixels (0…255) are divided by",
         "divisors",
+        span=(1e-2, 1e6),
     )  # fmt: skip
     learning_rate: Any = _setting(
-        None, POSITIVE, "learning rate", "step size of the optimizer", "learning_rates"
-    )
+        None, POSITIVE, "learning rate", "step size of the optimizer", "learning_rates",
+        span=(1e-9, 1e3),
+    )  # fmt: skip
     momentum: Any = _setting(
         None, SHARE, "momentum",
         "share of the last step kept in the next; 1: gradients are never cleared",
         "momenta",
+        span=(0, 0.99),
     )  # fmt: skip
     decay: Any = _setting(
-        None, FRACTION, "decay of the squared gradients", "rmsprop's memory", "decays"
-    )
+        None, FRACTION, "decay of the squared gradients", "rmsprop's memory", "decays",
+        span=(0, 0.999),
+    )  # fmt: skip
     b1: Any = _setting(
-        None, FRACTION, "b1", "memory of the mean gradient (adam, adamw, lion)", "b1s"
-    )
+        None, FRACTION, "b1", "memory of the mean gradient (adam, adamw, lion)", "b1s",
+        span=(0, 0.99),
+    )  # fmt: skip
     b2: Any = _setting(
         None, FRACTION, "b2", "memory of the squared gradient, in lion of the mean",
         "b2s",
+        span=(0, 0.999),
     )  # fmt: skip
     eps: Any = _setting(
-        None, NOT_NEGATIVE, "epsilon", "added to the divisor of the step", "eps"
-    )
+        None, NOT_NEGATIVE, "epsilon", "added to the divisor of the step", "eps",
+        span=(1e-12, 1),
+    )  # fmt: skip
     initial_accumulator_value: Any = _setting(
         None, NOT_NEGATIVE, "initial accumulator", "where adagrad's sum starts",
         "initial_accumulator_values",
+        span=(1e-6, 100),
     )  # fmt: skip
     weight_decay: Any = _setting(
         None, NOT_NEGATIVE, "weight decay", "decoupled decay (adamw, lion)",
         "weight_decays",
+        span=(1e-6, 10),
     )  # fmt: skip
     dropout_rate: Any = _setting(
         None, FRACTION, "dropout rate",
         "share of the inputs of each layer set to 0 in training", "dropout_rates", 0.0,
+        span=(0, 0.9),
     )  # fmt: skip
     l1: Any = _setting(
-        None, NOT_NEGATIVE, "L1 penalty", "times the sum of |parameters|", "l1s", 0.0
-    )
+        None, NOT_NEGATIVE, "L1 penalty", "times the sum of |parameters|", "l1s", 0.0,
+        span=(1e-8, 0.1),
+    )  # fmt: skip
     l2: Any = _setting(
         None, NOT_NEGATIVE, "L2 penalty (norm)",
         "times the sum over parameter arrays of their Euclidean norms", "l2s", 0.0,
+        span=(1e-6, 1),
     )  # fmt: skip
     l2_squared: Any = _setting(
         None, NOT_NEGATIVE, "L2 penalty (squared)", "times the sum of parameters²",
         "l2s_squared", 0.0,
+        span=(1e-8, 1),
     )  # fmt: skip
     target_accuracy: Any = _setting(
         None, TARGET, "target accuracy",
@@ -194,16 +210,19 @@ class Hparams:
         None, NOT_NEGATIVE, "first kernel's scale",
         "what the first layer's initial weights (not its bias) are multiplied by",
         "first_kernel_scales", 1.0,
+        span=(1e-6, 1000),
     )  # fmt: skip
     first_kernel_rate: Any = _setting(
         None, NOT_NEGATIVE, "first kernel's rate",
         "what the learning rate of the first layer's weights is multiplied by",
         "first_kernel_rates", 1.0,
+        span=(1e-12, 1e4),
     )  # fmt: skip
     first_kernel_eps: Any = _setting(
         None, POSITIVE, "first kernel's epsilon",
         "what epsilon, and adagrad's initial accumulator, are multiplied by for the "
         "first layer's weights", "first_kernel_eps", 1.0,
+        span=(1e-4, 1e6),
     )  # fmt: skip
 
 
@@ -402,6 +421,11 @@ def show(name: str, value: Any) -> str:
     is_short = number.is_integer() and abs(number) < 1e8
     text = f"{number:.0f}" if is_short else f"{number:g}"
     return f"÷{text}" if name == "divisor" else text
+
+
+def is_log(name: str) -> bool:
+    """Whether what matters of a setting's values is their ratio."""
+    return SETTINGS[name].kind not in (FRACTION, SHARE, TARGET, WHOLE)
 
 
 def axis_label(name: str) -> str:

@@ -7,7 +7,6 @@
 Only NumPy is needed. TensorFlow Datasets is used where a set prepared by it is read.
 """
 
-import dataclasses
 import difflib
 import operator
 import os
@@ -89,12 +88,9 @@ def _check_count(split: str, count: int | None, most: int | None = None) -> None
 
 
 def _first(data: Data, counts: dict[str, int | None]) -> Data:
-    def first(split: str, given: Dataset) -> Dataset:
-        _check_count(split, counts[split], len(given.labels))
-        return Dataset(*(array[: counts[split]] for array in given))
-
-    train, test = first("train", data.train), first("test", data.test)
-    return dataclasses.replace(data, train=train, test=test)
+    for split, count in counts.items():
+        _check_count(split, count, len(getattr(data, split).labels))
+    return data.first(**counts)
 
 
 def _from_arrays(arrays: idx.Arrays, **kwargs: Any) -> Data:

@@ -77,6 +77,14 @@ class Data:
             return "synthetic stand-in, not Fashion-MNIST"
         return OFFICIAL[self.name].title if self.name in OFFICIAL else self.name
 
+    def first(self, train: int | None = None, test: int | None = None) -> "Data":
+        """Returns the first so many examples at most of each; None for all."""
+        return dataclasses.replace(
+            self,
+            train=Dataset(*(array[:train] for array in self.train)),
+            test=Dataset(*(array[:test] for array in self.test)),
+        )
+
     @functools.cached_property
     def fingerprint(self) -> str:
         """The sha256 of all four arrays: their types, shapes and bytes."""

@@ -82,6 +82,17 @@ def _show_model(model: Any) -> str:
     return getattr(model, "name", None) or type(model).__name__
 
 
+def spaced(start: float, stop: float, count: int, is_log: bool = True) -> list[float]:
+    """Returns so many numbers from start to stop, log-spaced or evenly."""
+    if is_log:
+        ratio = (stop / start) ** (1 / max(1, count - 1))
+        inner = [start * ratio**i for i in range(1, count - 1)]
+    else:
+        step = (stop - start) / max(1, count - 1)
+        inner = [start + step * i for i in range(1, count - 1)]
+    return [start, *(float(f"{v:.12g}") for v in inner), stop][:count]
+
+
 def choice(names: Iterable[str]) -> Kind:
     """Returns the kind of a value that is one of some names."""
     names = tuple(names)

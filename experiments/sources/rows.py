@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from experiments.jobs import with_settings
-from fmnist_jax.config import PRESETS, Config, Hparams
+from fmnist_jax.config import PRESETS, Config, Hparams, resolve
 from fmnist_jax.kinds import choose
 
 if TYPE_CHECKING:
@@ -105,6 +105,18 @@ TRAININGS: Mapping[str, Training] = {
     ),
     "tiny-input-bn": _adam(100, divisor=TINY, batch_norm="on"),
 }  # fmt: skip
+
+
+def points() -> dict[str, list[dict[str, float]]]:
+    """Returns by optimizer the traced settings of the sources' rows."""
+    found: dict[str, list[dict[str, float]]] = {}
+    for training in TRAININGS.values():
+        config, hparams = training.resolved()
+        settings = vars(resolve(config, hparams))
+        if training.rows:
+            numbers = {name: v for name, v in settings.items() if v is not None}
+            found.setdefault(config.optimizer, []).append(numbers)
+    return found
 
 
 def probes(training: Training) -> tuple["Probe", ...]:

@@ -1,0 +1,54 @@
+"""Which input scales and learning rates train, and does theory say so?
+
+    python -m experiments.trainability_map
+
+A map of 24 divisors × 24 learning rates, SGD, one epoch of 20,000 images: a minute on
+two cores. --divisors=1e-2:1e6:256 --learning_rates=1e-9:1e3:256 is one for a GPU, and
+--zoom=1:1e3,1e-4:1 a closer look.
+"""
+
+from experiments.common import Answer, Experiment, Figures, Results, main
+from fmnist_jax.data import Data
+from fmnist_jax.planning import Plan
+
+
+def beside(plan: Plan, data: Data) -> Results:
+    """The sharpness at initialisation."""
+    from fmnist_jax import theory
+
+    return theory.initial_sharpness(plan, data)
+
+
+def figures(dataset: Results) -> Figures:
+    """Loss, accuracy and status over the plane, with theory's lines."""
+    from experiments.sources.rows import points
+    from fmnist_jax import maps
+
+    return maps.maps(dataset, points())
+
+
+def answer(dataset: Results) -> Answer:
+    """Which rates train, against those that theory calls stable."""
+    from fmnist_jax import boundaries
+
+    table = boundaries.trainable_rates(dataset)
+    return Answer({"rates": table}, sentences=boundaries.sentences(dataset, table))
+
+
+EXPERIMENT = Experiment(
+    name="trainability_map",
+    question="Which input scales and learning rates train, and does theory say so?",
+    preset="lab",
+    settings={"optimizer": "sgd"},
+    epochs=1,
+    num_seeds=1,
+    train_examples=20_000,
+    axes={},
+    plane=("divisor", "learning_rate"),
+    beside=beside,
+    figures=figures,
+    answer=answer,
+)
+
+if __name__ == "__main__":
+    main(EXPERIMENT)

@@ -1,0 +1,242 @@
+"""Maps of a plane of two settings, with theory over what was measured.
+
+Trains nothing, saves nothing, imports no jax.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.colors import BoundaryNorm, ListedColormap, LogNorm, Normalize
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+
+from fmnist_jax.boundaries import LEVELS, RATE, stable_rate, trainable_rates
+from fmnist_jax.config import axis_label, is_log
+from fmnist_jax.plots import described, panels_of, title
+from fmnist_jax.results import sweep_axes
+
+STATUS_COLOURS = {
+    "missing": "#FFFFFF", "diverged": "#D55E00", "stopped": "#F0E442",
+    "dead": "#000000", "frozen": "#CC79A7", "trained": "#009E73", "slow": "#56B4E9",
+}  # fmt: skip
+NOT_FINITE = "0.75"
+COSTLY = 10  # times what guessing costs: losses from there on look alike
+LINES: Sequence[Any] = ("-", "--", ":")  # of the levels of theory
+POINT: dict[str, Any] = {
+    "marker": "o", "markersize": 7, "markerfacecolor": "white",
+    "markeredgecolor": "black", "markeredgewidth": 1.5, "linestyle": "none",
+}  # fmt: skip
+
+Points = Mapping[str, Sequence[Mapping[str, float]]]
+
+
+def maps(dataset: xr.Dataset, points: Points | None = None) -> dict[str, Figure]:
+    """Draws loss, accuracy and status over the plane of the first two axes.
+
+    Over seeds: the median of the loss, the mean of the accuracy, the most frequent
+    status.
+
+    Args:
+      dataset: results of a sweep; with ``sharpness``, lines of theory are drawn.
+      points: optimizer to settings of others' runs, marked where they lie.
+
+    Returns:
+      A figure for each combination of the other axes' values, by a name for its file.
+    """
+    figures = {}
+    plane = sweep_axes(dataset)[:2]
+    for index in panels_of(dataset.isel({plane[1]: 0}, drop=True), plane[0]):
+        chosen = dataset.isel(index)
+        values = [str(dataset[a].values[i].item()) for a, i in index.items()]
+        figures["_".join(["map", *values])] = _map(
+            chosen, described(dataset, index), points or {}
+        )
+    return figures
+
+
+def _map(dataset: xr.Dataset, which: str, points: Points) -> Figure:
+    x, y = sweep_axes(dataset)
+    figure = Figure(figsize=(15, 6.4), layout="constrained")
+    panels = figure.subplots(1, 3, sharex=True, sharey=True)
+    last = dataset.isel(epoch=-1)
+    _draw_loss(figure, panels[0], last, x, y)
+    _draw_accuracy(figure, panels[1], last, x, y)
+    _draw_status(panels[2], last, x, y)
+    handles: list[Any] = []
+    here = points.get(str(dataset.optimizer.item()), ())
+    for panel in panels:
+        for name, setter in ((x, panel.set_xscale), (y, panel.set_yscale)):
+            setter("log" if _is_log(dataset, name) else "linear")
+        panel.set_xlim(*_edges(dataset, x)[[0, -1]])
+        panel.set_ylim(*_edges(dataset, y)[[0, -1]])
+        panel.set_xlabel(_label(dataset, x))
+        handles = _draw_theory(panel, dataset, x, y)
+        handles += _draw_points(panel, here, x, y)
+    panels[0].set_ylabel(_label(dataset, y))
+    if handles:
+        figure.legend(handles=handles, loc="outside upper center", ncols=4,
+                      frameon=False)  # fmt: skip
+    subject = f"What trains, by {axis_label(x)} and {axis_label(y)}"
+    title(figure, dataset, f"{subject}{f' – {which}' if which else ''}", seeds=False)
+    return figure
+
+
+def _is_log(dataset: xr.Dataset, name: str) -> bool:
+    return is_log(name) and bool(dataset[name].values[0] > 0)
+
+
+def _label(dataset: xr.Dataset, name: str) -> str:
+    scale = " (log scale)" if _is_log(dataset, name) else ""
+    return f"{axis_label(name)}{scale}"
+
+
+def _edges(dataset: xr.Dataset, name: str) -> np.ndarray:
+    """Returns the edges of the cells around the values of an axis."""
+    is_log_scaled = _is_log(dataset, name)
+    values = dataset[name].values.astype(float)
+    values = np.log(values) if is_log_scaled else values
+    middles = (values[1:] + values[:-1]) / 2
+    first, last = values[0] - (middles[0] - values[0]), 2 * values[-1] - middles[-1]
+    edges = np.concatenate([[first], middles, [last]])
+    return np.exp(edges) if is_log_scaled else edges
+
+
+def _draw_cells(axes: Axes, values: xr.DataArray, x: str, y: str, **style: Any) -> Any:
+    grid = values.transpose(y, x).values
+    dataset = values.to_dataset(name="values")
+    axes.set_facecolor(NOT_FINITE)
+    return axes.pcolormesh(
+        _edges(dataset, x), _edges(dataset, y), np.ma.masked_invalid(grid),
+        rasterized=True, **style,
+    )  # fmt: skip
+
+
+def _draw_loss(figure: Figure, axes: Axes, last: xr.Dataset, x: str, y: str) -> None:
+    loss = last.train_loss.where(np.isfinite(last.train_loss))
+    loss = loss.median("seed", skipna=False)
+    guess = math.log(last.attrs["num_classes"])
+    worst = COSTLY * guess
+    least = min(float(loss.min()), guess / 2) if loss.notnull().any() else guess / 2
+    cells = _draw_cells(
+        axes, loss, x, y, cmap="viridis_r", norm=LogNorm(least, worst)
+    )  # fmt: skip
+    bar = figure.colorbar(cells, ax=axes, location="bottom", extend="max", pad=0.02)
+    ticks = [t for t in (0.3, 0.5, 1, guess, 5, 10, 20) if least <= t <= worst]
+    bar.set_ticks(ticks, labels=["ln C" if t == guess else f"{t:g}" for t in ticks])
+    bar.ax.xaxis.set_minor_locator(mpl.ticker.NullLocator())
+    axes.set_title(
+        f"Training loss in epoch {int(last.epoch)} (nats, log scale)\n"
+        "ln C is what guessing costs; grey: not finite", fontsize=10,
+    )  # fmt: skip
+
+
+def _draw_accuracy(
+    figure: Figure, axes: Axes, last: xr.Dataset, x: str, y: str
+) -> None:
+    accuracy = last.test_accuracy.mean("seed", skipna=False)
+    cells = _draw_cells(axes, accuracy, x, y, cmap="viridis", norm=Normalize(0, 1))
+    bar = figure.colorbar(cells, ax=axes, location="bottom", pad=0.02)
+    bar.ax.xaxis.set_major_formatter(mpl.ticker.PercentFormatter(1))
+    axes.set_title(f"Test accuracy after epoch {int(last.epoch)}\n", fontsize=10)
+
+
+def _draw_status(axes: Axes, last: xr.Dataset, x: str, y: str) -> None:
+    names = list(STATUS_COLOURS)
+    counts = xr.concat([(last.status == name).sum("seed") for name in names], "name")
+    most = counts.argmax("name")
+    colours = ListedColormap(list(STATUS_COLOURS.values()))
+    norm = BoundaryNorm(np.arange(len(names) + 1) - 0.5, len(names))
+    _draw_cells(axes, most, x, y, cmap=colours, norm=norm)
+    found = [names[i] for i in np.unique(most.values)]
+    axes.legend(
+        handles=[
+            Patch(facecolor=STATUS_COLOURS[name], edgecolor="0.3", label=name)
+            for name in found
+        ],
+        loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=3, frameon=False,
+    )  # fmt: skip
+    axes.set_title("Status\n", fontsize=10)
+
+
+def _draw_theory(axes: Axes, dataset: xr.Dataset, x: str, y: str) -> list[Any]:
+    """Draws where the learning rate is a multiple of what is stable."""
+    if "sharpness" not in dataset:
+        return []
+    excess = dataset[RATE] / stable_rate(dataset)
+    whole = excess.broadcast_like(dataset.status.isel(seed=0, drop=True))
+    grid = np.log(whole.transpose(y, x).values)
+    handles = []
+    for (level, label), line in zip(LEVELS.items(), LINES, strict=True):
+        if not np.nanmin(grid) < math.log(level) < np.nanmax(grid):
+            continue
+        for colour, width in (("white", 3.5), ("black", 1.6)):
+            axes.contour(
+                dataset[x].values, dataset[y].values, grid, [math.log(level)],
+                colors=colour, linewidths=width, linestyles=line,
+            )  # fmt: skip
+        handles.append(Line2D([], [], color="black", linestyle=line, label=label))
+    return handles
+
+
+def _draw_points(
+    axes: Axes, points: Sequence[Mapping[str, float]], x: str, y: str
+) -> list[Any]:
+    found = sorted({(p[x], p[y]) for p in points if x in p and y in p})
+    if not found:
+        return []
+    axes.plot(*zip(*found, strict=True), **POINT)
+    return [Line2D([], [], **POINT, label="settings of the sources")]
+
+
+def rates_against(dataset: xr.Dataset, x: str) -> Figure:
+    """Draws the trainable learning rates and those of theory against an axis.
+
+    Below, the ratio of the largest trainable rate to 2/λ.
+
+    Args:
+      dataset: results with learning rates along an axis, and ``sharpness``.
+      x: the axis along the bottom.
+    """
+    table = trainable_rates(dataset)
+    others = [a for a in sweep_axes(dataset) if a not in (x, RATE)]
+    groups = list(table.groupby(others, sort=False)) if others else [("", table)]
+    figure = Figure(figsize=(max(7.5, 4 * len(groups) + 2), 7), layout="constrained")
+    axes = figure.subplots(2, len(groups), sharex=True, sharey="row", squeeze=False,
+                           height_ratios=(3, 2))  # fmt: skip
+    for column, (label, rows) in zip(axes.T, groups, strict=True):
+        text = label if isinstance(label, tuple) else (label,)
+        column[0].set_title(", ".join(map(str, text)), fontsize=10)
+        _draw_rates(column[0], rows, x)
+        column[1].plot(rows[x], rows.ratio, "o-", color="#009E73", markersize=4)
+        for level, line in zip(LEVELS, LINES, strict=True):
+            column[1].axhline(level, color="black", linestyle=line, linewidth=1)
+        for panel in column:
+            panel.set_yscale("log")
+            panel.set_xscale("log" if _is_log(dataset, x) else "linear")
+            panel.grid(alpha=0.25)
+        column[1].set_xlabel(_label(dataset, x))
+    axes[0, 0].set_ylabel("learning rate (log scale)")
+    axes[1, 0].set_ylabel("largest that trains,\nover 2/λ (log scale)")
+    handles, _ = axes[0, 0].get_legend_handles_labels()
+    figure.legend(handles=handles, loc="outside right center", frameon=False)
+    title(figure, dataset, f"Trainable learning rates by {axis_label(x)}", seeds=False)
+    return figure
+
+
+def _draw_rates(axes: Axes, rows: Any, x: str) -> None:
+    """Draws what trains as a band, and the multiples of the stable rate as lines."""
+    axes.fill_between(
+        rows[x], rows.least_trainable, rows.largest_trainable, color="#009E73",
+        alpha=0.3, linewidth=0, label="trains",
+    )  # fmt: skip
+    for name in ("least_trainable", "largest_trainable"):
+        axes.plot(rows[x], rows[name], "o", color="#009E73", markersize=4)
+    for (level, label), line in zip(LEVELS.items(), LINES, strict=True):
+        axes.plot(rows[x], level * rows.stable_rate, color="black", linestyle=line,
+                  linewidth=1.4, label=label)  # fmt: skip
