@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 from experiments.jobs import (
     Answer,
     Configs,
+    Data,
     Experiment,
     Figures,
     Inspection,
     Job,
+    Plan,
     Probes,
     Results,
     fit_batch_sizes,
@@ -23,15 +25,14 @@ from fmnist_jax.kinds import UserError
 if TYPE_CHECKING:
     import xarray as xr
 
-    from fmnist_jax.data import Data
-    from fmnist_jax.planning import Plan
-
 __all__ = [
     "Answer",
     "Configs",
+    "Data",
     "Experiment",
     "Figures",
     "Inspection",
+    "Plan",
     "Probes",
     "Results",
     "main",

@@ -122,11 +122,12 @@ def _check_taken(
     used = {name for experiment in experiments for name in taken(experiment)}
     for name in given:
         if experiments and name not in used:
-            why = "draws no map" if name in _FOR_MAPS else "trains nothing"
-            raise UserError(
-                f"--{name} has no effect: {experiments[0].name} {why} (--help lists "
-                "the flags)."
-            )
+            first = experiments[0]
+            what = "trains nothing"
+            expected = f"expected --{', --'.join(taken(first))}"
+            if isinstance(first, Experiment):
+                what, expected = "draws no map", "trainability_map does"
+            raise UserError(f"--{name} has no effect: {first.name} {what}; {expected}.")
 
 
 def parse(

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     Probes: TypeAlias = Sequence[Probe]
     Configs: TypeAlias = Sequence[Config]
 else:  # so that an experiment's file imports none of these
-    Results = Figures = Probes = Configs = Any
+    Results = Figures = Probes = Configs = Data = Plan = Any
 
 
 class Answer(NamedTuple):

@@ -7,9 +7,7 @@ two cores. --divisors=1e-2:1e6:256 --learning_rates=1e-9:1e3:256 is one for a GP
 --zoom=1:1e3,1e-4:1 a closer look.
 """
 
-from experiments.common import Answer, Experiment, Figures, Results, main
-from fmnist_jax.data import Data
-from fmnist_jax.planning import Plan
+from experiments.common import Answer, Data, Experiment, Figures, Plan, Results, main
 
 
 def beside(plan: Plan, data: Data) -> Results:
@@ -24,7 +22,7 @@ def figures(dataset: Results) -> Figures:
     from experiments.sources.rows import points
     from fmnist_jax import maps
 
-    return maps.maps(dataset, points())
+    return {**maps.maps(dataset, points()), **maps.rates(dataset)}
 
 
 def answer(dataset: Results) -> Answer:

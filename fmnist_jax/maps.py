@@ -28,6 +28,7 @@ STATUS_COLOURS = {
 NOT_FINITE = "0.75"
 COSTLY = 10  # times what guessing costs: losses from there on look alike
 LINES: Sequence[Any] = ("-", "--", ":")  # of the levels of theory
+FINE = 256  # points each way for lines of theory
 POINT: dict[str, Any] = {
     "marker": "o", "markersize": 7, "markerfacecolor": "white",
     "markeredgecolor": "black", "markeredgewidth": 1.5, "linestyle": "none",
@@ -62,12 +63,12 @@ def maps(dataset: xr.Dataset, points: Points | None = None) -> dict[str, Figure]
 
 def _map(dataset: xr.Dataset, which: str, points: Points) -> Figure:
     x, y = sweep_axes(dataset)
-    figure = Figure(figsize=(15, 6.4), layout="constrained")
+    figure = Figure(figsize=(15.5, 5.8), layout="constrained")
     panels = figure.subplots(1, 3, sharex=True, sharey=True)
     last = dataset.isel(epoch=-1)
     _draw_loss(figure, panels[0], last, x, y)
     _draw_accuracy(figure, panels[1], last, x, y)
-    _draw_status(panels[2], last, x, y)
+    statuses = _draw_status(panels[2], last, x, y)
     handles: list[Any] = []
     here = points.get(str(dataset.optimizer.item()), ())
     for panel in panels:
@@ -79,9 +80,8 @@ def _map(dataset: xr.Dataset, which: str, points: Points) -> Figure:
         handles = _draw_theory(panel, dataset, x, y)
         handles += _draw_points(panel, here, x, y)
     panels[0].set_ylabel(_label(dataset, y))
-    if handles:
-        figure.legend(handles=handles, loc="outside upper center", ncols=4,
-                      frameon=False)  # fmt: skip
+    handles += statuses
+    figure.legend(handles=handles, loc="outside right center", frameon=False)
     subject = f"What trains, by {axis_label(x)} and {axis_label(y)}"
     title(figure, dataset, f"{subject}{f' – {which}' if which else ''}", seeds=False)
     return figure
@@ -146,22 +146,19 @@ def _draw_accuracy(
     axes.set_title(f"Test accuracy after epoch {int(last.epoch)}\n", fontsize=10)
 
 
-def _draw_status(axes: Axes, last: xr.Dataset, x: str, y: str) -> None:
+def _draw_status(axes: Axes, last: xr.Dataset, x: str, y: str) -> list[Any]:
+    """Draws the most frequent status; returns what each colour stands for."""
     names = list(STATUS_COLOURS)
     counts = xr.concat([(last.status == name).sum("seed") for name in names], "name")
     most = counts.argmax("name")
     colours = ListedColormap(list(STATUS_COLOURS.values()))
     norm = BoundaryNorm(np.arange(len(names) + 1) - 0.5, len(names))
     _draw_cells(axes, most, x, y, cmap=colours, norm=norm)
-    found = [names[i] for i in np.unique(most.values)]
-    axes.legend(
-        handles=[
-            Patch(facecolor=STATUS_COLOURS[name], edgecolor="0.3", label=name)
-            for name in found
-        ],
-        loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=3, frameon=False,
-    )  # fmt: skip
-    axes.set_title("Status\n", fontsize=10)
+    axes.set_title("Status after the last epoch\n", fontsize=10)
+    return [
+        Patch(facecolor=STATUS_COLOURS[names[i]], edgecolor="0.3", label=names[i])
+        for i in np.unique(most.values)
+    ]
 
 
 def _draw_theory(axes: Axes, dataset: xr.Dataset, x: str, y: str) -> list[Any]:
@@ -169,16 +166,22 @@ def _draw_theory(axes: Axes, dataset: xr.Dataset, x: str, y: str) -> list[Any]:
     if "sharpness" not in dataset:
         return []
     excess = dataset[RATE] / stable_rate(dataset)
-    whole = excess.broadcast_like(dataset.status.isel(seed=0, drop=True))
-    grid = np.log(whole.transpose(y, x).values)
+    excess = excess.broadcast_like(dataset.status.isel(seed=0, drop=True))
+    grid: xr.DataArray = excess.copy(data=np.log(excess.values))
+    for name in (x, y):  # as straight between the values as the axis is drawn
+        there = dataset[name].values.astype(float)
+        scale, back = (np.log, np.exp) if _is_log(dataset, name) else (np.abs, np.abs)
+        grid = grid.assign_coords({name: scale(there)})
+        fine = np.linspace(scale(there[0]), scale(there[-1]), FINE)
+        grid = grid.interp({name: fine}).assign_coords({name: back(fine)})
     handles = []
     for (level, label), line in zip(LEVELS.items(), LINES, strict=True):
-        if not np.nanmin(grid) < math.log(level) < np.nanmax(grid):
+        if not grid.min() < math.log(level) < grid.max():
             continue
         for colour, width in (("white", 3.5), ("black", 1.6)):
             axes.contour(
-                dataset[x].values, dataset[y].values, grid, [math.log(level)],
-                colors=colour, linewidths=width, linestyles=line,
+                grid[x].values, grid[y].values, grid.transpose(y, x).values,
+                [math.log(level)], colors=colour, linewidths=width, linestyles=line,
             )  # fmt: skip
         handles.append(Line2D([], [], color="black", linestyle=line, label=label))
     return handles
@@ -194,15 +197,22 @@ def _draw_points(
     return [Line2D([], [], **POINT, label="settings of the sources")]
 
 
-def rates_against(dataset: xr.Dataset, x: str) -> Figure:
-    """Draws the trainable learning rates and those of theory against an axis.
+def rates(dataset: xr.Dataset) -> dict[str, Figure]:
+    """Draws the trainable learning rates and those of theory against the other axis.
 
-    Below, the ratio of the largest trainable rate to 2/λ.
+    Below, the ratio of the largest trainable rate to 2/λ. A column for each
+    combination of further axes.
 
     Args:
-      dataset: results with learning rates along an axis, and ``sharpness``.
-      x: the axis along the bottom.
+      dataset: results with ``sharpness``; the first two axes span a plane.
+
+    Returns:
+      The figure, by a name for its file; none where no axis is the learning rate.
     """
+    plane = sweep_axes(dataset)[:2]
+    if RATE not in plane:
+        return {}
+    (x,) = (axis for axis in plane if axis != RATE)
     table = trainable_rates(dataset)
     others = [a for a in sweep_axes(dataset) if a not in (x, RATE)]
     groups = list(table.groupby(others, sort=False)) if others else [("", table)]
@@ -226,7 +236,7 @@ def rates_against(dataset: xr.Dataset, x: str) -> Figure:
     handles, _ = axes[0, 0].get_legend_handles_labels()
     figure.legend(handles=handles, loc="outside right center", frameon=False)
     title(figure, dataset, f"Trainable learning rates by {axis_label(x)}", seeds=False)
-    return figure
+    return {"rates": figure}
 
 
 def _draw_rates(axes: Axes, rows: Any, x: str) -> None:

@@ -394,6 +394,7 @@ SMALLER = {
     "batch_norm": ["--divisors=255"],
     "early_stopping": ["--target_accuracies=.01,inf"],
     "batch_size_sweep": ["--batch_sizes=20,50"],
+    "trainability_map": ["--divisors=1:1e3:3", "--learning_rates=1e-3:1e-1:2"],
 }
 TRAINED = {n: e for n, e in find_experiments().items() if isinstance(e, Experiment)}
 
@@ -416,7 +417,8 @@ def test_every_experiment_runs_on_the_synthetic_set(
     assert found.sizes["epoch"] == 2
     assert found.sizes["seed"] == 2
     assert (found.status != "missing").all()
-    axes = [*TRAINED[name].variants, *TRAINED[name].axes]
+    plane = TRAINED[name].plane or ()
+    axes = [*TRAINED[name].variants, *plane, *TRAINED[name].axes]
     assert list(found.status.dims) == [*axes, "seed"]
     assert (tmp_path / "out" / "config.json").exists()
     drawn = sorted(path.name for path in (tmp_path / "out").glob("*.png"))

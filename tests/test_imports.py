@@ -10,6 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 # Imports go down only: a module may import those on the lines below its own.
 LAYERS = (
+    "theory",
     "sweeping",
     "memory",
     "ahead",
@@ -21,8 +22,8 @@ LAYERS = (
     "training",
     "models losses optimizers schedules",
     "planning",
-    "data_figures saturation details",
-    "report plots survey",
+    "data_figures saturation details maps",
+    "report plots survey boundaries",
     "results",
     "data",
     "sources prepared synthetic download",
@@ -54,12 +55,14 @@ def loaded(code: str) -> set[str]:
         ("import fmnist_jax.planning", "jax flax optax absl"),
         ("import fmnist_jax.data", "jax flax absl tensorflow_datasets"),
         ("import fmnist_jax.details, fmnist_jax.report", "jax flax absl"),
+        ("import fmnist_jax.maps", "jax flax absl"),
         ("import fmnist_jax.sweeping", "tensorflow_datasets matplotlib tqdm"),
         ("import fmnist_jax.data_figures, fmnist_jax.survey", "jax flax absl"),
         ("import fmnist_jax.saturation, experiments.pages", "jax flax absl"),
         ("import experiments.data_checks", "jax flax numpy matplotlib xarray"),
         ("import experiments.sigmoid_saturation", "jax flax numpy matplotlib xarray"),
         ("import experiments.scale_sweep", "jax flax numpy matplotlib xarray"),
+        ("import experiments.trainability_map", "jax flax numpy matplotlib xarray"),
         ("import experiments.regularization", "jax flax numpy matplotlib xarray"),
         ("import experiments.flags, experiments.output", "jax flax matplotlib"),
     ],
