@@ -1,0 +1,170 @@
+"""Predicts the largest learning rate that trains from sharpness alone, then measures.
+
+    python -m docs.predictions predict ../shared/data   # writes docs/predictions.csv
+    python -m docs.predictions measure ../shared/data   # and what came out beside it
+
+Predicting takes a minute on two cores, measuring five. The networks, divisors and data
+sets are none of those of the map, from which the fit is made.
+"""
+
+import dataclasses
+import math
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from experiments.trainability_map import EXPERIMENT
+from fmnist_jax import Data, Hparams, load, sweep, use_cpu_cores
+from fmnist_jax.boundaries import RATE, trainable_rates
+from fmnist_jax.config import PRESETS, SETTINGS, Config
+from fmnist_jax.planning import plan
+from fmnist_jax.plots import COLOURS
+from fmnist_jax.theory import initial_sharpness
+
+FOLDER = Path(__file__).parent
+MAP = FOLDER / "trainability_map" / "rates.csv"
+PREDICTED, MEASURED = FOLDER / "predictions.csv", FOLDER / "predictions_measured.csv"
+FIGURE = FOLDER / "predictions.png"
+# Data set, hidden sizes, divisor.
+COMBINATIONS = (
+    ("fashion_mnist", (32,), 255.0),
+    ("fashion_mnist", (512,), 255.0),
+    ("fashion_mnist", (128, 128), 255.0),
+    ("fashion_mnist", (128,), 30.0),
+    ("fashion_mnist", (), 100.0),
+    ("mnist", (128,), 255.0),
+    ("mnist", (64, 64, 64), 100.0),
+    ("mnist", (256,), 600.0),
+)
+SEEDS = range(3)
+STEPS_PER_DECADE = 10
+MARGIN = 1.5  # decades measured beyond the least and the greatest prediction
+RULES = ("2/λ", "12/λ", "fit")
+
+
+def setting(hidden_sizes: tuple[int, ...]) -> Config:
+    """Returns the settings of the map's runs for other networks."""
+    config, _ = PRESETS[EXPERIMENT.preset]
+    settings = dict(EXPERIMENT.settings)
+    return dataclasses.replace(
+        config, **settings, hidden_sizes=hidden_sizes, num_epochs=EXPERIMENT.epochs or 1
+    )
+
+
+def fit(rates: pd.DataFrame) -> tuple[float, float]:
+    """Returns a and b of log10 rate = a + b log10 λ, by least squares over the map.
+
+    Args:
+      rates: the map's table, of which SGD under softmax is taken.
+    """
+    chosen = rates[(rates.optimizer == "sgd") & (rates.loss == "softmax")]
+    chosen = chosen.dropna(subset="largest_trainable")
+    b, a = np.polyfit(np.log10(chosen.sharpness), np.log10(chosen.largest_trainable), 1)
+    return float(a), float(b)
+
+
+def predict(data: Mapping[str, Data]) -> pd.DataFrame:
+    """Returns a row per combination: its sharpness, and each rule's largest rate."""
+    a, b = fit(pd.read_csv(MAP))
+    rows = []
+    for name, hidden_sizes, divisor in COMBINATIONS:
+        todo = plan({"seed": SEEDS}, setting(hidden_sizes), Hparams(divisor=divisor))
+        sharpness = initial_sharpness(todo, data[name]).sharpness.values.astype(float)
+        middle = math.exp(np.log(sharpness).mean())
+        rows.append(
+            {
+                "dataset": name,
+                "hidden_sizes": SETTINGS["hidden_sizes"].kind.text(hidden_sizes),
+                "divisor": divisor,
+                "sharpness": middle,
+                "sharpness_min": sharpness.min(),
+                "sharpness_max": sharpness.max(),
+                "2/λ": 2 / middle,
+                "12/λ": 12 / middle,
+                "fit": 10 ** (a + b * math.log10(middle)),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def measure(predicted: pd.DataFrame, data: Mapping[str, Data]) -> pd.DataFrame:
+    """Returns the predictions with the measured rate and its ratio to each beside."""
+    found = []
+    for row in predicted.to_dict("records"):
+        guesses = np.log10([row[rule] for rule in RULES])
+        low, high = guesses.min() - MARGIN, guesses.max() + MARGIN
+        first, last = (round(end * STEPS_PER_DECADE) for end in (low, high))
+        rates = 10.0 ** (np.arange(first, last + 1) / STEPS_PER_DECADE)
+        hidden_sizes = SETTINGS["hidden_sizes"].kind.parse(row["hidden_sizes"])
+        config, divisor = setting(hidden_sizes), row["divisor"]
+        axes = {"divisor": [divisor], RATE: rates, "seed": SEEDS}
+        on = data[row["dataset"]]
+        runs = sweep(axes, on, config, Hparams())
+        todo = plan({"divisor": [divisor], "seed": SEEDS}, config, Hparams())
+        runs = runs.merge(initial_sharpness(todo, on), combine_attrs="override")
+        (rates_found,) = trainable_rates(runs).to_dict("records")
+        measured = rates_found["largest_trainable"]
+        ratios = {f"measured over {rule}": measured / row[rule] for rule in RULES}
+        ends = {"least": rates[0], "greatest": rates[-1]}
+        found.append({**row, "measured": measured, **ratios, **ends})
+    return pd.DataFrame(found)
+
+
+def draw(measured: pd.DataFrame) -> Figure:
+    """Draws the measured rates against λ, with the rules and the map's rates."""
+    figure = Figure(figsize=(8, 5.6), layout="constrained")
+    axes = figure.subplots()
+    rates = pd.read_csv(MAP)
+    rates = rates[(rates.optimizer == "sgd") & (rates.loss == "softmax")]
+    a, b = fit(rates)
+    sharpness = np.geomspace(rates.sharpness.min(), rates.sharpness.max(), 200)
+    lines = {
+        "2/λ": 2 / sharpness,
+        "12/λ": 12 / sharpness,
+        "fit": 10 ** (a + b * np.log10(sharpness)),
+    }
+    styles = {"2/λ": "-", "12/λ": ":", "fit": "--"}
+    for rule, rate in lines.items():
+        label = f"{rule} to the map: {10**a:.2g} · λ^{b:.2f}" if rule == "fit" else rule
+        axes.plot(sharpness, rate, color="0.2", linestyle=styles[rule], label=label)
+    axes.plot(rates.sharpness, rates.largest_trainable, "o", color=COLOURS[0],
+              label="the map: 128 units, Fashion-MNIST, each divisor")  # fmt: skip
+    axes.plot(measured.sharpness, measured.measured, "D", color=COLOURS[1],
+              markersize=8, label="predicted before it was measured")  # fmt: skip
+    for row in measured.to_dict("records"):
+        text = f"{row['dataset']} {row['hidden_sizes']} ÷{row['divisor']:g}"
+        axes.annotate(text, (row["sharpness"], row["measured"]), fontsize=7,
+                      xytext=(7, 2), textcoords="offset points")  # fmt: skip
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    axes.set_xlabel("sharpness at initialisation, λ (log scale)")
+    axes.set_ylabel("largest learning rate that trains (log scale)")
+    axes.grid(alpha=0.25)
+    axes.legend(frameon=False, fontsize=9)
+    figure.suptitle("Does the sharpness predict the largest learning rate that trains?")
+    return figure
+
+
+def main(what: str, data_dir: str) -> None:
+    """Writes and prints a table."""
+    use_cpu_cores()
+    examples = EXPERIMENT.train_examples
+    names = {name for name, _, _ in COMBINATIONS}
+    data = {n: load(n, data_dir, train_examples=examples) for n in names}
+    if what == "predict":
+        table, path = predict(data), PREDICTED
+    else:
+        table, path = measure(pd.read_csv(PREDICTED), data), MEASURED
+        draw(table).savefig(FIGURE, dpi=150)
+    table.to_csv(path, index=False, float_format="%.4g")
+    print(table.to_string(index=False, float_format="%.3g"))
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 3 or sys.argv[1] not in ("predict", "measure"):
+        sys.exit(__doc__)
+    main(*sys.argv[1:])
