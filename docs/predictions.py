@@ -23,7 +23,7 @@ from fmnist_jax.boundaries import RATE, trainable_rates
 from fmnist_jax.config import PRESETS, SETTINGS, Config
 from fmnist_jax.planning import plan
 from fmnist_jax.plots import COLOURS
-from fmnist_jax.theory import initial_sharpness
+from fmnist_jax.theory import initial_sharpness, stable_rates
 
 FOLDER = Path(__file__).parent
 MAP = FOLDER / "trainability_map" / "rates.csv"
@@ -105,7 +105,7 @@ def measure(predicted: pd.DataFrame, data: Mapping[str, Data]) -> pd.DataFrame:
         on = data[row["dataset"]]
         runs = sweep(axes, on, config, Hparams())
         todo = plan({"divisor": [divisor], "seed": SEEDS}, config, Hparams())
-        runs = runs.merge(initial_sharpness(todo, on), combine_attrs="override")
+        runs = runs.merge(stable_rates(todo, on), combine_attrs="override")
         (rates_found,) = trainable_rates(runs).to_dict("records")
         measured = rates_found["largest_trainable"]
         ratios = {f"measured over {rule}": measured / row[rule] for rule in RULES}

@@ -9,6 +9,7 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
+import pandas as pd
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.colors import BoundaryNorm, ListedColormap, LogNorm, Normalize
@@ -16,7 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from fmnist_jax.boundaries import LEVELS, RATE, stable_rate, trainable_rates
+from fmnist_jax.boundaries import RATE, levels, over_seeds, trainable_rates
 from fmnist_jax.config import axis_label, is_log
 from fmnist_jax.plots import described, panels_of, title
 from fmnist_jax.results import sweep_axes
@@ -44,7 +45,7 @@ def maps(dataset: xr.Dataset, points: Points | None = None) -> dict[str, Figure]
     status.
 
     Args:
-      dataset: results of a sweep; with ``sharpness``, lines of theory are drawn.
+      dataset: results of a sweep; with ``stable_rate``, lines of theory are drawn.
       points: optimizer to settings of others' runs, marked where they lie.
 
     Returns:
@@ -163,9 +164,9 @@ def _draw_status(axes: Axes, last: xr.Dataset, x: str, y: str) -> list[Any]:
 
 def _draw_theory(axes: Axes, dataset: xr.Dataset, x: str, y: str) -> list[Any]:
     """Draws where the learning rate is a multiple of what is stable."""
-    if "sharpness" not in dataset:
+    if "stable_rate" not in dataset:
         return []
-    excess = dataset[RATE] / stable_rate(dataset)
+    excess = dataset[RATE] / over_seeds(dataset.stable_rate)
     excess = excess.broadcast_like(dataset.status.isel(seed=0, drop=True))
     grid: xr.DataArray = excess.copy(data=np.log(excess.values))
     for name in (x, y):  # as straight between the values as the axis is drawn
@@ -175,7 +176,8 @@ def _draw_theory(axes: Axes, dataset: xr.Dataset, x: str, y: str) -> list[Any]:
         fine = np.linspace(scale(there[0]), scale(there[-1]), FINE)
         grid = grid.interp({name: fine}).assign_coords({name: back(fine)})
     handles = []
-    for (level, label), line in zip(LEVELS.items(), LINES, strict=True):
+    multiples = levels(str(dataset.optimizer.item()))
+    for (level, label), line in zip(multiples.items(), LINES, strict=False):
         if not grid.min() < math.log(level) < grid.max():
             continue
         for colour, width in (("white", 3.5), ("black", 1.6)):
@@ -200,11 +202,12 @@ def _draw_points(
 def rates(dataset: xr.Dataset) -> dict[str, Figure]:
     """Draws the trainable learning rates and those of theory against the other axis.
 
-    Below, the ratio of the largest trainable rate to 2/λ. A column for each
+    Below, the ratio of the largest trainable rate to the stable one. A column for each
     combination of further axes.
 
     Args:
-      dataset: results with ``sharpness``; the first two axes span a plane.
+      dataset: results with ``sharpness`` and ``stable_rate``; the first two axes span
+        a plane.
 
     Returns:
       The figure, by a name for its file; none where no axis is the learning rate.
@@ -222,9 +225,9 @@ def rates(dataset: xr.Dataset) -> dict[str, Figure]:
     for column, (label, rows) in zip(axes.T, groups, strict=True):
         text = label if isinstance(label, tuple) else (label,)
         column[0].set_title(", ".join(map(str, text)), fontsize=10)
-        _draw_rates(column[0], rows, x)
+        _draw_rates(column[0], rows, x, _levels(dataset, rows))
         column[1].plot(rows[x], rows.ratio, "o-", color="#009E73", markersize=4)
-        for level, line in zip(LEVELS, LINES, strict=True):
+        for level, line in zip(_levels(dataset, rows), LINES, strict=False):
             column[1].axhline(level, color="black", linestyle=line, linewidth=1)
         for panel in column:
             panel.set_yscale("log")
@@ -232,14 +235,28 @@ def rates(dataset: xr.Dataset) -> dict[str, Figure]:
             panel.grid(alpha=0.25)
         column[1].set_xlabel(_label(dataset, x))
     axes[0, 0].set_ylabel("learning rate (log scale)")
-    axes[1, 0].set_ylabel("largest that trains,\nover 2/λ (log scale)")
-    handles, _ = axes[0, 0].get_legend_handles_labels()
+    axes[1, 0].set_ylabel("largest that trains,\nover stable (log scale)")
+    named = [axis.get_legend_handles_labels() for axis in axes[0]]
+    by_label: dict[str, Any] = {}
+    for handles, names in named:
+        by_label |= dict(zip(names, handles, strict=True))
+    handles = list(by_label.values())
     figure.legend(handles=handles, loc="outside right center", frameon=False)
     title(figure, dataset, f"Trainable learning rates by {axis_label(x)}", seeds=False)
     return {"rates": figure}
 
 
-def _draw_rates(axes: Axes, rows: Any, x: str) -> None:
+def _levels(dataset: xr.Dataset, rows: pd.DataFrame) -> dict[float, str]:
+    """Returns the multiples of interest for the one optimizer of some rows."""
+    of_rows = (
+        rows.optimizer.iloc[0] if "optimizer" in rows else dataset.optimizer.item()
+    )
+    return levels(str(of_rows))
+
+
+def _draw_rates(
+    axes: Axes, rows: pd.DataFrame, x: str, multiples: Mapping[float, str]
+) -> None:
     """Draws what trains as a band, and the multiples of the stable rate as lines."""
     axes.fill_between(
         rows[x], rows.least_trainable, rows.largest_trainable, color="#009E73",
@@ -247,6 +264,6 @@ def _draw_rates(axes: Axes, rows: Any, x: str) -> None:
     )  # fmt: skip
     for name in ("least_trainable", "largest_trainable"):
         axes.plot(rows[x], rows[name], "o", color="#009E73", markersize=4)
-    for (level, label), line in zip(LEVELS.items(), LINES, strict=True):
+    for (level, label), line in zip(multiples.items(), LINES, strict=False):
         axes.plot(rows[x], level * rows.stable_rate, color="black", linestyle=line,
                   linewidth=1.4, label=label)  # fmt: skip

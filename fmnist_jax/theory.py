@@ -1,12 +1,21 @@
 """What theory says of runs before they are trained."""
 
 import dataclasses
+from collections.abc import Iterable
 
+import numpy as np
 import xarray as xr
 
+from fmnist_jax.config import OPTIMIZERS, reads
 from fmnist_jax.data import Data
-from fmnist_jax.planning import Plan
-from fmnist_jax.sharpness import EXAMPLES, sharpness_probe
+from fmnist_jax.diagnostics import Probe
+from fmnist_jax.planning import Plan, run_hparams
+from fmnist_jax.sharpness import (
+    EXAMPLES,
+    preconditioned_sharpness_probe,
+    sharpness_probe,
+)
+from fmnist_jax.stability import GAINS, stable_rate
 from fmnist_jax.sweeping import sweep
 
 # What the sharpness at initialisation depends on: the network and the loss.
@@ -14,6 +23,8 @@ DEPENDS_ON = (
     *("divisor", "first_kernel_scale", "hidden_sizes", "initializer", "model"),
     *("batch_norm", "loss", "seed"),
 )
+# And what it is divided by.
+DIVIDED_BY = ("batch_size", "optimizer", "eps", "first_kernel_rate", "first_kernel_eps")
 
 
 def initial_sharpness(plan: Plan, data: Data) -> xr.Dataset:
@@ -27,11 +38,76 @@ def initial_sharpness(plan: Plan, data: Data) -> xr.Dataset:
       ``sharpness`` and ``sharpness_residual``, as ``sharpness.sharpness`` gives them,
       with those of the plan's dimensions that they depend on.
     """
-    axes = {name: values for name, values in plan.axes.items() if name in DEPENDS_ON}
+    config = dataclasses.replace(plan.config, optimizer="sgd", batch_size=32)
+    changed = dataclasses.replace(plan, config=config)
+    return _at_initialisation(changed, data, DEPENDS_ON, sharpness_probe())
+
+
+def _at_initialisation(
+    plan: Plan, data: Data, names: Iterable[str], probe: Probe
+) -> xr.Dataset:
+    """Returns what a probe gives along those of a plan's axes that are named."""
+    axes = {name: values for name, values in plan.axes.items() if name in names}
     config = dataclasses.replace(
-        plan.config, optimizer="sgd", schedule="constant", batch_size=32, num_epochs=1,
-        evaluate_train=False, evaluate_dropout=False,
+        plan.config, schedule="constant", num_epochs=1, evaluate_train=False,
+        evaluate_dropout=False,
     )  # fmt: skip
     few = data.first(train=EXAMPLES, test=1)
-    found = sweep(axes, few, config, plan.hparams, [sharpness_probe()])
-    return found[["sharpness", "sharpness_residual"]].reset_coords(drop=True)
+    found = sweep(axes, few, config, plan.hparams, [probe])
+    own = [str(name) for name in found.data_vars if "sharpness" in str(name)]
+    return found[own].reset_coords(drop=True)
+
+
+def stable_rates(plan: Plan, data: Data) -> xr.Dataset:
+    """Returns the largest stable learning rate of each of a plan's runs, and why.
+
+    Args:
+      plan: whose settings.
+      data: of which the first training images are taken.
+
+    Returns:
+      ``sharpness`` and its residual; where an optimizer divides its steps by the size
+      of gradients, the preconditioned sharpness and its residual; and ``stable_rate``,
+      as ``stability.stable_rate`` gives it, with those of the plan's dimensions that
+      they depend on. NaN of an optimizer that has no such rate.
+    """
+    optimizers = plan.axes.get("optimizer", (plan.config.optimizer,))
+    found = initial_sharpness(plan, data)
+    rates = []
+    for optimizer in optimizers:
+        config = dataclasses.replace(plan.config, optimizer=optimizer)
+        axes = {**plan.axes, "optimizer": (optimizer,)}
+        own = dataclasses.replace(plan, config=config, axes=axes)
+        sharpness = found.sharpness
+        if reads(config, "eps") and optimizer in GAINS:
+            names = [n for n in (*DEPENDS_ON, *DIVIDED_BY) if reads(config, n)]
+            probe = preconditioned_sharpness_probe()
+            more = _at_initialisation(own, data, [*names, "seed"], probe)
+            found = found.merge(more)
+            sharpness = more.preconditioned_sharpness
+        rates.append(_rate(own, optimizer, sharpness))
+    attrs = {"long_name": "largest stable learning rate", "units": "1"}
+    rates = xr.broadcast(*rates, exclude=["optimizer"])
+    found["stable_rate"] = xr.concat(rates, "optimizer").assign_attrs(attrs)
+    if "optimizer" not in plan.axes:
+        found = found.squeeze("optimizer", drop=True)
+    return found
+
+
+def _rate(plan: Plan, optimizer: str, sharpness: xr.DataArray) -> xr.DataArray:
+    """Returns the stable rates of one optimizer, along ``optimizer`` too."""
+    if "optimizer" not in sharpness.dims:
+        sharpness = sharpness.expand_dims(optimizer=[optimizer])
+    if optimizer not in GAINS:
+        return xr.full_like(sharpness, np.nan)
+    hparams = run_hparams(plan, plan.config, 0)
+    settings = {
+        name: xr.DataArray(list(plan.axes[name]), {name: list(plan.axes[name])}, [name])
+        if name in plan.axes
+        else xr.DataArray(getattr(hparams, name))
+        for name in OPTIMIZERS[optimizer]
+        if name != "learning_rate"
+    }
+    sharpness, *values = xr.broadcast(sharpness, *settings.values())
+    by_name = {n: v.values for n, v in zip(settings, values, strict=True)}
+    return sharpness.copy(data=stable_rate(optimizer, sharpness.values, by_name))
