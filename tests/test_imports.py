@@ -23,7 +23,7 @@ LAYERS = (
     "planning",
     "data_figures saturation details",
     "report plots survey",
-    "results",
+    "results stability",
     "data",
     "sources prepared synthetic download",
     "dataset",
