@@ -24,7 +24,7 @@ LAYERS = (
     "planning",
     "data_figures saturation details maps",
     "report plots survey boundaries",
-    "results",
+    "results stability",
     "data",
     "sources prepared synthetic download",
     "dataset",

@@ -16,6 +16,8 @@ from fmnist_jax.data import Data, Dataset
 from fmnist_jax.sharpness import (
     TOLERANCE,
     largest_eigenvalue,
+    preconditioned_sharpness,
+    preconditioned_sharpness_probe,
     sharpness,
     sharpness_probe,
 )
@@ -23,6 +25,7 @@ from fmnist_jax.sweeping import sweep
 
 SHAPE, CLASSES = (2, 3), 4
 jit_sharpness = jax.jit(sharpness, static_argnums=0)
+jit_preconditioned = jax.jit(preconditioned_sharpness, static_argnums=0)
 
 
 @pytest.fixture(scope="module")
@@ -41,28 +44,52 @@ def make_state(config: Config, seed: int = 0) -> training.State:
     return training.init(config, Hparams(), jax.random.key(seed), SHAPE, CLASSES)
 
 
-def dense(state: training.State, loss: str, divisor: float, batch: Dataset) -> float:
-    """The eigenvalue of all eigenvalues of the Hessian, from the formula in float64."""
+def derivatives(
+    state: training.State, loss: str, divisor: float, batch: Dataset, size: int = 40
+) -> tuple[np.ndarray, np.ndarray]:
+    """The Hessian, and each mini-batch's gradient, from the formula in float64."""
     with jax.enable_x64(True):
         params = jax.tree.map(lambda p: jnp.asarray(p, jnp.float64), state.params)
-        x = np.asarray(batch.images, np.float64).reshape(len(batch.labels), -1)
         flat, unravel = ravel_pytree(params)
 
-        def mean_loss(flat: jax.Array) -> jax.Array:
+        def mean_loss(flat: jax.Array, rows: slice) -> jax.Array:
+            labels = np.asarray(batch.labels)[rows]
+            x = np.asarray(batch.images, np.float64)[rows].reshape(len(labels), -1)
             z = jnp.asarray(x / divisor)
             layers = list(unravel(flat).values())
             for number, layer in enumerate(layers):
                 z = z @ layer["kernel"] + layer["bias"][None, :]
                 z = jnp.where(z > 0, z, 0) if number < len(layers) - 1 else z
             e = jnp.exp(z - jnp.max(z, axis=1, keepdims=True))
-            rows = jnp.arange(len(batch.labels))
-            p = (e / jnp.sum(e, axis=1, keepdims=True))[rows, batch.labels]
+            numbers = jnp.arange(len(labels))
+            p = (e / jnp.sum(e, axis=1, keepdims=True))[numbers, labels]
             flat_outside = (p < 1e-7) | (p > 1 - 1e-7)
             taught = jnp.where(flat_outside, jax.lax.stop_gradient(p), p)
             return -jnp.mean(jnp.log(taught if loss == "clipped" else p))
 
-        hessian = np.asarray(jax.hessian(mean_loss)(flat))
-    return np.linalg.eigvalsh((hessian + hessian.T) / 2)[-1]
+        parts = [slice(i, i + size) for i in range(0, 40 - size + 1, size)]
+        whole = slice(0, parts[-1].stop)
+        hessian = np.asarray(jax.hessian(mean_loss)(flat, whole))
+        grads = np.stack([jax.grad(mean_loss)(flat, part) for part in parts])
+    return (hessian + hessian.T) / 2, grads
+
+
+def dense(state: training.State, loss: str, divisor: float, batch: Dataset) -> float:
+    """The largest of all eigenvalues of the Hessian."""
+    return np.linalg.eigvalsh(derivatives(state, loss, divisor, batch)[0])[-1]
+
+
+def dense_preconditioned(
+    state: training.State, divisor: float, batch: Dataset, size: int, name: str
+) -> float:
+    """The largest eigenvalue of P^-1 H where P is not 0, with eps = 1e-8."""
+    hessian, grads = derivatives(state, "softmax", divisor, batch, size)
+    square = (grads**2).mean(0)
+    moved = square > 0
+    p = np.sqrt(square) + 1e-8 if name == "adam" else np.sqrt(square + 1e-8)
+    assert not hessian[~moved].any()
+    quotient = hessian[moved][:, moved] / p[moved][:, None]
+    return np.linalg.eigvals(quotient).real.max()
 
 
 @pytest.mark.parametrize("loss", ["softmax", "clipped"])
@@ -203,10 +230,15 @@ def test_batch_norm_takes_the_scale_out_of_it(batch: Dataset) -> None:
 @pytest.mark.parametrize("when", ["init", "epoch"])
 def test_a_sweep_records_it(when: str, small: Data) -> None:
     config = Config(hidden_sizes=(3,), num_epochs=1, batch_size=100)
-    probe = sharpness_probe(when, examples=50)
-    found = sweep({"divisor": [10, 255], "seed": [3]}, small, config, probes=[probe])
+    probes = [
+        sharpness_probe(when, examples=50),
+        preconditioned_sharpness_probe(when, examples=50),
+    ]
+    found = sweep({"divisor": [10, 255], "seed": [3]}, small, config, probes=probes)
     dims = ("divisor", "seed", "epoch")[: 2 if when == "init" else 3]
     assert found.sharpness.dims == found.sharpness_residual.dims == dims
+    assert found.preconditioned_sharpness.dims == dims
+    assert (found.preconditioned_sharpness_residual < 2 * TOLERANCE).all()
     hparams = Hparams(divisor=10.0)
     init_key, epochs_key, _ = training.run_keys(3)
     state = training.init(config, hparams, init_key, (28, 28), 10)
@@ -220,3 +252,87 @@ def test_a_sweep_records_it(when: str, small: Data) -> None:
     # Whatever the key: it only decides where the iteration starts.
     alone = jit_sharpness(config, hparams, state, key(), first)["sharpness"]
     np.testing.assert_allclose(found.sharpness[0].squeeze(), alone, rtol=1e-4)
+
+
+@pytest.fixture(scope="module")
+def partly_blank(batch: Dataset) -> Dataset:
+    """Two pixels are 0 on all images, and one on all but one."""
+    images = batch.images.copy()
+    images[:, 0, 0] = images[:, 1, 2] = images[1:, 1, 1] = 0
+    return Dataset(images, batch.labels)
+
+
+@pytest.mark.parametrize("name", ["adam", "rmsprop"])
+@pytest.mark.parametrize("size", [16, 40])  # of 16, two, and 8 images are left out
+def test_the_preconditioned_one_is_that_of_the_dense_matrices(
+    size: int, name: str, partly_blank: Dataset
+) -> None:
+    config = Config(hidden_sizes=(5,), optimizer=name, batch_size=size)
+    divisors, state = [10.0, 255.0], make_state(config)
+    params = dict(state.params)
+    params["Dense_0"] = {  # one unit is dead
+        **params["Dense_0"],
+        "bias": params["Dense_0"]["bias"].at[2].set(-1e4),
+    }
+    state = dataclasses.replace(state, params=params)
+    expected = [
+        dense_preconditioned(state, d, partly_blank, size, name) for d in divisors
+    ]
+    over_runs = jax.vmap(
+        functools.partial(preconditioned_sharpness, config), (0, None, None, None)
+    )
+    found = jax.jit(over_runs)(
+        Hparams(divisor=jnp.array(divisors), eps=jnp.full(2, 1e-8)),
+        state, key(), partly_blank,
+    )  # fmt: skip
+    value = found["preconditioned_sharpness"]
+    np.testing.assert_allclose(value, expected, rtol=1e-4)
+    assert (found["preconditioned_sharpness_residual"] < 2 * TOLERANCE).all()
+    hparams = Hparams(divisor=255.0, eps=0.0)  # 0/0 where there is no gradient
+    alone = jit_preconditioned(config, hparams, state, key(), partly_blank)
+    if name == "adam":
+        np.testing.assert_allclose(
+            alone["preconditioned_sharpness"], expected[1], rtol=1e-3
+        )
+
+
+def preconditioned(config: Config, hparams: Hparams, batch: Dataset) -> float:
+    state = training.init(config, hparams, jax.random.key(0), SHAPE, CLASSES)
+    found = jit_preconditioned(config, hparams, state, key(), batch)
+    return float(found["preconditioned_sharpness"])
+
+
+def test_an_optimizer_that_divides_by_nothing_has_the_plain_one(batch: Dataset) -> None:
+    for name in ("sgd", "momentum", "nesterov"):
+        config = Config(hidden_sizes=(5,), optimizer=name, batch_size=40)
+        plain = jit_sharpness(config, Hparams(), make_state(config), key(), batch)
+        found = preconditioned(config, Hparams(), batch)
+        assert found == pytest.approx(float(plain["sharpness"]), rel=1e-4)
+    for name in ("lion", "adagrad"):
+        assert np.isnan(preconditioned(Config(optimizer=name), Hparams(), batch))
+
+
+@pytest.mark.parametrize("name", ["sgd", "adam", "rmsprop"])
+def test_it_is_the_same_for_unscaled_pixels_that_the_first_kernel_makes_up_for(
+    name: str, batch: Dataset
+) -> None:
+    d, eps = 64.0, 1e-3
+    of_rate, of_eps = {"sgd": (2, None), "adam": (1, 1), "rmsprop": (1, 2)}[name]
+    twin = Hparams(
+        divisor=1.0, eps=eps, first_kernel_scale=1 / d,
+        first_kernel_rate=1 / d**of_rate,
+        first_kernel_eps=d**of_eps if of_eps else None,
+    )  # fmt: skip
+    config = Config(hidden_sizes=(5,), optimizer=name, batch_size=10)
+    scaled = preconditioned(config, Hparams(divisor=d, eps=eps), batch)
+    assert preconditioned(config, twin, batch) == pytest.approx(scaled, rel=1e-4)
+    without = dataclasses.replace(twin, first_kernel_rate=None)
+    assert preconditioned(config, without, batch) != pytest.approx(scaled, rel=1e-2)
+
+
+def test_many_runs_wait_for_no_thread_of_their_own_pool() -> None:
+    """LAPACK's eigh of several matrices does, and then two devices wait for ever."""
+    a = matrix(np.linspace(-1, 1, 80))
+    starts = jax.random.normal(key(), (4, len(a)))
+    of_one = functools.partial(largest_eigenvalue, functools.partial(jnp.matmul, a))
+    assert "lapack" not in jax.jit(jax.vmap(of_one)).lower(starts).as_text()
