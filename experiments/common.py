@@ -210,7 +210,7 @@ def run(
         found = _train(plans, data)
         if beside := job.experiment.beside:
             found = [
-                each.merge(beside(todo, on), combine_attrs="override")
+                each.merge(beside(todo, on), join="exact", combine_attrs="override")
                 for each, todo, on in zip(found, plans, data, strict=True)
             ]
         for axis in job.experiment.variants:

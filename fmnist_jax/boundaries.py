@@ -32,8 +32,9 @@ def trains(dataset: xr.Dataset) -> xr.DataArray:
 
 def over_seeds(values: xr.DataArray) -> xr.DataArray:
     """Returns the geometric mean over seeds; NaN where one is not positive."""
-    logs = np.log(values.where(values > 0)).mean("seed", skipna=False)
-    return np.exp(logs)
+    positive = values.where(values > 0)
+    logs = positive.copy(data=np.log(positive.values)).mean("seed", skipna=False)
+    return logs.copy(data=np.exp(logs.values))
 
 
 def trainable_rates(dataset: xr.Dataset) -> pd.DataFrame:

@@ -83,15 +83,15 @@ def stable_rates(plan: Plan, data: Data) -> xr.Dataset:
             names = [n for n in (*DEPENDS_ON, *DIVIDED_BY) if reads(config, n)]
             probe = preconditioned_sharpness_probe()
             more = _at_initialisation(own, data, [*names, "seed"], probe)
-            found = found.merge(more)
+            found = found.merge(more, join="outer")
             sharpness = more.preconditioned_sharpness
         rates.append(_rate(own, optimizer, sharpness))
     attrs = {"long_name": "largest stable learning rate", "units": "1"}
-    rates = xr.broadcast(*rates, exclude=["optimizer"])
-    found["stable_rate"] = xr.concat(rates, "optimizer").assign_attrs(attrs)
+    limits = xr.concat(xr.broadcast(*rates, exclude=["optimizer"]), "optimizer")
+    found = found.merge(limits.rename("stable_rate").assign_attrs(attrs), join="outer")
     if "optimizer" not in plan.axes:
-        found = found.squeeze("optimizer", drop=True)
-    return found
+        return found.squeeze("optimizer", drop=True)
+    return found.reindex(optimizer=list(optimizers))
 
 
 def _rate(plan: Plan, optimizer: str, sharpness: xr.DataArray) -> xr.DataArray:

@@ -224,6 +224,7 @@ def test_stable_rates_of_several_optimizers_and_their_settings(small: Data) -> N
     }  # fmt: skip
     found = theory.stable_rates(plan(values, config, Hparams()), small)
     assert set(found.stable_rate.dims) == {"optimizer", "divisor", "momentum", "seed"}
+    assert found.optimizer.values.tolist() == values["optimizer"]
     rates = found.stable_rate.squeeze("seed").transpose(..., "divisor", "momentum")
     sharpness = found.sharpness.squeeze("seed").values[:, None]
     np.testing.assert_allclose(
