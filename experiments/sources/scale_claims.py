@@ -1,0 +1,216 @@
+"""What decides the claims on the scale of inputs."""
+
+import numpy as np
+import xarray as xr
+
+from experiments.sources.findings import (
+    CONTRADICTED,
+    SUPPORTED,
+    UNDECIDED,
+    Finding,
+    Runs,
+    at,
+    last_common,
+    percent,
+    points,
+    worst,
+)
+from experiments.sources.intervals import paired_interval
+from experiments.sources.verdicts import judge_claim
+
+LEARNT = 0.5  # of the test images right: five times what guessing gets
+SYMMETRIC = 10  # largest over median eigenvalue of a surface that still counts as such
+HUGE = 0.1  # of the test images: what we call a huge difference in accuracy
+
+
+def less_time(runs: Runs) -> Finding:
+    """Progress and time apart: accuracy by epoch, and the seconds of an epoch."""
+    scaled, unscaled = runs["book-255"], runs["book-1"]
+    last = last_common(scaled, unscaled)
+    lead, said = points(
+        at(scaled, "test_accuracy", 1) - at(unscaled, "test_accuracy", last)
+    )
+    seconds = runs["epoch-seconds"].seconds.transpose("divisor", "repeat").values
+    ratio = paired_interval(np.log(seconds[1] / seconds[0]))
+    low, mean, high = np.exp([ratio.low, ratio.estimate, ratio.high])
+    return Finding(
+        judge_claim(lead),
+        f"In epochs: test accuracy ÷255 after epoch 1 minus ÷1 after epoch {last}: "
+        f"{said}. An epoch itself takes {mean:.2f} times as long ({low:.2f} to "
+        f"{high:.2f}).",
+    )
+
+
+def needs_time(runs: Runs) -> Finding:
+    """Whether the unscaled network of the question catches up with the scaled one."""
+    frozen, scaled, small = runs["keras-1"], runs["keras-255"], runs["keras-1000"]
+    last = last_common(frozen, scaled, small)
+    early = min(5, last)
+    lead, said = points(
+        at(frozen, "test_accuracy", last) - at(scaled, "test_accuracy", early)
+    )
+    goal = at(scaled, "test_loss", early).mean()
+    losses = small.test_loss.mean("seed").values
+    reached = np.flatnonzero(losses <= goal)
+    when = f"by epoch {reached[0] + 1}" if len(reached) else f"not in {last} epochs"
+    change = np.abs(
+        at(frozen, "test_loss", last) - at(frozen, "test_loss", min(2, last))
+    )
+    return Finding(
+        judge_claim(lead),
+        f"÷1 under the clipped loss: test accuracy after epoch {last} minus that of "
+        f"÷255 after epoch {early}: {said}; from epoch 2 to {last} its test "
+        f"loss moved by {np.median(change):.3f} in the median seed and by "
+        f"{change.max():.3f} at most. ÷1000 reaches the test loss of "
+        f"÷255 at epoch {early} {when}.",
+    )
+
+
+def _shares(runs: xr.Dataset, epoch: int) -> str:
+    outputs = at(runs, "saturated_outputs_share", epoch)
+    dead = at(runs, "dead_units_share", epoch)
+    return f"{percent(outputs)} and {percent(dead)}"
+
+
+def sigmoid(runs: Runs) -> Finding:
+    """Whether a network that saturates no less than the scaled one trains.
+
+    If it does, saturation is not the reason; if it does not, it may be.
+    """
+    early = min(5, last_common(*runs.values()))
+    names = {
+        "keras-255": "÷255", "keras-1": "÷1 clipped", "keras-1-logits": "÷1 on logits",
+    }  # fmt: skip
+    shares = "; ".join(f"{t} {_shares(runs[n], early)}" for n, t in names.items())
+    logits, scaled = runs["keras-1-logits"], runs["keras-255"]
+    more, _ = points(
+        at(logits, "saturated_outputs_share", early)
+        - at(scaled, "saturated_outputs_share", early)
+    )
+    trains, said = points(at(logits, "test_accuracy", early) - LEARNT)
+    verdict = UNDECIDED
+    if more.low > 0:
+        verdict = {SUPPORTED: CONTRADICTED, CONTRADICTED: SUPPORTED}.get(
+            judge_claim(trains), UNDECIDED
+        )
+    return Finding(
+        verdict,
+        "No sigmoid is in these networks. Softmax outputs within 1e-7 of 0 or 1, and "
+        f"ReLUs that are 0 on all 256 images, after epoch {early}: {shares}. The one "
+        "on logits saturates more than the scaled one and trains: test accuracy "
+        f"{percent(at(logits, 'test_accuracy', early))}, {said} above "
+        f"{LEARNT:.0%}.",
+    )
+
+
+def softmax_is_sigmoid(runs: Runs) -> Finding:
+    """Whether a saturated softmax stops the gradient under both losses.
+
+    It does where most examples have exactly none.
+    """
+    early = min(5, last_common(*runs.values()))
+    verdicts, said = [], []
+    for name, text in (("keras-1", "clipped loss"), ("keras-1-logits", "on logits")):
+        none = at(runs[name], "zero_gradient_share", early)
+        wrong = at(runs[name], "saturated_true_share", early)
+        most, _ = points(none - 0.5)
+        verdicts.append(judge_claim(most))
+        said.append(
+            f"{text} {percent(none)} without gradient, {percent(wrong)} saturated and "
+            f"wrong ({verdicts[-1]})"
+        )
+    return Finding(
+        worst(*verdicts),
+        f"Of 256 examples at ÷1 after epoch {early}: {'; '.join(said)}. The clip is "
+        "what takes the gradient away, not the softmax.",
+    )
+
+
+def symmetric(runs: Runs) -> Finding:
+    """The spectrum of the curvature of single hidden units at initialisation.
+
+    More or less symmetric would be a largest eigenvalue within ten medians.
+    """
+    spectra = runs["curvature"].eigenvalue.transpose("divisor", "unit", "rank")
+    said, ratios = [], []
+    for spectrum in spectra:
+        values = spectrum.values
+        with np.errstate(divide="ignore"):  # of fewer images than pixels
+            ratio = values[:, -1] / np.maximum(np.median(values, axis=1), 0)
+        ratios.append(ratio)
+        said.append(
+            f"÷{float(spectrum.divisor):.0f} largest {values[:, -1].mean():.2g}, "
+            f"{np.median(ratio):.0e} times the median eigenvalue"
+        )
+    return Finding(
+        CONTRADICTED if np.min(ratios) > SYMMETRIC else SUPPORTED,
+        "Curvature of the loss for one hidden unit's weights and bias at "
+        f"initialisation, mean of {spectra.sizes['unit']} units: {'; '.join(said)}.",
+    )
+
+
+def bn_rescues(runs: Runs) -> Finding:
+    """Tiny inputs with batch norm against without, and against usual inputs."""
+    plain, normed, usual = runs["tiny-input"], runs["tiny-input-bn"], runs["adam-1e-3"]
+    last = last_common(plain, normed)
+    early = min(10, last)
+    lead, said = points(
+        at(normed, "test_accuracy", last) - at(plain, "test_accuracy", last)
+    )
+    _, soon = points(
+        at(normed, "test_accuracy", early) - at(plain, "test_accuracy", early)
+    )
+    common = last_common(normed, usual)
+    _, behind = points(
+        at(normed, "test_accuracy", common) - at(usual, "test_accuracy", common)
+    )
+    return Finding(
+        judge_claim(lead),
+        "Test accuracy at ÷2550000, batch norm minus none: "
+        f"{soon} after epoch {early}, {said} after epoch {last}; and minus ÷255 "
+        f"without batch norm: {behind} after epoch {common}.",
+    )
+
+
+def unscaled_low_rate(runs: Runs) -> Finding:
+    """Unscaled runs at ever lower rates."""
+    names = {
+        "lr-.1-unscaled": "Adam 1e-1", "lr-1e-3-unscaled": "Adam 1e-3",
+        "lr-1e-5-unscaled": "Adam 1e-5", "book-1": "SGD 1e-2",
+        "book-1-rate-0.0001": "SGD 1e-4", "book-1-rate-1e-06": "SGD 1e-6",
+    }  # fmt: skip
+    last = last_common(*(runs[name] for name in names))
+    listed = [
+        f"{text} {percent(at(runs[name], 'test_accuracy', last))}"
+        for name, text in names.items()
+    ]
+    low = at(runs["lr-1e-5-unscaled"], "test_accuracy", last)
+    high = at(runs["lr-.1-unscaled"], "test_accuracy", last)
+    lead, _ = points(low - high)
+    return Finding(
+        judge_claim(lead),
+        f"Test accuracy at ÷1 after epoch {last}: {', '.join(listed)}.",
+    )
+
+
+def huge_255(runs: Runs) -> Finding:
+    """What dividing by 255 gains under SGD and under Adam."""
+    parts = {
+        "SGD (book)": ("book-255", "book-1"),
+        "Adam on logits (lab)": ("lab-fashion_mnist-255", "lab-fashion_mnist-1"),
+        "Adam, clipped loss (keras)": ("keras-255", "keras-1"),
+    }
+    verdicts, said = [], []
+    for text, (scaled, unscaled) in parts.items():
+        last = last_common(runs[scaled], runs[unscaled])
+        gain = at(runs[scaled], "test_accuracy", last)
+        gain = gain - at(runs[unscaled], "test_accuracy", last)
+        found, _ = points(gain - HUGE)
+        _, shown = points(gain)
+        verdicts.append(judge_claim(found))
+        said.append(f"{text} {shown} after epoch {last} ({verdicts[-1]})")
+    return Finding(
+        worst(*verdicts),
+        f"Test accuracy, ÷255 minus ÷1; huge is above {100 * HUGE:.0f} points: "
+        f"{'; '.join(said)}.",
+    )
