@@ -151,15 +151,49 @@ def test_time_and_progress_are_told_apart() -> None:
 def test_saturation_is_no_reason_where_the_saturated_network_trains() -> None:
     names = DECISIONS["claim-sigmoid"].trainings
     given = {name: runs(i) for i, name in enumerate(names)}
-    given["keras-1-logits"] = runs(9, saturated_outputs_share=0.5)
-    assert scale.sigmoid(given).verdict == CONTRADICTED
-    stuck = runs(9, saturated_outputs_share=0.5, test_accuracy=0.2)
-    given["keras-1-logits"] = stuck
-    assert scale.sigmoid(given).verdict == SUPPORTED
+    for share, accuracy, expected, said in (
+        (0.5, 0.8, CONTRADICTED, ("logits more outputs", "network trains: test")),
+        (0.5, 0.2, SUPPORTED, ("logits more outputs", "does not train", "may be")),
+        (0.01, 0.2, UNDECIDED, ("logits fewer outputs", "does not tell whether")),
+        (0.1, 0.8, UNDECIDED, ("not surely more", "trains: test", "does not tell")),
+    ):
+        logits = runs(9, saturated_outputs_share=share, test_accuracy=accuracy)
+        found = scale.sigmoid({**given, "keras-1-logits": logits})
+        assert found.verdict == expected
+        assert all(text in found.measured for text in said)
+        assert ("does not keep" in found.measured) == (expected == CONTRADICTED)
 
 
-def test_a_softmax_without_gradient_under_one_loss_only() -> None:
-    given = {"keras-1": runs(1, zero_gradient_share=0.9), "keras-1-logits": runs(2)}
-    assert scale.softmax_is_sigmoid(given).verdict == CONTRADICTED
-    given["keras-1-logits"] = runs(2, zero_gradient_share=0.9)
-    assert scale.softmax_is_sigmoid(given).verdict == SUPPORTED
+@pytest.mark.parametrize(
+    ("clipped", "logits", "expected", "said"),
+    [
+        (0.9, 0.1, CONTRADICTED, "the clip takes the gradient away, not the softmax"),
+        (0.9, 0.9, SUPPORTED, "stops learning under both"),
+        (0.1, 0.1, CONTRADICTED, "neither takes"),
+        (0.1, 0.9, CONTRADICTED, "is open"),
+        (0.9, 0.5, UNDECIDED, "is open"),
+    ],
+)
+def test_a_softmax_without_gradient_under_one_loss_only(
+    clipped: float, logits: float, expected: str, said: str
+) -> None:
+    both = {"keras-1": clipped, "keras-1-logits": logits}
+    given = {
+        name: runs(i, zero_gradient_share=share)
+        for i, (name, share) in enumerate(both.items())
+    }
+    found = scale.softmax_is_sigmoid(given)
+    assert found.verdict == expected
+    assert said in found.measured
+
+
+def test_what_dropout_leaves_to_scale_at_prediction() -> None:
+    for kept, expected, said in (
+        (4 / 3, CONTRADICTED, "multiplied by 1.3333 in training, so that nothing"),
+        (1.0, SUPPORTED, "multiplied by 1.0000 in training, so that a factor of 0.75"),
+    ):
+        ratio = 0.75 * kept + np.array([-1e-3, 0, 1e-3])
+        values = {"ratio": ("seed", ratio), "kept": ("seed", np.full(3, kept))}
+        found = training.dropout_downscale({"scaling": xr.Dataset(values)})
+        assert found.verdict == expected
+        assert said in found.measured

@@ -21,6 +21,27 @@ from experiments.sources.verdicts import judge_claim
 LEARNT = 0.5  # of the test images right: five times what guessing gets
 SYMMETRIC = 10  # largest over median eigenvalue of a surface that still counts as such
 HUGE = 0.1  # of the test images: what we call a huge difference in accuracy
+# What the verdicts on parts of claim-sigmoid and of claim-softmax-is-sigmoid say.
+_MORE = {
+    SUPPORTED: "more", CONTRADICTED: "fewer", UNDECIDED: "not surely more or fewer",
+}  # fmt: skip
+_TRAINS = {
+    SUPPORTED: "trains",
+    CONTRADICTED: "does not train",
+    UNDECIDED: "trains or not, by seed",
+}
+_SATURATION = {
+    CONTRADICTED: "So saturation does not keep a network from training.",
+    SUPPORTED: "So saturation may be what keeps it from training.",
+    UNDECIDED: "That does not tell whether saturation is the reason.",
+}
+# Whether most examples have no gradient under the clipped loss, and on logits.
+_GRADIENT = {
+    (SUPPORTED, SUPPORTED): "So the saturated softmax stops learning under both.",
+    (SUPPORTED, CONTRADICTED): "So the clip takes the gradient away, not the softmax.",
+    (CONTRADICTED, CONTRADICTED): "So neither takes most of the gradients away.",
+    (UNDECIDED, UNDECIDED): "Which of clip and softmax takes gradients away is open.",
+}
 
 
 def less_time(runs: Runs) -> Finding:
@@ -83,11 +104,11 @@ def sigmoid(runs: Runs) -> Finding:
     }  # fmt: skip
     shares = "; ".join(f"{t} {_shares(runs[n], early)}" for n, t in names.items())
     logits, scaled = runs["keras-1-logits"], runs["keras-255"]
-    more, _ = points(
+    more, how_much = points(
         at(logits, "saturated_outputs_share", early)
         - at(scaled, "saturated_outputs_share", early)
     )
-    trains, said = points(at(logits, "test_accuracy", early) - LEARNT)
+    trains, above = points(at(logits, "test_accuracy", early) - LEARNT)
     verdict = UNDECIDED
     if more.low > 0:
         verdict = {SUPPORTED: CONTRADICTED, CONTRADICTED: SUPPORTED}.get(
@@ -96,10 +117,11 @@ def sigmoid(runs: Runs) -> Finding:
     return Finding(
         verdict,
         "No sigmoid is in these networks. Softmax outputs within 1e-7 of 0 or 1, and "
-        f"ReLUs that are 0 on all 256 images, after epoch {early}: {shares}. The one "
-        "on logits saturates more than the scaled one and trains: test accuracy "
-        f"{percent(at(logits, 'test_accuracy', early))}, {said} above "
-        f"{LEARNT:.0%}.",
+        f"ReLUs that are 0 on all 256 images, after epoch {early}: {shares}. At ÷1 on "
+        f"logits {_MORE[judge_claim(more)]} outputs are saturated than at ÷255 "
+        f"({how_much}), and the network {_TRAINS[judge_claim(trains)]}: test accuracy "
+        f"{percent(at(logits, 'test_accuracy', early))}, {above} above "
+        f"{100 * LEARNT:.0f} %. {_SATURATION[verdict]}",
     )
 
 
@@ -119,10 +141,11 @@ def softmax_is_sigmoid(runs: Runs) -> Finding:
             f"{text} {percent(none)} without gradient, {percent(wrong)} saturated and "
             f"wrong ({verdicts[-1]})"
         )
+    clipped, on_logits = verdicts
+    reason = _GRADIENT.get((clipped, on_logits), _GRADIENT[UNDECIDED, UNDECIDED])
     return Finding(
         worst(*verdicts),
-        f"Of 256 examples at ÷1 after epoch {early}: {'; '.join(said)}. The clip is "
-        "what takes the gradient away, not the softmax.",
+        f"Of 256 examples at ÷1 after epoch {early}: {'; '.join(said)}. {reason}",
     )
 
 
