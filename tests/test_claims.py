@@ -121,12 +121,26 @@ def test_claims_that_arithmetic_decides() -> None:
     assert "80%" in training.majority({}).measured
 
 
-def test_a_round_spectrum_and_a_long_one() -> None:
-    for values, expected in (([1, 2, 3], SUPPORTED), ([1, 2, 30], CONTRADICTED)):
-        dims = ("divisor", "unit", "rank")
-        spectra = np.array(values, float) / np.array([1, 4])[:, None, None]
-        found = xr.Dataset({"eigenvalue": (dims, spectra)}, {"divisor": [1.0, 2.0]})
-        assert scale.symmetric({"curvature": found}).verdict == expected
+@pytest.mark.parametrize(
+    ("values", "expected", "said"),
+    [
+        ([1, 2, 3], SUPPORTED, ("largest 3, 1.5 medians", "in 0, 2.6 directions")),
+        ([1, 2, 30], CONTRADICTED, ("15 medians", "in 0, 1.2 directions")),
+        ([1, 1, 1], SUPPORTED, ("1 medians", "in 0, 3.0 directions")),
+        ([0, 1e-10, 30], CONTRADICTED, ("3e11 medians", "in 0, 1.0 directions")),
+        ([-1e-15, 1e-14, 30], CONTRADICTED, ("∞ medians", "in 1, 1.0 directions")),
+        ([-2e-15, -1e-15, 30], CONTRADICTED, ("∞ medians", "rounding in 1")),
+    ],
+)
+def test_a_round_spectrum_and_a_long_one(
+    values: list[float], expected: str, said: tuple[str, ...]
+) -> None:
+    dims = ("divisor", "unit", "rank")
+    spectra = np.array(values, float) / np.array([1, 4])[:, None, None]
+    found = xr.Dataset({"eigenvalue": (dims, spectra)}, {"divisor": [1.0, 2.0]})
+    finding = scale.symmetric({"curvature": found})
+    assert finding.verdict == expected
+    assert all(text in finding.measured for text in said)
 
 
 def test_a_run_that_diverges_guesses_and_its_loss_decides_nothing() -> None:

@@ -1,5 +1,7 @@
 """What decides the claims on the scale of inputs."""
 
+import math
+
 import numpy as np
 import xarray as xr
 
@@ -152,24 +154,39 @@ def softmax_is_sigmoid(runs: Runs) -> Finding:
 def symmetric(runs: Runs) -> Finding:
     """The spectrum of the curvature of single hidden units at initialisation.
 
-    More or less symmetric would be a largest eigenvalue within ten medians.
+    More or less symmetric would be a largest eigenvalue within ten medians. A median
+    below what float64 rounds off the largest is none: eps × size × largest, as
+    ``np.linalg.matrix_rank`` has it.
     """
     spectra = runs["curvature"].eigenvalue.transpose("divisor", "unit", "rank")
-    said, ratios = [], []
+    size = spectra.sizes["rank"]
+    said, least = [], []
     for spectrum in spectra:
         values = spectrum.values
-        with np.errstate(divide="ignore"):  # of fewer images than pixels
-            ratio = values[:, -1] / np.maximum(np.median(values, axis=1), 0)
-        ratios.append(ratio)
+        largest, median = values[:, -1], np.median(values, axis=1)
+        zero = median <= np.finfo(float).eps * size * largest
+        ratios = np.where(zero, np.inf, largest / np.where(zero, 1, median))
+        least.append(ratios.min())
+        directions = values.sum(1) ** 2 / (values**2).sum(1)
         said.append(
-            f"÷{float(spectrum.divisor):.0f} largest {values[:, -1].mean():.2g}, "
-            f"{np.median(ratio):.0e} times the median eigenvalue"
+            f"÷{float(spectrum.divisor):.0f} largest {_short(largest.mean())}, "
+            f"{_short(ratios.min())} medians in the roundest unit, median zero to "
+            f"rounding in {zero.sum()}, {directions.mean():.1f} directions"
         )
     return Finding(
-        CONTRADICTED if np.min(ratios) > SYMMETRIC else SUPPORTED,
-        "Curvature of the loss for one hidden unit's weights and bias at "
-        f"initialisation, mean of {spectra.sizes['unit']} units: {'; '.join(said)}.",
+        CONTRADICTED if min(least) > SYMMETRIC else SUPPORTED,
+        "Eigenvalues of the loss's curvature for one hidden unit's weights and bias at "
+        f"initialisation, {spectra.sizes['unit']} units: {'; '.join(said)}. "
+        f"Directions, (Σλ)²/Σλ²: as many equal eigenvalues, of {size}, would be as "
+        "uneven.",
     )
+
+
+def _short(value: float) -> str:
+    """Returns two digits of a number: 340, 0.041, 4.1e9 or ∞."""
+    if math.isinf(value):
+        return "∞"
+    return f"{float(f'{value:.2g}'):.6g}".replace("e+0", "e").replace("e+", "e")
 
 
 def bn_rescues(runs: Runs) -> Finding:
