@@ -16,12 +16,16 @@ from matplotlib.lines import Line2D
 from fmnist_jax.config import axis_label, show
 from fmnist_jax.results import sweep_axes
 
-# Okabe and Ito's colours, which colour-blind readers can tell apart, less yellow.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
+# Okabe and Ito's colours, which colour-blind readers can tell apart; grey for yellow.
+COLOURS = (
+    *("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000"),
+    "#999999",
+)
 MARKERS = "osD^vPX"
 MOST_PANELS = 6
 LETTERS_PER_INCH = 12  # of the small print
 MOST_MARKED = 12  # values along an axis that get an error bar each
+FAR = 0.5  # an accuracy: above it, what guessing gets need not be in the picture
 # Settings that tell a stranger what was trained, where they are no axis.
 CONTEXT = (
     *("model", "hidden_sizes", "initializer", "loss", "optimizer", "learning_rate"),
@@ -66,8 +70,10 @@ def title(
     cut = (
         f"; the first {MOST_PANELS} of {panels} panels" if panels > MOST_PANELS else ""
     )
-    fixed = [
-        f"{axis_label(name)} {show(name, dataset[name].item())}"
+    fixed = [  # a line is to end between two of them, not in one
+        f"{axis_label(name)} {show(name, dataset[name].item())}".replace(
+            " ", "\N{NBSP}"
+        )
         for name in CONTEXT
         if name in dataset.coords and dataset[name].ndim == 0
     ]
@@ -111,9 +117,20 @@ def _draw_against(axes: Axes, x: Any, values: xr.DataArray, **style: Any) -> Non
     )  # fmt: skip
 
 
-def _loss_scale(axes: Axes, num_classes: int) -> None:
+def _floor(dataset: xr.Dataset) -> float:
+    """Returns where an axis of accuracies begins: at 0, or below the least, if ``FAR``.
+
+    From 0 on, curves that are all near .9 cannot be told apart.
+    """
+    both = (dataset.train_accuracy, dataset.test_accuracy)
+    least = np.min([accuracy.min(skipna=False) for accuracy in both])
+    return math.floor(10 * least) / 10 if least > FAR else 0.0
+
+
+def _loss_scale(axes: Axes, num_classes: int, floor: float) -> None:
     axes.set_yscale("log")
-    axes.axhline(math.log(num_classes), **GUESSING)
+    if not floor:
+        axes.axhline(math.log(num_classes), **GUESSING)
     low, high = axes.get_ylim()
     wide = high / low > 1e3
     axes.yaxis.set_major_locator(
@@ -123,15 +140,22 @@ def _loss_scale(axes: Axes, num_classes: int) -> None:
     axes.yaxis.set_minor_locator(mpl.ticker.NullLocator())
 
 
-def _accuracy_scale(axes: Axes, num_classes: int) -> None:
-    axes.set_ylim(0, 1)
-    axes.axhline(1 / num_classes, **GUESSING)
+def _accuracy_scale(axes: Axes, num_classes: int, floor: float) -> None:
+    axes.set_ylim(floor, 1)
+    if not floor:
+        axes.axhline(1 / num_classes, **GUESSING)
     axes.yaxis.set_major_formatter(mpl.ticker.PercentFormatter(1))
 
 
 def _rows(dataset: xr.Dataset) -> Iterator[tuple[str, Any]]:
-    yield "loss", lambda axes: _loss_scale(axes, dataset.attrs["num_classes"])
-    yield "accuracy", lambda axes: _accuracy_scale(axes, dataset.attrs["num_classes"])
+    classes, floor = dataset.attrs["num_classes"], _floor(dataset)
+    yield "loss", lambda axes: _loss_scale(axes, classes, floor)
+    yield "accuracy", lambda axes: _accuracy_scale(axes, classes, floor)
+
+
+def _guessing(dataset: xr.Dataset) -> list[Line2D]:
+    """Returns what the legend says of guessing, where it is drawn."""
+    return [] if _floor(dataset) else [Line2D([], [], **GUESSING, label="guessing")]
 
 
 def _name_the_infinite(axes: Axes, runs: xr.Dataset, line: str) -> None:
@@ -195,7 +219,7 @@ def curves(dataset: xr.Dataset, line: str) -> Figure:
     handles += [
         Line2D([], [], color="0.3", label="test"),
         Line2D([], [], color="0.3", linestyle="--", label="training"),
-        Line2D([], [], **GUESSING, label="guessing"),
+        *_guessing(dataset),
     ]
     figure.legend(
         handles=handles, loc="outside right center", frameon=False,
@@ -228,20 +252,20 @@ def final_against(dataset: xr.Dataset, x: str) -> Figure:
     last = dataset.isel(epoch=-1)
     colours = colours_of(len(panels))
     for position, (index, colour) in enumerate(zip(panels, colours, strict=True)):
-        for row, (name, _) in enumerate(_rows(dataset)):
+        for row, (name, _) in enumerate(_rows(last)):
             _draw_against(
                 axes[row, 0], dataset[x].values, last.isel(index)[f"test_{name}"],
                 color=colour, marker=MARKERS[position % len(MARKERS)],
                 markersize=9 - 4 * position / len(panels),
                 label=described(dataset, index) or "test set",
             )  # fmt: skip
-    for row, (_, scale) in enumerate(_rows(dataset)):
+    for row, (_, scale) in enumerate(_rows(last)):
         scale(axes[row, 0])
     axes[0, 0].set_ylabel("test loss in nats (log scale)")
     axes[1, 0].set_ylabel("test accuracy")
     _log_axis(axes[1, 0], dataset, x)
     handles, _ = axes[0, 0].get_legend_handles_labels()
-    handles.append(Line2D([], [], **GUESSING, label="guessing"))
+    handles += _guessing(last)
     figure.legend(handles=handles, loc="outside right center", frameon=False)
     subject = f"Test loss and accuracy after epoch {int(last.epoch)} by {axis_label(x)}"
     title(figure, dataset, subject)

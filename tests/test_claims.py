@@ -118,7 +118,7 @@ def test_claims_that_arithmetic_decides() -> None:
     assert found.verdict == CONTRADICTED
     assert "1,875" in found.measured
     assert training.majority({}).verdict == CONTRADICTED
-    assert "80%" in training.majority({}).measured
+    assert "80 %" in training.majority({}).measured
 
 
 @pytest.mark.parametrize(
@@ -159,7 +159,7 @@ def test_time_and_progress_are_told_apart() -> None:
     given = {"book-255": runs(1, test_accuracy=0.85), "book-1": runs(2)}
     found = scale.less_time({**given, "epoch-seconds": times})
     assert found.verdict == SUPPORTED
-    assert "takes 0.50 times as long (0.50 to 0.50)" in found.measured
+    assert "takes 0.50 times as long as one at ÷1 (0.50 to 0.50)" in found.measured
 
 
 def test_saturation_is_no_reason_where_the_saturated_network_trains() -> None:

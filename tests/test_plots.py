@@ -43,6 +43,22 @@ def test_final_values_stand_against_the_axis_on_a_log_scale() -> None:
     assert "after epoch 2" in texts_of(figure)
 
 
+def test_what_guessing_gets_is_left_out_where_every_run_is_far_above_it() -> None:
+    near, far = make(), make(0.1 + 0.9 * np.maximum(ACCURACY, 0.8))
+    for name in ("train_accuracy", "test_accuracy"):
+        far[name][:] = np.maximum(far[name], 0.65)
+    diverged = far.copy(deep=True)
+    diverged.test_accuracy[0, 0, 0, 1] = np.nan
+    for draw in (plots.curves, plots.final_against):
+        for dataset, guessing in ((near, True), (far, False), (diverged, True)):
+            figure = draw(dataset, "divisor")
+            assert ("guessing" in texts_of(figure)) == guessing
+            bottom, top = figure.axes[-1].get_ylim()
+            assert top == 1
+            assert (bottom == 0) == guessing
+    assert plots.curves(far, "divisor").axes[-1].get_ylim() == (0.6, 1)
+
+
 @pytest.mark.parametrize("value", [np.nan, 0.0])
 def test_runs_that_are_not_finite_leave_gaps_and_warn_of_nothing(value: float) -> None:
     accuracy = ACCURACY.copy()

@@ -59,8 +59,8 @@ def less_time(runs: Runs) -> Finding:
     return Finding(
         judge_claim(lead),
         f"In epochs: test accuracy ÷255 after epoch 1 minus ÷1 after epoch {last}: "
-        f"{said}. An epoch itself takes {mean:.2f} times as long ({low:.2f} to "
-        f"{high:.2f}).",
+        f"{said}. In seconds: an epoch at ÷255 takes {mean:.2f} times as long as one "
+        f"at ÷1 ({low:.2f} to {high:.2f}).",
     )
 
 

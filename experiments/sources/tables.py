@@ -11,12 +11,22 @@ from experiments.sources.judging import Runs, comparisons, trained_for, values
 from experiments.sources.references import References, Row, replicated
 
 
-def _number(value: float, metric: str) -> str:
+def _published(value: float, metric: str) -> str:
+    """Returns a published number with the digits that were published."""
     if not np.isfinite(value):
         return "–"
+    scale, digits = (100, 2) if "accuracy" in metric else (1, 4)
+    return f"{round(scale * value, digits):g}"
+
+
+def _ours(mean: float, spread: float, metric: str) -> str:
+    """Returns a mean and a spread over seeds, with as many digits as tell something."""
+    if not np.isfinite(mean):
+        return "–"
     if "accuracy" in metric:
-        return f"{100 * value:.1f}"
-    return f"{value:.3f}" if value < 100 else f"{value:.1f}"
+        return f"{100 * mean:.1f} ± {100 * spread:.1f}"
+    digits = 3 if mean < 10 else 1 if mean < 1000 else 0
+    return f"{mean:,.{digits}f} ± {spread:,.{digits}f}"
 
 
 def _label(metric: str) -> str:
@@ -43,15 +53,12 @@ def row_table(row: Row, runs: xr.Dataset) -> list[str]:
     body = []
     for metric, c in compared.items():
         published = [
-            f"**{_number(c.published[e], metric)}**"
+            f"**{_published(c.published[e], metric)}**"
             if c.known[e] and not c.agrees[e]
-            else _number(c.published[e], metric)
+            else _published(c.published[e], metric)
             for e in epochs
         ]
-        ours = [
-            f"{_number(c.mean[e], metric)} ± {_number(c.spread[e], metric)}"
-            for e in epochs
-        ]
+        ours = [_ours(c.mean[e], c.spread[e], metric) for e in epochs]
         body += [[_label(metric), "published", *published], ["", "ours", *ours]]
     return table(["", "", *(f"e{e + 1}" for e in epochs)], body)
 
@@ -64,9 +71,7 @@ def final_table(runs: Runs) -> list[str]:
         cells = [name, str(each.sizes["epoch"])]
         for metric in metrics:
             last = values(each, metric, each.sizes["epoch"])[:, -1]
-            cells.append(
-                f"{_number(last.mean(), metric)} ± {_number(last.std(ddof=1), metric)}"
-            )
+            cells.append(_ours(last.mean(), last.std(ddof=1), metric))
         statuses, counts = np.unique(each.status.values.astype(str), return_counts=True)
         cells.append(
             ", ".join(f"{s} {c}" for s, c in zip(statuses, counts, strict=True))
@@ -93,7 +98,7 @@ def parameter_table(references: References, runs: Runs) -> list[str]:
                 [name, array, f"{low:.3g} … {high:.3g}",
                  f"{mean[0]:.3g} … {mean[1]:.3g}", f"{spread[0]:.2g}, {spread[1]:.2g}"]
             )  # fmt: skip
-    return table(["row", "array", "published", "ours, mean", "spread"], body)
+    return table(["row", "array", "published", "ours, mean", "ours, spread"], body)
 
 
 def _ends(runs: xr.Dataset, array: str, epoch: int) -> np.ndarray | None:
@@ -105,7 +110,7 @@ def _ends(runs: xr.Dataset, array: str, epoch: int) -> np.ndarray | None:
 
 
 def hidden_table(references: References, runs: Runs) -> list[str]:
-    """Returns the published ranges of hidden values, beside ours."""
+    """Returns the published ranges of hidden values, beside ours; [] of none."""
     body = []
     for name, row in references.rows.items():
         training = next(iter(trained_for(name)), "")
@@ -122,11 +127,11 @@ def hidden_table(references: References, runs: Runs) -> list[str]:
             [name, f"{published['min']:g} … {published['max']:g}",
              f"{ends[:, 0].mean():.3g} … {ends[:, 1].mean():.3g} "
              f"(± {ends[:, 1].std(ddof=1):.2g})",
-             f"{published['share_below']:.0%} below {published['threshold']:g}",
-             f"{first.mean():.0%} in the first of ten bins"]
+             f"{100 * published['share_below']:.0f} % below {published['threshold']:g}",
+             f"{100 * first.mean():.0f} % in the first of ten bins"]
         )  # fmt: skip
     head = ["row", "published range", "ours", "published share", "ours"]
-    return table(head, body)
+    return table(head, body) if body else []
 
 
 def spread_table(references: References, runs: Runs) -> list[str]:
@@ -146,7 +151,7 @@ def spread_table(references: References, runs: Runs) -> list[str]:
                 body.append(
                     [", ".join(group), f"{_label(metric)} e{epoch + 1}",
                      str(int(np.isfinite(theirs[:, epoch]).sum())),
-                     _number(both.theirs, metric), _number(both.ours, metric),
+                     _published(both.theirs, metric), _published(both.ours, metric),
                      f"{both.ratio.estimate:.2f} ({both.ratio.low:.2f} to "
                      f"{both.ratio.high:.2f})"]
                 )  # fmt: skip
@@ -161,8 +166,7 @@ def dropout_table(runs: xr.Dataset) -> list[str]:
         cells = [_label(metric)]
         for name in (f"{metric}_with_dropout", metric):
             found = last[name].values.astype(float)
-            mean, spread = found.mean(), found.std(ddof=1)
-            cells.append(f"{_number(mean, metric)} ± {_number(spread, metric)}")
+            cells.append(_ours(found.mean(), found.std(ddof=1), metric))
         body.append(cells)
     return table(["", "dropout on", "dropout off"], body)
 

@@ -170,5 +170,5 @@ def majority(runs: Runs) -> Finding:
     counts = " and ".join(f"{count:,} {each}" for each, count in TUTORIAL.items())
     return Finding(
         SUPPORTED if round(100 * share) == TUTORIAL_CLAIM else CONTRADICTED,
-        f"Guessing {name} among {counts} is right for {share:.0%}.",
+        f"Guessing {name} among {counts} is right for {100 * share:.0f} %.",
     )
