@@ -19,6 +19,7 @@ from fmnist_jax.plots import (
     GUESSING,
     MARKERS,
     MOST_MARKED,
+    PER_CENT,
     colours_of,
     described,
     draw,
@@ -28,7 +29,6 @@ from fmnist_jax.plots import (
 
 LONG = 7  # letters of a tick from which on it is slanted
 LEAST_DIFFERENCE = 1e-8  # below a difference's log scale; float32 steps by 6e-8 at 1
-PER_CENT = mpl.ticker.PercentFormatter(1)
 
 
 def _figure(rows: int, columns: int, **shared: Any) -> tuple[Figure, np.ndarray]:
@@ -337,7 +337,9 @@ def by_choice(dataset: xr.Dataset, axis: str, names: Sequence[str]) -> Figure:
                     transform=panel.get_xaxis_transform(),
                 )  # fmt: skip
         if name.endswith("epoch"):
-            panel.yaxis.set_major_locator(mpl.ticker.MaxNLocator(integer=True))
+            panel.yaxis.set_major_locator(
+                mpl.ticker.MaxNLocator(integer=True, min_n_ticks=1)
+            )
         _choices(panel, dataset, axis)
     if len(panels) > 1:
         handles = [

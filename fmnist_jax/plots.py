@@ -24,6 +24,7 @@ COLOURS = (
 MARKERS = "osD^vPX"
 MOST_PANELS = 6
 LETTERS_PER_INCH = 12  # of the small print
+LARGE_LETTERS_PER_INCH = 10  # of the title
 MOST_MARKED = 12  # values along an axis that get an error bar each
 FAR = 0.5  # an accuracy: above it, what guessing gets need not be in the picture
 # Settings that tell a stranger what was trained, where they are no axis.
@@ -32,6 +33,7 @@ CONTEXT = (
     *("batch_size", "divisor"),
 )
 GUESSING: dict[str, Any] = {"color": "0.45", "linestyle": (0, (1, 2)), "linewidth": 1}
+PER_CENT = mpl.ticker.FuncFormatter(lambda share, _: f"{100 * share:.4g}%")
 
 Index = Mapping[str, int]
 
@@ -77,6 +79,9 @@ def title(
         for name in CONTEXT
         if name in dataset.coords and dataset[name].ndim == 0
     ]
+    subject = textwrap.fill(
+        subject, int(LARGE_LETTERS_PER_INCH * figure.get_figwidth())
+    )
     title = f"{subject}\n{dataset.attrs['dataset_title']}{runs}{cut}"
     figure.suptitle(title, fontsize=12)
     note = "Training loss: mean during the epoch; the rest: after it." if panels else ""
@@ -132,10 +137,9 @@ def _loss_scale(axes: Axes, num_classes: int, floor: float) -> None:
     if not floor:
         axes.axhline(math.log(num_classes), **GUESSING)
     low, high = axes.get_ylim()
-    wide = high / low > 1e3
-    axes.yaxis.set_major_locator(
-        mpl.ticker.LogLocator(subs=(1,) if wide else (1, 2, 3, 5))
-    )
+    wide, narrow = high / low > 1e3, high / low < 6
+    steps = (1,) if wide else (1, 2, 3, 4, 5, 6, 8) if narrow else (1, 2, 3, 5)
+    axes.yaxis.set_major_locator(mpl.ticker.LogLocator(subs=steps))
     axes.yaxis.set_major_formatter("{x:g}")
     axes.yaxis.set_minor_locator(mpl.ticker.NullLocator())
 
@@ -144,7 +148,7 @@ def _accuracy_scale(axes: Axes, num_classes: int, floor: float) -> None:
     axes.set_ylim(floor, 1)
     if not floor:
         axes.axhline(1 / num_classes, **GUESSING)
-    axes.yaxis.set_major_formatter(mpl.ticker.PercentFormatter(1))
+    axes.yaxis.set_major_formatter(PER_CENT)
 
 
 def _rows(dataset: xr.Dataset) -> Iterator[tuple[str, Any]]:
@@ -294,7 +298,7 @@ def shares_against(dataset: xr.Dataset, x: str, shares: Mapping[str, str]) -> Fi
             )  # fmt: skip
         panel.set_title(heading, fontsize=10)
         panel.set_ylim(-0.03, 1.03)
-        panel.yaxis.set_major_formatter(mpl.ticker.PercentFormatter(1))
+        panel.yaxis.set_major_formatter(PER_CENT)
     for panel in axes[1]:
         _log_axis(panel, dataset, x)
     handles, _ = axes[0, 0].get_legend_handles_labels()

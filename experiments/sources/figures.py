@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 
 from experiments.sources.judging import values
 from experiments.sources.references import Row
-from fmnist_jax.plots import COLOURS
+from fmnist_jax.plots import COLOURS, PER_CENT
 
 STYLES = {"train": "--", "test": "-"}
 WIDE = 8  # greatest over least loss from which on a log scale shows more
@@ -83,7 +83,7 @@ def row_figure(name: str, row: Row, runs: Mapping[str, xr.Dataset]) -> Figure:
             _loss_scale(axes)
         else:
             axes.set_ylabel("accuracy")
-            axes.yaxis.set_major_formatter(lambda share, _: f"{100 * share:.4g} %")
+            axes.yaxis.set_major_formatter(PER_CENT)
     figure.legend(
         handles=_handles(row, runs), loc="outside right center", frameon=False
     )
