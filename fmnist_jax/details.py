@@ -27,7 +27,7 @@ from fmnist_jax.plots import (
     title,
 )
 
-LONG = 7  # letters of a tick from which on it is slanted
+ROOM = 36  # letters of ticks that stand side by side below a panel; more are slanted
 LEAST_DIFFERENCE = 1e-8  # below a difference's log scale; float32 steps by 6e-8 at 1
 
 
@@ -255,7 +255,8 @@ def twins(dataset: xr.Dataset, axis: str, twins: Mapping[str, str]) -> Figure:
     loss, accuracy, apart = axes[:, 0]
     loss.set_ylabel("training loss (log scale)")
     accuracy.set_ylabel("test accuracy")
-    apart.set_ylabel("training losses apart,\nlargest of the seeds")
+    apart.set_ylabel("training losses apart,\nlargest of the seeds (log scale)")
+    apart.set_ylim(bottom=-0.2 * LEAST_DIFFERENCE)  # once all columns are drawn
     title(figure, dataset, "Runs and their twins, which exact arithmetic makes equal")
     return figure
 
@@ -290,17 +291,16 @@ def _draw_twins(
     column[0].legend(frameon=False, fontsize=8)
     column[1].yaxis.set_major_formatter(PER_CENT)
     apart.set_yscale("symlog", linthresh=LEAST_DIFFERENCE)
-    apart.set_ylim(bottom=-0.2 * LEAST_DIFFERENCE)
     _whole_epochs(apart, epochs)
 
 
 def _choices(panel: Axes, dataset: xr.Dataset, axis: str) -> None:
-    """Writes the values of an axis below a panel, slanted where they are long."""
+    """Writes the values of an axis below a panel, slanted where room is short."""
     ticks = [show(axis, value.item()) for value in dataset[axis].values]
     panel.set_xlim(-0.7, len(ticks) - 0.3)
     panel.set_xticks(range(len(ticks)), ticks)
     panel.set_xlabel(axis_label(axis))
-    if max(map(len, ticks)) > LONG:
+    if len(ticks) * max(map(len, ticks)) > ROOM:
         panel.tick_params(axis="x", rotation=45)
         for tick in panel.get_xticklabels():
             tick.set(horizontalalignment="right", rotation_mode="anchor")

@@ -152,3 +152,19 @@ def test_the_best_rate_is_chosen_for_each_optimizer() -> None:
     best = results.chosen(both, along="learning_rate")
     assert best.learning_rate.values.tolist() == [0.1, 0.1]
     assert best.status.dims == ("optimizer", "seed")
+
+
+def test_how_far_twins_part_is_in_the_picture_for_each_optimizer() -> None:
+    labels = ["sgd a", "sgd b", "adam a", "adam b"]
+    losses = np.ones((4, SEEDS, EPOCHS))
+    losses[1] += 1e-7
+    losses[3] += [0, 1e-7, 1e-3]
+    found = dataset("side", labels, train_loss=losses)
+    optimizers = [label.split()[0] for label in labels]
+    found = found.assign_coords(optimizer=("side", optimizers))
+    figure = details.twins(found, "side", {"sgd b": "sgd a", "adam b": "adam a"})
+    for axes, most in zip(figure.axes[-2:], (1e-7, 1e-3), strict=True):
+        bottom, top = axes.get_ylim()
+        assert bottom < 0
+        assert top > 1e-3
+        assert max(drawn(axes)[0][1]) == pytest.approx(most)
