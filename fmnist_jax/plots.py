@@ -303,5 +303,8 @@ def shares_against(dataset: xr.Dataset, x: str, shares: Mapping[str, str]) -> Fi
         _log_axis(panel, dataset, x)
     handles, _ = axes[0, 0].get_legend_handles_labels()
     figure.legend(handles=handles, loc="outside right center", frameon=False)
-    title(figure, dataset, f"Shares after epoch {int(last.epoch)} by {axis_label(x)}")
+    subject = (
+        f"What is saturated or 0 after epoch {int(last.epoch)}, by {axis_label(x)}"
+    )
+    title(figure, dataset, subject)
     return figure
