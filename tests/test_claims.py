@@ -124,12 +124,12 @@ def test_claims_that_arithmetic_decides() -> None:
 @pytest.mark.parametrize(
     ("values", "expected", "said"),
     [
-        ([1, 2, 3], SUPPORTED, ("largest 3, 1.5 medians", "in 0, 2.6 directions")),
-        ([1, 2, 30], CONTRADICTED, ("15 medians", "in 0, 1.2 directions")),
-        ([1, 1, 1], SUPPORTED, ("1 medians", "in 0, 3.0 directions")),
-        ([0, 1e-10, 30], CONTRADICTED, ("3e11 medians", "in 0, 1.0 directions")),
-        ([-1e-15, 1e-14, 30], CONTRADICTED, ("∞ medians", "in 1, 1.0 directions")),
-        ([-2e-15, -1e-15, 30], CONTRADICTED, ("∞ medians", "rounding in 1")),
+        ([1, 2, 3], SUPPORTED, ("largest 3, 1.5 times", "in 0, 2.6 directions")),
+        ([1, 2, 30], CONTRADICTED, ("15 times the median", "in 0, 1.2 directions")),
+        ([1, 1, 1], SUPPORTED, ("1 times the median", "in 0, 3.0 directions")),
+        ([0, 1e-10, 30], CONTRADICTED, ("3e11 times", "in 0, 1.0 directions")),
+        ([-1e-15, 1e-14, 30], CONTRADICTED, ("∞ times", "in 1, 1.0 directions")),
+        ([-2e-15, -1e-15, 30], CONTRADICTED, ("∞ times the median", "rounding in 1")),
     ],
 )
 def test_a_round_spectrum_and_a_long_one(

@@ -169,9 +169,9 @@ def symmetric(runs: Runs) -> Finding:
         least.append(ratios.min())
         directions = values.sum(1) ** 2 / (values**2).sum(1)
         said.append(
-            f"÷{float(spectrum.divisor):.0f} largest {_short(largest.mean())}, "
-            f"{_short(ratios.min())} medians in the roundest unit, median zero to "
-            f"rounding in {zero.sum()}, {directions.mean():.1f} directions"
+            f"÷{float(spectrum.divisor):.0f}: largest {_short(largest.mean())}, "
+            f"{_short(ratios.min())} times the median in the roundest unit, median "
+            f"zero to rounding in {zero.sum()}, {directions.mean():.1f} directions"
         )
     return Finding(
         CONTRADICTED if min(least) > SYMMETRIC else SUPPORTED,
