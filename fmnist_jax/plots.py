@@ -183,13 +183,15 @@ def _grid(columns: int) -> tuple[Figure, np.ndarray]:
     return figure, axes
 
 
-def curves(dataset: xr.Dataset, line: str) -> Figure:
+def curves(dataset: xr.Dataset, line: str, chosen: str = "") -> Figure:
     """Draws loss and accuracy per epoch, on training and test set.
 
     Args:
       dataset: results of a sweep.
       line: the axis whose values get a colour each; every combination of the other
         axes' values gets a column of panels.
+      chosen: a setting of which each run has the best of several; where there is one
+        for each colour, the legend says which.
     """
     panels = panels_of(dataset, line)
     figure, axes = _grid(len(panels[:MOST_PANELS]))
@@ -216,9 +218,13 @@ def curves(dataset: xr.Dataset, line: str) -> Figure:
         _name_the_infinite(axes[0, column], dataset.isel(index), line)
     axes[0, 0].set_ylabel("loss in nats (log scale)")
     axes[1, 0].set_ylabel("accuracy")
+    labels = [show(line, value.item()) for value in values]
+    if chosen and dataset[chosen].dims == (line,):
+        best = [show(chosen, value.item()) for value in dataset[chosen].values]
+        labels = [f"{own} {value}" for own, value in zip(labels, best, strict=True)]
     handles = [
-        Line2D([], [], color=colour, label=show(line, value.item()))
-        for colour, value in zip(colours, values, strict=True)
+        Line2D([], [], color=colour, label=label)
+        for colour, label in zip(colours, labels, strict=True)
     ]
     handles += [
         Line2D([], [], color="0.3", label="test"),
@@ -230,6 +236,7 @@ def curves(dataset: xr.Dataset, line: str) -> Figure:
         title=axis_label(line),
     )  # fmt: skip
     subject = f"Loss and accuracy while training, by {axis_label(line)}"
+    subject += f", each at the best {axis_label(chosen)} tried" if chosen else ""
     title(figure, dataset, subject, len(panels))
     return figure
 

@@ -33,6 +33,18 @@ def test_curves_show_the_means_and_ranges_over_seeds() -> None:
     assert figure.axes[0].get_yscale() == "log"
 
 
+def test_what_was_chosen_for_each_colour_stands_in_the_legend() -> None:
+    dataset = make()
+    one = dataset.assign_coords(learning_rate=("divisor", [0.1, 0.001]))
+    texts = texts_of(plots.curves(one, line="divisor", chosen="learning_rate"))
+    assert "÷1 0.1\n÷255 0.001" in texts
+    assert "best learning rate" in texts
+    rates = (("divisor", "loss"), np.full((2, 2), 0.1))
+    several = dataset.assign_coords(learning_rate=rates)
+    texts = texts_of(plots.curves(several, line="divisor", chosen="learning_rate"))
+    assert "\n÷1\n÷255\n" in texts
+
+
 def test_final_values_stand_against_the_axis_on_a_log_scale() -> None:
     figure = plots.final_against(make(), x="divisor")
     assert figure.axes[1].get_xscale() == "log"
