@@ -16,7 +16,7 @@ def figures(dataset: Results) -> Figures:
 
     best = results.chosen(dataset, along="learning_rate")
     return {
-        "best": plots.curves(best, line="optimizer"),
+        "best": plots.curves(best, line="optimizer", chosen="learning_rate"),
         "final": plots.final_against(dataset, x="learning_rate"),
     }
 

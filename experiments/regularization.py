@@ -13,11 +13,11 @@ from experiments.common import Configs, Experiment, Figures, Probes, Results, ma
 VARIANTS: dict[str, dict[str, Any]] = {
     "none": {},
     "L1": {"l1": 1e-4},
-    "L1, no biases": {"l1": 1e-4, "penalized": "kernels"},
+    "L1 without biases": {"l1": 1e-4, "penalized": "kernels"},
     "L2 norm": {"l2": 1e-2},
-    "L2 norm, no biases": {"l2": 1e-2, "penalized": "kernels"},
+    "L2 norm without biases": {"l2": 1e-2, "penalized": "kernels"},
     "L2 squared": {"l2_squared": 1e-2},
-    "L2 squared, no biases": {"l2_squared": 1e-2, "penalized": "kernels"},
+    "L2 squared without biases": {"l2_squared": 1e-2, "penalized": "kernels"},
     "weight decay": {"optimizer": "adamw", "weight_decay": 1e-2},
 }
 

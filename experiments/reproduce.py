@@ -22,7 +22,7 @@ from fmnist_jax.kinds import UserError, unknown
 if TYPE_CHECKING:
     import xarray as xr
 
-    from experiments.sources.claims import Finding
+    from experiments.sources.findings import Finding
     from experiments.sources.references import References
     from fmnist_jax.data import Data
 
@@ -130,7 +130,8 @@ def measurer(options: Mapping[str, Any]) -> Measure:
 
 def decide(claim: str, measure: Measure, num_seeds: int) -> "Finding":
     """Decides a claim; over more seeds where the first ones leave it undecided."""
-    from experiments.sources.claims import DECISIONS, UNDECIDED
+    from experiments.sources.claims import DECISIONS
+    from experiments.sources.findings import UNDECIDED
 
     decision = DECISIONS[claim]
     found = decision.find({n: measure(n, num_seeds) for n in decision.trainings})

@@ -16,8 +16,10 @@ from matplotlib.lines import Line2D
 
 from fmnist_jax.config import axis_label, show
 from fmnist_jax.plots import (
+    GUESSING,
     MARKERS,
     MOST_MARKED,
+    PER_CENT,
     colours_of,
     described,
     draw,
@@ -25,9 +27,8 @@ from fmnist_jax.plots import (
     title,
 )
 
-LONG = 7  # letters of a tick from which on it is slanted
+ROOM = 36  # letters of ticks that stand side by side below a panel; more are slanted
 LEAST_DIFFERENCE = 1e-8  # below a difference's log scale; float32 steps by 6e-8 at 1
-PER_CENT = mpl.ticker.PercentFormatter(1)
 
 
 def _figure(rows: int, columns: int, **shared: Any) -> tuple[Figure, np.ndarray]:
@@ -88,6 +89,7 @@ def against_updates(dataset: xr.Dataset) -> Figure:
             draw(panel, x, runs, color=colour, marker="o", markersize=4)
     axes[0, 0].set_xscale("log")
     axes[0, 0].set_xlabel("updates of the parameters (log scale)")
+    axes[0, 0].xaxis.set_major_formatter("{x:,.0f}")
     axes[0, 1].set_xlabel("training examples seen")
     axes[0, 1].xaxis.set_major_formatter("{x:,.0f}")
     axes[0, 1].xaxis.set_major_locator(mpl.ticker.MaxNLocator(4))
@@ -121,7 +123,7 @@ def gaps(dataset: xr.Dataset, line: str) -> Figure:
             panel = axes[row, column]
             named = [described(dataset, index), said if len(endings) > 1 else ""]
             panel.set_title("\n".join(filter(None, named)), fontsize=10)
-            panel.axhline(0, color="0.45", linewidth=1, linestyle=(0, (1, 2)))
+            panel.axhline(0, **GUESSING)
             panel.yaxis.set_major_formatter("{x:g}")
             for position, colour in enumerate(colours):
                 runs = 100 * gap.isel({**index, line: position})
@@ -153,9 +155,8 @@ def rates(dataset: xr.Dataset, line: str = "schedule") -> Figure:
     panel.set_ylabel("learning rate (log scale)")
     _whole_epochs(panel, epochs)
     _legend(figure, dataset, line)
-    title(
-        figure, dataset, f"Learning rate of each epoch and seed, by {axis_label(line)}"
-    )
+    subject = f"Learning rate of each epoch by {axis_label(line)}: a line per seed"
+    title(figure, dataset, subject, seeds=False)
     return figure
 
 
@@ -191,7 +192,11 @@ def histograms(dataset: xr.Dataset, names: Mapping[str, str]) -> Figure:
             panel.xaxis.set_major_locator(mpl.ticker.MaxNLocator(3))
     for row, label in enumerate(names.values()):
         axes[row, 0].set_ylabel(f"{label}\nshare of values")
-    subject = "Histograms in ten bins, least … greatest below each, of the first seed"
+    subject = (
+        f"{', '.join(names.values())} after epoch {int(dataset.epoch[-1])}, first "
+        "seed: ten bins, with the least … greatest value below"
+    )
+    subject = subject[0].upper() + subject[1:]
     title(figure, dataset, subject, seeds=False)
     return figure
 
@@ -214,14 +219,17 @@ def predictions(dataset: xr.Dataset, line: str) -> Figure:
         panel.bar(x, runs.mean(0), 0.8 / count, color=colour, alpha=0.75)
         for run in runs:
             panel.plot(x, run, ".", color="0.2", markersize=3)
-    panel.axhline(1 / len(classes), color="0.45", linewidth=1, linestyle=(0, (1, 2)))
+    panel.axhline(1 / len(classes), **GUESSING)
     panel.set_xticks(classes)
     panel.set_xlabel("class")
     panel.set_ylabel("share of the predictions")
     panel.yaxis.set_major_formatter(PER_CENT)
-    _legend(figure, dataset, line)
-    subject = f"What the network predicts after the last epoch, by {axis_label(line)}"
-    title(figure, flat, subject)
+    _legend(figure, dataset, line, Line2D([], [], **GUESSING, label="equal shares"))
+    subject = (
+        f"What is predicted after the last epoch, by {axis_label(line)}: a dot per "
+        "seed, bars at the mean"
+    )
+    title(figure, flat, subject, seeds=False)
     return figure
 
 
@@ -247,7 +255,8 @@ def twins(dataset: xr.Dataset, axis: str, twins: Mapping[str, str]) -> Figure:
     loss, accuracy, apart = axes[:, 0]
     loss.set_ylabel("training loss (log scale)")
     accuracy.set_ylabel("test accuracy")
-    apart.set_ylabel("training losses apart,\nlargest of the seeds")
+    apart.set_ylabel("training losses apart,\nlargest of the seeds (log scale)")
+    apart.set_ylim(bottom=-0.2 * LEAST_DIFFERENCE)  # once all columns are drawn
     title(figure, dataset, "Runs and their twins, which exact arithmetic makes equal")
     return figure
 
@@ -282,8 +291,19 @@ def _draw_twins(
     column[0].legend(frameon=False, fontsize=8)
     column[1].yaxis.set_major_formatter(PER_CENT)
     apart.set_yscale("symlog", linthresh=LEAST_DIFFERENCE)
-    apart.set_ylim(bottom=-0.2 * LEAST_DIFFERENCE)
     _whole_epochs(apart, epochs)
+
+
+def _choices(panel: Axes, dataset: xr.Dataset, axis: str) -> None:
+    """Writes the values of an axis below a panel, slanted where room is short."""
+    ticks = [show(axis, value.item()) for value in dataset[axis].values]
+    panel.set_xlim(-0.7, len(ticks) - 0.3)
+    panel.set_xticks(range(len(ticks)), ticks)
+    panel.set_xlabel(axis_label(axis))
+    if len(ticks) * max(map(len, ticks)) > ROOM:
+        panel.tick_params(axis="x", rotation=45)
+        for tick in panel.get_xticklabels():
+            tick.set(horizontalalignment="right", rotation_mode="anchor")
 
 
 def by_choice(dataset: xr.Dataset, axis: str, names: Sequence[str]) -> Figure:
@@ -297,27 +317,30 @@ def by_choice(dataset: xr.Dataset, axis: str, names: Sequence[str]) -> Figure:
     figure, axes = _figure(1, len(names))
     panels = panels_of(dataset, axis)
     last = dataset.isel(epoch=-1)
-    x = np.arange(dataset.sizes[axis])
-    ticks = [show(axis, value.item()) for value in dataset[axis].values]
     for panel, name in zip(axes[0], names, strict=True):
         label = dataset[name].attrs["long_name"]
         scale = 100 if "accuracy" in name or "share" in name else 1
+        unit = " in points" if "gap" in name else " in %" if scale > 1 else ""
+        panel.set_title(f"{label}{unit}", fontsize=10)
         for number, colour in enumerate(colours_of(len(panels))):
             runs = scale * last[name].isel(panels[number]).transpose(axis, "seed")
             shift = (number - (len(panels) - 1) / 2) * 0.6 / len(panels)
+            x = np.arange(dataset.sizes[axis]) + shift
             marker = MARKERS[number % len(MARKERS)]
             style = {"color": colour, "marker": marker, "linestyle": "none"}
-            panel.plot(x + shift, runs.values, markersize=5, alpha=0.6, **style)
+            panel.plot(x, runs.values, markersize=5, alpha=0.6, **style)
             means = runs.mean("seed", skipna=False).values
-            panel.hlines(means, x + shift - 0.14, x + shift + 0.14, color=colour)
-        panel.set_xticks(x, ticks)
-        if max(map(len, ticks)) > LONG:
-            panel.tick_params(axis="x", rotation=45)
-            for tick in panel.get_xticklabels():
-                tick.set(horizontalalignment="right", rotation_mode="anchor")
-        panel.set_xlabel(axis_label(axis))
-        panel.set_title(f"{label}{' in %' if scale > 1 else ''}", fontsize=10)
-        panel.margins(x=0.15)
+            panel.hlines(means, x - 0.14, x + 0.14, color=colour)
+            for missing in x[np.isnan(runs.values).all(axis=1)]:
+                panel.text(
+                    missing, 0.5, "none", color=colour, ha="center", rotation=90,
+                    transform=panel.get_xaxis_transform(),
+                )  # fmt: skip
+        if name.endswith("epoch"):
+            panel.yaxis.set_major_locator(
+                mpl.ticker.MaxNLocator(integer=True, min_n_ticks=1)
+            )
+        _choices(panel, dataset, axis)
     if len(panels) > 1:
         handles = [
             Line2D([], [], color=colour, marker=MARKERS[i % len(MARKERS)],

@@ -16,18 +16,24 @@ from matplotlib.lines import Line2D
 from fmnist_jax.config import axis_label, show
 from fmnist_jax.results import sweep_axes
 
-# Okabe and Ito's colours, which colour-blind readers can tell apart, less yellow.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
+# Okabe and Ito's colours, which colour-blind readers can tell apart; grey for yellow.
+COLOURS = (
+    *("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000"),
+    "#999999",
+)
 MARKERS = "osD^vPX"
 MOST_PANELS = 6
 LETTERS_PER_INCH = 12  # of the small print
+LARGE_LETTERS_PER_INCH = 10  # of the title
 MOST_MARKED = 12  # values along an axis that get an error bar each
+FAR = 0.5  # an accuracy: above it, what guessing gets need not be in the picture
 # Settings that tell a stranger what was trained, where they are no axis.
 CONTEXT = (
     *("model", "hidden_sizes", "initializer", "loss", "optimizer", "learning_rate"),
     *("batch_size", "divisor"),
 )
 GUESSING: dict[str, Any] = {"color": "0.45", "linestyle": (0, (1, 2)), "linewidth": 1}
+PER_CENT = mpl.ticker.FuncFormatter(lambda share, _: f"{100 * share:.4g}%")
 
 Index = Mapping[str, int]
 
@@ -66,11 +72,16 @@ def title(
     cut = (
         f"; the first {MOST_PANELS} of {panels} panels" if panels > MOST_PANELS else ""
     )
-    fixed = [
-        f"{axis_label(name)} {show(name, dataset[name].item())}"
+    fixed = [  # a line is to end between two of them, not in one
+        f"{axis_label(name)} {show(name, dataset[name].item())}".replace(
+            " ", "\N{NBSP}"
+        )
         for name in CONTEXT
         if name in dataset.coords and dataset[name].ndim == 0
     ]
+    subject = textwrap.fill(
+        subject, int(LARGE_LETTERS_PER_INCH * figure.get_figwidth())
+    )
     title = f"{subject}\n{dataset.attrs['dataset_title']}{runs}{cut}"
     figure.suptitle(title, fontsize=12)
     note = "Training loss: mean during the epoch; the rest: after it." if panels else ""
@@ -111,27 +122,44 @@ def _draw_against(axes: Axes, x: Any, values: xr.DataArray, **style: Any) -> Non
     )  # fmt: skip
 
 
-def _loss_scale(axes: Axes, num_classes: int) -> None:
+def _floor(dataset: xr.Dataset) -> float:
+    """Returns where an axis of accuracies begins: at 0, or below the least, if ``FAR``.
+
+    From 0 on, curves that are all near .9 cannot be told apart.
+    """
+    both = (dataset.train_accuracy, dataset.test_accuracy)
+    least = np.min([accuracy.min(skipna=False) for accuracy in both])
+    return math.floor(10 * least) / 10 if least > FAR else 0.0
+
+
+def _loss_scale(axes: Axes, num_classes: int, floor: float) -> None:
     axes.set_yscale("log")
-    axes.axhline(math.log(num_classes), **GUESSING)
+    if not floor:
+        axes.axhline(math.log(num_classes), **GUESSING)
     low, high = axes.get_ylim()
-    wide = high / low > 1e3
-    axes.yaxis.set_major_locator(
-        mpl.ticker.LogLocator(subs=(1,) if wide else (1, 2, 3, 5))
-    )
+    wide, narrow = high / low > 1e3, high / low < 6
+    steps = (1,) if wide else (1, 2, 3, 4, 5, 6, 8) if narrow else (1, 2, 3, 5)
+    axes.yaxis.set_major_locator(mpl.ticker.LogLocator(subs=steps))
     axes.yaxis.set_major_formatter("{x:g}")
     axes.yaxis.set_minor_locator(mpl.ticker.NullLocator())
 
 
-def _accuracy_scale(axes: Axes, num_classes: int) -> None:
-    axes.set_ylim(0, 1)
-    axes.axhline(1 / num_classes, **GUESSING)
-    axes.yaxis.set_major_formatter(mpl.ticker.PercentFormatter(1))
+def _accuracy_scale(axes: Axes, num_classes: int, floor: float) -> None:
+    axes.set_ylim(floor, 1)
+    if not floor:
+        axes.axhline(1 / num_classes, **GUESSING)
+    axes.yaxis.set_major_formatter(PER_CENT)
 
 
 def _rows(dataset: xr.Dataset) -> Iterator[tuple[str, Any]]:
-    yield "loss", lambda axes: _loss_scale(axes, dataset.attrs["num_classes"])
-    yield "accuracy", lambda axes: _accuracy_scale(axes, dataset.attrs["num_classes"])
+    classes, floor = dataset.attrs["num_classes"], _floor(dataset)
+    yield "loss", lambda axes: _loss_scale(axes, classes, floor)
+    yield "accuracy", lambda axes: _accuracy_scale(axes, classes, floor)
+
+
+def _guessing(dataset: xr.Dataset) -> list[Line2D]:
+    """Returns what the legend says of guessing, where it is drawn."""
+    return [] if _floor(dataset) else [Line2D([], [], **GUESSING, label="guessing")]
 
 
 def _name_the_infinite(axes: Axes, runs: xr.Dataset, line: str) -> None:
@@ -155,13 +183,15 @@ def _grid(columns: int) -> tuple[Figure, np.ndarray]:
     return figure, axes
 
 
-def curves(dataset: xr.Dataset, line: str) -> Figure:
+def curves(dataset: xr.Dataset, line: str, chosen: str = "") -> Figure:
     """Draws loss and accuracy per epoch, on training and test set.
 
     Args:
       dataset: results of a sweep.
       line: the axis whose values get a colour each; every combination of the other
         axes' values gets a column of panels.
+      chosen: a setting of which each run has the best of several; where there is one
+        for each colour, the legend says which.
     """
     panels = panels_of(dataset, line)
     figure, axes = _grid(len(panels[:MOST_PANELS]))
@@ -188,20 +218,25 @@ def curves(dataset: xr.Dataset, line: str) -> Figure:
         _name_the_infinite(axes[0, column], dataset.isel(index), line)
     axes[0, 0].set_ylabel("loss in nats (log scale)")
     axes[1, 0].set_ylabel("accuracy")
+    labels = [show(line, value.item()) for value in values]
+    if chosen and dataset[chosen].dims == (line,):
+        best = [show(chosen, value.item()) for value in dataset[chosen].values]
+        labels = [f"{own} {value}" for own, value in zip(labels, best, strict=True)]
     handles = [
-        Line2D([], [], color=colour, label=show(line, value.item()))
-        for colour, value in zip(colours, values, strict=True)
+        Line2D([], [], color=colour, label=label)
+        for colour, label in zip(colours, labels, strict=True)
     ]
     handles += [
         Line2D([], [], color="0.3", label="test"),
         Line2D([], [], color="0.3", linestyle="--", label="training"),
-        Line2D([], [], **GUESSING, label="guessing"),
+        *_guessing(dataset),
     ]
     figure.legend(
         handles=handles, loc="outside right center", frameon=False,
         title=axis_label(line),
     )  # fmt: skip
     subject = f"Loss and accuracy while training, by {axis_label(line)}"
+    subject += f", each at the best {axis_label(chosen)} tried" if chosen else ""
     title(figure, dataset, subject, len(panels))
     return figure
 
@@ -228,20 +263,20 @@ def final_against(dataset: xr.Dataset, x: str) -> Figure:
     last = dataset.isel(epoch=-1)
     colours = colours_of(len(panels))
     for position, (index, colour) in enumerate(zip(panels, colours, strict=True)):
-        for row, (name, _) in enumerate(_rows(dataset)):
+        for row, (name, _) in enumerate(_rows(last)):
             _draw_against(
                 axes[row, 0], dataset[x].values, last.isel(index)[f"test_{name}"],
                 color=colour, marker=MARKERS[position % len(MARKERS)],
                 markersize=9 - 4 * position / len(panels),
                 label=described(dataset, index) or "test set",
             )  # fmt: skip
-    for row, (_, scale) in enumerate(_rows(dataset)):
+    for row, (_, scale) in enumerate(_rows(last)):
         scale(axes[row, 0])
     axes[0, 0].set_ylabel("test loss in nats (log scale)")
     axes[1, 0].set_ylabel("test accuracy")
     _log_axis(axes[1, 0], dataset, x)
     handles, _ = axes[0, 0].get_legend_handles_labels()
-    handles.append(Line2D([], [], **GUESSING, label="guessing"))
+    handles += _guessing(last)
     figure.legend(handles=handles, loc="outside right center", frameon=False)
     subject = f"Test loss and accuracy after epoch {int(last.epoch)} by {axis_label(x)}"
     title(figure, dataset, subject)
@@ -270,10 +305,13 @@ def shares_against(dataset: xr.Dataset, x: str, shares: Mapping[str, str]) -> Fi
             )  # fmt: skip
         panel.set_title(heading, fontsize=10)
         panel.set_ylim(-0.03, 1.03)
-        panel.yaxis.set_major_formatter(mpl.ticker.PercentFormatter(1))
+        panel.yaxis.set_major_formatter(PER_CENT)
     for panel in axes[1]:
         _log_axis(panel, dataset, x)
     handles, _ = axes[0, 0].get_legend_handles_labels()
     figure.legend(handles=handles, loc="outside right center", frameon=False)
-    title(figure, dataset, f"Shares after epoch {int(last.epoch)} by {axis_label(x)}")
+    subject = (
+        f"What is saturated or 0 after epoch {int(last.epoch)}, by {axis_label(x)}"
+    )
+    title(figure, dataset, subject)
     return figure

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -61,12 +62,14 @@ def table(dataset: xr.Dataset) -> str:
 def named(dataset: xr.Dataset, index: Mapping[str, int]) -> str:
     """Returns a combination in words, by the axes that have several values."""
     several = [axis for axis in index if dataset.sizes[axis] > 1]
-    shown = [
-        f"{'' if axis in ('divisor', 'loss', 'optimizer') else axis_label(axis) + ' '}"
-        f"{show(axis, dataset[axis].values[index[axis]].item())}"
-        for axis in several
-    ]
+    shown = [_called(a, dataset[a].values[index[a]].item()) for a in several]
     return " ".join(shown) or "this setting"
+
+
+def _called(axis: str, value: Any) -> str:
+    """Returns a value in words, with its axis where it does not speak for itself."""
+    speaks = axis in ("divisor", "loss", "optimizer")
+    return f"{'' if speaks else axis_label(axis) + ' '}{show(axis, value)}"
 
 
 def _seeds(count: int) -> str:
@@ -131,7 +134,7 @@ def _contrast(dataset: xr.Dataset) -> list[str]:
             for v, a in zip(dataset[first].values, row.values, strict=True)
         ]  # fmt: skip
         if len(listed) <= 6:
-            said.append(f"{show(second, value.item())}: {', '.join(listed)}")
+            said.append(f"{_called(second, value.item())}: {', '.join(listed)}")
     return (
         [f"Test accuracy by {axis_label(first)} – {'; '.join(said)}."] if said else []
     )

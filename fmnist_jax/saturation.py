@@ -163,7 +163,9 @@ def sigmoid_figure() -> Figure:
         if end < w[-1]:
             for axes in (value, slope):
                 axes.axvline(end, **GUESSING)
-            slope.annotate("float32: σ = 1, gradient 0 ", (end, 1e-6), ha="right")
+            slope.annotate(
+                "from here on σ = 1 and gradient 0 in float32 ", (end, 3e-9), ha="right"
+            )
     slope.set_yscale("log")
     slope.set_ylim(1e-9, 1)
     value.set_ylabel("value")

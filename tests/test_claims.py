@@ -6,8 +6,11 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from experiments.sources import claims
-from experiments.sources.claims import CONTRADICTED, DECISIONS, SUPPORTED, UNDECIDED
+from experiments.sources import findings
+from experiments.sources import scale_claims as scale
+from experiments.sources import training_claims as training
+from experiments.sources.claims import DECISIONS
+from experiments.sources.findings import CONTRADICTED, SUPPORTED, UNDECIDED
 from experiments.sources.references import load
 from experiments.sources.rows import TRAININGS
 
@@ -93,44 +96,58 @@ def test_a_huge_difference_is_one_of_ten_points_everywhere() -> None:
     scaled, unscaled = runs(1, test_accuracy=0.85), runs(2, test_accuracy=0.3)
     names = DECISIONS["claim-255-huge"].trainings
     given = {n: scaled if n.endswith("255") else unscaled for n in names}
-    assert claims.huge_255(given).verdict == SUPPORTED
+    assert scale.huge_255(given).verdict == SUPPORTED
     given["lab-fashion_mnist-1"] = runs(3, test_accuracy=0.82)
-    assert claims.huge_255(given).verdict == CONTRADICTED
+    assert scale.huge_255(given).verdict == CONTRADICTED
 
 
 def test_the_network_that_predicts_what_it_saw_last() -> None:
     given = {"lab-fashion_mnist-255": runs(1), "order-file": runs(2)}
     for share, expected in ((0.9, SUPPORTED), (0.2, CONTRADICTED)):
         given["order-sorted"] = runs(3, predicted_share=[1 - share, share])
-        assert claims.shuffle(given).verdict == expected
+        assert training.shuffle(given).verdict == expected
     by_epoch = [[0.1, 0.9], [0.8, 0.2], [0.8, 0.2]]
     given["order-sorted"] = runs(3, predicted_share=by_epoch)
-    found = claims.shuffle(given)
+    found = training.shuffle(given)
     assert found.verdict == CONTRADICTED
     assert "90.0 ± 0.0 % after epoch 1 (supported)" in found.measured
 
 
 def test_claims_that_arithmetic_decides() -> None:
-    found = claims.batch_updates({"batch-10000": runs()})
+    found = training.batch_updates({"batch-10000": runs()})
     assert found.verdict == CONTRADICTED
     assert "1,875" in found.measured
-    assert claims.majority({}).verdict == CONTRADICTED
-    assert "80%" in claims.majority({}).measured
+    assert training.majority({}).verdict == CONTRADICTED
+    assert "80 %" in training.majority({}).measured
 
 
-def test_a_round_spectrum_and_a_long_one() -> None:
-    for values, expected in (([1, 2, 3], SUPPORTED), ([1, 2, 30], CONTRADICTED)):
-        dims = ("divisor", "unit", "rank")
-        spectra = np.array(values, float) / np.array([1, 4])[:, None, None]
-        found = xr.Dataset({"eigenvalue": (dims, spectra)}, {"divisor": [1.0, 2.0]})
-        assert claims.symmetric({"curvature": found}).verdict == expected
+@pytest.mark.parametrize(
+    ("values", "expected", "said"),
+    [
+        ([1, 2, 3], SUPPORTED, ("largest 3, 1.5 times", "in 0, 2.6 directions")),
+        ([1, 2, 30], CONTRADICTED, ("15 times the median", "in 0, 1.2 directions")),
+        ([1, 1, 1], SUPPORTED, ("1 times the median", "in 0, 3.0 directions")),
+        ([0, 1e-10, 30], CONTRADICTED, ("3e11 times", "in 0, 1.0 directions")),
+        ([-1e-15, 1e-14, 30], CONTRADICTED, ("∞ times", "in 1, 1.0 directions")),
+        ([-2e-15, -1e-15, 30], CONTRADICTED, ("∞ times the median", "rounding in 1")),
+    ],
+)
+def test_a_round_spectrum_and_a_long_one(
+    values: list[float], expected: str, said: tuple[str, ...]
+) -> None:
+    dims = ("divisor", "unit", "rank")
+    spectra = np.array(values, float) / np.array([1, 4])[:, None, None]
+    found = xr.Dataset({"eigenvalue": (dims, spectra)}, {"divisor": [1.0, 2.0]})
+    finding = scale.symmetric({"curvature": found})
+    assert finding.verdict == expected
+    assert all(text in finding.measured for text in said)
 
 
 def test_a_run_that_diverges_guesses_and_its_loss_decides_nothing() -> None:
     lost = runs(1, train_accuracy=0.8)
     for name in ("train_accuracy", "test_accuracy"):
         lost[name][:, -1] = np.nan
-    assert np.all(claims.at(lost, "test_accuracy") == 0.1)
+    assert np.all(findings.at(lost, "test_accuracy") == 0.1)
     lost.test_loss[0, -1] = np.nan
     found = verdict("claim-anneal", adam_1e_3=lost, annealing=runs(2))
     assert found == UNDECIDED
@@ -140,23 +157,57 @@ def test_time_and_progress_are_told_apart() -> None:
     seconds = np.array([[2.0, 2.1, 1.9], [1.0, 1.05, 0.95]])
     times = xr.Dataset({"seconds": (("divisor", "repeat"), seconds)})
     given = {"book-255": runs(1, test_accuracy=0.85), "book-1": runs(2)}
-    found = claims.less_time({**given, "epoch-seconds": times})
+    found = scale.less_time({**given, "epoch-seconds": times})
     assert found.verdict == SUPPORTED
-    assert "takes 0.50 times as long (0.50 to 0.50)" in found.measured
+    assert "takes 0.50 times as long as one at ÷1 (0.50 to 0.50)" in found.measured
 
 
 def test_saturation_is_no_reason_where_the_saturated_network_trains() -> None:
     names = DECISIONS["claim-sigmoid"].trainings
     given = {name: runs(i) for i, name in enumerate(names)}
-    given["keras-1-logits"] = runs(9, saturated_outputs_share=0.5)
-    assert claims.sigmoid(given).verdict == CONTRADICTED
-    stuck = runs(9, saturated_outputs_share=0.5, test_accuracy=0.2)
-    given["keras-1-logits"] = stuck
-    assert claims.sigmoid(given).verdict == SUPPORTED
+    for share, accuracy, expected, said in (
+        (0.5, 0.8, CONTRADICTED, ("logits more outputs", "network trains: test")),
+        (0.5, 0.2, SUPPORTED, ("logits more outputs", "does not train", "may be")),
+        (0.01, 0.2, UNDECIDED, ("logits fewer outputs", "does not tell whether")),
+        (0.1, 0.8, UNDECIDED, ("not surely more", "trains: test", "does not tell")),
+    ):
+        logits = runs(9, saturated_outputs_share=share, test_accuracy=accuracy)
+        found = scale.sigmoid({**given, "keras-1-logits": logits})
+        assert found.verdict == expected
+        assert all(text in found.measured for text in said)
+        assert ("does not keep" in found.measured) == (expected == CONTRADICTED)
 
 
-def test_a_softmax_without_gradient_under_one_loss_only() -> None:
-    given = {"keras-1": runs(1, zero_gradient_share=0.9), "keras-1-logits": runs(2)}
-    assert claims.softmax_is_sigmoid(given).verdict == CONTRADICTED
-    given["keras-1-logits"] = runs(2, zero_gradient_share=0.9)
-    assert claims.softmax_is_sigmoid(given).verdict == SUPPORTED
+@pytest.mark.parametrize(
+    ("clipped", "logits", "expected", "said"),
+    [
+        (0.9, 0.1, CONTRADICTED, "the clip takes the gradient away, not the softmax"),
+        (0.9, 0.9, SUPPORTED, "stops learning under both"),
+        (0.1, 0.1, CONTRADICTED, "neither takes"),
+        (0.1, 0.9, CONTRADICTED, "is open"),
+        (0.9, 0.5, UNDECIDED, "is open"),
+    ],
+)
+def test_a_softmax_without_gradient_under_one_loss_only(
+    clipped: float, logits: float, expected: str, said: str
+) -> None:
+    both = {"keras-1": clipped, "keras-1-logits": logits}
+    given = {
+        name: runs(i, zero_gradient_share=share)
+        for i, (name, share) in enumerate(both.items())
+    }
+    found = scale.softmax_is_sigmoid(given)
+    assert found.verdict == expected
+    assert said in found.measured
+
+
+def test_what_dropout_leaves_to_scale_at_prediction() -> None:
+    for kept, expected, said in (
+        (4 / 3, CONTRADICTED, "multiplied by 1.3333 in training, so that nothing"),
+        (1.0, SUPPORTED, "multiplied by 1.0000 in training, so that a factor of 0.75"),
+    ):
+        ratio = 0.75 * kept + np.array([-1e-3, 0, 1e-3])
+        values = {"ratio": ("seed", ratio), "kept": ("seed", np.full(3, kept))}
+        found = training.dropout_downscale({"scaling": xr.Dataset(values)})
+        assert found.verdict == expected
+        assert said in found.measured

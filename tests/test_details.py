@@ -117,17 +117,28 @@ def test_twins_are_told_apart_by_the_largest_difference_of_their_losses() -> Non
     assert "exact arithmetic" in texts_of(figure)
 
 
+def test_what_no_seed_reached_is_said_to_be_none_in_its_place() -> None:
+    reached = np.full((3, SEEDS, EPOCHS), 4.0)
+    reached[1, 0], reached[2] = np.nan, np.nan
+    found = dataset("target_accuracy", [0.8, 0.9, 1.0], stopped_epoch=reached)
+    found.stopped_epoch.attrs["long_name"] = "epoch that reached it"
+    (axes,) = details.by_choice(found, "target_accuracy", ["stopped_epoch"]).axes
+    nones = [t for t in axes.texts if t.get_text() == "none"]
+    assert [t.get_position()[0] for t in nones] == [2]
+    assert axes.get_xlim() == (-0.7, 2.7)
+
+
 @pytest.mark.parametrize("scale", [100, 1])
 def test_by_choice_marks_every_seed(scale: int) -> None:
     found = results.with_gap(dataset("penalty", ["none", "a long one"]))
-    name = "accuracy_gap" if scale == 100 else "gap"
+    name = "accuracy_gap" if scale == 100 else "other"
     found = found.rename(accuracy_gap=name)
     figure = details.by_choice(found, "penalty", [name])
     last = found[name].isel(epoch=-1)
     marks = [y for _, y in drawn(figure.axes[0])]
     np.testing.assert_allclose(marks, scale * last.transpose("seed", "penalty"))
     said = texts_of(figure)
-    label = "training − test accuracy" + (" in %" if scale == 100 else "")
+    label = "training − test accuracy" + (" in points" if scale == 100 else "")
     assert all(text in said for text in ("none", "a long one", label))
 
 
@@ -141,3 +152,19 @@ def test_the_best_rate_is_chosen_for_each_optimizer() -> None:
     best = results.chosen(both, along="learning_rate")
     assert best.learning_rate.values.tolist() == [0.1, 0.1]
     assert best.status.dims == ("optimizer", "seed")
+
+
+def test_how_far_twins_part_is_in_the_picture_for_each_optimizer() -> None:
+    labels = ["sgd a", "sgd b", "adam a", "adam b"]
+    losses = np.ones((4, SEEDS, EPOCHS))
+    losses[1] += 1e-7
+    losses[3] += [0, 1e-7, 1e-3]
+    found = dataset("side", labels, train_loss=losses)
+    optimizers = [label.split()[0] for label in labels]
+    found = found.assign_coords(optimizer=("side", optimizers))
+    figure = details.twins(found, "side", {"sgd b": "sgd a", "adam b": "adam a"})
+    for axes, most in zip(figure.axes[-2:], (1e-7, 1e-3), strict=True):
+        bottom, top = axes.get_ylim()
+        assert bottom < 0
+        assert top > 1e-3
+        assert max(drawn(axes)[0][1]) == pytest.approx(most)

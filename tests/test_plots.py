@@ -33,6 +33,18 @@ def test_curves_show_the_means_and_ranges_over_seeds() -> None:
     assert figure.axes[0].get_yscale() == "log"
 
 
+def test_what_was_chosen_for_each_colour_stands_in_the_legend() -> None:
+    dataset = make()
+    one = dataset.assign_coords(learning_rate=("divisor", [0.1, 0.001]))
+    texts = texts_of(plots.curves(one, line="divisor", chosen="learning_rate"))
+    assert "÷1 0.1\n÷255 0.001" in texts
+    assert "best learning rate" in texts
+    rates = (("divisor", "loss"), np.full((2, 2), 0.1))
+    several = dataset.assign_coords(learning_rate=rates)
+    texts = texts_of(plots.curves(several, line="divisor", chosen="learning_rate"))
+    assert "\n÷1\n÷255\n" in texts
+
+
 def test_final_values_stand_against_the_axis_on_a_log_scale() -> None:
     figure = plots.final_against(make(), x="divisor")
     assert figure.axes[1].get_xscale() == "log"
@@ -41,6 +53,22 @@ def test_final_values_stand_against_the_axis_on_a_log_scale() -> None:
     np.testing.assert_allclose(np.asarray(points.get_data()), expected, rtol=1e-6)
     assert "÷255" in texts_of(figure)
     assert "after epoch 2" in texts_of(figure)
+
+
+def test_what_guessing_gets_is_left_out_where_every_run_is_far_above_it() -> None:
+    near, far = make(), make(0.1 + 0.9 * np.maximum(ACCURACY, 0.8))
+    for name in ("train_accuracy", "test_accuracy"):
+        far[name][:] = np.maximum(far[name], 0.65)
+    diverged = far.copy(deep=True)
+    diverged.test_accuracy[0, 0, 0, 1] = np.nan
+    for draw in (plots.curves, plots.final_against):
+        for dataset, guessing in ((near, True), (far, False), (diverged, True)):
+            figure = draw(dataset, "divisor")
+            assert ("guessing" in texts_of(figure)) == guessing
+            bottom, top = figure.axes[-1].get_ylim()
+            assert top == 1
+            assert (bottom == 0) == guessing
+    assert plots.curves(far, "divisor").axes[-1].get_ylim() == (0.6, 1)
 
 
 @pytest.mark.parametrize("value", [np.nan, 0.0])

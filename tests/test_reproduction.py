@@ -8,7 +8,7 @@ import pytest
 import xarray as xr
 
 from experiments import reproduce
-from experiments.sources import judging, measuring, page
+from experiments.sources import judging, measuring, tables
 from experiments.sources.references import load
 from experiments.sources.rows import TRAININGS
 from fmnist_jax.config import check_all, reads, resolve
@@ -101,7 +101,7 @@ def test_numbers_that_disagree_are_bold() -> None:
     row = REFERENCES.rows["depth-0"]
     runs = published_runs("depth-0")
     runs.test_loss[:, 2] += 0.5
-    table = "\n".join(page.row_table(row, runs))
+    table = "\n".join(tables.row_table(row, runs))
     assert table.count("**") == 2
     assert f"**{row.published['test_loss'][2]:.3f}**" in table
 

@@ -149,3 +149,9 @@ def test_legend_has_a_line_for_each_status_and_loss_that_occurs() -> None:
         f"loss clipped: {LOSS_LEGENDS['clipped']}",
         f"loss softmax: {LOSS_LEGENDS['softmax']}",
     ]
+
+
+def test_a_value_that_does_not_speak_for_itself_stands_with_its_axis() -> None:
+    found = make().rename(loss="schedule")
+    said = " ".join(report.sentences(found))
+    assert "schedule clipped: ÷1 16.0 %, ÷255 87.0 %; schedule softmax: ÷1" in said

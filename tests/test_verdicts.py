@@ -148,10 +148,11 @@ def test_verdicts_as_sentences() -> None:
         "differs", 7, 9, [("train_loss", 4, -0.0012), ("test_accuracy", 5, 0.006)]
     )
     assert explain(row, "A dip.") == (
-        "Differs in 7 of 9 numbers; published train loss e4 too low by 0.0012, "
+        "Differs: 7 of 9 published numbers agree; train loss e4 too low by 0.0012, "
         "test accuracy e5 too high by 0.6 points. A dip."
     )
-    assert explain(RowVerdict("agrees", 5, 5, [])) == "Agrees in 5 of 5 numbers."
+    all_agree = "Agrees: 5 of 5 published numbers agree."
+    assert explain(RowVerdict("agrees", 5, 5, [])) == all_agree
 
 
 def test_share_of_numbers_that_agree_over_rows() -> None:

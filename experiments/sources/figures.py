@@ -1,5 +1,6 @@
 """Figures of the sources' rows: what was published on top of what was measured."""
 
+import textwrap
 from collections.abc import Mapping
 
 import matplotlib as mpl
@@ -11,10 +12,12 @@ from matplotlib.lines import Line2D
 
 from experiments.sources.judging import values
 from experiments.sources.references import Row
-from fmnist_jax.plots import COLOURS
+from fmnist_jax.plots import COLOURS, PER_CENT
 
 STYLES = {"train": "--", "test": "-"}
 WIDE = 8  # greatest over least loss from which on a log scale shows more
+DECADES = 1e3  # from which on only powers of ten are ticks
+LETTERS = 100  # of a line of the title
 MARKS = {"train": "o", "test": "s"}
 
 
@@ -46,7 +49,8 @@ def _loss_scale(axes: Axes) -> None:
     axes.set_ylabel("loss in nats")
     if low > 0 and high / low > WIDE:
         axes.set_yscale("log")
-        axes.yaxis.set_major_locator(mpl.ticker.LogLocator(subs=(1, 2, 5)))
+        steps = (1, 2, 5) if high / low < DECADES else (1,)
+        axes.yaxis.set_major_locator(mpl.ticker.LogLocator(subs=steps))
         axes.yaxis.set_minor_locator(mpl.ticker.NullLocator())
         axes.set_ylabel("loss in nats (log scale)")
     axes.yaxis.set_major_formatter("{x:g}")
@@ -54,7 +58,7 @@ def _loss_scale(axes: Axes) -> None:
 
 def row_figure(name: str, row: Row, runs: Mapping[str, xr.Dataset]) -> Figure:
     """Draws loss and accuracy: bands over our seeds, marks for the published run."""
-    figure = Figure(figsize=(9, 3.4), layout="constrained")
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
     first = next(iter(runs.values()))
     for axes, kind in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
         for colour, each in zip(COLOURS, runs.values(), strict=False):
@@ -69,31 +73,35 @@ def row_figure(name: str, row: Row, runs: Mapping[str, xr.Dataset]) -> Figure:
                     _band(axes, shown, noisy, part, COLOURS[1])
         _published(axes, row, kind)
         axes.set_xlabel("epoch")
-        axes.xaxis.set_major_locator(mpl.ticker.MaxNLocator(integer=True))
+        axes.set_xlim(0.5, row.num_epochs + 0.5)
+        axes.xaxis.set_major_locator(
+            mpl.ticker.MaxNLocator(integer=True, steps=[1, 2, 5, 10])
+        )
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
         if kind == "loss":
             _loss_scale(axes)
         else:
             axes.set_ylabel("accuracy")
-            axes.yaxis.set_major_formatter(mpl.ticker.PercentFormatter(1))
+            axes.yaxis.set_major_formatter(PER_CENT)
     figure.legend(
         handles=_handles(row, runs), loc="outside right center", frameon=False
     )
     seeds = first.sizes["seed"]
     on = dict.fromkeys(each.attrs["dataset_title"] for each in runs.values())
     title = f"{name}: {' and '.join(on)}, mean and range of {seeds} seeds"
-    figure.suptitle(title, fontsize=11)
+    config = textwrap.fill(row.config, LETTERS)
+    figure.suptitle(f"{title}\n{config}", fontsize=11)
     return figure
 
 
 def _handles(row: Row, runs: Mapping[str, xr.Dataset]) -> list[Line2D]:
     handles = [
-        Line2D([], [], color=colour, label=name)
+        Line2D([], [], color=colour, label=name if len(runs) > 1 else "ours")
         for colour, name in zip(COLOURS, runs, strict=False)
     ]
     if any(metric.endswith("_with_dropout") for metric in row.published):
-        handles.append(Line2D([], [], color=COLOURS[1], label="with dropout on"))
+        handles.append(Line2D([], [], color=COLOURS[1], label="ours, with dropout on"))
     handles += [
         Line2D([], [], color="0.3", linestyle="--", label="training"),
         Line2D([], [], color="0.3", linestyle="-", label="test"),

@@ -109,10 +109,13 @@ def explain(row: RowVerdict, reason: str = "") -> str:
     """Returns a verdict as a sentence, with the reason for what differs, if known."""
     if not row.num_published:
         return "None published."
-    text = f"{row.verdict} in {row.num_agreeing} of {row.num_published} numbers"
+    text = (
+        f"{row.verdict.capitalize()}: {row.num_agreeing} of {row.num_published} "
+        "published numbers agree"
+    )
     if row.outside:
-        text += f"; published {', '.join(_cell(*found) for found in row.outside)}"
-    return f"{text.capitalize()}." + (f" {reason}" if reason else "")
+        text += f"; {', '.join(_cell(*found) for found in row.outside)}"
+    return f"{text}." + (f" {reason}" if reason else "")
 
 
 def share_agreeing(rows: Iterable[RowVerdict]) -> Interval:
