@@ -83,9 +83,23 @@ def _map(dataset: xr.Dataset, which: str, points: Points) -> Figure:
     panels[0].set_ylabel(_label(dataset, y))
     handles += statuses
     figure.legend(handles=handles, loc="outside right center", frameon=False)
-    subject = f"What trains, by {axis_label(x)} and {axis_label(y)}"
+    subject = (
+        f"What trains in {_amount(dataset)}, by {axis_label(x)} and {axis_label(y)}"
+    )
     title(figure, dataset, f"{subject}{f' – {which}' if which else ''}", seeds=False)
     return figure
+
+
+def _amount(dataset: xr.Dataset) -> str:
+    epochs = dataset.sizes["epoch"]
+    count = f"{epochs} epoch{'' if epochs == 1 else 's'}"
+    return f"{count} of {dataset.attrs['train_examples']:,} images"
+
+
+def _over_seeds(dataset: xr.Dataset, what: str) -> str:
+    """Returns the second line of a panel's title."""
+    count = dataset.sizes["seed"]
+    return f"{what} of {count} seeds" if count > 1 else "one seed"
 
 
 def _is_log(dataset: xr.Dataset, name: str) -> bool:
@@ -132,8 +146,8 @@ def _draw_loss(figure: Figure, axes: Axes, last: xr.Dataset, x: str, y: str) -> 
     bar.set_ticks(ticks, labels=["ln C" if t == guess else f"{t:g}" for t in ticks])
     bar.ax.xaxis.set_minor_locator(mpl.ticker.NullLocator())
     axes.set_title(
-        f"Training loss in epoch {int(last.epoch)} (nats, log scale)\n"
-        "ln C is what guessing costs; grey: not finite", fontsize=10,
+        f"Training loss in epoch {int(last.epoch)} (nats, log scale; ln C: guessing;\n"
+        f"grey: not finite), {_over_seeds(last, 'median')}", fontsize=10,
     )  # fmt: skip
 
 
@@ -144,7 +158,10 @@ def _draw_accuracy(
     cells = _draw_cells(axes, accuracy, x, y, cmap="viridis", norm=Normalize(0, 1))
     bar = figure.colorbar(cells, ax=axes, location="bottom", pad=0.02)
     bar.ax.xaxis.set_major_formatter(mpl.ticker.PercentFormatter(1))
-    axes.set_title(f"Test accuracy after epoch {int(last.epoch)}\n", fontsize=10)
+    axes.set_title(
+        f"Test accuracy after epoch {int(last.epoch)}\n{_over_seeds(last, 'mean')}",
+        fontsize=10,
+    )
 
 
 def _draw_status(axes: Axes, last: xr.Dataset, x: str, y: str) -> list[Any]:
@@ -155,7 +172,10 @@ def _draw_status(axes: Axes, last: xr.Dataset, x: str, y: str) -> list[Any]:
     colours = ListedColormap(list(STATUS_COLOURS.values()))
     norm = BoundaryNorm(np.arange(len(names) + 1) - 0.5, len(names))
     _draw_cells(axes, most, x, y, cmap=colours, norm=norm)
-    axes.set_title("Status after the last epoch\n", fontsize=10)
+    axes.set_title(
+        f"Status after epoch {int(last.epoch)}\n{_over_seeds(last, 'most frequent')}",
+        fontsize=10,
+    )
     return [
         Patch(facecolor=STATUS_COLOURS[names[i]], edgecolor="0.3", label=names[i])
         for i in np.unique(most.values)
@@ -242,7 +262,8 @@ def rates(dataset: xr.Dataset) -> dict[str, Figure]:
         by_label |= dict(zip(names, handles, strict=True))
     handles = list(by_label.values())
     figure.legend(handles=handles, loc="outside right center", frameon=False)
-    title(figure, dataset, f"Trainable learning rates by {axis_label(x)}", seeds=False)
+    subject = f"Learning rates that train in {_amount(dataset)}, by {axis_label(x)}"
+    title(figure, dataset, subject, seeds=False)
     return {"rates": figure}
 
 

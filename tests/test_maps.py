@@ -103,7 +103,9 @@ def made_up(seeds: int = 3) -> xr.Dataset:
         {"divisor": list(DIVISORS), "learning_rate": list(RATES), "optimizer": "sgd",
          "seed": range(seeds), "epoch": [1]},
     )  # fmt: skip
-    found.attrs = {"dataset_title": "made up", "num_classes": 10}
+    found.attrs = {
+        "dataset_title": "made up", "num_classes": 10, "train_examples": 100,
+    }  # fmt: skip
     return found
 
 
