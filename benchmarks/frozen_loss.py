@@ -62,7 +62,8 @@ def main(data_dir: str) -> None:
         )  # fmt: skip
         lines = [row.split()[1:] for row in done.stdout.splitlines() if "result" in row]
         loss, accuracy = np.asarray(lines, float).T
-        versions = importlib.metadata.version(package)
+        found = importlib.metadata.packages_distributions()[package]
+        versions = importlib.metadata.version(found[0])
         cells = ["  ".join(f"{v:.3f}" for v in loss)]
         cells.append("  ".join(f"{100 * v:.1f}" for v in accuracy))
         print(f"| {backend} {versions} | {' | '.join(cells)} |", flush=True)

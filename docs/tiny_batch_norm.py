@@ -1,0 +1,106 @@
+"""Why does batch norm, left to itself, fail on tiny inputs? Prints a table.
+
+    python -m docs.tiny_batch_norm ../shared/data
+
+The book's network with batch norm at ÷2,550,000, two epochs under Adam: accuracy with
+the running statistics and with those of the whole training set, how far the running
+means are off, and how far the biases before batch norm have moved. Their gradient is 0
+but for rounding, which Adam divides by its own size. Two minutes on two cores.
+"""
+
+import dataclasses
+import functools
+import sys
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from experiments.sources.rows import TRAININGS
+from fmnist_jax import Config, Data, Hparams, load, use_cpu_cores
+from fmnist_jax.models import BATCH_NORM_EPS
+from fmnist_jax.training import (
+    State,
+    epoch_order,
+    evaluate,
+    init,
+    run_keys,
+    scaled_inputs,
+    train_epoch,
+)
+
+SEEDS, EPOCHS = (0, 1), 2
+EPS = (1e-8, 1e-4)  # Adam's own, and one well above the rounding of the gradients
+
+
+def before_norm(hparams: Hparams, state: State, images: Array) -> Array:
+    """Returns what the first batch norm takes, ``[B, units]``."""
+    first = state.params["Dense_0"]
+    return scaled_inputs(hparams, images).reshape(len(images), -1) @ first[
+        "kernel"
+    ] + first["bias"].reshape(1, -1)
+
+
+def with_statistics(state: State, mean: Array, var: Array) -> State:
+    """Returns a state whose one batch norm keeps these statistics."""
+    leaves = {"mean": mean, "var": var}
+    model_state = jax.tree_util.tree_map_with_path(
+        lambda path, _: leaves[path[-1].key], state.model_state
+    )
+    return dataclasses.replace(state, model_state=model_state)
+
+
+def rows(data: Data, config: Config, hparams: Hparams, seed: int) -> list[list[Any]]:
+    """Trains one run; returns a row for each epoch."""
+    init_key, *_ = run_keys(seed)
+    state = init(config, hparams, init_key, data.image_shape, data.num_classes)
+    started = state.params["Dense_0"]["bias"]
+    epoch_of = jax.jit(functools.partial(train_epoch, config))
+    accuracy_of = jax.jit(functools.partial(evaluate, config))
+    found = []
+    for epoch in range(1, EPOCHS + 1):
+        order = epoch_order(seed, epoch, len(data.train.labels))
+        key = jax.random.key(epoch)
+        state, metrics = epoch_of(hparams, state, key, data.train, order)
+        z_BxF = before_norm(hparams, state, data.train.images)
+        mean, var = jnp.mean(z_BxF, axis=0), jnp.var(z_BxF, axis=0)
+        exact = with_statistics(state, mean, var)
+        kept = jax.tree_util.tree_leaves_with_path(state.model_state)
+        running = next(leaf for path, leaf in kept if path[-1].key == "mean")
+        off = jnp.abs(mean - running) / jnp.sqrt(var + BATCH_NORM_EPS)
+        moved = jnp.abs(state.params["Dense_0"]["bias"] - started)
+        accuracies = [
+            100 * float(accuracy_of(hparams, each, data.test)["accuracy"])
+            for each in (state, exact)
+        ]
+        found.append(
+            [f"{hparams.eps:g}", seed, epoch, f"{float(metrics['loss']):.3f}"]
+            + [f"{accuracy:.1f}" for accuracy in accuracies]
+            + [f"{float(jnp.median(off)):.2g}", f"{float(jnp.median(moved)):.2g}"]
+        )
+    return found
+
+
+def main(data_dir: str) -> None:
+    """Prints the table."""
+    use_cpu_cores()
+    data = load("fashion_mnist", data_dir)
+    config, hparams = TRAININGS["tiny-input-bn"].resolved()
+    print(
+        "| Adam's ε | seed | epoch | training loss | test accuracy, running statistics "
+        "(%) | exact statistics (%) | running mean off, in standard deviations | bias "
+        "moved |\n|---|---|---|---|---|---|---|---|"
+    )
+    for eps in EPS:
+        for seed in SEEDS:
+            own = dataclasses.replace(
+                hparams, eps=eps, b1=0.9, b2=0.999, divisor=np.float32(hparams.divisor)
+            )
+            for row in rows(data, config, own, seed):
+                print(f"| {' | '.join(map(str, row))} |", flush=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1] if len(sys.argv) == 2 else sys.exit(__doc__))
