@@ -204,11 +204,23 @@ def bn_rescues(runs: Runs) -> Finding:
     _, behind = points(
         at(normed, "test_accuracy", common) - at(usual, "test_accuracy", common)
     )
+    in_training, by_batch = points(
+        at(normed, "train_accuracy_running", last)
+        - at(plain, "train_accuracy_running", last)
+    )
+    verdict = judge_claim(lead)
+    why = ""
+    if judge_claim(in_training) == "supported" and verdict == "contradicted":
+        why = (
+            " So the network is rescued, and its running statistics are not "
+            "(docs/why_scaling.md says why)."
+        )
     return Finding(
-        judge_claim(lead),
+        verdict,
         "Test accuracy at ÷2550000, batch norm minus none: "
         f"{soon} after epoch {early}, {said} after epoch {last}; and minus ÷255 "
-        f"without batch norm: {behind} after epoch {common}.",
+        f"without batch norm: {behind} after epoch {common}. In training, with the "
+        f"statistics of each batch: {by_batch} in epoch {last}.{why}",
     )
 
 
