@@ -1,5 +1,6 @@
 """The way from a command line to results: load, plan, train, save, plot, report."""
 
+import functools
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -82,39 +83,48 @@ def execute(
     options = parse(argv, experiments)
     jobs = [_checked(experiment, options) for experiment in experiments]
     chosen = folders.choose([experiment.name for experiment in experiments], options)
-    data = _loaded(jobs, options)
-    jobs = [_fitted(job, data) for job in jobs]
+    load_once = _loader(options)
+    data = [_loaded(job, options, load_once) for job in jobs]
+    jobs = [_fitted(job, on) for job, on in zip(jobs, data, strict=True)]
     for index, (experiment, job) in enumerate(zip(experiments, jobs, strict=True)):
         arguments = own_arguments(argv, experiment)
         if isinstance(job, Job):
-            run(job, data, chosen[index], arguments)
+            run(job, data[index], chosen[index], arguments)
         else:
-            on = data[options["dataset"] or "auto"]
+            (on,) = data[index].values()
             inspect(job, on, chosen[index], arguments, options["dry_run"])
         if len(jobs) > 1 and not options["dry_run"]:
             page = pages.write(chosen[: index + 1])
             print(f"\nPage: {page}\n")
 
 
-def _loaded(
-    jobs: Sequence[Job | Inspection], options: Mapping[str, Any]
-) -> dict[str, "Data"]:
-    """Returns the data sets that jobs ask for, by the name they are asked for by."""
+def _loader(options: Mapping[str, Any]) -> Callable[[str, int | None], "Data"]:
+    """Returns what loads a data set by name and number of training examples, once."""
     from fmnist_jax.data import load
 
-    names = {
-        options["dataset"] or "auto" for job in jobs if isinstance(job, Inspection)
-    }
-    names |= {v.dataset for job in jobs if isinstance(job, Job) for v in job.variants}
-    return {
-        name: load(
+    @functools.cache
+    def load_once(name: str, train_examples: int | None) -> "Data":
+        return load(
             name,
             options["data_dir"],
-            train_examples=options["train_examples"],
+            train_examples=train_examples,
             test_examples=options["test_examples"],
         )
-        for name in sorted(names)
-    }
+
+    return load_once
+
+
+def _loaded(
+    job: Job | Inspection,
+    options: Mapping[str, Any],
+    load_once: Callable[[str, int | None], "Data"],
+) -> dict[str, "Data"]:
+    """Returns the data sets that a job asks for, by the name it asks for them by."""
+    if isinstance(job, Inspection):
+        name = options["dataset"] or "auto"
+        return {name: load_once(name, options["train_examples"])}
+    names = sorted({variant.dataset for variant in job.variants})
+    return {name: load_once(name, job.options["train_examples"]) for name in names}
 
 
 def _checked(

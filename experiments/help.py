@@ -53,6 +53,8 @@ def help_text(experiment: Experiment | Inspection) -> str:
             "num_seeds": experiment.num_seeds,
             "epochs": config.num_epochs,
         }
+        if experiment.train_examples:
+            defaults["train_examples"] = experiment.train_examples
         settings = _settings_help(experiment)
     common = {
         name: f"{text} (default: {defaults[name]})" if name in defaults else text

@@ -52,6 +52,7 @@ class Experiment:
       variants: where what is compared is no grid of settings: the name of one more axis
         and, for each of its labels, the settings, among them "dataset".
       num_seeds: how many seeds unless the flag says otherwise.
+      train_examples: likewise, how many of the training examples; None for all.
       probes: makes what is recorded beside the metrics of programs, once JAX may start.
       answer: results to what else there is to say: tables, more figures, sentences.
     """
@@ -67,6 +68,7 @@ class Experiment:
         default_factory=dict
     )
     num_seeds: int = 3
+    train_examples: int | None = None
     probes: Callable[[Sequence[Config]], Sequence["Probe"]] = lambda configs: ()
     answer: Callable[["xr.Dataset"], Answer] = lambda dataset: Answer()
 
@@ -159,7 +161,9 @@ def make_job(experiment: Experiment, options: Mapping[str, Any]) -> Job:
     fixed = {n: v[0] for n, v in given.items() if not is_axis[n]}
     config, hparams = with_settings(config, hparams, fixed)
     variants = _variants(experiment, config, hparams, options)
-    return Job(experiment, {**options, "preset": preset}, axes, variants)
+    examples = options["train_examples"] or experiment.train_examples
+    used = {**options, "preset": preset, "train_examples": examples}
+    return Job(experiment, used, axes, variants)
 
 
 def _variants(

@@ -21,7 +21,7 @@ LAYERS = (
     "training",
     "models losses optimizers schedules",
     "planning",
-    "data_figures saturation details",
+    "data_figures saturation details edge",
     "report plots survey",
     "results stability",
     "data",
