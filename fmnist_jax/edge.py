@@ -8,6 +8,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import matplotlib as mpl
 import pandas as pd
 import xarray as xr
 from matplotlib.axes import Axes
@@ -128,7 +129,7 @@ def _draw_column(
     column: Sequence[Axes], dataset: xr.Dataset, index: Mapping[str, int]
 ) -> None:
     """Draws the runs of all rates that are not far from the edge."""
-    epochs, far, drawn = dataset.epoch.values, [], []
+    epochs, far = dataset.epoch.values, []
     colours = colours_of(dataset.sizes[LINE])
     for position, colour in enumerate(colours):
         at = {**index, LINE: position}
@@ -137,13 +138,16 @@ def _draw_column(
         if not 1 / FAR <= first <= FAR:
             far.append(show(LINE, dataset[LINE].values[position].item()))
             continue
-        drawn.append(runs.values)
         draw(column[0], epochs, runs, color=colour, linewidth=1.4)
         column[0].plot(epochs, edge, "--", color=colour, linewidth=1)
         draw(column[1], epochs, dataset.train_loss.isel(at), color=colour)
     for panel in column:
         panel.set_yscale("log")
+        low, high = panel.get_ylim()
+        subs = (1,) if high / low > 1e3 else (1, 2, 3, 5)
+        panel.yaxis.set_major_locator(mpl.ticker.LogLocator(subs=subs))
         panel.yaxis.set_major_formatter("{x:g}")
+        panel.yaxis.set_minor_locator(mpl.ticker.NullLocator())
         panel.grid(alpha=0.25)
         panel.spines[["top", "right"]].set_visible(False)
     if far:
