@@ -30,6 +30,8 @@ GAINS: Mapping[str, Callable[[Mapping[str, Any]], Any]] = {
     "adamw": lambda h: (1 - h["b1"]) / (1 + h["b1"]),
 }
 
+PRECONDITIONED = tuple(name for name in GAINS if "eps" in OPTIMIZERS[name])
+
 
 def stable_rate(
     optimizer: str, sharpness: Any, settings: Mapping[str, Any] | None = None
@@ -48,7 +50,25 @@ def stable_rate(
     Raises:
       UserError: for an optimizer that there is no such rate of.
     """
+    gain, decay = _gain_and_decay(optimizer, settings)
+    pull = gain * np.asarray(sharpness, float) + decay
+    return np.where(pull <= 0, np.inf, 2 / np.where(pull == 0, 1, pull))[()]
+
+
+def stable_sharpness(
+    optimizer: str, learning_rate: Any, settings: Mapping[str, Any] | None = None
+) -> Any:
+    """Returns the edge of stability: up to which sharpness a rate does not diverge.
+
+    The inverse of ``stable_rate``, which see.
+    """
+    gain, decay = _gain_and_decay(optimizer, settings)
+    return (2 / np.asarray(learning_rate, float) - decay) / gain
+
+
+def _gain_and_decay(
+    optimizer: str, settings: Mapping[str, Any] | None
+) -> tuple[Any, Any]:
     gain = choose("optimizer with a stable rate", optimizer, GAINS)
     own = {**OPTIMIZERS[optimizer], **(settings or {})}
-    pull = gain(own) * np.asarray(sharpness, float) + own.get("weight_decay", 0.0)
-    return np.where(pull <= 0, np.inf, 2 / np.where(pull == 0, 1, pull))[()]
+    return gain(own), own.get("weight_decay", 0.0)

@@ -454,3 +454,18 @@ def test_settings_of_an_experiment_go_over_the_preset_and_under_flags() -> None:
     given = options("--plateau_factors=.1", "--epochs=4")
     (variant,) = jobs.make_job(annealing, given).variants
     assert (variant.config.num_epochs, variant.hparams.plateau_factor) == (4, 0.1)
+
+
+def test_an_experiment_may_ask_for_few_training_examples(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    both = [TRAINED["edge_of_stability"], EXPERIMENT]
+    argv = ["program", "--dataset=synthetic", "--test_examples=50", "--dry_run",
+            f"--out_dir={tmp_path}"]  # fmt: skip
+    common.execute(both, argv)
+    said = capsys.readouterr().out
+    assert [int(n) for n in re.findall(r"(\d+) training and 50", said)] == [500, 60000]
+    common.execute(both, [*argv, "--train_examples=70"])
+    assert capsys.readouterr().out.count(" 70 training and 50 test") == 2
+    common.execute(both[:1], ["program", "--help"])
+    assert "examples (default: 500)" in capsys.readouterr().out.replace("\n", " ")

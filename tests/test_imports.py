@@ -22,7 +22,7 @@ LAYERS = (
     "training",
     "models losses optimizers schedules",
     "planning",
-    "data_figures saturation details maps",
+    "data_figures saturation details maps edge",
     "report plots survey boundaries",
     "results stability",
     "data",

@@ -12,13 +12,13 @@ import pytest
 from fmnist_jax.config import OPTIMIZERS, Config, Hparams
 from fmnist_jax.kinds import UserError
 from fmnist_jax.optimizers import make_optimizer
-from fmnist_jax.stability import GAINS, stable_rate
+from fmnist_jax.stability import GAINS, stable_rate, stable_sharpness
 
 CURVATURE, NUM_STEPS = 7.0, 400
 START = 1e-100  # so that w stays far below 1, however it grows
 DIVISOR = 1.5  # what the gradients are divided by, where they are
 OTHERS = {"momentum": 0.6, "b1": 0.7, "weight_decay": 0.3}
-CASES = [(name, {}) for name in GAINS] + [
+CASES: list[tuple[str, dict[str, float]]] = [(name, {}) for name in GAINS] + [
     (name, own)
     for name in GAINS
     if (own := {s: v for s, v in OTHERS.items() if s in OPTIMIZERS[name]})
@@ -65,6 +65,8 @@ def test_an_optimizer_is_stable_just_below_its_rate_and_not_above(
             growth(name, Hparams(learning_rate=f * rate, **settings, **slow))
             for f in (0.99, 1.01)
         ]
+    edge = stable_sharpness(name, rate, settings)
+    assert edge == pytest.approx(sharpness)
     assert factors[0] < 1e-2
     assert factors[1] > 1e2
 

@@ -1,0 +1,62 @@
+"""Does the sharpness climb to 2/η along training?
+
+    python -m experiments.edge_of_stability
+
+Gradient descent on 500 images, all at once and in batches of 32, and the largest
+eigenvalue λ of the Hessian after each epoch: a minute on two cores. Unscaled pixels:
+--divisors=1 --learning_rates=1e-5,3e-5,1e-4. Of more than 2,000 images, λ is that of
+the first 2,000.
+"""
+
+from experiments.common import (
+    Answer,
+    Configs,
+    Experiment,
+    Figures,
+    Probes,
+    Results,
+    main,
+)
+
+ALL = 60_000  # as one batch: capped at the images that there are
+
+
+def probes(configs: Configs) -> Probes:
+    """The sharpness that decides stability: Adam's is the preconditioned one."""
+    from fmnist_jax import sharpness, stability
+
+    for config in configs:
+        stability.stable_rate(config.optimizer, 1.0)  # refuses what there is none of
+    if any(config.optimizer in stability.PRECONDITIONED for config in configs):
+        return [sharpness.preconditioned_sharpness_probe("epoch")]
+    return [sharpness.sharpness_probe("epoch")]
+
+
+def figures(dataset: Results) -> Figures:
+    """Learning curves; sharpness and its edge, with the training loss below."""
+    from fmnist_jax import edge, plots
+
+    curves = plots.curves(dataset, line="learning_rate")
+    return {"curves": curves, "edge": edge.figure(dataset)}
+
+
+def answer(dataset: Results) -> Answer:
+    """How far each run is from the edge, at the start and at the end."""
+    from fmnist_jax import edge
+
+    table = edge.table(dataset)
+    return Answer({"edge": table}, sentences=edge.sentences(table))
+
+
+EXPERIMENT = Experiment(
+    name="edge_of_stability",
+    question="Does the sharpness climb to 2/η along training?",
+    axes={"divisor": (255.0,), "batch_size": (ALL, 32),
+          "learning_rate": (0.03, 0.1, 0.3)},
+    settings={"optimizer": "sgd", "loss": "softmax", "evaluate_train": False},
+    epochs=60, num_seeds=1, train_examples=500,
+    probes=probes, figures=figures, answer=answer,
+)  # fmt: skip
+
+if __name__ == "__main__":
+    main(EXPERIMENT)

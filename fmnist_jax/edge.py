@@ -1,0 +1,157 @@
+"""How sharpness along training compares with the edge of stability. No jax.
+
+The edge is the sharpness above which the learning rate is no longer stable: 2/η for
+gradient descent, the rest as in ``stability``.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib as mpl
+import pandas as pd
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from fmnist_jax.config import OPTIMIZERS, axis_label, show
+from fmnist_jax.plots import MOST_PANELS, colours_of, described, draw, panels_of, title
+from fmnist_jax.results import combinations
+from fmnist_jax.stability import stable_sharpness
+
+SHARPNESS = ("sharpness", "preconditioned_sharpness")
+LINE = "learning_rate"
+LAST = 0.25  # of the epochs, of which the end is the mean
+FAR = 30.0  # times the edge, above or below: of such runs a figure shows nothing
+
+
+def _of_run(dataset: xr.Dataset, index: Mapping[str, int]) -> tuple[Any, Any]:
+    """Returns sharpness ``[seed, epoch]``, and the edge of each epoch."""
+    runs = dataset.isel(index)
+    name = next(name for name in SHARPNESS if name in dataset)
+    optimizer = str(runs.optimizer.item())
+    settings = {s: runs[s].item() for s in OPTIMIZERS[optimizer] if s in runs.coords}
+    rate = runs.epoch_learning_rate.isel(seed=0).values
+    return runs[name], stable_sharpness(optimizer, rate, settings)
+
+
+def table(dataset: xr.Dataset) -> pd.DataFrame:
+    """Returns a row per combination of the axes' values, mean over seeds.
+
+    Columns: the axes; the sharpness after the first epoch and at the end (the mean of
+    the last quarter of the epochs); the ``edge`` at the end; both sharpnesses over the
+    edge of their time; and the first epoch at or above the edge, NaN for none.
+    """
+    rows = []
+    for index in combinations(dataset):
+        runs, edge = _of_run(dataset, index)
+        mean = runs.astype(float).mean("seed", skipna=False).values
+        last = math.ceil(LAST * len(mean))
+        above = dataset.epoch.values[mean >= edge]
+        row = {a: dataset[a].values[i].item() for a, i in index.items()}
+        row |= {
+            "sharpness_first": mean[0],
+            "sharpness_end": mean[-last:].mean(),
+            "edge": edge[-1],
+            "over_edge_first": mean[0] / edge[0],
+            "over_edge_end": (mean / edge)[-last:].mean(),
+            "reached_in_epoch": float(above[0]) if len(above) else math.nan,
+        }
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def sentences(table: pd.DataFrame) -> list[str]:
+    """Says of each rate how far from the edge its runs begin and end."""
+    axes = list(table.columns[: table.columns.get_loc("sharpness_first")])
+    others = [a for a in axes if a != LINE and table[a].nunique() > 1]
+    groups = table.groupby(others, sort=False) if others else [((), table)]
+    said = ["Sharpness over the edge of stability (1: at the edge), by learning rate:"]
+    for key, rows in groups:
+        named = [
+            f"{axis_label(a)} {show(a, v)}" for a, v in zip(others, key, strict=True)
+        ]
+        runs = "; ".join(_said(row) for row in rows.to_dict("records"))
+        said.append(f"{', '.join(named) or 'All runs'} – {runs}.")
+    return said
+
+
+def _said(row: Mapping[str, Any]) -> str:
+    """Says of one rate where it begins, where it ends, and whether it got there."""
+    rate, end = show(LINE, row[LINE]), row["over_edge_end"]
+    if not math.isfinite(end):
+        return f"{rate}: diverges"
+    how = f"reaches it in epoch {row['reached_in_epoch']:.0f}"
+    if row["reached_in_epoch"] == 1:
+        how = "is above it after the first epoch"
+    if math.isnan(row["reached_in_epoch"]):
+        how = "stays below"
+    numbers = f"λ {row['sharpness_first']:.3g} → {row['sharpness_end']:.3g}"
+    return f"{rate}: {numbers}, {row['over_edge_first']:.2g} → {end:.2g}, {how}"
+
+
+def figure(dataset: xr.Dataset) -> Figure:
+    """Draws the sharpness of each rate's runs with its edge, and their training loss.
+
+    Every combination of the other axes' values gets a column. Rates that begin further
+    from the edge than ``FAR`` are named, and not drawn.
+
+    Args:
+      dataset: results with one of ``SHARPNESS`` for each epoch, and the axis of rates.
+    """
+    panels = panels_of(dataset, LINE)
+    shown = panels[:MOST_PANELS]
+    size = (max(7.5, 3.2 * len(shown) + 1.8), 6.6)
+    figure = Figure(figsize=size, layout="constrained")
+    axes = figure.subplots(2, len(shown), sharex=True, squeeze=False)
+    for column, index in zip(axes.T, shown, strict=True):
+        column[0].set_title(described(dataset, index).replace(", ", "\n"), fontsize=10)
+        _draw_column(column, dataset, index)
+    axes[0, 0].set_ylabel("sharpness (log scale)")
+    axes[1, 0].set_ylabel("training loss (log scale)")
+    rates = dataset[LINE].values
+    handles = [
+        Line2D([], [], color=colour, label=show(LINE, rate.item()))
+        for colour, rate in zip(colours_of(len(rates)), rates, strict=True)
+    ]
+    edge = Line2D([], [], color="0.3", linestyle="--", label="edge of stability")
+    figure.legend(
+        handles=[*handles, edge], loc="outside right center", frameon=False,
+        title=axis_label(LINE),
+    )  # fmt: skip
+    subject = "Sharpness after each epoch, and where the learning rate gets unstable"
+    title(figure, dataset, subject, len(panels))
+    return figure
+
+
+def _draw_column(
+    column: Sequence[Axes], dataset: xr.Dataset, index: Mapping[str, int]
+) -> None:
+    """Draws the runs of all rates that are not far from the edge."""
+    epochs, far = dataset.epoch.values, []
+    colours = colours_of(dataset.sizes[LINE])
+    for position, colour in enumerate(colours):
+        at = {**index, LINE: position}
+        runs, edge = _of_run(dataset, at)
+        first = runs.isel(epoch=0).mean("seed", skipna=False).item() / edge[0]
+        if not 1 / FAR <= first <= FAR:
+            far.append(show(LINE, dataset[LINE].values[position].item()))
+            continue
+        draw(column[0], epochs, runs, color=colour, linewidth=1.4)
+        column[0].plot(epochs, edge, "--", color=colour, linewidth=1)
+        draw(column[1], epochs, dataset.train_loss.isel(at), color=colour)
+    for panel in column:
+        panel.set_yscale("log")
+        low, high = panel.get_ylim()
+        subs = (1,) if high / low > 1e3 else (1, 2, 3, 5)
+        panel.yaxis.set_major_locator(mpl.ticker.LogLocator(subs=subs))
+        panel.yaxis.set_major_formatter("{x:g}")
+        panel.yaxis.set_minor_locator(mpl.ticker.NullLocator())
+        panel.grid(alpha=0.25)
+        panel.spines[["top", "right"]].set_visible(False)
+    if far:
+        said = f"not drawn, far from the edge:\n{', '.join(far)}"
+        place: dict[str, Any] = {"transform": column[0].transAxes, "ha": "center"}
+        column[0].text(0.5, 0.01, said, va="bottom", fontsize=8, color="0.35", **place)
+    column[1].set_xlabel("epoch")

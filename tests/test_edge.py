@@ -1,0 +1,76 @@
+"""Sharpness along training against the edge of stability, on made-up results."""
+
+import numpy as np
+import xarray as xr
+from matplotlib.lines import Line2D
+
+from fmnist_jax import edge
+from tests.test_plots import texts_of
+
+RATES = [0.01, 0.1, 1.0, 1e4]
+# λ after each of 8 epochs. The edges are at 200, 20, 2 and 0.0002.
+COURSES = [
+    [10, 11, 12, 13, 14, 15, 16, 18],
+    [12, 16, 19, 20, 22, 23, 21, 25],
+    [4, 3, 2, 1, 1, 1, 2, 3],
+    [1, np.nan] + 6 * [np.nan],
+]
+
+
+def dataset(name: str = "sharpness", **settings: str | float) -> xr.Dataset:
+    courses = np.array(COURSES)[:, None, :] * np.array([0.5, 1.5])[:, None]
+    dims = ("learning_rate", "seed", "epoch")
+    rates = np.broadcast_to(np.reshape(RATES, (4, 1, 1)), courses.shape)
+    found = xr.Dataset({
+        name: (dims, courses),
+        "train_loss": (dims, courses / 10),
+        "epoch_learning_rate": (dims, rates),
+        "status": (dims[:2], np.full((4, 2), "trained")),
+    })  # fmt: skip
+    found.attrs = {"dataset_title": "made up", "num_classes": 10}
+    coordinates = {"learning_rate": RATES, "seed": [0, 1], "epoch": range(1, 9)}
+    return found.assign_coords({"optimizer": "sgd", **coordinates, **settings})
+
+
+def drawn(line: Line2D) -> np.ndarray:
+    return np.asarray(line.get_ydata(), float)
+
+
+def test_the_table_holds_start_end_and_the_epoch_that_reaches_the_edge() -> None:
+    found = edge.table(dataset())
+    np.testing.assert_allclose(found.edge, [200, 20, 2, 2e-4])
+    np.testing.assert_allclose(found.sharpness_first, [10, 12, 4, 1])
+    np.testing.assert_allclose(found.sharpness_end, [17, 23, 2.5, np.nan])
+    np.testing.assert_allclose(found.over_edge_first, [0.05, 0.6, 2, 5000])
+    np.testing.assert_allclose(found.over_edge_end, [0.085, 1.15, 1.25, np.nan])
+    np.testing.assert_array_equal(found.reached_in_epoch, [np.nan, 4, 1, 1])
+
+
+def test_each_rate_is_said_to_reach_it_or_not() -> None:
+    _, said = edge.sentences(edge.table(dataset()))
+    assert said == (
+        "All runs – 0.01: λ 10 → 17, 0.05 → 0.085, stays below; "
+        "0.1: λ 12 → 23, 0.6 → 1.1, reaches it in epoch 4; "
+        "1: λ 4 → 2.5, 2 → 1.2, is above it after the first epoch; "
+        "10000: diverges."
+    )
+
+
+def test_adams_edge_is_that_of_the_preconditioned_sharpness() -> None:
+    found = dataset("preconditioned_sharpness", optimizer="adam", b1=0.9)
+    np.testing.assert_allclose(edge.table(found).edge, [3800, 380, 38, 38e-4])
+
+
+def test_the_figure_draws_sharpness_and_edge_in_one_colour() -> None:
+    figure = edge.figure(dataset())
+    sharpness, loss = figure.axes
+    pairs = [sharpness.lines[i : i + 2] for i in range(0, 6, 2)]
+    for (course, level), values, rate in zip(pairs, COURSES, RATES, strict=False):
+        np.testing.assert_allclose(drawn(course), values)
+        np.testing.assert_allclose(drawn(level), np.full(8, 2 / rate))
+        assert course.get_color() == level.get_color()
+        assert level.get_linestyle() == "--"
+    np.testing.assert_allclose(10 * drawn(loss.lines[1]), COURSES[1])
+    assert len(loss.lines) == 3
+    assert "not drawn, far from the edge:\n10000" in texts_of(figure)
+    assert (sharpness.get_yscale(), loss.get_yscale()) == ("log", "log")
