@@ -22,6 +22,7 @@ from fmnist_jax.kinds import UserError
 if TYPE_CHECKING:
     import xarray as xr
 
+    from experiments.resuming import Begun
     from fmnist_jax.data import Data
     from fmnist_jax.planning import Plan
 
@@ -51,12 +52,17 @@ def command_line(
     try:
         command(sys.argv if argv is None else argv)
     except UserError as error:
-        print(f"Error: {error}", file=sys.stderr)
+        print("\n".join([f"Error: {error}", *_notes(error)]), file=sys.stderr)
         sys.exit(2)
-    except KeyboardInterrupt:
-        print("\nInterrupted; only what is finished was saved.", file=sys.stderr)
+    except KeyboardInterrupt as error:
+        said = ["", "Interrupted; what is finished is kept.", *_notes(error)]
+        print("\n".join(said), file=sys.stderr)
         sys.exit(130)
     sys.exit(0)
+
+
+def _notes(error: BaseException) -> list[str]:
+    return getattr(error, "__notes__", [])
 
 
 def execute(
@@ -71,7 +77,7 @@ def execute(
       UserError: before any training, for all that is wrong with settings, output folder
         or data of any of them.
     """
-    from experiments.flags import own_arguments, parse
+    from experiments.flags import command, own_arguments, parse
     from experiments.help import asks_for_help, help_text
 
     if asks_for_help(argv):
@@ -87,7 +93,9 @@ def execute(
     for index, (experiment, job) in enumerate(zip(experiments, jobs, strict=True)):
         arguments = own_arguments(argv, experiment)
         if isinstance(job, Job):
-            run(job, data, chosen[index], arguments)
+            root = chosen[index] if len(jobs) == 1 else chosen[index].parent
+            again = command(experiments, argv, root)
+            run(job, data, chosen[index], arguments, again)
         else:
             on = data[options["dataset"] or "auto"]
             inspect(job, on, chosen[index], arguments, options["dry_run"])
@@ -170,9 +178,18 @@ def run(
     loaded: Mapping[str, "Data"],
     out_dir: Path,
     arguments: Sequence[str],
+    command: str,
 ) -> None:
-    """Plans for the devices there are, trains, saves, plots and reports."""
-    from experiments import folders, output
+    """Plans for the devices there are, trains, saves, plots and reports.
+
+    Args:
+      job: what is to be done.
+      loaded: the data sets, by the name they are asked for by.
+      out_dir: where results go.
+      arguments: of the command line, as results record them.
+      command: what goes on with the job where it is interrupted.
+    """
+    from experiments import folders, output, resuming
     from fmnist_jax.devices import (
         num_cpu_cores,
         use_compilation_cache,
@@ -190,6 +207,27 @@ def run(
         return
     use_cpu_cores()
     use_compilation_cache()
+    overwrite = job.options["overwrite"]
+    with folders.made(out_dir), resuming.held(out_dir):
+        if not overwrite:
+            folders.check_free(out_dir)  # again: it may have been another process's
+        plans = _plans(job, data)
+        begun = resuming.begin(out_dir, plans, data, arguments, overwrite)
+        print("\n".join(output.before(job, begun.plans, data)), flush=True)
+        print("\n".join(resuming.said(begun, command)), flush=True)
+        with resuming.going_on_with(command, begun):
+            found = _train(begun, data)
+            for axis in job.experiment.variants:
+                labels = [variant.label for variant in job.variants]
+                found = [stack(axis, dict(zip(labels, found, strict=True)))]
+            said = output.finish_runs(job, data, found[0], out_dir, arguments)
+        resuming.discard(begun)
+    print("\n".join(["", *said]))
+
+
+def _plans(job: Job, data: Sequence["Data"]) -> list["Plan"]:
+    """Returns a plan for each variant, for the devices there are."""
+    from fmnist_jax.planning import plan
     from fmnist_jax.sweeping import plan_here
 
     configs = [
@@ -198,38 +236,31 @@ def run(
         for group in plan(job.axes, v.config, v.hparams).groups
     ]
     probes = job.experiment.probes(configs)
-    plans = [
-        plan_here(job.axes, loaded[v.dataset], v.config, v.hparams, probes)
-        for v in job.variants
+    return [
+        plan_here(job.axes, on, v.config, v.hparams, probes)
+        for v, on in zip(job.variants, data, strict=True)
     ]
-    print("\n".join(output.before(job, plans, data)), flush=True)
-    with folders.made(out_dir):
-        found = _train(plans, data)
-        for axis in job.experiment.variants:
-            labels = [variant.label for variant in job.variants]
-            found = [stack(axis, dict(zip(labels, found, strict=True)))]
-        said = output.finish_runs(job, data, found[0], out_dir, arguments)
-    print("\n".join(["", *said]))
 
 
-def _train(plans: Sequence["Plan"], data: Sequence["Data"]) -> list["xr.Dataset"]:
-    """Runs plans with a progress bar; returns the results of each."""
+def _train(begun: "Begun", data: Sequence["Data"]) -> list["xr.Dataset"]:
+    """Runs what is left of sweeps with a progress bar; returns the results of each."""
     from tqdm import tqdm
 
-    from fmnist_jax.joining import Part, join
-    from fmnist_jax.sweeping import run_groups
+    from experiments import resuming
+    from fmnist_jax.joining import join
 
     found = []
     bar = tqdm(
-        total=sum(todo.num_runs * todo.config.num_epochs for todo in plans),
-        desc="training", unit="epoch", disable=None, smoothing=0,
+        total=sum(todo.num_runs * todo.config.num_epochs for todo in begun.plans),
+        initial=resuming.num_epochs(begun), desc="training", unit="epoch",
+        disable=None, smoothing=0,
     )  # fmt: skip
-    with bar:
-        for todo, on in zip(plans, data, strict=True):
-            parts: list[Part] = []
-            for part in run_groups(todo, on):
+    with bar, resuming.stop_signals() as is_stopped:
+        for number, on in enumerate(data):
+            parts = [p for kept in begun.kept[number].values() for p in kept.parts]
+            for part in resuming.run(begun, number, on, is_stopped):
                 parts.append(part)
                 if part.epoch is not None:
                     bar.update(len(part.runs))
-            found.append(join(todo, parts, on))
+            found.append(join(begun.plans[number], parts, on))
     return found

@@ -1,7 +1,9 @@
 """The command line: flags made from the settings, and lists of values."""
 
 import collections
-from collections.abc import Iterable, Sequence
+import shlex
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from absl import flags
@@ -100,13 +102,27 @@ def own_arguments(
     argv: Sequence[str], experiment: Experiment | Inspection
 ) -> list[str]:
     """Returns the arguments of a command line for several that one of them takes."""
-    own, keep = [], False
+    return [argument for name, argument in _by_flag(argv) if name in taken(experiment)]
+
+
+def command(
+    experiments: Sequence[Experiment | Inspection], argv: Sequence[str], out_dir: Path
+) -> str:
+    """Returns a command line that writes to ``out_dir``, as it is typed."""
+    names = [experiment.name for experiment in experiments]
+    several = ["experiments", f"--only={','.join(names)}"]
+    module = several if len(names) > 1 else [f"experiments.{names[0]}"]
+    rest = [argument for name, argument in _by_flag(argv) if name != "out_dir"]
+    return shlex.join(["python", "-m", *module, *rest, f"--out_dir={out_dir}"])
+
+
+def _by_flag(argv: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Yields each argument of a command line and the name of its flag."""
+    name = ""
     for argument in argv[1:]:
         if argument.startswith("-"):  # else the value of the flag before it
-            keep = argument.lstrip("-").split("=")[0] in taken(experiment)
-        if keep:
-            own.append(argument)
-    return own
+            name = argument.lstrip("-").split("=")[0]
+        yield name, argument
 
 
 def _check_taken(

@@ -11,6 +11,7 @@ from fmnist_jax.kinds import UserError
 from fmnist_jax.results import RESULTS, SETTINGS
 
 INDEX = "index.html"  # of the folder that holds several experiments
+PARTS, PLAN = "parts", "plan.json"  # in it: what a sweep is that is not finished
 
 
 def choose(names: Sequence[str], options: Mapping[str, Any]) -> list[Path]:
@@ -30,7 +31,7 @@ def choose(names: Sequence[str], options: Mapping[str, Any]) -> list[Path]:
     chosen = [root / name for name in names] if several else [root]
     for folder in [*chosen, root]:
         if not options["overwrite"]:
-            _check_free(folder)
+            check_free(folder)
         check_writable(folder)
     return chosen
 
@@ -46,8 +47,10 @@ def _new(parent: Path) -> Path:
     return folder
 
 
-def _check_free(folder: Path) -> None:
-    """Refuses a folder with results in it."""
+def check_free(folder: Path) -> None:
+    """Refuses a folder with results in it, unless they are about to be written."""
+    if (folder / PARTS / PLAN).exists():
+        return
     found = [folder / name for name in (RESULTS, SETTINGS, INDEX)]
     path = next((path for path in found if path.exists()), None)
     if path is None:

@@ -164,6 +164,10 @@ def replaced(path: Path) -> Iterator[Path]:
         with open(new, "rb") as written:
             os.fsync(written.fileno())
         os.replace(new, path)
+        folder = os.open(path.parent, os.O_RDONLY)
+        with contextlib.suppress(OSError):  # not every file system can
+            os.fsync(folder)
+        os.close(folder)
     finally:
         new.unlink(missing_ok=True)
 

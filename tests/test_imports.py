@@ -13,6 +13,7 @@ LAYERS = (
     "sweeping",
     "memory",
     "ahead",
+    "parts",
     "seats checks",
     "programs",
     "joining sharpness layers",
@@ -62,6 +63,7 @@ def loaded(code: str) -> set[str]:
         ("import experiments.scale_sweep", "jax flax numpy matplotlib xarray"),
         ("import experiments.regularization", "jax flax numpy matplotlib xarray"),
         ("import experiments.flags, experiments.output", "jax flax matplotlib"),
+        ("import experiments.resuming", "jax flax numpy matplotlib xarray"),
     ],
 )
 def test_modules_load_only_what_they_need(code: str, absent: str) -> None:

@@ -1,0 +1,348 @@
+"""Sweeps that go on where they were stopped: plan and parts beside the results."""
+
+import contextlib
+import dataclasses
+import fcntl
+import os
+import shutil
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from experiments.folders import PARTS, PLAN
+from fmnist_jax.idx import reason
+from fmnist_jax.kinds import UserError
+
+if TYPE_CHECKING:
+    from fmnist_jax.data import Data
+    from fmnist_jax.joining import Part
+    from fmnist_jax.parts import Kept
+    from fmnist_jax.planning import Plan
+
+LOCK = "lock"
+# A group under way is saved after an epoch, but no more often than this, and so seldom
+# that saving takes at most a fiftieth of the time.
+SECONDS_BETWEEN_SAVES, SHARE_OF_SAVING = 60.0, 1 / 50
+
+
+class Share(NamedTuple):
+    """Which groups are a process's: every ``total``-th from ``number`` on."""
+
+    number: int
+    total: int
+
+
+ALONE = Share(0, 1)
+
+
+@dataclasses.dataclass(frozen=True)
+class Begun:
+    """Sweeps under way.
+
+    Attributes:
+      folder: of their parts.
+      digest: of their plans.
+      plans: as they were when the sweeps began.
+      kept: for each, by the positions of its groups, what there is of them.
+      share: which groups are this process's.
+      notices: what the user must be told.
+    """
+
+    folder: Path
+    digest: str
+    plans: Sequence["Plan"]
+    kept: Sequence[Mapping[int, "Kept"]]
+    share: Share = ALONE
+    notices: Sequence[str] = ()
+
+
+@contextlib.contextmanager
+def held(out_dir: Path, share: Share = ALONE) -> Iterator[Path]:
+    """Gives the folder for parts, which no other process uses meanwhile.
+
+    It goes away with the last that holds it where there are no parts in it. Shares of
+    one sweep may be in it at once. The locks are the system's: none outlives a process.
+
+    Raises:
+      UserError: where another process uses it, or where it cannot be made.
+    """
+    folder = out_dir / PARTS
+    wanted = {LOCK: fcntl.LOCK_EX}
+    if share.total > 1:
+        own = f"{LOCK}-{share.number}-of-{share.total}"
+        wanted = {LOCK: fcntl.LOCK_SH, own: fcntl.LOCK_EX}
+    with contextlib.ExitStack() as files:
+        with _writing(out_dir):
+            folder.mkdir(parents=True, exist_ok=True)
+            locks = [files.enter_context(open(folder / name, "ab")) for name in wanted]
+        for lock, kind in zip(locks, wanted.values(), strict=True):
+            if not (_locked(lock.fileno(), kind) and _is_there(Path(lock.name), lock)):
+                raise UserError(
+                    f"--out_dir={out_dir} is in use: another process writes there; "
+                    "wait until it ends, or name another folder."
+                )
+        try:
+            yield folder
+        finally:
+            is_last = _locked(locks[0].fileno(), fcntl.LOCK_EX)
+            if is_last and not any(folder.glob("*.part")):
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+def _locked(file: int, kind: int) -> bool:
+    """Locks a file for this process; returns whether no other has it locked."""
+    try:
+        fcntl.flock(file, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # a file system without locks
+        return True
+    return True
+
+
+def _is_there(path: Path, file: Any) -> bool:
+    """Whether an open file has its name still: who held it may have taken it away."""
+    return path.exists() and os.path.samestat(os.stat(path), os.fstat(file.fileno()))
+
+
+@contextlib.contextmanager
+def _writing(out_dir: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"{out_dir} cannot be written: {reason(error)}.") from error
+
+
+def begin(
+    out_dir: Path,
+    plans: Sequence["Plan"],
+    data: Sequence["Data"],
+    arguments: Sequence[str],
+    overwrite: bool,
+    share: Share = ALONE,
+) -> Begun:
+    """Saves plans before their first run, or takes up those that were begun.
+
+    Args:
+      out_dir: for the results; the caller holds its folder for parts.
+      plans: what is to run.
+      data: on what, for each.
+      arguments: of the command line.
+      overwrite: whether what was begun with other settings may be dropped.
+      share: which groups are this process's.
+
+    Raises:
+      UserError: where something else was begun.
+    """
+    from fmnist_jax import parts
+
+    folder = out_dir / PARTS
+    sweeps = [parts.described(*pair) for pair in zip(plans, data, strict=True)]
+    saved, problem = None, None
+    try:
+        saved = parts.read_plan(folder / PLAN)
+        problem = _difference(saved["sweeps"], sweeps) if saved else None
+    except UserError as error:
+        problem = str(error).rstrip(".")
+    if problem and not overwrite:
+        raise UserError(
+            f"--out_dir={out_dir} holds a sweep that is not finished: {problem}; name "
+            "another folder, or say --overwrite."
+        )
+    if problem or saved is None:
+        saved = {"arguments": list(arguments), "sweeps": sweeps}
+        with _writing(out_dir):
+            for path in folder.glob("*.part"):
+                path.unlink()
+            parts.write_plan(folder / PLAN, saved)
+    plans = [
+        parts.as_described(*pair) for pair in zip(plans, saved["sweeps"], strict=True)
+    ]
+    return _with_kept(Begun(folder, parts.digest(saved["sweeps"]), plans, (), share))
+
+
+def _difference(saved: Sequence[Any], sweeps: Sequence[Any]) -> str | None:
+    """Returns in what the sweeps that are saved differ; None where in nothing."""
+    from fmnist_jax import parts
+
+    if len(saved) != len(sweeps):
+        return "it is another experiment"
+    pairs = zip(saved, sweeps, strict=True)
+    return next(filter(None, (parts.difference(*pair) for pair in pairs)), None)
+
+
+def path_of(begun: Begun, number: int, group: int) -> Path:
+    """Returns where what a group gives is kept.
+
+    Args:
+      begun: the sweeps.
+      number: of the group's sweep.
+      group: its position in the plan.
+    """
+    return begun.folder / f"{number}-{group}.part"
+
+
+def _with_kept(begun: Begun) -> Begun:
+    """Returns sweeps with what there is of them; what is damaged is done again."""
+    from fmnist_jax import parts
+
+    kept: list[dict[int, Kept]] = []
+    notices = []
+    for number, todo in enumerate(begun.plans):
+        kept.append({})
+        for group in range(len(todo.groups)):
+            path = path_of(begun, number, group)
+            try:
+                if path.exists():
+                    kept[-1][group] = parts.read(path, begun.digest)
+            except UserError as error:
+                notices.append(f"Note: {error} Its runs are done again.")
+    return dataclasses.replace(begun, kept=kept, notices=notices)
+
+
+def is_done(begun: Begun, number: int, group: int) -> bool:
+    """Whether nothing is left to do of a group."""
+    kept = begun.kept[number].get(group)
+    return kept is not None and kept.left is None
+
+
+def num_epochs(begun: Begun) -> int:
+    """Returns how many epochs of runs there are already."""
+    kept = [each for sweep in begun.kept for each in sweep.values()]
+    return sum(len(p.runs) for k in kept for p in k.parts if p.epoch is not None)
+
+
+def said(begun: Begun, command: str) -> list[str]:
+    """Returns what is said before the start: what is done, and how to go on."""
+    pairs = [(n, g) for n, sweep in enumerate(begun.kept) for g in sweep]
+    done = sum(is_done(begun, *pair) for pair in pairs)
+    total = sum(len(todo.groups) for todo in begun.plans)
+    there = [f"Going on: {done} of {total} groups of runs are done."] if pairs else []
+    return [*begun.notices, *there, f"If interrupted, this goes on: {command}"]
+
+
+def own_groups(begun: Begun, number: int) -> list[int]:
+    """Returns which groups of a sweep are this process's."""
+    first, total = begun.share
+    before = sum(len(todo.groups) for todo in begun.plans[:number])
+    groups = range(len(begun.plans[number].groups))
+    return [group for group in groups if (before + group) % total == first]
+
+
+def run(
+    begun: Begun, number: int, data: "Data", is_stopped: Callable[[], bool]
+) -> Iterator["Part"]:
+    """Runs what is left of this process's groups of a sweep, and saves it.
+
+    Args:
+      begun: the sweeps.
+      number: which.
+      data: on what.
+      is_stopped: whether to stop after the epoch that is under way.
+
+    Yields:
+      What is new, as ``run_groups`` does.
+
+    Raises:
+      KeyboardInterrupt: where it was stopped.
+    """
+    from fmnist_jax.parts import Kept
+    from fmnist_jax.sweeping import run_stepwise
+
+    todo, kept = begun.plans[number], begun.kept[number]
+    own = [g for g in own_groups(begun, number) if not is_done(begun, number, g)]
+    if not own:
+        return
+    skip = set(range(len(todo.groups))) - set(own)
+    left = {group: each.left for group, each in kept.items() if each.left is not None}
+    for group, steps in run_stepwise(todo, data, skip, left):
+        so_far = list(kept[group].parts) if group in left else []
+        path = path_of(begun, number, group)
+        yield from _saving(begun, path, so_far, steps, is_stopped)
+        _save(begun, path, Kept(so_far))
+        if is_stopped():
+            raise KeyboardInterrupt
+
+
+def _saving(
+    begun: Begun, path: Path, so_far: list["Part"], steps: Any, is_stopped: Any
+) -> Iterator["Part"]:
+    """Passes on the parts of a group, adds them to ``so_far``, and saves at epochs."""
+    from fmnist_jax.parts import Kept
+    from fmnist_jax.seats import halfway
+
+    saved, pause = time.monotonic(), SECONDS_BETWEEN_SAVES
+    for part, seats in steps:
+        yield part
+        so_far.append(part)
+        start = time.monotonic()
+        if seats is None or not (start - saved > pause or is_stopped()):
+            continue
+        _save(begun, path, Kept(so_far, halfway(part, seats)))
+        if is_stopped():
+            raise KeyboardInterrupt
+        saved = time.monotonic()
+        pause = max(SECONDS_BETWEEN_SAVES, (saved - start) / SHARE_OF_SAVING)
+
+
+def _save(begun: Begun, path: Path, kept: "Kept") -> None:
+    from fmnist_jax import parts
+
+    with _writing(begun.folder.parent):
+        parts.write(path, kept, begun.digest)
+
+
+def discard(begun: Begun) -> None:
+    """Takes plan and parts away: the results are there. The plan goes first."""
+    (begun.folder / PLAN).unlink(missing_ok=True)
+    shutil.rmtree(begun.folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def stop_signals() -> Iterator[Callable[[], bool]]:
+    """Gives whether Ctrl-C was pressed, or the process told to end (SIGTERM).
+
+    The first asks to stop soon; a second does what it always does.
+    """
+    asked = threading.Event()
+    before: dict[int, Any] = {}
+
+    def restore() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    def stop(*_: Any) -> None:
+        restore()
+        asked.set()
+        # What print() writes to may be in use where the signal comes.
+        os.write(2, b"\nStopping after this epoch; Ctrl-C again stops at once.\n")
+
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGINT, signal.SIGTERM):
+            if signal.getsignal(number) != signal.SIG_IGN:
+                before[number] = signal.signal(number, stop)
+    try:
+        yield asked.is_set
+    finally:
+        restore()
+
+
+@contextlib.contextmanager
+def going_on_with(command: str, begun: Begun) -> Iterator[None]:
+    """Has whatever ends the training say how to go on, and devices fail in a line."""
+    from jax.errors import JaxRuntimeError
+
+    try:
+        yield
+    except BaseException as error:
+        ends: BaseException = error
+        if isinstance(error, JaxRuntimeError):
+            ends = UserError(f"the device failed: {reason(error)}.")
+        if any(begun.folder.glob("*.part")) or not isinstance(ends, UserError):
+            ends.add_note(f"To go on: {command}")
+        if ends is error:
+            raise
+        raise ends from error
