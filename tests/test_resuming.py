@@ -190,6 +190,10 @@ def test_one_folder_has_one_writer(tmp_path: Path) -> None:
     assert not folder.exists()
 
 
+def written(path: Path) -> int:
+    return path.stat().st_mtime_ns if path.exists() else 0
+
+
 def test_signals_stop_after_the_epoch_and_the_command_that_is_told_goes_on(
     tmp_path: Path,
 ) -> None:
@@ -199,10 +203,11 @@ def test_signals_stop_after_the_epoch_and_the_command_that_is_told_goes_on(
     argv.append(f"--out_dir={tmp_path / 'out'}")
     for number, at in ((signal.SIGINT, first.parent / "plan.json"),
                        (signal.SIGTERM, first)):  # fmt: skip
+        before = written(at)
         running = subprocess.Popen(
             argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT
         )
-        while not at.exists() and running.poll() is None:
+        while written(at) == before and running.poll() is None:
             time.sleep(0.05)
         running.send_signal(number)
         _, said = running.communicate(timeout=120)
