@@ -20,8 +20,6 @@ from experiments.jobs import (
 from fmnist_jax.kinds import UserError
 
 if TYPE_CHECKING:
-    import xarray as xr
-
     from experiments.resuming import Begun
     from fmnist_jax.data import Data
     from fmnist_jax.planning import Plan
@@ -83,9 +81,10 @@ def execute(
     if asks_for_help(argv):
         print("\n\n".join(help_text(experiment) for experiment in experiments))
         return
-    from experiments import folders, pages
+    from experiments import folders, pages, resuming
 
     options = parse(argv, experiments)
+    resuming.check_sharing(options, experiments)
     jobs = [_checked(experiment, options) for experiment in experiments]
     chosen = folders.choose([experiment.name for experiment in experiments], options)
     data = _loaded(jobs, options)
@@ -189,13 +188,13 @@ def run(
       arguments: of the command line, as results record them.
       command: what goes on with the job where it is interrupted.
     """
-    from experiments import folders, output, resuming
+    from experiments import folders, hosts, output, resuming
     from fmnist_jax.devices import (
         num_cpu_cores,
         use_compilation_cache,
         use_cpu_cores,
     )
-    from fmnist_jax.planning import plan
+    from fmnist_jax.planning import for_shares, plan
     from fmnist_jax.results import stack
 
     data = [loaded[variant.dataset] for variant in job.variants]
@@ -207,21 +206,34 @@ def run(
         return
     use_cpu_cores()
     use_compilation_cache()
-    overwrite = job.options["overwrite"]
-    with folders.made(out_dir), resuming.held(out_dir):
+    distributed, overwrite = job.options["distributed"], job.options["overwrite"]
+    share = hosts.join(job.options) if distributed else resuming.share_of(job.options)
+    with folders.made(out_dir), resuming.held(out_dir, share):
         if not overwrite:
             folders.check_free(out_dir)  # again: it may have been another process's
-        plans = _plans(job, data)
-        begun = resuming.begin(out_dir, plans, data, arguments, overwrite)
+        plans = [for_shares(todo, share.total) for todo in _plans(job, data)]
+        told = {"experiment": job.experiment.name, "arguments": list(arguments)}
+        begun = resuming.begin(out_dir, plans, data, told, overwrite, share)
         print("\n".join(output.before(job, begun.plans, data)), flush=True)
         print("\n".join(resuming.said(begun, command)), flush=True)
         with resuming.going_on_with(command, begun):
-            found = _train(begun, data)
-            for axis in job.experiment.variants:
-                labels = [variant.label for variant in job.variants]
-                found = [stack(axis, dict(zip(labels, found, strict=True)))]
-            said = output.finish_runs(job, data, found[0], out_dir, arguments)
-        resuming.discard(begun)
+            if distributed:
+                hosts.check_same(begun)
+            _train(begun, data)
+            if distributed:
+                hosts.assemble(begun)
+            if share.total > 1 and not (distributed and share.number == 0):
+                said = resuming.said_of_share(begun)
+            else:
+                found = resuming.joined(begun, data)
+                for axis in job.experiment.variants:
+                    labels = [variant.label for variant in job.variants]
+                    found = [stack(axis, dict(zip(labels, found, strict=True)))]
+                said = output.finish_runs(job, data, found[0], out_dir, arguments)
+            if distributed:
+                hosts.wait_for_all()
+        if distributed or share.total == 1:
+            resuming.discard(begun)
     print("\n".join(["", *said]))
 
 
@@ -242,25 +254,18 @@ def _plans(job: Job, data: Sequence["Data"]) -> list["Plan"]:
     ]
 
 
-def _train(begun: "Begun", data: Sequence["Data"]) -> list["xr.Dataset"]:
-    """Runs what is left of sweeps with a progress bar; returns the results of each."""
+def _train(begun: "Begun", data: Sequence["Data"]) -> None:
+    """Runs what is left of this process's share of sweeps, with a progress bar."""
     from tqdm import tqdm
 
     from experiments import resuming
-    from fmnist_jax.joining import join
 
-    found = []
     bar = tqdm(
-        total=sum(todo.num_runs * todo.config.num_epochs for todo in begun.plans),
-        initial=resuming.num_epochs(begun), desc="training", unit="epoch",
-        disable=None, smoothing=0,
+        total=resuming.num_epochs(begun), initial=resuming.num_epochs_kept(begun),
+        desc="training", unit="epoch", disable=None, smoothing=0,
     )  # fmt: skip
     with bar, resuming.stop_signals() as is_stopped:
         for number, on in enumerate(data):
-            parts = [p for kept in begun.kept[number].values() for p in kept.parts]
             for part in resuming.run(begun, number, on, is_stopped):
-                parts.append(part)
                 if part.epoch is not None:
                     bar.update(len(part.runs))
-            found.append(join(begun.plans[number], parts, on))
-    return found

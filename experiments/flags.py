@@ -2,7 +2,7 @@
 
 import collections
 import shlex
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,27 +14,39 @@ from fmnist_jax.kinds import COUNT, Kind, UserError
 
 MOST_VALUES = 100_000  # of one list
 _COUNTS = {
+    "num_shards": "train a share of the runs, and keep it in --out_dir for python -m "
+    "experiments.merge: of so many shares",
     "train_examples": "keep the first so many training examples",
     "test_examples": "keep the first so many test examples",
     "num_seeds": "how many seeds, from 0 on",
     "epochs": "passes over the training set",
+    "num_processes": "of --distributed, how many processes there are (likewise)",
 }
 _TEXTS = {
     "preset": f"settings to start from: {', '.join(PRESETS)}",
     "dataset": "auto (Fashion-MNIST, or a synthetic stand-in where it cannot be had), "
     "fashion_mnist, mnist, synthetic, idx (unknown files), or a TFDS image set",
     "data_dir": "folder with the data set's files (default: $FMNIST_JAX_DATA)",
+    "shard_index": "which share, from 0 on",
+    "coordinator": "of --distributed, HOST:PORT of process 0 (default: the cluster's)",
+    "process_id": "of --distributed, which process this is, from 0 on (likewise)",
     "out_dir": "folder for the results (default: runs/NAME/UTC-TIME; of several "
     "experiments: runs/UTC-TIME, with a folder for each)",
 }
 _SWITCHES = {
     "overwrite": "replace results that stand in --out_dir",
+    "distributed": "share the runs with the processes of this command on other hosts",
     "dry_run": "print what would be done, and stop",
     "help": "print this help, and stop",
 }
 SETTING_FLAGS = {s.flag: (name, s) for name, s in SETTINGS.items() if s.flag}
 COMMON = {**_TEXTS, **_COUNTS, **_SWITCHES}
-_FOR_TRAINING = ("preset", "num_seeds", "epochs")  # of the common flags
+# Of the common flags, those that say how runs are shared; and those for training.
+SHARING = (
+    *("num_shards", "shard_index"),
+    *("distributed", "coordinator", "num_processes", "process_id"),
+)
+_FOR_TRAINING = ("preset", "num_seeds", "epochs", *SHARING)
 
 
 def parse_value(flag: str, kind: Kind, text: str) -> Any:
@@ -112,8 +124,13 @@ def command(
     names = [experiment.name for experiment in experiments]
     several = ["experiments", f"--only={','.join(names)}"]
     module = several if len(names) > 1 else [f"experiments.{names[0]}"]
-    rest = [argument for name, argument in _by_flag(argv) if name != "out_dir"]
+    rest = without(argv, ["out_dir"])
     return shlex.join(["python", "-m", *module, *rest, f"--out_dir={out_dir}"])
+
+
+def without(argv: Sequence[str], names: Collection[str]) -> list[str]:
+    """Returns the arguments of a command line that belong to other flags."""
+    return [argument for name, argument in _by_flag(argv) if name not in names]
 
 
 def _by_flag(argv: Sequence[str]) -> Iterator[tuple[str, str]]:

@@ -12,11 +12,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from experiments.flags import SHARING, parse_value
 from experiments.folders import PARTS, PLAN
 from fmnist_jax.idx import reason
-from fmnist_jax.kinds import UserError
+from fmnist_jax.kinds import Kind, UserError
+from fmnist_jax.results import replaced
 
 if TYPE_CHECKING:
+    import xarray as xr
+
     from fmnist_jax.data import Data
     from fmnist_jax.joining import Part
     from fmnist_jax.parts import Kept
@@ -63,8 +67,8 @@ class Begun:
 def held(out_dir: Path, share: Share = ALONE) -> Iterator[Path]:
     """Gives the folder for parts, which no other process uses meanwhile.
 
-    It goes away with the last that holds it where there are no parts in it. Shares of
-    one sweep may be in it at once. The locks are the system's: none outlives a process.
+    Without parts it goes away again. Shares of one sweep may be in it at once. The
+    locks are the system's: none outlives its process.
 
     Raises:
       UserError: where another process uses it, or where it cannot be made.
@@ -87,8 +91,7 @@ def held(out_dir: Path, share: Share = ALONE) -> Iterator[Path]:
         try:
             yield folder
         finally:
-            is_last = _locked(locks[0].fileno(), fcntl.LOCK_EX)
-            if is_last and not any(folder.glob("*.part")):
+            if share.total == 1 and not any(folder.glob("*.part")):
                 shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -120,7 +123,7 @@ def begin(
     out_dir: Path,
     plans: Sequence["Plan"],
     data: Sequence["Data"],
-    arguments: Sequence[str],
+    command: Mapping[str, Any],
     overwrite: bool,
     share: Share = ALONE,
 ) -> Begun:
@@ -130,7 +133,7 @@ def begin(
       out_dir: for the results; the caller holds its folder for parts.
       plans: what is to run.
       data: on what, for each.
-      arguments: of the command line.
+      command: what makes the plans: "experiment" and "arguments".
       overwrite: whether what was begun with other settings may be dropped.
       share: which groups are this process's.
 
@@ -153,9 +156,9 @@ def begin(
             "another folder, or say --overwrite."
         )
     if problem or saved is None:
-        saved = {"arguments": list(arguments), "sweeps": sweeps}
+        saved = {**command, "sweeps": sweeps}
         with _writing(out_dir):
-            for path in folder.glob("*.part"):
+            for path in folder.glob("*.part") if problem or share == ALONE else []:
                 path.unlink()
             parts.write_plan(folder / PLAN, saved)
     plans = [
@@ -172,6 +175,51 @@ def _difference(saved: Sequence[Any], sweeps: Sequence[Any]) -> str | None:
         return "it is another experiment"
     pairs = zip(saved, sweeps, strict=True)
     return next(filter(None, (parts.difference(*pair) for pair in pairs)), None)
+
+
+def share_of(options: Mapping[str, Any]) -> Share:
+    """Returns which groups the flags say are this process's.
+
+    Raises:
+      UserError: where there is no such share.
+    """
+    total, text = options["num_shards"], options["shard_index"]
+    if total is None:
+        return ALONE
+    last = total - 1
+    kind = Kind(f"a whole number from 0 to {last}", int, lambda v: 0 <= v <= last)
+    return Share(parse_value("shard_index", kind, text), total)
+
+
+def check_sharing(options: Mapping[str, Any], experiments: Sequence[Any]) -> None:
+    """Refuses flags of how runs are shared that do not go together.
+
+    Raises:
+      UserError: likewise.
+    """
+    given = {name for name in SHARING if options[name]}
+    by_hand = {"coordinator", "num_processes", "process_id"}
+    if not given:
+        return
+    if len(experiments) > 1 or options["out_dir"] is None:
+        raise UserError(
+            f"--{min(given)} needs one experiment and its --out_dir, where the runs of "
+            "a share are kept."
+        )
+    if given not in (
+        {"num_shards", "shard_index"}, {"distributed"}, {"distributed", *by_hand}
+    ):  # fmt: skip
+        raise UserError(
+            "Runs are shared either by --num_shards=4 --shard_index=2, or by "
+            "--distributed, alone or with --coordinator=HOST:PORT --num_processes=4 "
+            f"--process_id=2; given: --{', --'.join(sorted(given))}."
+        )
+    share_of(options)
+    if given > by_hand and not options["process_id"].isdecimal():
+        raise UserError(
+            f"--process_id: {options['process_id']!r} is not allowed; expected a whole "
+            "number from 0 on."
+        )
 
 
 def path_of(begun: Begun, number: int, group: int) -> Path:
@@ -203,6 +251,46 @@ def _with_kept(begun: Begun) -> Begun:
     return dataclasses.replace(begun, kept=kept, notices=notices)
 
 
+def gather(out_dir: Path, saved: Mapping[str, Any], found: Mapping[str, bytes]) -> None:
+    """Writes a plan, and part files by their names, to a folder that is held."""
+    from fmnist_jax import parts
+
+    with _writing(out_dir):
+        parts.write_plan(out_dir / PARTS / PLAN, saved)
+    for name, content in found.items():
+        store(out_dir / PARTS / name, content)
+
+
+def store(path: Path, content: bytes) -> None:
+    """Writes a part file that another process made."""
+    with _writing(path.parent.parent), replaced(path) as new:
+        new.write_bytes(content)
+
+
+def own_files(begun: Begun) -> list[Path]:
+    """Returns where this process's groups of all sweeps are kept."""
+    return [path_of(begun, *pair) for pair in _own(begun)]
+
+
+def joined(begun: Begun, data: Sequence["Data"]) -> list["xr.Dataset"]:
+    """Returns the results of sweeps of which all groups are done.
+
+    Raises:
+      UserError: where a part was lost meanwhile.
+    """
+    from fmnist_jax.joining import join
+
+    begun = _with_kept(begun)
+    found = []
+    for number, (todo, on) in enumerate(zip(begun.plans, data, strict=True)):
+        if not all(is_done(begun, number, g) for g in range(len(todo.groups))):
+            lost = " ".join(begun.notices)
+            raise UserError(f"Parts in {begun.folder} are lost. {lost}".rstrip())
+        kept = begun.kept[number]
+        found.append(join(todo, [p for g in sorted(kept) for p in kept[g].parts], on))
+    return found
+
+
 def is_done(begun: Begun, number: int, group: int) -> bool:
     """Whether nothing is left to do of a group."""
     kept = begun.kept[number].get(group)
@@ -210,18 +298,50 @@ def is_done(begun: Begun, number: int, group: int) -> bool:
 
 
 def num_epochs(begun: Begun) -> int:
-    """Returns how many epochs of runs there are already."""
-    kept = [each for sweep in begun.kept for each in sweep.values()]
+    """Returns how many epochs of runs this process's share has."""
+    return sum(
+        len(begun.plans[n].groups[g].runs) * begun.plans[n].config.num_epochs
+        for n, g in _own(begun)
+    )
+
+
+def num_epochs_kept(begun: Begun) -> int:
+    """Returns how many of them there are already."""
+    kept = [begun.kept[n][g] for n, g in _own(begun) if g in begun.kept[n]]
     return sum(len(p.runs) for k in kept for p in k.parts if p.epoch is not None)
+
+
+def _own(begun: Begun) -> list[tuple[int, int]]:
+    """Returns sweep and group of all groups that are this process's."""
+    numbers = range(len(begun.plans))
+    return [(n, g) for n in numbers for g in own_groups(begun, n)]
 
 
 def said(begun: Begun, command: str) -> list[str]:
     """Returns what is said before the start: what is done, and how to go on."""
-    pairs = [(n, g) for n, sweep in enumerate(begun.kept) for g in sweep]
-    done = sum(is_done(begun, *pair) for pair in pairs)
-    total = sum(len(todo.groups) for todo in begun.plans)
-    there = [f"Going on: {done} of {total} groups of runs are done."] if pairs else []
-    return [*begun.notices, *there, f"If interrupted, this goes on: {command}"]
+    own = _own(begun)
+    done = sum(is_done(begun, *pair) for pair in own)
+    going_on = any(g in begun.kept[n] for n, g in own)
+    there = f"Going on: {done} of {_groups(len(own))} done."
+    shared = f"This process's share of the runs: {_groups(len(own))}."
+    return [
+        *begun.notices,
+        *([shared] if begun.share.total > 1 else []),
+        *([there] if going_on else []),
+        f"If interrupted, this goes on: {command}",
+    ]
+
+
+def said_of_share(begun: Begun) -> list[str]:
+    """Returns what is said at the end of a share."""
+    return [
+        f"Share {begun.share.number} of {begun.share.total} is done: "
+        f"{_groups(len(_own(begun)))} in {begun.folder}.",
+    ]
+
+
+def _groups(count: int) -> str:
+    return f"{count} group{'' if count == 1 else 's'} of runs"
 
 
 def own_groups(begun: Begun, number: int) -> list[int]:

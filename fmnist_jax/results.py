@@ -4,6 +4,7 @@ import contextlib
 import itertools
 import json
 import os
+import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -158,7 +159,7 @@ def differences(
 @contextlib.contextmanager
 def replaced(path: Path) -> Iterator[Path]:
     """Gives a new file beside ``path``, and puts it in its place when all went well."""
-    new = path.with_name(f".{path.name}.{os.getpid()}")
+    new = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
     try:
         yield new
         with open(new, "rb") as written:

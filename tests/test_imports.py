@@ -63,7 +63,7 @@ def loaded(code: str) -> set[str]:
         ("import experiments.scale_sweep", "jax flax numpy matplotlib xarray"),
         ("import experiments.regularization", "jax flax numpy matplotlib xarray"),
         ("import experiments.flags, experiments.output", "jax flax matplotlib"),
-        ("import experiments.resuming", "jax flax numpy matplotlib xarray"),
+        ("import experiments.resuming, experiments.merge", "jax flax matplotlib"),
     ],
 )
 def test_modules_load_only_what_they_need(code: str, absent: str) -> None:

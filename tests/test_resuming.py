@@ -78,7 +78,7 @@ def test_a_sweep_that_dies_goes_on_to_the_same_bytes(
     original = common._train
 
     def counting(begun: Any, data: Any) -> Any:
-        epochs.append(resuming.num_epochs(begun))
+        epochs.append(resuming.num_epochs_kept(begun))
         return original(begun, data)
 
     monkeypatch.setattr(common, "_train", counting)
@@ -221,5 +221,5 @@ def test_signals_stop_after_the_epoch_and_the_command_that_is_told_goes_on(
         [sys.executable, *shlex.split(command)[1:]], capture_output=True, text=True,
         cwd=ROOT, check=True,
     )  # fmt: skip
-    assert "Going on: 1 of 2 groups of runs are done." in done.stdout
+    assert "Going on: 1 of 2 groups of runs done." in done.stdout
     assert (results.load(tmp_path / "out").status != "missing").all()
