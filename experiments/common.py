@@ -50,13 +50,19 @@ def command_line(
     try:
         command(sys.argv if argv is None else argv)
     except UserError as error:
-        print("\n".join([f"Error: {error}", *_notes(error)]), file=sys.stderr)
+        print("\n".join([line_of(error), *_notes(error)]), file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt as error:
         said = ["", "Interrupted; what is finished is kept.", *_notes(error)]
         print("\n".join(said), file=sys.stderr)
         sys.exit(130)
     sys.exit(0)
+
+
+def line_of(error: UserError) -> str:
+    """Returns what is said of a mistake, in one line whatever was typed."""
+    text = "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(error))
+    return f"Error: {text}"
 
 
 def _notes(error: BaseException) -> list[str]:

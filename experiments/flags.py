@@ -235,5 +235,5 @@ def _read(values: flags.FlagValues, argv: Sequence[str]) -> list[str]:
     except flags.IllegalFlagValueError as error:
         name = str(error).split("=")[0].split("--")[-1]
         raise UserError(f"--{name} is a switch; give it without a value.") from error
-    except flags.Error as error:
+    except (flags.Error, ValueError) as error:  # ValueError: of --noflag=value
         raise UserError(f"{error} (--help lists the flags).") from error
