@@ -1,7 +1,7 @@
 """The way from a command line to results: load, plan, train, save, plot, report."""
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -95,16 +95,26 @@ def execute(
     chosen = folders.choose([experiment.name for experiment in experiments], options)
     data = _loaded(jobs, options)
     jobs = [_fitted(job, data) for job in jobs]
-    for index, (experiment, job) in enumerate(zip(experiments, jobs, strict=True)):
-        arguments = own_arguments(argv, experiment)
+    root = chosen[0].parent if len(jobs) > 1 else chosen[0]
+    again = command(experiments, argv, root)
+    several = len(jobs) > 1 and not options["dry_run"]
+    order: Iterable[int] = range(len(jobs))
+    if several:
+        fingerprints = {name: each.fingerprint for name, each in data.items()}
+        selection = {
+            "command": command(experiments, argv, Path()),
+            "data": fingerprints,
+        }
+        names = [experiment.name for experiment in experiments]
+        order = resuming.through(root, names, selection, options["overwrite"])
+    for index in order:
+        job, arguments = jobs[index], own_arguments(argv, experiments[index])
         if isinstance(job, Job):
-            root = chosen[index] if len(jobs) == 1 else chosen[index].parent
-            again = command(experiments, argv, root)
             run(job, data, chosen[index], arguments, again)
         else:
             on = data[options["dataset"] or "auto"]
             inspect(job, on, chosen[index], arguments, options["dry_run"])
-        if len(jobs) > 1 and not options["dry_run"]:
+        if several:
             page = pages.write(chosen[: index + 1])
             print(f"\nPage: {page}\n")
 
@@ -239,7 +249,7 @@ def run(
             if distributed:
                 hosts.wait_for_all()
         if distributed or share.total == 1:
-            resuming.discard(begun)
+            resuming.discard(begun.folder)
     print("\n".join(["", *said]))
 
 

@@ -29,8 +29,9 @@ def choose(names: Sequence[str], options: Mapping[str, Any]) -> list[Path]:
     else:
         root = _new(Path("runs") if several else Path("runs") / names[0])
     chosen = [root / name for name in names] if several else [root]
+    goes_on = several and (root / PARTS / PLAN).exists()  # some of them are done
     for folder in [*chosen, root]:
-        if not options["overwrite"]:
+        if not options["overwrite"] and not goes_on:
             check_free(folder)
         check_writable(folder)
     return chosen

@@ -415,10 +415,52 @@ def _save(begun: Begun, path: Path, kept: "Kept") -> None:
         parts.write(path, kept, begun.digest)
 
 
-def discard(begun: Begun) -> None:
+def through(
+    root: Path, names: Sequence[str], selection: Mapping[str, Any], overwrite: bool
+) -> Iterator[int]:
+    """Goes through several experiments, or through those that are left.
+
+    Args:
+      root: the folder of their folders.
+      names: of the experiments.
+      selection: what decides their results, as JSON knows it.
+      overwrite: whether another selection that is not finished may be dropped.
+
+    Yields:
+      The position of each that is to be done; it is when the next one is asked for.
+
+    Raises:
+      UserError: where there is another selection.
+    """
+    from fmnist_jax import parts
+
+    saved = parts.read_plan(root / PARTS / PLAN)
+    done: list[str] = []
+    if saved is not None and saved["selection"] == selection:
+        done = saved["done"]
+    elif saved is not None and not overwrite:
+        raise UserError(
+            f"--out_dir={root} holds a selection that is not finished, with other "
+            "flags or data; name another folder, or say --overwrite."
+        )
+    for index, name in enumerate(names):
+        if name in done:
+            print(f"{name} is done already.\n")
+            continue
+        yield index
+        done = [*done, name]
+        with _writing(root):
+            (root / PARTS).mkdir(exist_ok=True)
+            parts.write_plan(
+                root / PARTS / PLAN, {"selection": selection, "done": done}
+            )
+    discard(root / PARTS)
+
+
+def discard(folder: Path) -> None:
     """Takes plan and parts away: the results are there. The plan goes first."""
-    (begun.folder / PLAN).unlink(missing_ok=True)
-    shutil.rmtree(begun.folder, ignore_errors=True)
+    (folder / PLAN).unlink(missing_ok=True)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextlib.contextmanager

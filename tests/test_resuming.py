@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from experiments import common, resuming
+from experiments.__main__ import find_experiments
 from experiments.scale_sweep import EXPERIMENT
 from fmnist_jax import parts, results
 from fmnist_jax.kinds import UserError
@@ -223,3 +224,32 @@ def test_signals_stop_after_the_epoch_and_the_command_that_is_told_goes_on(
     )  # fmt: skip
     assert "Going on: 1 of 2 groups of runs done." in done.stdout
     assert (results.load(tmp_path / "out").status != "missing").all()
+
+
+def test_a_selection_goes_on_with_what_is_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its first experiment is done, its second dies half-way."""
+    chosen = [find_experiments()[name] for name in ("depth_sweep", "scale_sweep")]
+    flags = [flag for flag in FLAGS if not flag.startswith("--hidden_sizes")]
+    argv = ["x", *flags, "--hidden_sizes=4,8", f"--out_dir={tmp_path}"]
+    interrupt = pytest.raises(KeyboardInterrupt)
+    with failing_at(9, KeyboardInterrupt(), monkeypatch), interrupt as caught:
+        common.execute(chosen, argv)
+    (note,) = caught.value.__notes__
+    assert note.startswith(
+        "To go on: python -m experiments --only=depth_sweep,scale_sweep --dataset="
+    )
+    first = (tmp_path / "depth_sweep" / "results.nc").stat().st_mtime_ns
+    capsys.readouterr()
+    with pytest.raises(UserError, match="with other flags or data; name another"):
+        common.execute(chosen, [*argv, "--b1s=.5"])
+    common.execute(chosen, argv)
+    assert "depth_sweep is done already." in capsys.readouterr().out
+    assert (tmp_path / "depth_sweep" / "results.nc").stat().st_mtime_ns == first
+    assert (tmp_path / "scale_sweep" / "results.nc").exists()
+    page = (tmp_path / "index.html").read_text()
+    assert all(experiment.question in page for experiment in chosen)
+    assert not list(tmp_path.rglob("parts"))
+    with pytest.raises(UserError, match="holds results already"):
+        common.execute(chosen, argv)
