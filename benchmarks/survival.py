@@ -26,11 +26,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-# Eight programs of a group each.
+# Four programs of a group each.
 SWEEP = [
     "--dataset=synthetic", "--train_examples=500", "--test_examples=100",
-    "--hidden_sizes=16,8", "--optimizers=sgd,adam", "--divisors=1:1e6:7",
-    "--num_seeds=1", "--epochs=30",
+    "--hidden_sizes=16,8", "--divisors=1:1e6:7",
+    "--num_seeds=1", "--epochs=60",
 ]  # fmt: skip
 
 
