@@ -1,4 +1,5 @@
 import json
+import resource
 from pathlib import Path
 
 import numpy as np
@@ -149,3 +150,17 @@ def test_legend_has_a_line_for_each_status_and_loss_that_occurs() -> None:
         f"loss clipped: {LOSS_LEGENDS['clipped']}",
         f"loss softmax: {LOSS_LEGENDS['softmax']}",
     ]
+
+
+def test_no_room_is_an_error_and_leaves_nothing(
+    tmp_path: Path,
+) -> None:
+    """HDF5, writing to the file itself, takes the process down."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (8192, limits[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            results.save(make(), tmp_path, {})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert not list(tmp_path.iterdir())

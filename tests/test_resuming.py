@@ -10,12 +10,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import jax
 import pytest
 
 from experiments import common, resuming
 from experiments.__main__ import find_experiments
 from experiments.scale_sweep import EXPERIMENT
-from fmnist_jax import parts, results
+from fmnist_jax import parts, programs, results
 from fmnist_jax.kinds import UserError
 
 ROOT = Path(__file__).parents[1]
@@ -163,6 +164,33 @@ def test_no_room_is_one_line_and_what_is_finished_is_kept(
             execute(tmp_path)
     monkeypatch.setattr(resuming, "run", lambda *_: iter(()))  # nothing is left to do
     execute(tmp_path)
+    assert (tmp_path / "results.nc").read_bytes() == undisturbed
+
+
+def test_a_device_that_fails_is_one_line_and_what_is_finished_is_kept(
+    undisturbed: bytes,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    original = programs.epoch
+
+    def lost(config: Any, *args: Any) -> Any:
+        if config.loss == "softmax":  # the second program
+            raise jax.errors.JaxRuntimeError("INTERNAL: device lost\nat 0x0")
+        return original(config, *args)
+
+    argv = ["x", *FLAGS, f"--out_dir={tmp_path}"]
+    with monkeypatch.context() as patch:
+        patch.setattr(programs, "epoch", lost)
+        with pytest.raises(SystemExit) as caught:
+            common.main(EXPERIMENT, argv)
+    assert caught.value.code == 2
+    line, note = capsys.readouterr().err.splitlines()[-2:]
+    assert line == "Error: the device failed: INTERNAL: device lost at 0x0."
+    assert note.startswith("To go on: ")
+    execute(tmp_path)
+    assert "Going on: 1 of 2 groups" in capsys.readouterr().out
     assert (tmp_path / "results.nc").read_bytes() == undisturbed
 
 

@@ -153,6 +153,33 @@ def results_of(processes: list[subprocess.Popen[str]]) -> list[Any]:
     return [(p.returncode, s) for p, s in zip(processes, said, strict=True)]
 
 
+ON_DEVICES = """
+import hashlib, sys
+from fmnist_jax import Config, join, load, plan, run_groups, use_cpu_cores
+from fmnist_jax.config import Hparams
+devices, width = map(int, sys.argv[1:])
+use_cpu_cores(devices)
+data = load("synthetic", train_examples=96, test_examples=50)
+axes, config = {"divisor": [1.0, 255.0], "seed": range(8)}, Config(hidden_sizes=(8,))
+todo = plan(axes, config, Hparams(), devices, max_width=width)
+found = join(todo, run_groups(todo, data), data)
+assert todo.num_devices == devices and {g.width for g in todo.groups} == {width}
+content = b"".join(v.values.tobytes() for v in found.variables.values())
+print(hashlib.sha256(content).hexdigest())
+"""
+
+
+def test_eight_devices_give_the_bits_of_two_at_the_same_width() -> None:
+    digests = {
+        subprocess.run(
+            [sys.executable, "-c", ON_DEVICES, str(devices), "1"],
+            capture_output=True, text=True, cwd=ROOT, check=True,
+        ).stdout
+        for devices in (2, 8)
+    }  # fmt: skip
+    assert len(digests) == 1
+
+
 @pytest.mark.parametrize("count", [2, 4])
 def test_processes_on_jax_distributed_give_the_bytes_of_one(
     count: int, tmp_path: Path
