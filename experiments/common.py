@@ -20,6 +20,8 @@ from experiments.jobs import (
 from fmnist_jax.kinds import UserError
 
 if TYPE_CHECKING:
+    import xarray as xr
+
     from experiments.resuming import Begun
     from fmnist_jax.data import Data
     from fmnist_jax.planning import Plan
@@ -87,10 +89,10 @@ def execute(
     if asks_for_help(argv):
         print("\n\n".join(help_text(experiment) for experiment in experiments))
         return
-    from experiments import folders, pages, resuming
+    from experiments import folders, pages, resuming, shares
 
     options = parse(argv, experiments)
-    resuming.check_sharing(options, experiments)
+    shares.check(options, experiments)
     jobs = [_checked(experiment, options) for experiment in experiments]
     chosen = folders.choose([experiment.name for experiment in experiments], options)
     data = _loaded(jobs, options)
@@ -204,14 +206,13 @@ def run(
       arguments: of the command line, as results record them.
       command: what goes on with the job where it is interrupted.
     """
-    from experiments import folders, hosts, output, resuming
+    from experiments import folders, hosts, output, resuming, shares
     from fmnist_jax.devices import (
         num_cpu_cores,
         use_compilation_cache,
         use_cpu_cores,
     )
     from fmnist_jax.planning import for_shares, plan
-    from fmnist_jax.results import stack
 
     data = [loaded[variant.dataset] for variant in job.variants]
     if job.options["dry_run"]:
@@ -223,8 +224,8 @@ def run(
     use_cpu_cores()
     use_compilation_cache()
     distributed, overwrite = job.options["distributed"], job.options["overwrite"]
-    share = hosts.join(job.options) if distributed else resuming.share_of(job.options)
-    with folders.made(out_dir), resuming.held(out_dir, share):
+    share = hosts.join(job.options) if distributed else shares.own(job.options)
+    with folders.made(out_dir), folders.held(out_dir, share):
         if not overwrite:
             folders.check_free(out_dir)  # again: it may have been another process's
         plans = [for_shares(todo, share.total) for todo in _plans(job, data)]
@@ -241,11 +242,8 @@ def run(
             if share.total > 1 and not (distributed and share.number == 0):
                 said = resuming.said_of_share(begun)
             else:
-                found = resuming.joined(begun, data)
-                for axis in job.experiment.variants:
-                    labels = [variant.label for variant in job.variants]
-                    found = [stack(axis, dict(zip(labels, found, strict=True)))]
-                said = output.finish_runs(job, data, found[0], out_dir, arguments)
+                found = _joined(job, begun, data)
+                said = output.finish_runs(job, data, found, out_dir, arguments)
             if distributed:
                 hosts.wait_for_all()
         if distributed or share.total == 1:
@@ -268,6 +266,18 @@ def _plans(job: Job, data: Sequence["Data"]) -> list["Plan"]:
         plan_here(job.axes, on, v.config, v.hparams, probes)
         for v, on in zip(job.variants, data, strict=True)
     ]
+
+
+def _joined(job: Job, begun: "Begun", data: Sequence["Data"]) -> "xr.Dataset":
+    """Returns the results of all variants."""
+    from experiments import resuming
+    from fmnist_jax.results import stack
+
+    found = resuming.joined(begun, data)
+    for axis in job.experiment.variants:
+        labels = [variant.label for variant in job.variants]
+        found = [stack(axis, dict(zip(labels, found, strict=True)))]
+    return found[0]
 
 
 def _train(begun: "Begun", data: Sequence["Data"]) -> None:

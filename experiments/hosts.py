@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from experiments import resuming
-from experiments.resuming import Begun, Share
+from experiments.resuming import Begun
+from experiments.shares import Share
 from fmnist_jax.idx import reason
 from fmnist_jax.kinds import UserError
 

@@ -33,7 +33,7 @@ def run(argv: Sequence[str]) -> None:
     if not options["overwrite"]:
         folders.check_free(out_dir)
     folders.check_writable(out_dir)
-    with folders.made(out_dir), resuming.held(out_dir):
+    with folders.made(out_dir), folders.held(out_dir):
         resuming.gather(out_dir, saved, _parts(sources, saved))
     from experiments.__main__ import find_experiments
 

@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import fcntl
 import os
 import shutil
 import signal
@@ -10,12 +9,12 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-from experiments.flags import SHARING, parse_value
-from experiments.folders import PARTS, PLAN
+from experiments.folders import PARTS, PLAN, writing
+from experiments.shares import ALONE, Share
 from fmnist_jax.idx import reason
-from fmnist_jax.kinds import Kind, UserError
+from fmnist_jax.kinds import UserError
 from fmnist_jax.results import replaced
 
 if TYPE_CHECKING:
@@ -26,20 +25,9 @@ if TYPE_CHECKING:
     from fmnist_jax.parts import Kept
     from fmnist_jax.planning import Plan
 
-LOCK = "lock"
 # A group under way is saved after an epoch, but no more often than this, and so seldom
 # that saving takes at most a fiftieth of the time.
 SECONDS_BETWEEN_SAVES, SHARE_OF_SAVING = 60.0, 1 / 50
-
-
-class Share(NamedTuple):
-    """Which groups are a process's: every ``total``-th from ``number`` on."""
-
-    number: int
-    total: int
-
-
-ALONE = Share(0, 1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,62 +49,6 @@ class Begun:
     kept: Sequence[Mapping[int, "Kept"]]
     share: Share = ALONE
     notices: Sequence[str] = ()
-
-
-@contextlib.contextmanager
-def held(out_dir: Path, share: Share = ALONE) -> Iterator[Path]:
-    """Gives the folder for parts, which no other process uses meanwhile.
-
-    Without parts it goes away again. Shares of one sweep may be in it at once. The
-    locks are the system's: none outlives its process.
-
-    Raises:
-      UserError: where another process uses it, or where it cannot be made.
-    """
-    folder = out_dir / PARTS
-    wanted = {LOCK: fcntl.LOCK_EX}
-    if share.total > 1:
-        own = f"{LOCK}-{share.number}-of-{share.total}"
-        wanted = {LOCK: fcntl.LOCK_SH, own: fcntl.LOCK_EX}
-    with contextlib.ExitStack() as files:
-        with _writing(out_dir):
-            folder.mkdir(parents=True, exist_ok=True)
-            locks = [files.enter_context(open(folder / name, "ab")) for name in wanted]
-        for lock, kind in zip(locks, wanted.values(), strict=True):
-            if not (_locked(lock.fileno(), kind) and _is_there(Path(lock.name), lock)):
-                raise UserError(
-                    f"--out_dir={out_dir} is in use: another process writes there; "
-                    "wait until it ends, or name another folder."
-                )
-        try:
-            yield folder
-        finally:
-            if share.total == 1 and not any(folder.glob("*.part")):
-                shutil.rmtree(folder, ignore_errors=True)
-
-
-def _locked(file: int, kind: int) -> bool:
-    """Locks a file for this process; returns whether no other has it locked."""
-    try:
-        fcntl.flock(file, kind | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:  # a file system without locks
-        return True
-    return True
-
-
-def _is_there(path: Path, file: Any) -> bool:
-    """Whether an open file has its name still: who held it may have taken it away."""
-    return path.exists() and os.path.samestat(os.stat(path), os.fstat(file.fileno()))
-
-
-@contextlib.contextmanager
-def _writing(out_dir: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise UserError(f"{out_dir} cannot be written: {reason(error)}.") from error
 
 
 def begin(
@@ -157,7 +89,7 @@ def begin(
         )
     if problem or saved is None:
         saved = {**command, "sweeps": sweeps}
-        with _writing(out_dir):
+        with writing(out_dir):
             for path in folder.glob("*.part") if problem or share == ALONE else []:
                 path.unlink()
             parts.write_plan(folder / PLAN, saved)
@@ -175,51 +107,6 @@ def _difference(saved: Sequence[Any], sweeps: Sequence[Any]) -> str | None:
         return "it is another experiment"
     pairs = zip(saved, sweeps, strict=True)
     return next(filter(None, (parts.difference(*pair) for pair in pairs)), None)
-
-
-def share_of(options: Mapping[str, Any]) -> Share:
-    """Returns which groups the flags say are this process's.
-
-    Raises:
-      UserError: where there is no such share.
-    """
-    total, text = options["num_shards"], options["shard_index"]
-    if total is None:
-        return ALONE
-    last = total - 1
-    kind = Kind(f"a whole number from 0 to {last}", int, lambda v: 0 <= v <= last)
-    return Share(parse_value("shard_index", kind, text), total)
-
-
-def check_sharing(options: Mapping[str, Any], experiments: Sequence[Any]) -> None:
-    """Refuses flags of how runs are shared that do not go together.
-
-    Raises:
-      UserError: likewise.
-    """
-    given = {name for name in SHARING if options[name]}
-    by_hand = {"coordinator", "num_processes", "process_id"}
-    if not given:
-        return
-    if len(experiments) > 1 or options["out_dir"] is None:
-        raise UserError(
-            f"--{min(given)} needs one experiment and its --out_dir, where the runs of "
-            "a share are kept."
-        )
-    if given not in (
-        {"num_shards", "shard_index"}, {"distributed"}, {"distributed", *by_hand}
-    ):  # fmt: skip
-        raise UserError(
-            "Runs are shared either by --num_shards=4 --shard_index=2, or by "
-            "--distributed, alone or with --coordinator=HOST:PORT --num_processes=4 "
-            f"--process_id=2; given: --{', --'.join(sorted(given))}."
-        )
-    share_of(options)
-    if given > by_hand and not options["process_id"].isdecimal():
-        raise UserError(
-            f"--process_id: {options['process_id']!r} is not allowed; expected a whole "
-            "number from 0 on."
-        )
 
 
 def path_of(begun: Begun, number: int, group: int) -> Path:
@@ -255,7 +142,7 @@ def gather(out_dir: Path, saved: Mapping[str, Any], found: Mapping[str, bytes]) 
     """Writes a plan, and part files by their names, to a folder that is held."""
     from fmnist_jax import parts
 
-    with _writing(out_dir):
+    with writing(out_dir):
         parts.write_plan(out_dir / PARTS / PLAN, saved)
     for name, content in found.items():
         store(out_dir / PARTS / name, content)
@@ -263,7 +150,7 @@ def gather(out_dir: Path, saved: Mapping[str, Any], found: Mapping[str, bytes]) 
 
 def store(path: Path, content: bytes) -> None:
     """Writes a part file that another process made."""
-    with _writing(path.parent.parent), replaced(path) as new:
+    with writing(path.parent.parent), replaced(path) as new:
         new.write_bytes(content)
 
 
@@ -411,7 +298,7 @@ def _saving(
 def _save(begun: Begun, path: Path, kept: "Kept") -> None:
     from fmnist_jax import parts
 
-    with _writing(begun.folder.parent):
+    with writing(begun.folder.parent):
         parts.write(path, kept, begun.digest)
 
 
@@ -449,7 +336,7 @@ def through(
             continue
         yield index
         done = [*done, name]
-        with _writing(root):
+        with writing(root):
             (root / PARTS).mkdir(exist_ok=True)
             parts.write_plan(
                 root / PARTS / PLAN, {"selection": selection, "done": done}

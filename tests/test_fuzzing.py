@@ -6,7 +6,7 @@ from typing import Any
 import hypothesis.strategies as st
 from hypothesis import given, settings
 
-from experiments import common, flags, resuming
+from experiments import common, flags, shares
 from experiments.scale_sweep import EXPERIMENT
 from fmnist_jax import config, kinds
 from fmnist_jax.kinds import UserError
@@ -85,7 +85,7 @@ arguments = (
 def outcome(argv: list[str]) -> Any:
     try:
         options = flags.parse(["x", *argv], [EXPERIMENT])
-        resuming.check_sharing(options, [EXPERIMENT])
+        shares.check(options, [EXPERIMENT])
         return common._checked(EXPERIMENT, options)
     except UserError as error:
         return common.line_of(error)
