@@ -159,13 +159,15 @@ def soak(minutes: float) -> None:
     """Runs small sweeps for so long, and prints what the process holds."""
     start, count = time.monotonic(), 0
     pages = resource.getpagesize()
-    while (now := time.monotonic() - start) < 60 * minutes:
+    now = 0.0
+    while now < 60 * minutes:
         with tempfile.TemporaryDirectory() as folder:
             code, said = _small(Path(folder) / "out", 3)
         if code:
             sys.exit(said)
         count += 1
-        if count & (count - 1) == 0 or count % 50 == 0:
+        now = time.monotonic() - start
+        if count & (count - 1) == 0 or count % 50 == 0 or now >= 60 * minutes:
             resident = int(Path("/proc/self/statm").read_text().split()[1]) * pages
             handles = len(os.listdir("/proc/self/fd"))
             threads = len(os.listdir("/proc/self/task"))

@@ -43,6 +43,8 @@ def check_same(begun: Begun) -> None:
     """Refuses plans that are not the same on all hosts; all of them call it."""
     own = np.frombuffer(bytes.fromhex(begun.digest), np.uint8)
     if (_from_all(own) != own).any():
+        if not any(begun.folder.glob("*.part")):
+            resuming.discard(begun.folder)  # or the next try would take it up
         raise UserError(
             "--distributed: the processes plan other runs; give all of them the same "
             "flags, data and number of devices."

@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -131,7 +132,9 @@ def start(out_dir: Path, *more: str, epochs: int = 4) -> subprocess.Popen[str]:
     )  # fmt: skip
 
 
-def together(folder: Path, count: int, epochs: int = 4) -> list[subprocess.Popen[str]]:
+def together(
+    folder: Path, count: int, epochs: int = 4, own: Sequence[str] = ()
+) -> list[subprocess.Popen[str]]:
     """Starts processes that share nothing but a port."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
@@ -142,6 +145,7 @@ def together(folder: Path, count: int, epochs: int = 4) -> list[subprocess.Popen
             "--distributed",
             *shared,
             f"--process_id={n}",
+            *own[n : n + 1],
             epochs=epochs,
         )
         for n in range(count)
@@ -193,6 +197,14 @@ def test_processes_on_jax_distributed_give_the_bytes_of_one(
     assert (tmp_path / "0" / "results.nc").read_bytes() == expected
     assert [p.name for p in tmp_path.glob("*/results.nc")].count("results.nc") == 2
     assert not list(tmp_path.glob("*/parts"))
+
+
+def test_processes_that_plan_other_runs_are_refused(tmp_path: Path) -> None:
+    processes = together(tmp_path, 2, own=["--b1s=.5", "--b1s=.6"])
+    for code, said in results_of(processes):
+        assert code == 2, said
+        assert "--distributed: the processes plan other runs; give all" in said
+    assert not list(tmp_path.glob("*/parts/plan.json"))
 
 
 def test_where_a_process_dies_the_rest_end_and_a_restart_completes(
