@@ -49,7 +49,7 @@ def serve(began: float, argv: Sequence[str]) -> None:
     del plots, report  # are imported here, not when they are wanted
     marks: list[tuple[str, Seconds]] = [("began", Seconds(began, 0.0))]
     marks.append(("imported", _now()))
-    load, run_groups = data.load, sweeping.run_groups
+    load, run_stepwise = data.load, sweeping.run_stepwise
 
     def timed_load(*args: Any, **options: Any) -> Any:
         marks.append(("loading", _now()))
@@ -57,15 +57,19 @@ def serve(began: float, argv: Sequence[str]) -> None:
         marks.append(("loaded", _now()))
         return loaded
 
+    def timed_steps(group: int, steps: Any) -> Iterator[Any]:
+        for part, seats in steps:
+            if part.epoch is not None:
+                marks.append((f"group {group}", _now()))
+            yield part, seats
+
     def timed_groups(*args: Any) -> Iterator[Any]:
         marks.append(("running", _now()))
-        for part in run_groups(*args):
-            if part.epoch is not None:
-                marks.append((f"group {part.group}", _now()))
-            yield part
+        for group, steps in run_stepwise(*args):
+            yield group, timed_steps(group, steps)
         marks.append(("run", _now()))
 
-    vars(data)["load"], vars(sweeping)["run_groups"] = timed_load, timed_groups
+    vars(data)["load"], vars(sweeping)["run_stepwise"] = timed_load, timed_groups
     execute([EXPERIMENT], ["scale_sweep", *argv])
     print("\n" + json.dumps(marks))
 

@@ -1,7 +1,7 @@
 """The way from a command line to results: load, plan, train, save, plot, report."""
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +24,8 @@ from fmnist_jax.kinds import UserError
 
 if TYPE_CHECKING:
     import xarray as xr
+
+    from experiments.resuming import Begun
 
 __all__ = [
     "Answer",
@@ -53,12 +55,23 @@ def command_line(
     try:
         command(sys.argv if argv is None else argv)
     except UserError as error:
-        print(f"Error: {error}", file=sys.stderr)
+        print("\n".join([line_of(error), *_notes(error)]), file=sys.stderr)
         sys.exit(2)
-    except KeyboardInterrupt:
-        print("\nInterrupted; only what is finished was saved.", file=sys.stderr)
+    except KeyboardInterrupt as error:
+        said = ["", "Interrupted; what is finished is kept.", *_notes(error)]
+        print("\n".join(said), file=sys.stderr)
         sys.exit(130)
     sys.exit(0)
+
+
+def line_of(error: UserError) -> str:
+    """Returns what is said of a mistake, in one line whatever was typed."""
+    text = "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(error))
+    return f"Error: {text}"
+
+
+def _notes(error: BaseException) -> list[str]:
+    return getattr(error, "__notes__", [])
 
 
 def execute(
@@ -73,28 +86,41 @@ def execute(
       UserError: before any training, for all that is wrong with settings, output folder
         or data of any of them.
     """
-    from experiments.flags import own_arguments, parse
+    from experiments.flags import command, own_arguments, parse
     from experiments.help import asks_for_help, help_text
 
     if asks_for_help(argv):
         print("\n\n".join(help_text(experiment) for experiment in experiments))
         return
-    from experiments import folders, pages
+    from experiments import folders, pages, resuming, shares
 
     options = parse(argv, experiments)
+    shares.check(options, experiments)
     jobs = [_checked(experiment, options) for experiment in experiments]
     chosen = folders.choose([experiment.name for experiment in experiments], options)
     loaded = _loaded(jobs, options)
     data = [own_data(job, loaded, options) for job in jobs]
     jobs = [_fitted(job, on) for job, on in zip(jobs, data, strict=True)]
-    for index, (experiment, job) in enumerate(zip(experiments, jobs, strict=True)):
-        arguments = own_arguments(argv, experiment)
+    root = chosen[0].parent if len(jobs) > 1 else chosen[0]
+    again = command(experiments, argv, root)
+    several = len(jobs) > 1 and not options["dry_run"]
+    order: Iterable[int] = range(len(jobs))
+    if several:
+        fingerprints = {name: each.fingerprint for name, each in loaded.items()}
+        selection = {
+            "command": command(experiments, argv, Path()),
+            "data": fingerprints,
+        }
+        names = [experiment.name for experiment in experiments]
+        order = resuming.through(root, names, selection, options["overwrite"])
+    for index in order:
+        job, arguments = jobs[index], own_arguments(argv, experiments[index])
         if isinstance(job, Job):
-            run(job, data[index], chosen[index], arguments)
+            run(job, data[index], chosen[index], arguments, again)
         else:
             on = data[index][options["dataset"] or "auto"]
             inspect(job, on, chosen[index], arguments, options["dry_run"])
-        if len(jobs) > 1 and not options["dry_run"]:
+        if several:
             page = pages.write(chosen[: index + 1])
             print(f"\nPage: {page}\n")
 
@@ -173,16 +199,24 @@ def run(
     loaded: Mapping[str, "Data"],
     out_dir: Path,
     arguments: Sequence[str],
+    command: str,
 ) -> None:
-    """Plans for the devices there are, trains, saves, plots and reports."""
-    from experiments import folders, output
+    """Plans for the devices there are, trains, saves, plots and reports.
+
+    Args:
+      job: what is to be done.
+      loaded: the data sets, by the name they are asked for by.
+      out_dir: where results go.
+      arguments: of the command line, as results record them.
+      command: what goes on with the job where it is interrupted.
+    """
+    from experiments import folders, hosts, output, resuming, shares
     from fmnist_jax.devices import (
         num_cpu_cores,
         use_compilation_cache,
         use_cpu_cores,
     )
-    from fmnist_jax.planning import plan
-    from fmnist_jax.results import stack
+    from fmnist_jax.planning import for_shares, plan
 
     data = [loaded[variant.dataset] for variant in job.variants]
     if job.options["dry_run"]:
@@ -193,6 +227,37 @@ def run(
         return
     use_cpu_cores()
     use_compilation_cache()
+    distributed, overwrite = job.options["distributed"], job.options["overwrite"]
+    share = hosts.join(job.options) if distributed else shares.own(job.options)
+    with folders.made(out_dir), folders.held(out_dir, share):
+        if not overwrite:
+            folders.check_free(out_dir)  # again: it may have been another process's
+        plans = [for_shares(todo, share.total) for todo in _plans(job, data)]
+        told = {"experiment": job.experiment.name, "arguments": list(arguments)}
+        begun = resuming.begin(out_dir, plans, data, told, overwrite, share)
+        print("\n".join(output.before(job, begun.plans, data)), flush=True)
+        print("\n".join(resuming.said(begun, command)), flush=True)
+        with resuming.going_on_with(command, begun):
+            if distributed:
+                hosts.check_same(begun)
+            _train(begun, data)
+            if distributed:
+                hosts.assemble(begun)
+            if share.total > 1 and not (distributed and share.number == 0):
+                said = resuming.said_of_share(begun)
+            else:
+                found = _joined(job, begun, data)
+                said = output.finish_runs(job, data, found, out_dir, arguments)
+            if distributed:
+                hosts.wait_for_all()
+        if distributed or share.total == 1:
+            resuming.discard(begun.folder)
+    print("\n".join(["", *said]))
+
+
+def _plans(job: Job, data: Sequence["Data"]) -> list["Plan"]:
+    """Returns a plan for each variant, for the devices there are."""
+    from fmnist_jax.planning import plan
     from fmnist_jax.sweeping import plan_here
 
     configs = [
@@ -201,43 +266,41 @@ def run(
         for group in plan(job.axes, v.config, v.hparams).groups
     ]
     probes = job.experiment.probes(configs)
-    plans = [
-        plan_here(job.axes, loaded[v.dataset], v.config, v.hparams, probes)
-        for v in job.variants
+    return [
+        plan_here(job.axes, on, v.config, v.hparams, probes)
+        for v, on in zip(job.variants, data, strict=True)
     ]
-    print("\n".join(output.before(job, plans, data)), flush=True)
-    with folders.made(out_dir):
-        found = _train(plans, data)
-        if beside := job.experiment.beside:
-            found = [
-                each.merge(beside(todo, on), join="exact", combine_attrs="override")
-                for each, todo, on in zip(found, plans, data, strict=True)
-            ]
-        for axis in job.experiment.variants:
-            labels = [variant.label for variant in job.variants]
-            found = [stack(axis, dict(zip(labels, found, strict=True)))]
-        said = output.finish_runs(job, data, found[0], out_dir, arguments)
-    print("\n".join(["", *said]))
 
 
-def _train(plans: Sequence["Plan"], data: Sequence["Data"]) -> list["xr.Dataset"]:
-    """Runs plans with a progress bar; returns the results of each."""
+def _joined(job: Job, begun: "Begun", data: Sequence["Data"]) -> "xr.Dataset":
+    """Returns the results of all variants."""
+    from experiments import resuming
+    from fmnist_jax.results import stack
+
+    found = resuming.joined(begun, data)
+    if beside := job.experiment.beside:
+        found = [
+            each.merge(beside(todo, on), join="exact", combine_attrs="override")
+            for each, todo, on in zip(found, begun.plans, data, strict=True)
+        ]
+    for axis in job.experiment.variants:
+        labels = [variant.label for variant in job.variants]
+        found = [stack(axis, dict(zip(labels, found, strict=True)))]
+    return found[0]
+
+
+def _train(begun: "Begun", data: Sequence["Data"]) -> None:
+    """Runs what is left of this process's share of sweeps, with a progress bar."""
     from tqdm import tqdm
 
-    from fmnist_jax.joining import Part, join
-    from fmnist_jax.sweeping import run_groups
+    from experiments import resuming
 
-    found = []
     bar = tqdm(
-        total=sum(todo.num_runs * todo.config.num_epochs for todo in plans),
+        total=resuming.num_epochs(begun), initial=resuming.num_epochs_kept(begun),
         desc="training", unit="epoch", disable=None, smoothing=0,
     )  # fmt: skip
-    with bar:
-        for todo, on in zip(plans, data, strict=True):
-            parts: list[Part] = []
-            for part in run_groups(todo, on):
-                parts.append(part)
+    with bar, resuming.stop_signals() as is_stopped:
+        for number, on in enumerate(data):
+            for part in resuming.run(begun, number, on, is_stopped):
                 if part.epoch is not None:
                     bar.update(len(part.runs))
-            found.append(join(todo, parts, on))
-    return found

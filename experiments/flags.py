@@ -1,7 +1,9 @@
 """The command line: flags made from the settings, and lists of values."""
 
 import collections
-from collections.abc import Iterable, Sequence
+import shlex
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from absl import flags
@@ -12,16 +14,22 @@ from fmnist_jax.kinds import COUNT, Kind, UserError, spaced
 
 MOST_VALUES = 100_000  # of one list
 _COUNTS = {
+    "num_shards": "train a share of the runs, and keep it in --out_dir for python -m "
+    "experiments.merge: of so many shares",
     "train_examples": "keep the first so many training examples",
     "test_examples": "keep the first so many test examples",
     "num_seeds": "how many seeds, from 0 on",
     "epochs": "passes over the training set",
+    "num_processes": "of --distributed, how many processes there are (likewise)",
 }
 _TEXTS = {
     "preset": f"settings to start from: {', '.join(PRESETS)}",
     "dataset": "auto (Fashion-MNIST, or a synthetic stand-in where it cannot be had), "
     "fashion_mnist, mnist, synthetic, idx (unknown files), or a TFDS image set",
     "data_dir": "folder with the data set's files (default: $FMNIST_JAX_DATA)",
+    "shard_index": "which share, from 0 on",
+    "coordinator": "of --distributed, HOST:PORT of process 0 (default: the cluster's)",
+    "process_id": "of --distributed, which process this is, from 0 on (likewise)",
     "out_dir": "folder for the results (default: runs/NAME/UTC-TIME; of several "
     "experiments: runs/UTC-TIME, with a folder for each)",
 }
@@ -32,12 +40,18 @@ _FOR_MAPS = {
 }
 _SWITCHES = {
     "overwrite": "replace results that stand in --out_dir",
+    "distributed": "share the runs with the processes of this command on other hosts",
     "dry_run": "print what would be done, and stop",
     "help": "print this help, and stop",
 }
 SETTING_FLAGS = {s.flag: (name, s) for name, s in SETTINGS.items() if s.flag}
 COMMON = {**_FOR_MAPS, **_TEXTS, **_COUNTS, **_SWITCHES}
-_FOR_TRAINING = ("preset", "num_seeds", "epochs")  # of the common flags
+# Of the common flags, those that say how runs are shared; and those for training.
+SHARING = (
+    *("num_shards", "shard_index"),
+    *("distributed", "coordinator", "num_processes", "process_id"),
+)
+_FOR_TRAINING = ("preset", "num_seeds", "epochs", *SHARING)
 
 
 def parse_value(flag: str, kind: Kind, text: str) -> Any:
@@ -106,13 +120,32 @@ def own_arguments(
     argv: Sequence[str], experiment: Experiment | Inspection
 ) -> list[str]:
     """Returns the arguments of a command line for several that one of them takes."""
-    own, keep = [], False
+    return [argument for name, argument in _by_flag(argv) if name in taken(experiment)]
+
+
+def command(
+    experiments: Sequence[Experiment | Inspection], argv: Sequence[str], out_dir: Path
+) -> str:
+    """Returns a command line that writes to ``out_dir``, as it is typed."""
+    names = [experiment.name for experiment in experiments]
+    several = ["experiments", f"--only={','.join(names)}"]
+    module = several if len(names) > 1 else [f"experiments.{names[0]}"]
+    rest = without(argv, ["out_dir"])
+    return shlex.join(["python", "-m", *module, *rest, f"--out_dir={out_dir}"])
+
+
+def without(argv: Sequence[str], names: Collection[str]) -> list[str]:
+    """Returns the arguments of a command line that belong to other flags."""
+    return [argument for name, argument in _by_flag(argv) if name not in names]
+
+
+def _by_flag(argv: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Yields each argument of a command line and the name of its flag."""
+    name = ""
     for argument in argv[1:]:
         if argument.startswith("-"):  # else the value of the flag before it
-            keep = argument.lstrip("-").split("=")[0] in taken(experiment)
-        if keep:
-            own.append(argument)
-    return own
+            name = argument.lstrip("-").split("=")[0]
+        yield name, argument
 
 
 def _check_taken(
@@ -211,5 +244,5 @@ def _read(values: flags.FlagValues, argv: Sequence[str]) -> list[str]:
     except flags.IllegalFlagValueError as error:
         name = str(error).split("=")[0].split("--")[-1]
         raise UserError(f"--{name} is a switch; give it without a value.") from error
-    except flags.Error as error:
+    except (flags.Error, ValueError) as error:  # ValueError: of --noflag=value
         raise UserError(f"{error} (--help lists the flags).") from error

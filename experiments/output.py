@@ -1,14 +1,14 @@
 """What an experiment prints and where it writes."""
 
-import contextlib
 import datetime
 import importlib.metadata
 import os
 import platform
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from experiments.folders import writing
 from experiments.jobs import Answer, Experiment, Inspection, Job
 from fmnist_jax import cost, report, results
 from fmnist_jax.config import axis_label, coordinate, show
@@ -165,21 +165,13 @@ def _save_answer(answer: Answer, facts: Mapping[str, Any], out_dir: Path) -> lis
     return [out_dir / name for name in (*tables, *figures)]
 
 
-@contextlib.contextmanager
-def _writing(out_dir: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise UserError(f"{out_dir} cannot be written: {error}.") from error
-
-
 def finish_inspection(
     inspection: Inspection, data: "Data", out_dir: Path, arguments: Sequence[str]
 ) -> list[str]:
     """Writes tables, figures and settings; returns what is said at the end."""
     answer = inspection.answer(data)
     facts = _facts(inspection, [data], arguments)
-    with _writing(out_dir):
+    with writing(out_dir):
         paths = _save_answer(answer, facts, out_dir)
     return [
         *_tables(answer),
@@ -201,7 +193,7 @@ def finish_runs(
     """
     facts = _facts(job.experiment, data, arguments) | _run_facts(job, dataset)
     facts["legend"] = report.legend(dataset)
-    with _writing(out_dir):
+    with writing(out_dir):
         paths = results.save(dataset, out_dir, facts)
         own = job.experiment.answer(dataset)
         answer = Answer(

@@ -238,6 +238,20 @@ def with_widths(plan: Plan, most: Mapping[Config, int]) -> Plan:
     return dataclasses.replace(plan, groups=tuple(groups))
 
 
+def for_shares(plan: Plan, total: int) -> Plan:
+    """Returns a plan with at least so many groups, if there are runs for them.
+
+    It is the plan itself where that has as many; else groups of fewer runs at once.
+    """
+    if len(plan.groups) >= total:
+        return plan
+    runs = collections.Counter({g.config: 0 for g in plan.groups})
+    for group in plan.groups:
+        runs[group.config] += len(group.runs)
+    size = plan.num_devices * total
+    return with_widths(plan, {c: math.ceil(n / size) for c, n in runs.items()})
+
+
 def run_settings(plan: Plan, run: int) -> dict[str, Any]:
     """Returns the axes' values of the run at a position in the flattened grid."""
     index = np.unravel_index(run, plan.shape)

@@ -25,8 +25,8 @@ START_OPTIONS = COMPILER_OPTIONS | {"xla_backend_optimization_level": 1}
 
 
 def device_mesh(num_devices: int) -> Mesh:
-    """Returns the first so many devices, for runs to be spread over."""
-    devices = np.asarray(jax.devices()[:num_devices])
+    """Returns this process's first so many devices, for runs to be spread over."""
+    devices = np.asarray(jax.local_devices()[:num_devices])
     return Mesh(devices, ("run",), axis_types=(AxisType.Auto,))
 
 

@@ -1,13 +1,16 @@
 """Results on disk, and their summary over seeds. Imports no jax."""
 
 import contextlib
+import io
 import itertools
 import json
 import os
+import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import h5netcdf
 import numpy as np
 import pandas as pd
 import xarray as xr
@@ -158,12 +161,16 @@ def differences(
 @contextlib.contextmanager
 def replaced(path: Path) -> Iterator[Path]:
     """Gives a new file beside ``path``, and puts it in its place when all went well."""
-    new = path.with_name(f".{path.name}.{os.getpid()}")
+    new = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
     try:
         yield new
         with open(new, "rb") as written:
             os.fsync(written.fileno())
         os.replace(new, path)
+        folder = os.open(path.parent, os.O_RDONLY)
+        with contextlib.suppress(OSError):  # not every file system can
+            os.fsync(folder)
+        os.close(folder)
     finally:
         new.unlink(missing_ok=True)
 
@@ -177,11 +184,19 @@ def _strict(value: Any) -> Any:
     return None if isinstance(value, float) and not np.isfinite(value) else value
 
 
+def _as_netcdf(dataset: xr.Dataset) -> bytes:
+    """Returns the bytes of a NetCDF-4 file: HDF5 crashes where a disk is full."""
+    content = io.BytesIO()
+    with h5netcdf.File(content, "w") as file:
+        dataset.dump_to_store(xr.backends.H5NetCDFStore(file))
+    return content.getvalue()
+
+
 def save(dataset: xr.Dataset, out_dir: Path, settings: Mapping[str, Any]) -> list[Path]:
     """Writes results, summary and settings into a folder; returns their paths."""
     paths = [out_dir / name for name in (RESULTS, SUMMARY)]
     with replaced(paths[0]) as path:
-        dataset.to_netcdf(path, engine="h5netcdf")
+        path.write_bytes(_as_netcdf(dataset))
     with replaced(paths[1]) as path:
         summarise(dataset).to_csv(path, index=False)
     return [*paths, save_settings(out_dir, settings)]

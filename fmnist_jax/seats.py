@@ -10,6 +10,7 @@ from jax import Array
 from jax.sharding import Mesh, NamedSharding
 
 from fmnist_jax.config import Hparams
+from fmnist_jax.joining import Part
 from fmnist_jax.planning import Group, Plan, run_hparams, run_settings
 from fmnist_jax.programs import RUN
 
@@ -34,6 +35,22 @@ class Seats(NamedTuple):
     state: Any = None
 
 
+class Halfway(NamedTuple):
+    """Where a group was left after an epoch, on the host.
+
+    Attributes:
+      epoch: the last one that is over.
+      values: what it gave, ``[runs, …]``.
+      positions: of each place's run in its group, ``[places]``.
+      leaves: of the state, ``[places, …]`` each.
+    """
+
+    epoch: int
+    values: dict[str, np.ndarray]
+    positions: np.ndarray
+    leaves: list[np.ndarray]
+
+
 def num_orders(plan: Plan, places: int) -> int:
     """Returns how many orders of the examples the runs in so many places follow.
 
@@ -45,12 +62,19 @@ def num_orders(plan: Plan, places: int) -> int:
 def seated(plan: Plan, group: Group, mesh: Mesh) -> Seats:
     """Returns a group's runs, the last one filling up the places that are left."""
     size = group.width * plan.num_devices
-    positions = np.minimum(np.arange(size), len(group.runs) - 1)
+    return _placed(plan, group, mesh, np.minimum(np.arange(size), len(group.runs) - 1))
+
+
+def _placed(plan: Plan, group: Group, mesh: Mesh, positions: np.ndarray) -> Seats:
+    """Returns a group's runs in places, each given by its position in the group."""
+    size = group.width * plan.num_devices
     runs = [group.runs[position] for position in positions]
     hparams = [run_hparams(plan, group.config, run) for run in runs]
     stacked = jax.tree.map(lambda *v: np.asarray(v, np.float32), *hparams)
     seeds = np.asarray([run_settings(plan, run)["seed"] for run in runs], np.uint32)
-    distinct, rows = np.unique(seeds, return_inverse=True)
+    of_group = [run_settings(plan, run)["seed"] for run in group.runs]
+    distinct = np.unique(np.asarray(of_group, np.uint32))
+    rows = np.searchsorted(distinct, seeds)
     missing = num_orders(plan, size) - len(distinct)
     distinct = np.pad(distinct, (0, missing), mode="edge")
     stacked, seeds, rows = jax.device_put(
@@ -102,3 +126,28 @@ def without(seats: Seats, gone: np.ndarray, width: int, mesh: Mesh) -> Seats:
     )
     hparams, seeds, rows, state = packed
     return Seats(seats.positions[taken], hparams, seeds, rows, seats.distinct, state)
+
+
+def halfway(part: Part, seats: Seats) -> Halfway:
+    """Returns what ``taken_again`` needs to go on after an epoch."""
+    leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(seats.state)]
+    return Halfway(part.epoch or 0, part.values, seats.positions, leaves)
+
+
+def taken_again(
+    plan: Plan, group: Group, left: Halfway, state: Any, mesh: Mesh
+) -> Seats:
+    """Returns the seats of a group that was left, as they were.
+
+    Args:
+      plan: to which the group belongs.
+      group: which.
+      left: where.
+      state: what the state of a group is like, as shapes.
+      mesh: the devices.
+    """
+    if not len(left.positions):
+        return seated(plan, group, mesh)._replace(positions=left.positions)
+    seats = _placed(plan, group, mesh, left.positions)
+    leaves = jax.device_put(left.leaves, NamedSharding(mesh, RUN))
+    return seats._replace(state=jax.tree.unflatten(jax.tree.structure(state), leaves))

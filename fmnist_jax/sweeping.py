@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import types
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
@@ -22,7 +23,7 @@ from fmnist_jax.planning import (
     plan,
 )
 from fmnist_jax.programs import SHARED
-from fmnist_jax.seats import Seats, by_run, seated, without
+from fmnist_jax.seats import Halfway, Seats, by_run, seated, taken_again, without
 
 
 def run_groups(plan: Plan, data: Data, skip: Collection[int] = ()) -> Iterator[Part]:
@@ -40,7 +41,34 @@ def run_groups(plan: Plan, data: Data, skip: Collection[int] = ()) -> Iterator[P
     Raises:
       UserError: before the first run, where network, probes and data do not fit.
     """
-    check_plan(plan, data, len(jax.devices()))
+    for _, steps in run_stepwise(plan, data, skip):
+        for part, _ in steps:
+            yield part
+
+
+Steps = Iterator[tuple[Part, Seats | None]]
+
+
+def run_stepwise(
+    plan: Plan,
+    data: Data,
+    skip: Collection[int] = (),
+    begun: Mapping[int, Halfway] = types.MappingProxyType({}),
+) -> Iterator[tuple[int, Steps]]:
+    """Does what ``run_groups`` does, in steps that can be left and gone on from.
+
+    Args:
+      plan: what to run.
+      data: training and test set.
+      skip: positions of groups to leave out.
+      begun: by position, where groups were left; they go on from there.
+
+    Yields:
+      For each group its position and its steps, to be taken before the next group is
+      asked for: a part and, where the group can be left after it, the seats, of which
+      ``seats.halfway`` tells how to go on. What they hold is gone with the next step.
+    """
+    check_plan(plan, data, len(jax.local_devices()))
     mesh = programs.device_mesh(plan.num_devices)
     shared = NamedSharding(mesh, SHARED)
     train, test = jax.device_put((data.train, data.test), shared)
@@ -48,17 +76,31 @@ def run_groups(plan: Plan, data: Data, skip: Collection[int] = ()) -> Iterator[P
     with ahead.compiled(plan, todo.values(), data) as wait_for:
         for index, group in todo.items():
             wait_for(group)
-            for part in _fitting(plan, group, mesh, data, train, test):
-                yield Part(index, *part)
+            yield (
+                index,
+                _fitting(plan, index, group, mesh, data, train, test, begun.get(index)),
+            )
 
 
 def _fitting(
-    plan: Plan, group: Group, mesh: Mesh, data: Data, train: Dataset, test: Dataset
-) -> Iterator[tuple[tuple[int, ...], int | None, dict[str, np.ndarray]]]:
+    plan: Plan,
+    index: int,
+    group: Group,
+    mesh: Mesh,
+    data: Data,
+    train: Dataset,
+    test: Dataset,
+    left: Halfway | None = None,
+) -> Steps:
     """Runs a group, or its halves where the device's memory does not hold it."""
+    is_whole = group == plan.groups[index]
     try:
-        for epoch, values in _run_group(plan, group, mesh, data, train, test):
-            yield group.runs, epoch, values
+        for epoch, values, seats in _run_group(
+            plan, group, mesh, data, train, test, left
+        ):
+            part = Part(index, group.runs, epoch, values)
+            goes_on = epoch is not None and epoch < group.config.num_epochs
+            yield part, seats if is_whole and goes_on else None
         return
     except jax.errors.JaxRuntimeError as error:
         if not memory.is_exhausted(error) or group.width == 1:
@@ -67,7 +109,7 @@ def _fitting(
     size = width * plan.num_devices
     for start in range(0, len(group.runs), size):
         half = Group(group.config, group.runs[start : start + size], width)
-        yield from _fitting(plan, half, mesh, data, train, test)
+        yield from _fitting(plan, index, half, mesh, data, train, test)
 
 
 def _start_config(config: Config, probes: tuple[Probe, ...]) -> Config:
@@ -81,23 +123,35 @@ def _start_config(config: Config, probes: tuple[Probe, ...]) -> Config:
 
 
 def _run_group(
-    plan: Plan, group: Group, mesh: Mesh, data: Data, train: Dataset, test: Dataset
-) -> Iterator[tuple[int | None, dict[str, np.ndarray]]]:
+    plan: Plan,
+    group: Group,
+    mesh: Mesh,
+    data: Data,
+    train: Dataset,
+    test: Dataset,
+    left: Halfway | None,
+) -> Iterator[tuple[int | None, dict[str, np.ndarray], Seats]]:
     """Yields what the runs of a group give: once before and after, and each epoch."""
     config, num_runs = group.config, len(group.runs)
     probes = {when: probes_at(when, plan.probes) for when in WHEN}
     seats = seated(plan, group, mesh)
-    state, values = programs.start(
+    begin = (
         _start_config(config, probes["init"]), probes["init"], mesh, data.num_classes,
         seats.hparams, seats.seeds, train,
     )  # fmt: skip
-    seats = seats._replace(state=state)
-    if values:
-        yield None, by_run(values, seats, {}, num_runs)
-    latest: dict[str, np.ndarray] = {}
+    if left is None:
+        over, latest = 0, {}
+        state, values = programs.start(*begin)
+        seats = seats._replace(state=state)
+        if values:
+            yield None, by_run(values, seats, {}, num_runs), seats
+    else:
+        over, latest = left.epoch, left.values
+        state, _ = programs.start.eval_shape(*begin)
+        seats = taken_again(plan, group, left, state, mesh)
     # A probe of the user's, other than at "init", may tell more of a settled run.
     may_leave = all(p.when == "init" for p in plan.probes)
-    for epoch in range(1, config.num_epochs + 1):
+    for epoch in range(over + 1, config.num_epochs + 1):
         if len(seats.positions):
             orders = jax.device_put(
                 _orders(config, seats, epoch, data.train.labels),
@@ -113,12 +167,12 @@ def _run_group(
                 gone = np.ones(num_runs, bool)
                 gone[seats.positions] = np.asarray(is_settled)
                 seats = without(seats, gone, group.width, mesh)
-        yield epoch, latest
+        yield epoch, latest, seats
     if probes["end"]:
         values = programs.end(
             config, probes["end"], mesh, seats.hparams, seats.state, seats.seeds, train
         )
-        yield None, by_run(values, seats, {}, num_runs)
+        yield None, by_run(values, seats, {}, num_runs), seats
 
 
 def _orders(config: Config, seats: Seats, epoch: int, labels: Any) -> np.ndarray:
@@ -143,7 +197,7 @@ def plan_here(
     Raises:
       UserError: likewise, and where network, probes and data do not fit.
     """
-    devices = jax.devices()
+    devices = jax.local_devices()
     todo = plan(axes, config, hparams, len(devices), probes=probes, max_width=max_width)
     limit = memory.device_bytes(devices[0])
     if limit is None or max_width is not None:

@@ -4,6 +4,8 @@ import gzip
 import http.server
 import itertools
 import threading
+import time
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -29,8 +31,14 @@ from tests.data_files import (
 class _Handler(http.server.BaseHTTPRequestHandler):
     files: dict[str, bytes]  # what is there, by path
     stalled: threading.Event | None = None  # if given: stops until it is set
+    lie: int = 0  # so many bytes are promised too many
 
     def do_GET(self) -> None:
+        if self.path.startswith("/round/"):
+            self.send_response(302)
+            self.send_header("Location", self.path)
+            self.end_headers()
+            return
         if self.path.startswith("/moved/"):
             self.send_response(302)
             self.send_header("Location", self.path.replace("/moved/", "/"))
@@ -41,7 +49,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             return
         body = self.files[self.path]
         self.send_response(200)
-        self.send_header("Content-Length", str(len(body)))
+        self.send_header("Content-Length", str(len(body) + self.lie))
         self.end_headers()
         self.wfile.write(body[:5])
         if self.stalled:
@@ -126,6 +134,38 @@ def test_damaged_downloads_leave_nothing(
     server.files = dict.fromkeys(server.files, b"<html>Log in</html>")
     assert "arrived damaged: wrong sha256" in error_of("fashion_mnist")
     assert "arrived damaged" in load(train_examples=1, test_examples=1).notice
+    assert cached(tmp_path) == []
+
+
+@pytest.mark.parametrize(("lie", "cut"), [(-9, 0), (0, 9), (10**12, 9)])
+def test_truncated_downloads_and_lies_about_the_size_leave_nothing(
+    lie: int, cut: int, server: type[_Handler], tmp_path: Path
+) -> None:
+    server.lie = lie
+    server.files = {
+        path: body[: len(body) - cut] for path, body in server.files.items()
+    }
+    server.lie += cut
+    start = time.monotonic()
+    assert "arrived damaged: wrong sha256" in error_of("fashion_mnist")
+    assert time.monotonic() - start < 15
+    assert cached(tmp_path) == []
+
+
+def test_redirects_in_a_circle_end(
+    server: type[_Handler], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Circle(urllib.request.HTTPRedirectHandler):
+        """Follows to http, too, as the server here has no https."""
+
+    offered = OFFICIAL["fashion_mnist"]
+    offered = offered._replace(url=f"{offered.url}round/")
+    monkeypatch.setitem(OFFICIAL, "fashion_mnist", offered)
+    opener = urllib.request.build_opener(Circle())
+    monkeypatch.setattr(download, "make_opener", lambda: opener)
+    start = time.monotonic()
+    assert "the server answered 302" in error_of("fashion_mnist")
+    assert time.monotonic() - start < 15
     assert cached(tmp_path) == []
 
 

@@ -1,4 +1,5 @@
 import json
+import resource
 from pathlib import Path
 
 import numpy as np
@@ -155,3 +156,17 @@ def test_a_value_that_does_not_speak_for_itself_stands_with_its_axis() -> None:
     found = make().rename(loss="schedule")
     said = " ".join(report.sentences(found))
     assert "schedule clipped: ÷1 16.0 %, ÷255 87.0 %; schedule softmax: ÷1" in said
+
+
+def test_no_room_is_an_error_and_leaves_nothing(
+    tmp_path: Path,
+) -> None:
+    """HDF5, writing to the file itself, takes the process down."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (8192, limits[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            results.save(make(), tmp_path, {})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert not list(tmp_path.iterdir())

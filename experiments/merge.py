@@ -1,0 +1,104 @@
+"""Puts the shards of a sweep together.
+
+    python -m experiments.merge FOLDER FOLDER … [--out_dir=FOLDER] [--overwrite]
+
+Each FOLDER is the --out_dir of a shard, or of several. The results, as one process
+gives them, go to --out_dir, or else to the first folder. Nothing is trained.
+"""
+
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from experiments import flags, folders, resuming
+from experiments.common import command_line, execute
+from experiments.folders import PARTS, PLAN
+from experiments.help import asks_for_help
+from fmnist_jax.kinds import UserError
+
+
+def run(argv: Sequence[str]) -> None:
+    """Gathers the parts in one folder, and finishes the sweep there."""
+    if asks_for_help(argv):
+        print(__doc__.strip())
+        return
+    sources = [Path(each) for each in argv[1:] if not each.startswith("-")]
+    given = [argv[0], *(each for each in argv[1:] if each.startswith("-"))]
+    options = flags.parse_flags(given, ["out_dir"], [], ["overwrite"])
+    if not sources:
+        raise UserError("Name the folders of the shards: merge FOLDER FOLDER …")
+    out_dir = Path(options["out_dir"] or sources[0])
+    saved = _plan(sources)
+    if not options["overwrite"]:
+        folders.check_free(out_dir)
+    folders.check_writable(out_dir)
+    with folders.made(out_dir), folders.held(out_dir):
+        resuming.gather(out_dir, saved, _parts(sources, saved))
+    from experiments.__main__ import find_experiments
+
+    dropped = (*flags.SHARING, "out_dir", "overwrite")
+    arguments = flags.without(["", *saved["arguments"]], dropped)
+    more = ["--overwrite"] if options["overwrite"] else []
+    experiment = find_experiments()[saved["experiment"]]
+    execute([experiment], [argv[0], *arguments, f"--out_dir={out_dir}", *more])
+
+
+def _plan(sources: Sequence[Path]) -> Mapping[str, Any]:
+    """Returns the plan of all shards.
+
+    Raises:
+      UserError: where they are not of one sweep.
+    """
+    from fmnist_jax import parts
+
+    plans = [parts.read_plan(source / PARTS / PLAN) for source in sources]
+    for source, each in zip(sources, plans, strict=True):
+        if each is None:
+            raise UserError(f"{source} holds no sweep that is not finished.")
+        if each["sweeps"] != plans[0]["sweeps"]:
+            pairs = zip(plans[0]["sweeps"], each["sweeps"], strict=False)
+            differs = next(
+                filter(None, (parts.difference(*pair) for pair in pairs)), ""
+            )
+            raise UserError(
+                f"{sources[0]} and {source} hold no shards of one sweep: "
+                f"{differs or 'the runs are grouped otherwise'} (shards need the same "
+                "flags, the same --num_shards and as many devices each)."
+            )
+    return plans[0]
+
+
+def _parts(sources: Sequence[Path], saved: Mapping[str, Any]) -> dict[str, bytes]:
+    """Returns the part file of each group, by its name.
+
+    Raises:
+      UserError: where some are not done.
+    """
+    from fmnist_jax import parts
+
+    digest = parts.digest(saved["sweeps"])
+    names = [
+        f"{number}-{group}.part"
+        for number, sweep in enumerate(saved["sweeps"])
+        for group in range(len(sweep["groups"]))
+    ]
+    found: dict[str, bytes] = {}
+    problems: list[str] = []
+    for name in names:
+        for path in (source / PARTS / name for source in sources):
+            try:
+                if path.exists() and parts.read(path, digest).left is None:
+                    found[name] = path.read_bytes()
+            except UserError as error:
+                problems.append(f" {error}")
+    if missing := len(names) - len(found):
+        raise UserError(
+            f"{missing} of {len(names)} groups of runs are not done: run the shards "
+            f"again that are not finished, then merge.{''.join(problems)}"
+        )
+    return found
+
+
+if __name__ == "__main__":
+    command_line(run, sys.argv)

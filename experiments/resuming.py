@@ -1,0 +1,397 @@
+"""Sweeps that go on where they were stopped: plan and parts beside the results."""
+
+import contextlib
+import dataclasses
+import os
+import shutil
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from experiments.folders import PARTS, PLAN, writing
+from experiments.shares import ALONE, Share
+from fmnist_jax.idx import reason
+from fmnist_jax.kinds import UserError
+from fmnist_jax.results import replaced
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from fmnist_jax.data import Data
+    from fmnist_jax.joining import Part
+    from fmnist_jax.parts import Kept
+    from fmnist_jax.planning import Plan
+
+# A group under way is saved after an epoch, but no more often than this, and so seldom
+# that saving takes at most a fiftieth of the time.
+SECONDS_BETWEEN_SAVES, SHARE_OF_SAVING = 60.0, 1 / 50
+
+
+@dataclasses.dataclass(frozen=True)
+class Begun:
+    """Sweeps under way.
+
+    Attributes:
+      folder: of their parts.
+      digest: of their plans.
+      plans: as they were when the sweeps began.
+      kept: for each, by the positions of its groups, what there is of them.
+      share: which groups are this process's.
+      notices: what the user must be told.
+    """
+
+    folder: Path
+    digest: str
+    plans: Sequence["Plan"]
+    kept: Sequence[Mapping[int, "Kept"]]
+    share: Share = ALONE
+    notices: Sequence[str] = ()
+
+
+def begin(
+    out_dir: Path,
+    plans: Sequence["Plan"],
+    data: Sequence["Data"],
+    command: Mapping[str, Any],
+    overwrite: bool,
+    share: Share = ALONE,
+) -> Begun:
+    """Saves plans before their first run, or takes up those that were begun.
+
+    Args:
+      out_dir: for the results; the caller holds its folder for parts.
+      plans: what is to run.
+      data: on what, for each.
+      command: what makes the plans: "experiment" and "arguments".
+      overwrite: whether what was begun with other settings may be dropped.
+      share: which groups are this process's.
+
+    Raises:
+      UserError: where something else was begun.
+    """
+    from fmnist_jax import parts
+
+    folder = out_dir / PARTS
+    sweeps = [parts.described(*pair) for pair in zip(plans, data, strict=True)]
+    saved, problem = None, None
+    try:
+        saved = parts.read_plan(folder / PLAN)
+        problem = _difference(saved["sweeps"], sweeps) if saved else None
+    except UserError as error:
+        problem = str(error).rstrip(".")
+    if problem and not overwrite:
+        raise UserError(
+            f"--out_dir={out_dir} holds a sweep that is not finished: {problem}; name "
+            "another folder, or say --overwrite."
+        )
+    if problem or saved is None:
+        saved = {**command, "sweeps": sweeps}
+        with writing(out_dir):
+            for path in folder.glob("*.part") if problem or share == ALONE else []:
+                path.unlink()
+            parts.write_plan(folder / PLAN, saved)
+    plans = [
+        parts.as_described(*pair) for pair in zip(plans, saved["sweeps"], strict=True)
+    ]
+    return _with_kept(Begun(folder, parts.digest(saved["sweeps"]), plans, (), share))
+
+
+def _difference(saved: Sequence[Any], sweeps: Sequence[Any]) -> str | None:
+    """Returns in what the sweeps that are saved differ; None where in nothing."""
+    from fmnist_jax import parts
+
+    if len(saved) != len(sweeps):
+        return "it is another experiment"
+    pairs = zip(saved, sweeps, strict=True)
+    return next(filter(None, (parts.difference(*pair) for pair in pairs)), None)
+
+
+def path_of(begun: Begun, number: int, group: int) -> Path:
+    """Returns where what a group gives is kept.
+
+    Args:
+      begun: the sweeps.
+      number: of the group's sweep.
+      group: its position in the plan.
+    """
+    return begun.folder / f"{number}-{group}.part"
+
+
+def _with_kept(begun: Begun) -> Begun:
+    """Returns sweeps with what there is of them; what is damaged is done again."""
+    from fmnist_jax import parts
+
+    kept: list[dict[int, Kept]] = []
+    notices = []
+    for number, todo in enumerate(begun.plans):
+        kept.append({})
+        for group in range(len(todo.groups)):
+            path = path_of(begun, number, group)
+            try:
+                if path.exists():
+                    kept[-1][group] = parts.read(path, begun.digest)
+            except UserError as error:
+                notices.append(f"Note: {error} Its runs are done again.")
+    return dataclasses.replace(begun, kept=kept, notices=notices)
+
+
+def gather(out_dir: Path, saved: Mapping[str, Any], found: Mapping[str, bytes]) -> None:
+    """Writes a plan, and part files by their names, to a folder that is held."""
+    from fmnist_jax import parts
+
+    with writing(out_dir):
+        parts.write_plan(out_dir / PARTS / PLAN, saved)
+    for name, content in found.items():
+        store(out_dir / PARTS / name, content)
+
+
+def store(path: Path, content: bytes) -> None:
+    """Writes a part file that another process made."""
+    with writing(path.parent.parent), replaced(path) as new:
+        new.write_bytes(content)
+
+
+def own_files(begun: Begun) -> list[Path]:
+    """Returns where this process's groups of all sweeps are kept."""
+    return [path_of(begun, *pair) for pair in _own(begun)]
+
+
+def joined(begun: Begun, data: Sequence["Data"]) -> list["xr.Dataset"]:
+    """Returns the results of sweeps of which all groups are done.
+
+    Raises:
+      UserError: where a part was lost meanwhile.
+    """
+    from fmnist_jax.joining import join
+
+    begun = _with_kept(begun)
+    found = []
+    for number, (todo, on) in enumerate(zip(begun.plans, data, strict=True)):
+        if not all(is_done(begun, number, g) for g in range(len(todo.groups))):
+            lost = " ".join(begun.notices)
+            raise UserError(f"Parts in {begun.folder} are lost. {lost}".rstrip())
+        kept = begun.kept[number]
+        found.append(join(todo, [p for g in sorted(kept) for p in kept[g].parts], on))
+    return found
+
+
+def is_done(begun: Begun, number: int, group: int) -> bool:
+    """Whether nothing is left to do of a group."""
+    kept = begun.kept[number].get(group)
+    return kept is not None and kept.left is None
+
+
+def num_epochs(begun: Begun) -> int:
+    """Returns how many epochs of runs this process's share has."""
+    return sum(
+        len(begun.plans[n].groups[g].runs) * begun.plans[n].config.num_epochs
+        for n, g in _own(begun)
+    )
+
+
+def num_epochs_kept(begun: Begun) -> int:
+    """Returns how many of them there are already."""
+    kept = [begun.kept[n][g] for n, g in _own(begun) if g in begun.kept[n]]
+    return sum(len(p.runs) for k in kept for p in k.parts if p.epoch is not None)
+
+
+def _own(begun: Begun) -> list[tuple[int, int]]:
+    """Returns sweep and group of all groups that are this process's."""
+    numbers = range(len(begun.plans))
+    return [(n, g) for n in numbers for g in own_groups(begun, n)]
+
+
+def said(begun: Begun, command: str) -> list[str]:
+    """Returns what is said before the start: what is done, and how to go on."""
+    own = _own(begun)
+    done = sum(is_done(begun, *pair) for pair in own)
+    going_on = any(g in begun.kept[n] for n, g in own)
+    there = f"Going on: {done} of {_groups(len(own))} done."
+    shared = f"This process's share of the runs: {_groups(len(own))}."
+    return [
+        *begun.notices,
+        *([shared] if begun.share.total > 1 else []),
+        *([there] if going_on else []),
+        f"If interrupted, this goes on: {command}",
+    ]
+
+
+def said_of_share(begun: Begun) -> list[str]:
+    """Returns what is said at the end of a share."""
+    return [
+        f"Share {begun.share.number} of {begun.share.total} is done: "
+        f"{_groups(len(_own(begun)))} in {begun.folder}.",
+    ]
+
+
+def _groups(count: int) -> str:
+    return f"{count} group{'' if count == 1 else 's'} of runs"
+
+
+def own_groups(begun: Begun, number: int) -> list[int]:
+    """Returns which groups of a sweep are this process's."""
+    first, total = begun.share
+    before = sum(len(todo.groups) for todo in begun.plans[:number])
+    groups = range(len(begun.plans[number].groups))
+    return [group for group in groups if (before + group) % total == first]
+
+
+def run(
+    begun: Begun, number: int, data: "Data", is_stopped: Callable[[], bool]
+) -> Iterator["Part"]:
+    """Runs what is left of this process's groups of a sweep, and saves it.
+
+    Args:
+      begun: the sweeps.
+      number: which.
+      data: on what.
+      is_stopped: whether to stop after the epoch that is under way.
+
+    Yields:
+      What is new, as ``run_groups`` does.
+
+    Raises:
+      KeyboardInterrupt: where it was stopped.
+    """
+    from fmnist_jax.parts import Kept
+    from fmnist_jax.sweeping import run_stepwise
+
+    todo, kept = begun.plans[number], begun.kept[number]
+    own = [g for g in own_groups(begun, number) if not is_done(begun, number, g)]
+    if not own:
+        return
+    skip = set(range(len(todo.groups))) - set(own)
+    left = {group: each.left for group, each in kept.items() if each.left is not None}
+    for group, steps in run_stepwise(todo, data, skip, left):
+        so_far = list(kept[group].parts) if group in left else []
+        path = path_of(begun, number, group)
+        yield from _saving(begun, path, so_far, steps, is_stopped)
+        _save(begun, path, Kept(so_far))
+        if is_stopped():
+            raise KeyboardInterrupt
+
+
+def _saving(
+    begun: Begun, path: Path, so_far: list["Part"], steps: Any, is_stopped: Any
+) -> Iterator["Part"]:
+    """Passes on the parts of a group, adds them to ``so_far``, and saves at epochs."""
+    from fmnist_jax.parts import Kept
+    from fmnist_jax.seats import halfway
+
+    saved, pause = time.monotonic(), SECONDS_BETWEEN_SAVES
+    for part, seats in steps:
+        yield part
+        so_far.append(part)
+        start = time.monotonic()
+        if seats is None or not (start - saved > pause or is_stopped()):
+            continue
+        _save(begun, path, Kept(so_far, halfway(part, seats)))
+        if is_stopped():
+            raise KeyboardInterrupt
+        saved = time.monotonic()
+        pause = max(SECONDS_BETWEEN_SAVES, (saved - start) / SHARE_OF_SAVING)
+
+
+def _save(begun: Begun, path: Path, kept: "Kept") -> None:
+    from fmnist_jax import parts
+
+    with writing(begun.folder.parent):
+        parts.write(path, kept, begun.digest)
+
+
+def through(
+    root: Path, names: Sequence[str], selection: Mapping[str, Any], overwrite: bool
+) -> Iterator[int]:
+    """Goes through several experiments, or through those that are left.
+
+    Args:
+      root: the folder of their folders.
+      names: of the experiments.
+      selection: what decides their results, as JSON knows it.
+      overwrite: whether another selection that is not finished may be dropped.
+
+    Yields:
+      The position of each that is to be done; it is when the next one is asked for.
+
+    Raises:
+      UserError: where there is another selection.
+    """
+    from fmnist_jax import parts
+
+    saved = parts.read_plan(root / PARTS / PLAN)
+    done: list[str] = []
+    if saved is not None and saved["selection"] == selection:
+        done = saved["done"]
+    elif saved is not None and not overwrite:
+        raise UserError(
+            f"--out_dir={root} holds a selection that is not finished, with other "
+            "flags or data; name another folder, or say --overwrite."
+        )
+    for index, name in enumerate(names):
+        if name in done:
+            print(f"{name} is done already.\n")
+            continue
+        yield index
+        done = [*done, name]
+        with writing(root):
+            (root / PARTS).mkdir(exist_ok=True)
+            parts.write_plan(
+                root / PARTS / PLAN, {"selection": selection, "done": done}
+            )
+    discard(root / PARTS)
+
+
+def discard(folder: Path) -> None:
+    """Takes plan and parts away: the results are there. The plan goes first."""
+    (folder / PLAN).unlink(missing_ok=True)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def stop_signals() -> Iterator[Callable[[], bool]]:
+    """Gives whether Ctrl-C was pressed, or the process told to end (SIGTERM).
+
+    The first asks to stop soon; a second does what it always does.
+    """
+    asked = threading.Event()
+    before: dict[int, Any] = {}
+
+    def restore() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    def stop(*_: Any) -> None:
+        restore()
+        asked.set()
+        # What print() writes to may be in use where the signal comes.
+        os.write(2, b"\nStopping after this epoch; Ctrl-C again stops at once.\n")
+
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGINT, signal.SIGTERM):
+            if signal.getsignal(number) != signal.SIG_IGN:
+                before[number] = signal.signal(number, stop)
+    try:
+        yield asked.is_set
+    finally:
+        restore()
+
+
+@contextlib.contextmanager
+def going_on_with(command: str, begun: Begun) -> Iterator[None]:
+    """Has whatever ends the training say how to go on, and devices fail in a line."""
+    from jax.errors import JaxRuntimeError
+
+    try:
+        yield
+    except BaseException as error:
+        ends: BaseException = error
+        if isinstance(error, JaxRuntimeError):
+            ends = UserError(f"the device failed: {reason(error)}.")
+        if any(begun.folder.glob("*.part")) or not isinstance(ends, UserError):
+            ends.add_note(f"To go on: {command}")
+        if ends is error:
+            raise
+        raise ends from error

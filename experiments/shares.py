@@ -1,0 +1,65 @@
+"""Which runs of a sweep are a process's, as the command line says."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from fmnist_jax.kinds import Kind, UserError
+
+
+class Share(NamedTuple):
+    """Which groups are a process's: every ``total``-th from ``number`` on."""
+
+    number: int
+    total: int
+
+
+ALONE = Share(0, 1)
+
+
+def own(options: Mapping[str, Any]) -> Share:
+    """Returns which groups the flags say are this process's.
+
+    Raises:
+      UserError: where there is no such share.
+    """
+    from experiments.flags import parse_value
+
+    total, text = options["num_shards"], options["shard_index"]
+    if total is None:
+        return ALONE
+    last = total - 1
+    kind = Kind(f"a whole number from 0 to {last}", int, lambda v: 0 <= v <= last)
+    return Share(parse_value("shard_index", kind, text), total)
+
+
+def check(options: Mapping[str, Any], experiments: Sequence[Any]) -> None:
+    """Refuses flags of how runs are shared that do not go together.
+
+    Raises:
+      UserError: likewise.
+    """
+    from experiments.flags import SHARING
+
+    given = {name for name in SHARING if options[name]}
+    by_hand = {"coordinator", "num_processes", "process_id"}
+    if not given:
+        return
+    if len(experiments) > 1 or options["out_dir"] is None:
+        raise UserError(
+            f"--{min(given)} needs one experiment and its --out_dir, where the runs of "
+            "a share are kept."
+        )
+    if given not in (
+        {"num_shards", "shard_index"}, {"distributed"}, {"distributed", *by_hand}
+    ):  # fmt: skip
+        raise UserError(
+            "Runs are shared either by --num_shards=4 --shard_index=2, or by "
+            "--distributed, alone or with --coordinator=HOST:PORT --num_processes=4 "
+            f"--process_id=2; given: --{', --'.join(sorted(given))}."
+        )
+    own(options)
+    if given > by_hand and not options["process_id"].isdecimal():
+        raise UserError(
+            f"--process_id: {options['process_id']!r} is not allowed; expected a whole "
+            "number from 0 on."
+        )

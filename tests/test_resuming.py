@@ -1,0 +1,283 @@
+"""Experiments that are stopped, and go on."""
+
+import contextlib
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import pytest
+
+from experiments import common, folders, resuming
+from experiments.__main__ import find_experiments
+from experiments.scale_sweep import EXPERIMENT
+from experiments.shares import ALONE, Share
+from fmnist_jax import parts, programs, results
+from fmnist_jax.kinds import UserError
+
+ROOT = Path(__file__).parents[1]
+# Two programs of a group each, four epochs.
+FLAGS = [
+    "--dataset=synthetic", "--train_examples=96", "--test_examples=50", "--epochs=4",
+    "--divisors=1,255", "--num_seeds=1", "--hidden_sizes=8",
+]  # fmt: skip
+FILES = {"results.nc", "summary.csv", "config.json", "curves.png", "final.png"}
+
+
+def execute(out_dir: Path, *more: str) -> None:
+    common.execute([EXPERIMENT], ["scale_sweep", *FLAGS, f"--out_dir={out_dir}", *more])
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """The results.nc of a sweep that nothing stops."""
+    out_dir = tmp_path_factory.mktemp("undisturbed") / "out"
+    execute(out_dir)
+    assert {path.name for path in out_dir.iterdir()} == FILES
+    return (out_dir / "results.nc").read_bytes()
+
+
+@contextlib.contextmanager
+def failing_at(
+    save: int, error: BaseException, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[None]:
+    """Has the save with this number, from 0, fail; states are saved at each epoch."""
+    original, count = parts.write, iter(range(1000))
+
+    def write(*args: Any) -> None:
+        if next(count) == save:
+            raise error
+        original(*args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(resuming, "SECONDS_BETWEEN_SAVES", 0.0)
+        patch.setattr(resuming, "SHARE_OF_SAVING", 1e9)
+        patch.setattr(parts, "write", write)
+        yield
+
+
+@pytest.mark.parametrize("save", [1, 3, 4, 7])
+def test_a_sweep_that_dies_goes_on_to_the_same_bytes(
+    save: int,
+    undisturbed: bytes,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Saves 0 to 2 are of the first group's epochs, 3 is of the whole."""
+    interrupt = pytest.raises(KeyboardInterrupt)
+    with failing_at(save, KeyboardInterrupt(), monkeypatch), interrupt as caught:
+        execute(tmp_path)
+    assert caught.value.__notes__[0].startswith("To go on: python -m experiments.scale")
+    assert not (tmp_path / "results.nc").exists()
+    assert (tmp_path / "parts" / "1-0.part").exists() is False
+    assert (tmp_path / "parts" / "0-1.part").exists() == (save > 4)
+    epochs: list[int] = []
+    original = common._train
+
+    def counting(begun: Any, data: Any) -> Any:
+        epochs.append(resuming.num_epochs_kept(begun))
+        return original(begun, data)
+
+    monkeypatch.setattr(common, "_train", counting)
+    execute(tmp_path)
+    assert epochs == [{1: 2, 3: 6, 4: 8, 7: 14}[save]]  # two runs a group
+    assert f"Going on: {save // 4} of 2 groups" in capsys.readouterr().out
+    assert (tmp_path / "results.nc").read_bytes() == undisturbed
+    assert {path.name for path in tmp_path.iterdir()} == FILES
+
+
+def test_what_is_damaged_or_foreign_is_done_again(
+    undisturbed: bytes,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    interrupt = pytest.raises(KeyboardInterrupt)
+    with failing_at(7, KeyboardInterrupt(), monkeypatch), interrupt:
+        execute(tmp_path)
+    first, second = (tmp_path / "parts" / f"0-{group}.part" for group in (0, 1))
+    first.write_bytes(second.read_bytes())
+    second.write_bytes(second.read_bytes()[:-1])
+    execute(tmp_path)
+    said = capsys.readouterr().out
+    assert f"Note: {first} holds something else. Its runs are done again." in said
+    assert f"Note: {second} is damaged. Its runs are done again." in said
+    assert (tmp_path / "results.nc").read_bytes() == undisturbed
+
+
+def test_other_settings_data_and_damaged_plans_are_refused(
+    undisturbed: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    interrupt = pytest.raises(KeyboardInterrupt)
+    with failing_at(4, KeyboardInterrupt(), monkeypatch), interrupt:
+        execute(tmp_path)
+    plan = tmp_path / "parts" / "plan.json"
+    before = {path: path.read_bytes() for path in plan.parent.iterdir()}
+
+    def refused(flag: str, value: str, message: str) -> None:
+        flags = [each for each in FLAGS if not each.startswith(flag)]
+        argv = ["x", *flags, f"{flag}={value}", f"--out_dir={tmp_path}"]
+        with pytest.raises(UserError, match=message) as error:
+            common.execute([EXPERIMENT], argv)
+        assert "name another folder, or say --overwrite" in str(error.value)
+        assert "\n" not in str(error.value)
+        assert not hasattr(error.value, "__notes__")
+        assert {path: path.read_bytes() for path in before} == before
+
+    refused("--divisors", "1,2", "is not finished: divisor is 1,255 there and 1,2 here")
+    refused("--epochs", "5", "num_epochs is 4 there and 5 here")
+    refused("--train_examples", "95", "the data are not the same")
+    plan.write_bytes(before[plan][:-5])
+    before[plan] = plan.read_bytes()
+    refused("--epochs", "4", "plan.json is damaged")
+    execute(tmp_path, "--overwrite")
+    assert (tmp_path / "results.nc").read_bytes() == undisturbed
+    assert {path.name for path in tmp_path.iterdir()} == FILES
+
+
+def test_no_room_is_one_line_and_what_is_finished_is_kept(
+    undisturbed: bytes,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    full = OSError(28, "No space left on device")
+    argv = ["x", *FLAGS, f"--out_dir={tmp_path}"]
+    with failing_at(4, full, monkeypatch), pytest.raises(SystemExit) as caught:
+        common.main(EXPERIMENT, argv)
+    assert caught.value.code == 2
+    line, note = capsys.readouterr().err.splitlines()[-2:]
+    assert line == f"Error: {tmp_path} cannot be written: No space left on device."
+    assert note.startswith("To go on: python -m experiments.scale_sweep --dataset")
+    with monkeypatch.context() as patch:  # then there is none for the results
+
+        def no_room(*_: Any) -> None:
+            raise full
+
+        patch.setattr(results, "save", no_room)
+        with pytest.raises(UserError, match="No space left"):
+            execute(tmp_path)
+    monkeypatch.setattr(resuming, "run", lambda *_: iter(()))  # nothing is left to do
+    execute(tmp_path)
+    assert (tmp_path / "results.nc").read_bytes() == undisturbed
+
+
+def test_a_device_that_fails_is_one_line_and_what_is_finished_is_kept(
+    undisturbed: bytes,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    original = programs.epoch
+
+    def lost(config: Any, *args: Any) -> Any:
+        if config.loss == "softmax":  # the second program
+            raise jax.errors.JaxRuntimeError("INTERNAL: device lost\nat 0x0")
+        return original(config, *args)
+
+    argv = ["x", *FLAGS, f"--out_dir={tmp_path}"]
+    with monkeypatch.context() as patch:
+        patch.setattr(programs, "epoch", lost)
+        with pytest.raises(SystemExit) as caught:
+            common.main(EXPERIMENT, argv)
+    assert caught.value.code == 2
+    line, note = capsys.readouterr().err.splitlines()[-2:]
+    assert line == "Error: the device failed: INTERNAL: device lost at 0x0."
+    assert note.startswith("To go on: ")
+    execute(tmp_path)
+    assert "Going on: 1 of 2 groups" in capsys.readouterr().out
+    assert (tmp_path / "results.nc").read_bytes() == undisturbed
+
+
+def test_one_folder_has_one_writer(tmp_path: Path) -> None:
+    with folders.held(tmp_path) as folder:
+        start = time.monotonic()
+        with pytest.raises(SystemExit) as caught:
+            common.main(EXPERIMENT, ["x", *FLAGS, f"--out_dir={tmp_path}"])
+        assert time.monotonic() - start < 30  # nothing was waited for
+        assert caught.value.code == 2
+        in_use = pytest.raises(UserError, match="is in use: another process")
+        with in_use as error, folders.held(tmp_path, Share(0, 2)):
+            pass
+        assert "\n" not in str(error.value)
+        assert folder.exists()
+    assert not folder.exists()
+    with (
+        folders.held(tmp_path, Share(0, 2)),
+        folders.held(tmp_path, Share(1, 2)),
+    ):
+        for share in (Share(1, 2), ALONE):
+            in_use = pytest.raises(UserError, match="is in use: another process")
+            with in_use, folders.held(tmp_path, share):
+                pass
+    assert folder.exists()  # the others may be about to use it
+
+
+def written(path: Path) -> int:
+    return path.stat().st_mtime_ns if path.exists() else 0
+
+
+def test_signals_stop_after_the_epoch_and_the_command_that_is_told_goes_on(
+    tmp_path: Path,
+) -> None:
+    first, second = (tmp_path / "out" / "parts" / f"0-{group}.part" for group in (0, 1))
+    flags = [flag for flag in FLAGS if flag != "--epochs=4"]
+    argv = [sys.executable, "-m", "experiments.scale_sweep", *flags, "--epochs=600"]
+    argv.append(f"--out_dir={tmp_path / 'out'}")
+    for number, at in ((signal.SIGINT, first.parent / "plan.json"),
+                       (signal.SIGTERM, first)):  # fmt: skip
+        before = written(at)
+        running = subprocess.Popen(
+            argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT
+        )
+        while written(at) == before and running.poll() is None:
+            time.sleep(0.05)
+        running.send_signal(number)
+        _, said = running.communicate(timeout=120)
+        assert running.returncode == 130, said
+        assert "Interrupted; what is finished is kept." in said
+        assert "Traceback" not in said
+    assert second.exists()
+    command = said.splitlines()[-1].removeprefix("To go on: ")
+    assert shlex.split(command) == ["python", *argv[1:]]
+    done = subprocess.run(
+        [sys.executable, *shlex.split(command)[1:]], capture_output=True, text=True,
+        cwd=ROOT, check=True,
+    )  # fmt: skip
+    assert "Going on: 1 of 2 groups of runs done." in done.stdout
+    assert (results.load(tmp_path / "out").status != "missing").all()
+
+
+def test_a_selection_goes_on_with_what_is_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its first experiment is done, its second dies half-way."""
+    chosen = [find_experiments()[name] for name in ("depth_sweep", "scale_sweep")]
+    flags = [flag for flag in FLAGS if not flag.startswith("--hidden_sizes")]
+    argv = ["x", *flags, "--hidden_sizes=4,8", f"--out_dir={tmp_path}"]
+    interrupt = pytest.raises(KeyboardInterrupt)
+    with failing_at(9, KeyboardInterrupt(), monkeypatch), interrupt as caught:
+        common.execute(chosen, argv)
+    (note,) = caught.value.__notes__
+    assert note.startswith(
+        "To go on: python -m experiments --only=depth_sweep,scale_sweep --dataset="
+    )
+    first = (tmp_path / "depth_sweep" / "results.nc").stat().st_mtime_ns
+    capsys.readouterr()
+    with pytest.raises(UserError, match="with other flags or data; name another"):
+        common.execute(chosen, [*argv, "--b1s=.5"])
+    common.execute(chosen, argv)
+    assert "depth_sweep is done already." in capsys.readouterr().out
+    assert (tmp_path / "depth_sweep" / "results.nc").stat().st_mtime_ns == first
+    assert (tmp_path / "scale_sweep" / "results.nc").exists()
+    page = (tmp_path / "index.html").read_text()
+    assert all(experiment.question in page for experiment in chosen)
+    assert not list(tmp_path.rglob("parts"))
+    with pytest.raises(UserError, match="holds results already"):
+        common.execute(chosen, argv)
