@@ -1,5 +1,7 @@
 """Sharpness along training against the edge of stability, on made-up results."""
 
+from typing import Any
+
 import numpy as np
 import xarray as xr
 from matplotlib.lines import Line2D
@@ -9,7 +11,7 @@ from tests.test_plots import texts_of
 
 RATES = [0.01, 0.1, 1.0, 1e4]
 # λ after each of 8 epochs. The edges are at 200, 20, 2 and 0.0002.
-COURSES: list[list[float]] = [
+COURSES: Any = [
     [10, 11, 12, 13, 14, 15, 16, 18],
     [12, 16, 19, 20, 22, 23, 21, 25],
     [4, 3, 2, 1, 1, 1, 2, 3],
