@@ -182,7 +182,7 @@ def preconditioned_sharpness(
 
     H is the Hessian of ``sharpness``, and P what the optimizer divides the gradients
     by, as ``stability.stable_rate`` takes it: nothing (sgd, momentum, nesterov); √ν + ε
-    (adam, adamw; Cohen et al. 2022, section 2) or √(ν + ε) (rmsprop), where ν is the
+    (adam, adamw; Cohen et al. 2022) or √(ν + ε) (rmsprop), where ν is the
     mean over mini-batches of the squares of their gradients, which is what the
     optimizer's own average would come to if training stayed here. A first kernel's
     ``first_kernel_rate`` and ``first_kernel_eps`` are in it.

@@ -6,10 +6,10 @@ step of η times its gain times that gradient, and w → -w is a step of 2 w: th
 stable rate is 2 / (gain λ), or with decoupled weight decay δ, 2 / (gain λ + δ).
 
 That is 2/λ for gradient descent; 2 (1 + β) / λ with momentum (Polyak 1964) and
-2 (1 + β) / ((1 + 2β) λ) with Nesterov's (Cohen et al. 2021, arXiv 2103.00065, appendix
-B); for Adam (2 + 2 b1) / ((1 - b1) λ), 38/λ at b1 = 0.9, where λ is the preconditioned
-sharpness (Cohen et al. 2022, arXiv 2207.14484). They are for the full batch, for a
-loss that is quadratic, and for a preconditioner that no longer changes.
+2 (1 + β) / ((1 + 2β) λ) with Nesterov's (Cohen et al. 2021, arXiv 2103.00065); for Adam
+(2 + 2 b1) / ((1 - b1) λ), 38/λ at b1 = 0.9, where λ is the preconditioned sharpness
+(Cohen et al. 2022, arXiv 2207.14484). They are for the full batch, for a loss that is
+quadratic, and for a preconditioner that no longer changes.
 """
 
 from collections.abc import Callable, Mapping
