@@ -92,16 +92,16 @@ def _ratios(
     key: tuple[str, ...], rows: pd.DataFrame, axes: list[str], dataset: xr.Dataset
 ) -> str:
     """Says how the rates of an optimizer and a loss compare with the stable ones."""
-    which = f"{', '.join(key)}: " if key else ""
+    which = f"{', '.join(key)}: the" if key else "The"
     found = rows.dropna(subset="ratio")
     if found.empty:
-        return f"{which}no rate trains that there is a stable one to compare with."
+        return f"{which} rates that train are none, or have no stable one to go with."
     ends = [found.loc[found.ratio.idxmin()], found.loc[found.ratio.idxmax()]]
     places = [
         ", ".join(show(a, row[a]) for a in axes if row[a] not in key) for row in ends
     ]
     return (
-        f"{which}the largest rate that trains is {ends[0].ratio:.2g} times the stable "
+        f"{which} largest rate that trains is {ends[0].ratio:.2g} times the stable "
         f"one at {places[0]} and {ends[1].ratio:.2g} times at {places[1]}, median "
         f"{found.ratio.median():.2g}; the grid tells each to a factor of "
         f"{_step(dataset):.2g}."

@@ -130,7 +130,7 @@ def test_sentences_say_the_ratios_or_that_nothing_trains() -> None:
     assert "a factor of 10." in ratios
     found["status"] = xr.full_like(found.status, "slow")
     said = boundaries.sentences(found, boundaries.trainable_rates(found))
-    assert said[1].startswith("no rate trains")
+    assert said[1].startswith("The rates that train are none")
 
 
 def test_without_learning_rates_there_is_no_table() -> None:
