@@ -228,7 +228,7 @@ def test_signals_stop_after_the_epoch_and_the_command_that_is_told_goes_on(
 ) -> None:
     first, second = (tmp_path / "out" / "parts" / f"0-{group}.part" for group in (0, 1))
     flags = [flag for flag in FLAGS if flag != "--epochs=4"]
-    argv = [sys.executable, "-m", "experiments.scale_sweep", *flags, "--epochs=600"]
+    argv = [sys.executable, "-m", "experiments.scale_sweep", *flags, "--epochs=3000"]
     argv.append(f"--out_dir={tmp_path / 'out'}")
     for number, at in ((signal.SIGINT, first.parent / "plan.json"),
                        (signal.SIGTERM, first)):  # fmt: skip
@@ -237,7 +237,7 @@ def test_signals_stop_after_the_epoch_and_the_command_that_is_told_goes_on(
             argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT
         )
         while written(at) == before and running.poll() is None:
-            time.sleep(0.05)
+            time.sleep(0.01)
         running.send_signal(number)
         _, said = running.communicate(timeout=120)
         assert running.returncode == 130, said
