@@ -137,7 +137,8 @@ def _draw_loss(figure: Figure, axes: Axes, last: xr.Dataset, x: str, y: str) -> 
     loss = loss.median("seed", skipna=False)
     guess = math.log(last.attrs["num_classes"])
     worst = COSTLY * guess
-    least = min(float(loss.min()), guess / 2) if loss.notnull().any() else guess / 2
+    lowest = loss.where(loss > 0).min().item()  # NaN where there is none
+    least = min(lowest, guess / 2) if math.isfinite(lowest) else guess / 2
     cells = _draw_cells(
         axes, loss, x, y, cmap="viridis_r", norm=LogNorm(least, worst)
     )  # fmt: skip
@@ -188,10 +189,11 @@ def _draw_theory(axes: Axes, dataset: xr.Dataset, x: str, y: str) -> list[Any]:
         return []
     excess = dataset[RATE] / over_seeds(dataset.stable_rate)
     excess = excess.broadcast_like(dataset.status.isel(seed=0, drop=True))
-    grid: xr.DataArray = excess.copy(data=np.log(excess.values))
+    known = excess.where(excess > 0)  # 0 where nothing limits the rate
+    grid: xr.DataArray = known.copy(data=np.log(known.values))
     for name in (x, y):  # as straight between the values as the axis is drawn
         there = dataset[name].values.astype(float)
-        scale, back = (np.log, np.exp) if _is_log(dataset, name) else (np.abs, np.abs)
+        scale, back = (np.log, np.exp) if _is_log(dataset, name) else (_same, _same)
         grid = grid.assign_coords({name: scale(there)})
         fine = np.linspace(scale(there[0]), scale(there[-1]), FINE)
         grid = grid.interp({name: fine}).assign_coords({name: back(fine)})
@@ -207,6 +209,10 @@ def _draw_theory(axes: Axes, dataset: xr.Dataset, x: str, y: str) -> list[Any]:
             )  # fmt: skip
         handles.append(Line2D([], [], color="black", linestyle=line, label=label))
     return handles
+
+
+def _same(values: Any) -> Any:
+    return values
 
 
 def _draw_points(

@@ -25,6 +25,7 @@ DEPENDS_ON = (
 )
 # And what it is divided by.
 DIVIDED_BY = ("batch_size", "optimizer", "eps", "first_kernel_rate", "first_kernel_eps")
+MOST_RESIDUAL = 0.01  # relative to the eigenvalue: from there on it is not known
 
 
 def initial_sharpness(plan: Plan, data: Data) -> xr.Dataset:
@@ -38,7 +39,7 @@ def initial_sharpness(plan: Plan, data: Data) -> xr.Dataset:
       ``sharpness`` and ``sharpness_residual``, as ``sharpness.sharpness`` gives them,
       with those of the plan's dimensions that they depend on.
     """
-    config = dataclasses.replace(plan.config, optimizer="sgd", batch_size=32)
+    config = dataclasses.replace(plan.config, optimizer="sgd")
     changed = dataclasses.replace(plan, config=config)
     return _at_initialisation(changed, data, DEPENDS_ON, sharpness_probe())
 
@@ -47,15 +48,23 @@ def _at_initialisation(
     plan: Plan, data: Data, names: Iterable[str], probe: Probe
 ) -> xr.Dataset:
     """Returns what a probe gives along those of a plan's axes that are named."""
+    few = data.first(train=EXAMPLES, test=1)
+    count = len(few.train.labels)  # batches are no larger than what there is of them
     axes = {name: values for name, values in plan.axes.items() if name in names}
+    sizes = axes.get("batch_size", ())
+    if sizes:
+        axes["batch_size"] = tuple(dict.fromkeys(min(size, count) for size in sizes))
     config = dataclasses.replace(
         plan.config, schedule="constant", num_epochs=1, evaluate_train=False,
-        evaluate_dropout=False,
+        evaluate_dropout=False, batch_size=min(plan.config.batch_size, count),
     )  # fmt: skip
-    few = data.first(train=EXAMPLES, test=1)
     found = sweep(axes, few, config, plan.hparams, [probe])
     own = [str(name) for name in found.data_vars if "sharpness" in str(name)]
-    return found[own].reset_coords(drop=True)
+    found = found[own].reset_coords(drop=True)
+    if sizes:
+        found = found.sel(batch_size=[min(size, count) for size in sizes])
+        found = found.assign_coords(batch_size=list(sizes))
+    return found
 
 
 def stable_rates(plan: Plan, data: Data) -> xr.Dataset:
@@ -68,8 +77,7 @@ def stable_rates(plan: Plan, data: Data) -> xr.Dataset:
     Returns:
       ``sharpness`` and its residual; where an optimizer divides its steps by the size
       of gradients, the preconditioned sharpness and its residual; and ``stable_rate``,
-      as ``stability.stable_rate`` gives it, with those of the plan's dimensions that
-      they depend on. NaN of an optimizer that has no such rate.
+    XX
     """
     optimizers = plan.axes.get("optimizer", (plan.config.optimizer,))
     found = initial_sharpness(plan, data)
@@ -78,13 +86,13 @@ def stable_rates(plan: Plan, data: Data) -> xr.Dataset:
         config = dataclasses.replace(plan.config, optimizer=optimizer)
         axes = {**plan.axes, "optimizer": (optimizer,)}
         own = dataclasses.replace(plan, config=config, axes=axes)
-        sharpness = found.sharpness
-        if reads(config, "eps") and optimizer in GAINS:
+        sharpness = _known(found, "sharpness")
+        if _is_divided(own) and optimizer in GAINS:
             names = [n for n in (*DEPENDS_ON, *DIVIDED_BY) if reads(config, n)]
             probe = preconditioned_sharpness_probe()
             more = _at_initialisation(own, data, [*names, "seed"], probe)
             found = found.merge(more, join="outer")
-            sharpness = more.preconditioned_sharpness
+            sharpness = _known(more, "preconditioned_sharpness")
         rates.append(_rate(own, optimizer, sharpness))
     attrs = {"long_name": "largest stable learning rate", "units": "1"}
     limits = xr.concat(xr.broadcast(*rates, exclude=["optimizer"]), "optimizer")
@@ -92,6 +100,17 @@ def stable_rates(plan: Plan, data: Data) -> xr.Dataset:
     if "optimizer" not in plan.axes:
         return found.squeeze("optimizer", drop=True)
     return found.reindex(optimizer=list(optimizers))
+
+
+def _known(found: xr.Dataset, name: str) -> xr.DataArray:
+    return found[name].where(found[f"{name}_residual"] <= MOST_RESIDUAL)
+
+
+def _is_divided(plan: Plan) -> bool:
+    """Whether the steps of a plan's optimizer are not the gradients times one rate."""
+    rate = plan.hparams.first_kernel_rate
+    has_own_rate = "first_kernel_rate" in plan.axes or rate not in (None, 1)
+    return reads(plan.config, "eps") or has_own_rate
 
 
 def _rate(plan: Plan, optimizer: str, sharpness: xr.DataArray) -> xr.DataArray:

@@ -240,3 +240,44 @@ def test_stable_rates_of_several_optimizers_and_their_settings(small: Data) -> N
         rates.sel(optimizer="adam", momentum=0.5), 38 / divided, rtol=1e-6
     )
     assert np.isnan(rates.sel(optimizer="lion")).all()
+
+
+def test_the_first_kernels_own_rate_is_in_the_stable_one(small: Data) -> None:
+    config = Config(hidden_sizes=(6,), batch_size=50, num_epochs=1, optimizer="sgd")
+    values = {"first_kernel_rate": [1e-6, 1.0, 100.0], "learning_rate": [1e-3, 1.0]}
+    found = theory.stable_rates(plan(values, config, Hparams(divisor=1.0)), small)
+    rates = found.stable_rate.squeeze("seed").values
+    np.testing.assert_allclose(rates[1], 2 / found.sharpness.item(), rtol=1e-4)
+    assert rates[0] > 10 * rates[1] > 100 * rates[2]
+
+
+@pytest.mark.parametrize("sizes", [[], [20, 150, 190]])
+def test_batches_larger_than_what_theory_takes_are_capped(
+    sizes: list[int], small: Data
+) -> None:
+    few = small.first(train=30)
+    config = Config(hidden_sizes=(6,), batch_size=30, num_epochs=1, optimizer="adam")
+    axes = {"batch_size": sizes} if sizes else {}
+    found = theory.stable_rates(plan(axes, config, Hparams()), few)
+    rates = found.stable_rate.squeeze("seed").values
+    assert np.isfinite(rates).all()
+    if sizes:
+        assert found.batch_size.values.tolist() == sizes
+        assert rates[1] == rates[2] != rates[0]
+
+
+def test_losses_of_zero_and_rates_without_a_limit_are_drawn() -> None:
+    found = made_up()
+    found["train_loss"] = xr.zeros_like(found.train_loss)
+    found["stable_rate"] = found.stable_rate.where(found.divisor > 1, np.inf)
+    texts_of(maps.maps(found)["map"])
+
+
+def test_an_eigenvalue_that_is_not_known_gives_no_stable_rate(
+    small: Data, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = Config(hidden_sizes=(6,), batch_size=50, num_epochs=1, optimizer="sgd")
+    monkeypatch.setattr(theory, "MOST_RESIDUAL", 0.0)
+    found = theory.stable_rates(plan({}, config, Hparams()), small)
+    assert np.isnan(found.stable_rate).all()
+    assert np.isfinite(found.sharpness).all()
