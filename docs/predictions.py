@@ -116,7 +116,7 @@ def measure(predicted: pd.DataFrame, data: Mapping[str, Data]) -> pd.DataFrame:
 
 def draw(measured: pd.DataFrame) -> Figure:
     """Draws the measured rates against λ, with the rules and the map's rates."""
-    figure = Figure(figsize=(8, 5.6), layout="constrained")
+    figure = Figure(figsize=(10, 5.6), layout="constrained")
     axes = figure.subplots()
     rates = pd.read_csv(MAP)
     rates = rates[(rates.optimizer == "sgd") & (rates.loss == "softmax")]
@@ -133,18 +133,19 @@ def draw(measured: pd.DataFrame) -> Figure:
         axes.plot(sharpness, rate, color="0.2", linestyle=styles[rule], label=label)
     axes.plot(rates.sharpness, rates.largest_trainable, "o", color=COLOURS[0],
               label="the map: 128 units, Fashion-MNIST, each divisor")  # fmt: skip
-    axes.plot(measured.sharpness, measured.measured, "D", color=COLOURS[1],
-              markersize=8, label="predicted before it was measured")  # fmt: skip
-    for row in measured.to_dict("records"):
-        text = f"{row['dataset']} {row['hidden_sizes']} ÷{row['divisor']:g}"
-        axes.annotate(text, (row["sharpness"], row["measured"]), fontsize=7,
-                      xytext=(7, 2), textcoords="offset points")  # fmt: skip
+    for letter, row in zip("abcdefgh", measured.to_dict("records"), strict=True):
+        text = f"{row['dataset']}, {row['hidden_sizes']}, ÷{row['divisor']:g}"
+        axes.plot(row["sharpness"], row["measured"], "D", color=COLOURS[1],
+                  markersize=11, label=f"{letter}: {text}")  # fmt: skip
+        axes.annotate(letter, (row["sharpness"], row["measured"]), fontsize=8,
+                      color="white", ha="center", va="center")  # fmt: skip
     axes.set_xscale("log")
     axes.set_yscale("log")
     axes.set_xlabel("sharpness at initialisation, λ (log scale)")
     axes.set_ylabel("largest learning rate that trains (log scale)")
     axes.grid(alpha=0.25)
-    axes.legend(frameon=False, fontsize=9)
+    figure.legend(loc="outside right center", frameon=False, fontsize=9,
+                  title="a … h: predicted before measured")  # fmt: skip
     figure.suptitle("Does the sharpness predict the largest learning rate that trains?")
     return figure
 
