@@ -17,7 +17,7 @@ def asks_for_help(argv: Sequence[str]) -> bool:
 
 def _entry(flag: str, text: str) -> str:
     return textwrap.fill(
-        text, 88, initial_indent=f"  --{flag:<21}", subsequent_indent=" " * 25
+        text, 88, initial_indent=f"  --{flag:<20} ", subsequent_indent=" " * 25
     )
 
 

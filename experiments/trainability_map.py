@@ -30,7 +30,8 @@ def answer(dataset: Results) -> Answer:
     from fmnist_jax import boundaries
 
     table = boundaries.trainable_rates(dataset)
-    return Answer({"rates": table}, sentences=boundaries.sentences(dataset, table))
+    tables = {} if table.empty else {"rates": table}
+    return Answer(tables, sentences=boundaries.sentences(dataset, table))
 
 
 EXPERIMENT = Experiment(
