@@ -71,7 +71,12 @@ def _map(dataset: xr.Dataset, which: str, points: Points) -> Figure:
     _draw_accuracy(figure, panels[1], last, x, y)
     statuses = _draw_status(panels[2], last, x, y)
     handles: list[Any] = []
-    here = points.get(str(dataset.optimizer.item()), ())
+    off = [name for name in ("divisor", RATE) if name not in (x, y)]
+    here = [
+        point
+        for point in points.get(str(dataset.optimizer.item()), ())
+        if all(point.get(name) == dataset[name].item() for name in off)
+    ]
     for panel in panels:
         for name, setter in ((x, panel.set_xscale), (y, panel.set_yscale)):
             setter("log" if _is_log(dataset, name) else "linear")

@@ -175,10 +175,16 @@ def test_the_map_draws_what_was_measured_and_theory_over_it() -> None:
 
 def test_a_map_for_each_value_of_another_axis_and_linear_axes() -> None:
     found = made_up().drop_vars("stable_rate").rename(learning_rate="momentum")
-    found = found.assign_coords(momentum=[0.0, 0.3, 0.6, 0.9])
+    found = found.assign_coords(momentum=[0.0, 0.3, 0.6, 0.9], learning_rate=0.1)
     both = xr.concat([found, found], xr.Variable("loss", ["softmax", "clipped"]))
     both["status"] = both.status.transpose("divisor", "momentum", "loss", "seed")
-    figures = maps.maps(both)
+    points = [
+        {"divisor": 10.0, "momentum": 0.6, "learning_rate": rate} for rate in (0.1, 0.2)
+    ]
+    points[1]["divisor"] = 100.0
+    figures = maps.maps(both, {"sgd": points})
+    (marks,) = figures["map_softmax"].axes[0].lines
+    assert list(np.asarray(marks.get_xdata())) == [10.0]  # the other has another rate
     assert list(figures) == ["map_softmax", "map_clipped"]
     panel: Any = figures["map_clipped"].axes[0]
     assert (panel.get_xscale(), panel.get_yscale()) == ("log", "linear")
