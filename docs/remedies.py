@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from experiments.common import command_line
 from experiments.trainability_map import EXPERIMENT
 from fmnist_jax import Data, Dataset, load, sweep, use_cpu_cores
 from fmnist_jax.boundaries import RATE, trains
-from fmnist_jax.config import PRESETS
+from fmnist_jax.config import OPTIMIZERS, PRESETS
 
 SEEDS = range(3)
 RATES = tuple(float(f"{rate:.3g}") for rate in np.logspace(-7, 1, 17))
@@ -69,7 +70,7 @@ def line(name: str, optimizer: str, runs: xr.Dataset) -> str:
     span = f"{rates.min():.0e} … {rates.max():.0e}" if len(rates) else "none"
     count = f"{np.log10(rates.max() / rates.min()):.1f}" if len(rates) else "–"
     best = accuracy.fillna(-1).argmax(RATE).item()
-    default = {"sgd": 1e-2, "adam": 1e-3}[optimizer]
+    default = OPTIMIZERS[optimizer]["learning_rate"]
     usual = accuracy.sel({RATE: default}).item()
     return (
         f"| {name} | {optimizer} | {span} | {count} | {accuracy[best].item():.1f} at "
@@ -103,4 +104,6 @@ def main(data_dir: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1] if len(sys.argv) == 2 else sys.exit(__doc__))
+    if len(sys.argv) != 2:
+        sys.exit(__doc__)
+    command_line(lambda argv: main(argv[1]))

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 
+from experiments.common import command_line
 from experiments.sources import references, verdicts
 from fmnist_jax import PRESETS, Data, Probe, load, sweep, use_cpu_cores
 from fmnist_jax.losses import CLIP
@@ -121,4 +122,6 @@ def main(data_dir: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1] if len(sys.argv) == 2 else sys.exit(__doc__))
+    if len(sys.argv) != 2:
+        sys.exit(__doc__)
+    command_line(lambda argv: main(argv[1]))
