@@ -281,3 +281,43 @@ def test_a_selection_goes_on_with_what_is_left(
     assert not list(tmp_path.rglob("parts"))
     with pytest.raises(UserError, match="holds results already"):
         common.execute(chosen, argv)
+
+
+def test_a_sweep_and_a_selection_do_not_take_each_other_up(
+    undisturbed: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each is refused where the other is not finished, and nothing of it is lost."""
+    chosen = [find_experiments()[name] for name in ("depth_sweep", "scale_sweep")]
+    flags = [flag for flag in FLAGS if not flag.startswith("--hidden_sizes")]
+    one, several = tmp_path / "one", tmp_path / "several"
+    argv = ["x", *flags, "--hidden_sizes=4,8"]
+    interrupt = pytest.raises(KeyboardInterrupt)
+    with failing_at(4, KeyboardInterrupt(), monkeypatch), interrupt:
+        execute(one)
+    with failing_at(9, KeyboardInterrupt(), monkeypatch), interrupt:
+        common.execute(chosen, [*argv, f"--out_dir={several}"])
+
+    def files(folder: Path) -> dict[Path, bytes]:
+        return {path: path.read_bytes() for path in folder.glob("parts/*.*")}
+
+    before = files(one), files(several)
+    assert all(before)
+    advice = "; name another folder, or say --overwrite"
+    with pytest.raises(UserError, match=f"a selection that is not finished{advice}"):
+        execute(several)
+    with pytest.raises(UserError, match=f"a sweep that is not finished{advice}"):
+        common.execute(chosen, [*argv, f"--out_dir={one}"])
+    assert (files(one), files(several)) == before
+
+    execute(several, "--overwrite")
+    assert (several / "results.nc").read_bytes() == undisturbed
+    with failing_at(0, KeyboardInterrupt(), monkeypatch), interrupt:
+        common.execute(chosen, [*argv, f"--out_dir={one}", "--overwrite"])
+    plan = one / "parts" / "plan.json"
+    assert list(files(one)) == [plan]
+    plan.write_bytes(plan.read_bytes()[:-5])
+    with pytest.raises(UserError, match=r"plan\.json is damaged" + advice):
+        common.execute(chosen, [*argv, f"--out_dir={one}"])
+    common.execute(chosen, [*argv, f"--out_dir={one}", "--overwrite"])
+    assert (one / "scale_sweep" / "results.nc").exists()
+    assert not list(one.rglob("parts"))
