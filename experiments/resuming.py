@@ -76,7 +76,8 @@ def begin(
     from fmnist_jax import parts
 
     folder = out_dir / PARTS
-    sweeps = [parts.described(*pair) for pair in zip(plans, data, strict=True)]
+    here = environment()
+    sweeps = [parts.described(*pair, here) for pair in zip(plans, data, strict=True)]
     saved, problem = _saved(out_dir, "sweeps")
     if saved is not None and (differs := _difference(saved["sweeps"], sweeps)):
         problem = f"a sweep that is not finished: {differs}"
@@ -88,6 +89,15 @@ def begin(
         parts.as_described(*pair) for pair in zip(plans, saved["sweeps"], strict=True)
     ]
     return _with_kept(Begun(folder, parts.digest(saved["sweeps"]), plans, (), share))
+
+
+def environment() -> dict[str, str]:
+    """Returns what decides the bits of results beside settings and data."""
+    import jax
+
+    from experiments.output import DECIDING, versions
+
+    return {**versions(DECIDING), "platform": jax.default_backend()}
 
 
 def _saved(out_dir: Path, kind: str) -> tuple[Any, str | None]:
