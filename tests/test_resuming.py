@@ -133,6 +133,12 @@ def test_other_settings_data_and_damaged_plans_are_refused(
     refused("--divisors", "1,2", "is not finished: divisor is 1,255 there and 1,2 here")
     refused("--epochs", "5", "num_epochs is 4 there and 5 here")
     refused("--train_examples", "95", "the data are not the same")
+    with monkeypatch.context() as patch:
+        there = resuming.environment()
+        assert there["jax"] == jax.__version__
+        assert there["platform"] == jax.devices()[0].platform
+        patch.setattr(resuming, "environment", lambda: {**there, "jax": "0.1"})
+        refused("--epochs", "4", f"jax is {jax.__version__} there and 0.1 here")
     plan.write_bytes(before[plan][:-5])
     before[plan] = plan.read_bytes()
     refused("--epochs", "4", "plan.json is damaged")
