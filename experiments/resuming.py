@@ -75,7 +75,6 @@ def begin(
     """
     from fmnist_jax import parts
 
-    folder = out_dir / PARTS
     here = environment()
     sweeps = [parts.described(*pair, here) for pair in zip(plans, data, strict=True)]
     saved, problem = _saved(out_dir, "sweeps")
@@ -83,12 +82,51 @@ def begin(
         problem = f"a sweep that is not finished: {differs}"
     _refuse(out_dir, problem, overwrite)
     if problem or saved is None:
-        saved = {**command, "sweeps": sweeps}
+        saved = {**command, "sweeps": sweeps, "shares": share.total}
         _write_plan(out_dir, saved, alone=bool(problem) or share == ALONE)
-    plans = [
-        parts.as_described(*pair) for pair in zip(plans, saved["sweeps"], strict=True)
+    return _taken_up(out_dir, plans, saved, share)
+
+
+def finished(out_dir: Path, plans: Sequence["Plan"], data: Sequence["Data"]) -> Begun:
+    """Takes up sweeps of which all groups are done, wherever they were trained.
+
+    Raises:
+      UserError: where they are of other plans or data, or where groups are not done.
+    """
+    from fmnist_jax import parts
+
+    saved, problem = _saved(out_dir, "sweeps")
+    there = saved["sweeps"] if saved is not None else []
+    pairs = zip(plans, data, there, strict=False)
+    sweeps = [
+        parts.described(todo, on, s.get("environment", {})) for todo, on, s in pairs
     ]
-    return _with_kept(Begun(folder, parts.digest(saved["sweeps"]), plans, (), share))
+    if problem := problem or _difference(there, sweeps):
+        raise UserError(
+            f"The shards in {out_dir} are not what their own command gives here: "
+            f"{problem}."
+        )
+    begun = _taken_up(out_dir, plans, saved, ALONE)
+    if left := [path for path, done in _files(begun) if not done]:
+        raise UserError(f"{left[0]} is not done: run its shard again, then merge.")
+    return begun
+
+
+def _files(begun: Begun) -> list[tuple[Path, bool]]:
+    """Returns the files of this process's groups, and whether they are done."""
+    return [(path_of(begun, *pair), is_done(begun, *pair)) for pair in _own(begun)]
+
+
+def _taken_up(
+    out_dir: Path, plans: Sequence["Plan"], saved: Mapping[str, Any], share: Share
+) -> Begun:
+    """Returns sweeps as they are saved, with what there is of them."""
+    from fmnist_jax import parts
+
+    sweeps = saved["sweeps"]
+    plans = [parts.as_described(*pair) for pair in zip(plans, sweeps, strict=True)]
+    digest = parts.digest(sweeps)
+    return _with_kept(Begun(out_dir / PARTS, digest, plans, (), share))
 
 
 def environment() -> dict[str, str]:
@@ -193,7 +231,7 @@ def store(path: Path, content: bytes) -> None:
 
 def own_files(begun: Begun) -> list[Path]:
     """Returns where this process's groups of all sweeps are kept."""
-    return [path_of(begun, *pair) for pair in _own(begun)]
+    return [path for path, _ in _files(begun)]
 
 
 def joined(begun: Begun, data: Sequence["Data"]) -> list["xr.Dataset"]:
