@@ -109,8 +109,8 @@ def difference(one: Mapping[str, Any], other: Mapping[str, Any]) -> str | None:
     there, here = (each.get("environment", {}) for each in (one, other))
     for name in dict.fromkeys([*there, *here]):
         if there.get(name) != here.get(name):
-            values = (each.get(name, "not recorded") for each in (there, here))
-            return "{} is {} there and {} here".format(name, *values)
+            known = [each.get(name, "not recorded") for each in (there, here)]
+            return f"{name} is {known[0]} there and {known[1]} here"
     return None
 
 
