@@ -75,12 +75,19 @@ def _notes(error: BaseException) -> list[str]:
 
 
 def execute(
-    experiments: Sequence[Experiment | Inspection], argv: Sequence[str]
+    experiments: Sequence[Experiment | Inspection],
+    argv: Sequence[str],
+    trains: bool = True,
 ) -> None:
     """Does what a command line says, for one experiment or several.
 
     Where there are several, one folder holds a folder for each and a page that shows
     them all.
+
+    Args:
+      experiments: which.
+      argv: the command line.
+      trains: whether runs may be trained; else all of them are in the folder already.
 
     Raises:
       UserError: before any training, for all that is wrong with settings, output folder
@@ -116,7 +123,7 @@ def execute(
     for index in order:
         job, arguments = jobs[index], own_arguments(argv, experiments[index])
         if isinstance(job, Job):
-            run(job, data[index], chosen[index], arguments, again)
+            run(job, data[index], chosen[index], arguments, again, trains)
         else:
             on = data[index][options["dataset"] or "auto"]
             inspect(job, on, chosen[index], arguments, options["dry_run"])
@@ -200,6 +207,7 @@ def run(
     out_dir: Path,
     arguments: Sequence[str],
     command: str,
+    trains: bool,
 ) -> None:
     """Plans for the devices there are, trains, saves, plots and reports.
 
@@ -209,6 +217,7 @@ def run(
       out_dir: where results go.
       arguments: of the command line, as results record them.
       command: what goes on with the job where it is interrupted.
+      trains: whether there may be something to train.
     """
     from experiments import folders, hosts, output, resuming, shares
     from fmnist_jax.devices import (
@@ -234,7 +243,10 @@ def run(
             folders.check_free(out_dir)  # again: it may have been another process's
         plans = [for_shares(todo, share.total) for todo in _plans(job, data)]
         told = {"experiment": job.experiment.name, "arguments": list(arguments)}
-        begun = resuming.begin(out_dir, plans, data, told, overwrite, share)
+        if trains:
+            begun = resuming.begin(out_dir, plans, data, told, overwrite, share)
+        else:
+            begun = resuming.finished(out_dir, plans, data)
         print("\n".join(output.before(job, begun.plans, data)), flush=True)
         print("\n".join(resuming.said(begun, command)), flush=True)
         with resuming.going_on_with(command, begun):

@@ -117,13 +117,14 @@ def writing(out_dir: Path) -> Iterator[None]:
 def held(out_dir: Path, share: Share = ALONE) -> Iterator[Path]:
     """Gives the folder for parts, which no other process uses meanwhile.
 
-    Without parts it goes away again. Shares of one sweep may be in it at once. The
-    locks are the system's: none outlives its process.
+    Without parts it goes away again, unless a plan was there before. Shares of one
+    sweep may be in it at once. The locks are the system's: none outlives its process.
 
     Raises:
       UserError: where another process uses it, or where it cannot be made.
     """
     folder = out_dir / PARTS
+    was_there = (folder / PLAN).exists()
     wanted = {LOCK: fcntl.LOCK_EX}
     if share.total > 1:
         own = f"{LOCK}-{share.number}-of-{share.total}"
@@ -141,7 +142,8 @@ def held(out_dir: Path, share: Share = ALONE) -> Iterator[Path]:
         try:
             yield folder
         finally:
-            if share.total == 1 and not any(folder.glob("*.part")):
+            is_left = was_there or any(folder.glob("*.part"))
+            if share.total == 1 and not is_left:
                 shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -47,7 +47,7 @@ def check_same(begun: Begun) -> None:
             resuming.discard(begun.folder)  # or the next try would take it up
         raise UserError(
             "--distributed: the processes plan other runs; give all of them the same "
-            "flags, data and number of devices."
+            "flags, data, versions and number of devices."
         )
 
 

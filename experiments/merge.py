@@ -6,6 +6,7 @@ Each FOLDER is the --out_dir of a shard, or of several. The results, as one proc
 gives them, go to --out_dir, or else to the first folder. Nothing is trained.
 """
 
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -23,13 +24,14 @@ def run(argv: Sequence[str]) -> None:
     if asks_for_help(argv):
         print(__doc__.strip())
         return
-    sources = [Path(each) for each in argv[1:] if not each.startswith("-")]
+    sources = [_folder(each) for each in argv[1:] if not each.startswith("-")]
     given = [argv[0], *(each for each in argv[1:] if each.startswith("-"))]
     options = flags.parse_flags(given, ["out_dir"], [], ["overwrite"])
     if not sources:
         raise UserError("Name the folders of the shards: merge FOLDER FOLDER …")
-    out_dir = Path(options["out_dir"] or sources[0])
-    saved = _plan(sources)
+    out_dir = _folder(options["out_dir"] or str(sources[0]))
+    begun = (out_dir / PARTS / PLAN).exists() and not options["overwrite"]
+    saved = _plan([*sources, *([out_dir] if begun else [])])
     if not options["overwrite"]:
         folders.check_free(out_dir)
     folders.check_writable(out_dir)
@@ -39,9 +41,14 @@ def run(argv: Sequence[str]) -> None:
 
     dropped = (*flags.SHARING, "out_dir", "overwrite")
     arguments = flags.without(["", *saved["arguments"]], dropped)
-    more = ["--overwrite"] if options["overwrite"] else []
     experiment = find_experiments()[saved["experiment"]]
-    execute([experiment], [argv[0], *arguments, f"--out_dir={out_dir}", *more])
+    command = [argv[0], *arguments, f"--out_dir={out_dir}"]
+    execute([experiment], command, trains=False)
+
+
+def _folder(given: str) -> Path:
+    """Returns a folder as it is meant; ``~`` is the user's."""
+    return Path(os.path.expanduser(given))
 
 
 def _plan(sources: Sequence[Path]) -> Mapping[str, Any]:
@@ -54,8 +61,16 @@ def _plan(sources: Sequence[Path]) -> Mapping[str, Any]:
 
     plans = [parts.read_plan(source / PARTS / PLAN) for source in sources]
     for source, each in zip(sources, plans, strict=True):
+        if not source.is_dir():
+            raise UserError(f"{source} is no folder.")
         if each is None:
             raise UserError(f"{source} holds no sweep that is not finished.")
+        if "sweeps" not in each:
+            raise UserError(
+                f"{source} holds a selection of experiments, and no shard of a sweep: "
+                "shards are of one experiment each."
+            )
+    for source, each in zip(sources, plans, strict=True):
         if each["sweeps"] != plans[0]["sweeps"]:
             pairs = zip(plans[0]["sweeps"], each["sweeps"], strict=False)
             differs = next(
@@ -92,12 +107,21 @@ def _parts(sources: Sequence[Path], saved: Mapping[str, Any]) -> dict[str, bytes
                     found[name] = path.read_bytes()
             except UserError as error:
                 problems.append(f" {error}")
-    if missing := len(names) - len(found):
+    if missing := [number for number, name in enumerate(names) if name not in found]:
         raise UserError(
-            f"{missing} of {len(names)} groups of runs are not done: run the shards "
-            f"again that are not finished, then merge.{''.join(problems)}"
+            f"{len(missing)} of {len(names)} groups of runs are not done "
+            f"({_told(missing, saved.get('shares', 1))}): run the shards again "
+            f"that are not finished, then merge.{''.join(problems)}"
         )
     return found
+
+
+def _told(missing: Sequence[int], shares: int) -> str:
+    """Returns whose groups are missing, of so many shards; without any, which."""
+    if shares == 1:
+        return f"the first is number {missing[0]}"
+    shards = sorted({number % shares for number in missing})
+    return f"--shard_index={','.join(map(str, shards))} of --num_shards={shares}"
 
 
 if __name__ == "__main__":

@@ -20,7 +20,14 @@ if TYPE_CHECKING:
     from fmnist_jax.data import Data
     from fmnist_jax.planning import Plan
 
-PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "xarray")
+# Whose versions decide the bits of results; and all that are recorded.
+DECIDING = ("jax", "jaxlib", "flax", "optax", "numpy")
+PACKAGES = (*DECIDING, "xarray")
+
+
+def versions(names: Sequence[str]) -> dict[str, str]:
+    """Returns the versions of packages, by their names."""
+    return {name: importlib.metadata.version(name) for name in names}
 
 
 def check_memory(todo: "Plan", data: "Data") -> None:
@@ -126,7 +133,7 @@ def _facts(
         ],
         "platform": platform.platform(),
         "python": platform.python_version(),
-        "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
+        "versions": versions(PACKAGES),
         "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }
 

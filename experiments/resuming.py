@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from fmnist_jax.joining import Part
     from fmnist_jax.parts import Kept
     from fmnist_jax.planning import Plan
+    from fmnist_jax.sweeping import Steps
 
 # A group under way is saved after an epoch, but no more often than this, and so seldom
 # that saving takes at most a fiftieth of the time.
@@ -74,29 +75,106 @@ def begin(
     """
     from fmnist_jax import parts
 
-    folder = out_dir / PARTS
-    sweeps = [parts.described(*pair) for pair in zip(plans, data, strict=True)]
-    saved, problem = None, None
+    here = environment()
+    sweeps = [parts.described(*pair, here) for pair in zip(plans, data, strict=True)]
+    saved, problem = _saved(out_dir, "sweeps")
+    if saved is not None and (differs := _difference(saved["sweeps"], sweeps)):
+        problem = f"a sweep that is not finished: {differs}"
+    _refuse(out_dir, problem, overwrite)
+    if problem or saved is None:
+        saved = {**command, "sweeps": sweeps, "shares": share.total}
+        _write_plan(out_dir, saved, alone=bool(problem) or share == ALONE)
+    return _taken_up(out_dir, plans, saved, share)
+
+
+def finished(out_dir: Path, plans: Sequence["Plan"], data: Sequence["Data"]) -> Begun:
+    """Takes up sweeps of which all groups are done, wherever they were trained.
+
+    Raises:
+      UserError: where they are of other plans or data, or where groups are not done.
+    """
+    from fmnist_jax import parts
+
+    saved, problem = _saved(out_dir, "sweeps")
+    there = saved["sweeps"] if saved is not None else []
+    pairs = zip(plans, data, there, strict=False)
+    sweeps = [
+        parts.described(todo, on, s.get("environment", {})) for todo, on, s in pairs
+    ]
+    if problem := problem or _difference(there, sweeps):
+        raise UserError(
+            f"The shards in {out_dir} are not what their own command gives here: "
+            f"{problem}."
+        )
+    begun = _taken_up(out_dir, plans, saved, ALONE)
+    if left := [path for path, done in _files(begun) if not done]:
+        raise UserError(f"{left[0]} is not done: run its shard again, then merge.")
+    return begun
+
+
+def _files(begun: Begun) -> list[tuple[Path, bool]]:
+    """Returns the files of this process's groups, and whether they are done."""
+    return [(path_of(begun, *pair), is_done(begun, *pair)) for pair in _own(begun)]
+
+
+def _taken_up(
+    out_dir: Path, plans: Sequence["Plan"], saved: Mapping[str, Any], share: Share
+) -> Begun:
+    """Returns sweeps as they are saved, with what there is of them."""
+    from fmnist_jax import parts
+
+    sweeps = saved["sweeps"]
+    plans = [parts.as_described(*pair) for pair in zip(plans, sweeps, strict=True)]
+    digest = parts.digest(sweeps)
+    return _with_kept(Begun(out_dir / PARTS, digest, plans, (), share))
+
+
+def environment() -> dict[str, str]:
+    """Returns what decides the bits of results beside settings and data."""
+    import jax
+
+    from experiments.output import DECIDING, versions
+
+    return {**versions(DECIDING), "platform": jax.default_backend()}
+
+
+def _saved(out_dir: Path, kind: str) -> tuple[Any, str | None]:
+    """Returns the plan of this kind in a folder; where another is there, what it is.
+
+    A kind is the entry that only its plans have: "sweeps", those of one experiment, or
+    "selection", that of several.
+    """
+    from fmnist_jax import parts
+
     try:
-        saved = parts.read_plan(folder / PLAN)
-        problem = _difference(saved["sweeps"], sweeps) if saved else None
+        saved = parts.read_plan(out_dir / PARTS / PLAN)
     except UserError as error:
-        problem = str(error).rstrip(".")
+        return None, f"what is not finished: {str(error).rstrip('.')}"
+    if saved is None or kind in saved:
+        return saved, None
+    other = "sweep" if "sweeps" in saved else "selection"
+    return None, f"a {other} that is not finished"
+
+
+def _refuse(out_dir: Path, problem: str | None, overwrite: bool) -> None:
+    """Refuses a folder with what is not finished, and is not to be overwritten."""
     if problem and not overwrite:
         raise UserError(
-            f"--out_dir={out_dir} holds a sweep that is not finished: {problem}; name "
-            "another folder, or say --overwrite."
+            f"--out_dir={out_dir} holds {problem}; name another folder, or say "
+            "--overwrite."
         )
-    if problem or saved is None:
-        saved = {**command, "sweeps": sweeps}
-        with writing(out_dir):
-            for path in folder.glob("*.part") if problem or share == ALONE else []:
-                path.unlink()
-            parts.write_plan(folder / PLAN, saved)
-    plans = [
-        parts.as_described(*pair) for pair in zip(plans, saved["sweeps"], strict=True)
-    ]
-    return _with_kept(Begun(folder, parts.digest(saved["sweeps"]), plans, (), share))
+
+
+def _write_plan(out_dir: Path, saved: Mapping[str, Any], alone: bool) -> None:
+    """Writes a plan; where it is to be alone, parts of others are dropped."""
+    from fmnist_jax import parts
+
+    folder = out_dir / PARTS
+    with writing(out_dir):
+        folder.mkdir(exist_ok=True)
+        for path in folder.glob("*.part") if alone else []:
+            path.unlink()
+        parts.write_plan(folder / PLAN, saved)
 
 
 def _difference(saved: Sequence[Any], sweeps: Sequence[Any]) -> str | None:
@@ -140,10 +218,7 @@ def _with_kept(begun: Begun) -> Begun:
 
 def gather(out_dir: Path, saved: Mapping[str, Any], found: Mapping[str, bytes]) -> None:
     """Writes a plan, and part files by their names, to a folder that is held."""
-    from fmnist_jax import parts
-
-    with writing(out_dir):
-        parts.write_plan(out_dir / PARTS / PLAN, saved)
+    _write_plan(out_dir, saved, alone=False)
     for name, content in found.items():
         store(out_dir / PARTS / name, content)
 
@@ -156,7 +231,7 @@ def store(path: Path, content: bytes) -> None:
 
 def own_files(begun: Begun) -> list[Path]:
     """Returns where this process's groups of all sweeps are kept."""
-    return [path_of(begun, *pair) for pair in _own(begun)]
+    return [path for path, _ in _files(begun)]
 
 
 def joined(begun: Begun, data: Sequence["Data"]) -> list["xr.Dataset"]:
@@ -275,7 +350,11 @@ def run(
 
 
 def _saving(
-    begun: Begun, path: Path, so_far: list["Part"], steps: Any, is_stopped: Any
+    begun: Begun,
+    path: Path,
+    so_far: list["Part"],
+    steps: "Steps",
+    is_stopped: Callable[[], bool],
 ) -> Iterator["Part"]:
     """Passes on the parts of a group, adds them to ``so_far``, and saves at epochs."""
     from fmnist_jax.parts import Kept
@@ -317,30 +396,22 @@ def through(
       The position of each that is to be done; it is when the next one is asked for.
 
     Raises:
-      UserError: where there is another selection.
+      UserError: where something else was begun.
     """
-    from fmnist_jax import parts
-
-    saved = parts.read_plan(root / PARTS / PLAN)
-    done: list[str] = []
-    if saved is not None and saved["selection"] == selection:
-        done = saved["done"]
-    elif saved is not None and not overwrite:
-        raise UserError(
-            f"--out_dir={root} holds a selection that is not finished, with other "
-            "flags or data; name another folder, or say --overwrite."
-        )
+    saved, problem = _saved(root, "selection")
+    if saved is not None and saved["selection"] != selection:
+        problem = "a selection that is not finished, with other flags or data"
+    _refuse(root, problem, overwrite)
+    done: list[str] = saved["done"] if saved is not None and not problem else []
+    if problem:
+        _write_plan(root, {"selection": selection, "done": done}, alone=True)
     for index, name in enumerate(names):
         if name in done:
             print(f"{name} is done already.\n")
             continue
         yield index
         done = [*done, name]
-        with writing(root):
-            (root / PARTS).mkdir(exist_ok=True)
-            parts.write_plan(
-                root / PARTS / PLAN, {"selection": selection, "done": done}
-            )
+        _write_plan(root, {"selection": selection, "done": done}, alone=False)
     discard(root / PARTS)
 
 

@@ -39,8 +39,14 @@ class Kept(NamedTuple):
     left: Halfway | None = None
 
 
-def described(plan: Plan, data: Data) -> dict[str, Any]:
-    """Returns all that decides the results of a plan, as JSON knows it."""
+def described(plan: Plan, data: Data, environment: Mapping[str, str]) -> dict[str, Any]:
+    """Returns what decides the results of a plan, as JSON knows it.
+
+    Args:
+      plan: what is to run. Of a probe's function the name stands for what it does.
+      data: on what.
+      environment: in what: versions by package, and the platform.
+    """
     axes = {
         name: [coordinate(name, value) for value in values]
         for name, values in plan.axes.items()
@@ -54,11 +60,21 @@ def described(plan: Plan, data: Data) -> dict[str, Any]:
         "data": data.fingerprint,
         "axes": axes,
         "settings": fixed,
-        "probes": [[p.when, p.examples, sorted(p.dims)] for p in plan.probes],
+        "probes": [
+            [_name(p.function), p.when, p.examples, sorted(p.dims.items())]
+            for p in plan.probes
+        ],
+        "environment": dict(environment),
         "devices": plan.num_devices,
         "groups": [{"width": g.width, "runs": g.runs} for g in plan.groups],
     }
     return json.loads(json.dumps(found))
+
+
+def _name(function: Any) -> str:
+    """Returns where a function is defined, or of what kind it is."""
+    named = function if hasattr(function, "__qualname__") else type(function)
+    return f"{named.__module__}.{named.__qualname__}"
 
 
 def as_described(plan: Plan, description: Mapping[str, Any]) -> Plan:
@@ -75,7 +91,7 @@ def as_described(plan: Plan, description: Mapping[str, Any]) -> Plan:
 
 
 def difference(one: Mapping[str, Any], other: Mapping[str, Any]) -> str | None:
-    """Returns the first setting or the data that differ between two descriptions.
+    """Returns the first that differs between two descriptions: data, a setting, ….
 
     How the runs are grouped is no such difference; None where there is none.
     """
@@ -88,7 +104,14 @@ def difference(one: Mapping[str, Any], other: Mapping[str, Any]) -> str | None:
                 return f"{name} is {values[0]} there and {values[1]} here"
     if list(one["axes"]) != list(other["axes"]):
         return "the axes have another order"
-    return None if one["probes"] == other["probes"] else "the probes are not the same"
+    if one["probes"] != other["probes"]:
+        return "the probes are not the same"
+    there, here = (each.get("environment", {}) for each in (one, other))
+    for name in dict.fromkeys([*there, *here]):
+        if there.get(name) != here.get(name):
+            known = [each.get(name, "not recorded") for each in (there, here)]
+            return f"{name} is {known[0]} there and {known[1]} here"
+    return None
 
 
 def _told(name: str, description: Mapping[str, Any]) -> str:

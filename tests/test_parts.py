@@ -1,6 +1,7 @@
 """Groups that are left and gone on with, and the files that they are kept in."""
 
 import dataclasses
+import functools
 import hashlib
 import json
 import random
@@ -219,40 +220,83 @@ def test_files_of_others_with_a_right_sum_are_refused(tmp_path: Path) -> None:
         assert "\n" not in str(error.value)
 
 
+ENVIRONMENT = {"jax": "0.10.2", "platform": "cpu"}
+
+
+def described(todo: Plan, data: Data) -> dict[str, Any]:
+    return parts.described(todo, data, ENVIRONMENT)
+
+
+def other_weights(*args: Any) -> Any:
+    return first_weights(*args)
+
+
+def test_plans_are_told_apart_by_what_their_probes_compute(small: Data) -> None:
+    dims = {"w": ("input",)}
+    sweeps = [
+        described(plan({}, CONFIG, Hparams(), probes=[probe]), small)
+        for probe in (
+            Probe(first_weights, "end", dims),
+            Probe(other_weights, "end", dims),
+            Probe(first_weights, "end", {"w": ("unit",)}),
+            Probe(functools.partial(first_weights), "end", dims),
+        )
+    ]
+    assert "tests.test_parts.first_weights" in sweeps[0]["probes"][0]
+    for other in sweeps[1:]:
+        assert parts.difference(sweeps[0], other) == "the probes are not the same"
+        assert parts.digest(sweeps[0]) != parts.digest(other)
+    assert parts.difference(sweeps[0], sweeps[0]) is None
+
+
+def test_plans_are_told_apart_by_versions_and_platform(small: Data) -> None:
+    todo = plan({}, CONFIG, Hparams())
+    here = described(todo, small)
+    for there, expected in [
+        ({"jax": "0.10.1"}, "jax is 0.10.1 there and 0.10.2 here"),
+        ({"platform": "gpu"}, "platform is gpu there and cpu here"),
+    ]:
+        other = parts.described(todo, small, {**ENVIRONMENT, **there})
+        assert parts.difference(other, here) == expected
+        assert parts.digest(other) != parts.digest(here)
+    older = {name: each for name, each in here.items() if name != "environment"}
+    assert parts.difference(older, here) == (
+        "jax is not recorded there and 0.10.2 here"
+    )
+
+
 def test_plans_are_told_apart_by_what_decides_results(small: Data) -> None:
     axes = {"divisor": [1.0, 255.0], "loss": ["clipped", "softmax"], "seed": range(3)}
     todo = plan(axes, CONFIG, Hparams(), 2)
-    one = parts.described(todo, small)
+    one = described(todo, small)
     assert one == json.loads(json.dumps(one))
     assert parts.as_described(todo, one) == todo
     narrow = plan(axes, CONFIG, Hparams(), 1, max_width=1)
     assert parts.as_described(narrow, one) == todo
-    assert parts.difference(one, parts.described(narrow, small)) is None
+    assert parts.difference(one, described(narrow, small)) is None
     for changed, expected in [
         (({**axes, "divisor": [1.0, 2.0]}, CONFIG), "divisor is 1,255 there and 1,2 h"),
         (({**axes, "seed": range(4)}, CONFIG), "seed is 3 seeds there and 4 seeds"),
         ((axes, dataclasses.replace(CONFIG, num_epochs=5)), "num_epochs is 4 there a"),
         ((dict(list(axes.items())[::-1]), CONFIG), "the axes have another order"),
     ]:
-        other = parts.described(plan(*changed, Hparams(), 2), small)
+        other = described(plan(*changed, Hparams(), 2), small)
         assert expected in str(parts.difference(one, other))
-    other = parts.described(plan(axes, CONFIG, Hparams(b1=0.5), 2), small)
+    other = described(plan(axes, CONFIG, Hparams(b1=0.5), 2), small)
     assert parts.difference(one, other) == "b1 is the default there and 0.5 here"
     probe = Probe(lambda *_: {"one": jnp.ones(())})
-    other = parts.described(plan(axes, CONFIG, Hparams(), 2, probes=[probe]), small)
+    other = described(plan(axes, CONFIG, Hparams(), 2, probes=[probe]), small)
     assert parts.difference(one, other) == "the probes are not the same"
     images = small.train.images.copy()
     images[7, 3, 3] ^= 1
     data = dataclasses.replace(small, train=small.train._replace(images=images))
-    assert parts.difference(one, parts.described(todo, data)) == (
-        "the data are not the same"
-    )
+    assert parts.difference(one, described(todo, data)) == ("the data are not the same")
 
 
 def test_damaged_plans_are_never_read(tmp_path: Path, small: Data) -> None:
     path, rng = tmp_path / "plan.json", random.Random(0)
     assert parts.read_plan(path) is None
-    content = [parts.described(plan({"seed": range(9)}, CONFIG, Hparams()), small)]
+    content = [described(plan({"seed": range(9)}, CONFIG, Hparams()), small)]
     parts.write_plan(path, content)
     assert parts.read_plan(path) == content
     whole, refused = path.read_bytes(), 0

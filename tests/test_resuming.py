@@ -133,6 +133,12 @@ def test_other_settings_data_and_damaged_plans_are_refused(
     refused("--divisors", "1,2", "is not finished: divisor is 1,255 there and 1,2 here")
     refused("--epochs", "5", "num_epochs is 4 there and 5 here")
     refused("--train_examples", "95", "the data are not the same")
+    with monkeypatch.context() as patch:
+        there = resuming.environment()
+        assert there["jax"] == jax.__version__
+        assert there["platform"] == jax.devices()[0].platform
+        patch.setattr(resuming, "environment", lambda: {**there, "jax": "0.1"})
+        refused("--epochs", "4", f"jax is {jax.__version__} there and 0.1 here")
     plan.write_bytes(before[plan][:-5])
     before[plan] = plan.read_bytes()
     refused("--epochs", "4", "plan.json is damaged")
@@ -281,3 +287,43 @@ def test_a_selection_goes_on_with_what_is_left(
     assert not list(tmp_path.rglob("parts"))
     with pytest.raises(UserError, match="holds results already"):
         common.execute(chosen, argv)
+
+
+def test_a_sweep_and_a_selection_do_not_take_each_other_up(
+    undisturbed: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each is refused where the other is not finished, and nothing of it is lost."""
+    chosen = [find_experiments()[name] for name in ("depth_sweep", "scale_sweep")]
+    flags = [flag for flag in FLAGS if not flag.startswith("--hidden_sizes")]
+    one, several = tmp_path / "one", tmp_path / "several"
+    argv = ["x", *flags, "--hidden_sizes=4,8"]
+    interrupt = pytest.raises(KeyboardInterrupt)
+    with failing_at(4, KeyboardInterrupt(), monkeypatch), interrupt:
+        execute(one)
+    with failing_at(9, KeyboardInterrupt(), monkeypatch), interrupt:
+        common.execute(chosen, [*argv, f"--out_dir={several}"])
+
+    def files(folder: Path) -> dict[Path, bytes]:
+        return {path: path.read_bytes() for path in folder.glob("parts/*.*")}
+
+    before = files(one), files(several)
+    assert all(before)
+    advice = "; name another folder, or say --overwrite"
+    with pytest.raises(UserError, match=f"a selection that is not finished{advice}"):
+        execute(several)
+    with pytest.raises(UserError, match=f"a sweep that is not finished{advice}"):
+        common.execute(chosen, [*argv, f"--out_dir={one}"])
+    assert (files(one), files(several)) == before
+
+    execute(several, "--overwrite")
+    assert (several / "results.nc").read_bytes() == undisturbed
+    with failing_at(0, KeyboardInterrupt(), monkeypatch), interrupt:
+        common.execute(chosen, [*argv, f"--out_dir={one}", "--overwrite"])
+    plan = one / "parts" / "plan.json"
+    assert list(files(one)) == [plan]
+    plan.write_bytes(plan.read_bytes()[:-5])
+    with pytest.raises(UserError, match=r"plan\.json is damaged" + advice):
+        common.execute(chosen, [*argv, f"--out_dir={one}"])
+    common.execute(chosen, [*argv, f"--out_dir={one}", "--overwrite"])
+    assert (one / "scale_sweep" / "results.nc").exists()
+    assert not list(one.rglob("parts"))

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from experiments import common, merge
+from experiments import common, merge, resuming
 from experiments.scale_sweep import EXPERIMENT
-from fmnist_jax import results
+from fmnist_jax import parts, results, sweeping
 from fmnist_jax.config import Config, Hparams
 from fmnist_jax.kinds import UserError
 from fmnist_jax.planning import for_shares, plan
@@ -45,9 +45,9 @@ def test_shards_merged_are_the_bytes_of_one_process(
     assert "Share 2 of 3 is done: 0 groups of runs" in said
     merged = tmp_path / "merged"
     argv = ["merge", *map(str, shards), f"--out_dir={merged}"]
-    with pytest.raises(UserError, match="1 holds no sweep that is not finished"):
+    with pytest.raises(UserError, match="1 is no folder"):
         merge.run(argv)
-    with pytest.raises(UserError, match="1 of 2 groups of runs are not done"):
+    with pytest.raises(UserError, match=r"1 of 2 groups.*x=1 of --num_shards=3"):
         merge.run(["merge", str(shards[0])])
     assert not merged.exists()
     execute(shards[1], "--num_shards=3", "--shard_index=1")
@@ -89,6 +89,54 @@ def test_shards_of_other_sweeps_and_damaged_ones_are_not_merged(tmp_path: Path) 
         merge.run(["merge", str(one)])
     with pytest.raises(UserError, match="Name the folders"):
         merge.run(["merge"])
+
+
+def test_what_is_no_shard_is_not_merged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(message: str, *folders: Path) -> None:
+        with pytest.raises(UserError, match=message) as error:
+            merge.run(["merge", *map(str, folders)])
+        assert "\n" not in str(error.value)
+
+    one, other = tmp_path / "one", tmp_path / "other"
+    refused("one is no folder", one)
+    (other / "parts").mkdir(parents=True)
+    refused("other holds no sweep that is not finished", other)
+    parts.write_plan(other / "parts" / "plan.json", {"selection": {}, "done": []})
+    execute(one, "--num_shards=2", "--shard_index=1")
+    for folders in ([other], [one, other]):
+        refused("other holds a selection of experiments, and no shard", *folders)
+    with pytest.raises(UserError, match="other holds a selection of experiments"):
+        merge.run(["merge", str(one), f"--out_dir={other}"])
+    shutil.rmtree(other)
+    here = resuming.environment()
+    monkeypatch.setattr(resuming, "environment", lambda: {**here, "jax": "0.1"})
+    execute(other, "--num_shards=2", "--shard_index=0")
+    refused(f"one sweep: jax is {here['jax']} there and 0.1 here", one, other)
+
+
+def test_merging_never_trains_and_may_be_done_on_another_platform(
+    undisturbed: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in (0, 1):
+        share = ["--num_shards=2", f"--shard_index={number}"]
+        execute(tmp_path / f"s{number}", *share)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr(sweeping, "run_stepwise", None)  # whoever trains fails
+    elsewhere = {**resuming.environment(), "platform": "another"}
+    monkeypatch.setattr(resuming, "environment", lambda: elsewhere)
+    path = tmp_path / "s0" / "parts" / "plan.json"
+    before, saved = path.read_bytes(), parts.read_plan(path)
+    saved["arguments"] = [*saved["arguments"], "--b1s=.5"]
+    parts.write_plan(path, saved)
+    argv = ["merge", "~/s0", "~/s1", "--out_dir=~/merged"]
+    for more in ([], ["--overwrite"]):
+        with pytest.raises(UserError, match=r"here: b1 is the default there and 0.5 h"):
+            merge.run([*argv, *more])
+    path.write_bytes(before)
+    merge.run(argv)
+    assert (tmp_path / "merged" / "results.nc").read_bytes() == undisturbed
 
 
 @pytest.mark.parametrize(
