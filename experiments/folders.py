@@ -34,7 +34,7 @@ def choose(names: Sequence[str], options: Mapping[str, Any]) -> list[Path]:
     """
     several = len(names) > 1
     if options["out_dir"] is not None:
-        root = Path(options["out_dir"]).expanduser()
+        root = Path(os.path.expanduser(options["out_dir"]))  # never raises
     else:
         root = _new(Path("runs") if several else Path("runs") / names[0])
     chosen = [root / name for name in names] if several else [root]
