@@ -99,7 +99,7 @@ def execute(
     if asks_for_help(argv):
         print("\n\n".join(help_text(experiment) for experiment in experiments))
         return
-    from experiments import folders, pages, resuming, shares
+    from experiments import folders, pages, selections, shares
 
     options = parse(argv, experiments)
     shares.check(options, experiments)
@@ -119,7 +119,7 @@ def execute(
             "data": fingerprints,
         }
         names = [experiment.name for experiment in experiments]
-        order = resuming.through(root, names, selection, options["overwrite"])
+        order = selections.through(root, names, selection, options["overwrite"])
     for index in order:
         job, arguments = jobs[index], own_arguments(argv, experiments[index])
         if isinstance(job, Job):
@@ -219,7 +219,15 @@ def run(
       command: what goes on with the job where it is interrupted.
       trains: whether there may be something to train.
     """
-    from experiments import folders, hosts, output, resuming, shares
+    from experiments import (
+        folders,
+        hosts,
+        interrupting,
+        output,
+        resuming,
+        shares,
+        unfinished,
+    )
     from fmnist_jax.devices import (
         num_cpu_cores,
         use_compilation_cache,
@@ -249,7 +257,7 @@ def run(
             begun = resuming.finished(out_dir, plans, data)
         print("\n".join(output.before(job, begun.plans, data)), flush=True)
         print("\n".join(resuming.said(begun, command)), flush=True)
-        with resuming.going_on_with(command, begun):
+        with interrupting.going_on_with(command, begun.folder):
             if distributed:
                 hosts.check_same(begun)
             _train(begun, data)
@@ -263,7 +271,7 @@ def run(
             if distributed:
                 hosts.wait_for_all()
         if distributed or share.total == 1:
-            resuming.discard(begun.folder)
+            unfinished.discard(begun.folder)
     print("\n".join(["", *said]))
 
 
@@ -305,13 +313,13 @@ def _train(begun: "Begun", data: Sequence["Data"]) -> None:
     """Runs what is left of this process's share of sweeps, with a progress bar."""
     from tqdm import tqdm
 
-    from experiments import resuming
+    from experiments import interrupting, resuming
 
     bar = tqdm(
         total=resuming.num_epochs(begun), initial=resuming.num_epochs_kept(begun),
         desc="training", unit="epoch", disable=None, smoothing=0,
     )  # fmt: skip
-    with bar, resuming.stop_signals() as is_stopped:
+    with bar, interrupting.stop_signals() as is_stopped:
         for number, on in enumerate(data):
             for part in resuming.run(begun, number, on, is_stopped):
                 if part.epoch is not None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from experiments import resuming
+from experiments import resuming, unfinished
 from experiments.resuming import Begun
 from experiments.shares import Share
 from fmnist_jax.idx import reason
@@ -44,7 +44,7 @@ def check_same(begun: Begun) -> None:
     own = np.frombuffer(bytes.fromhex(begun.digest), np.uint8)
     if (_from_all(own) != own).any():
         if not any(begun.folder.glob("*.part")):
-            resuming.discard(begun.folder)  # or the next try would take it up
+            unfinished.discard(begun.folder)  # or the next try would take it up
         raise UserError(
             "--distributed: the processes plan other runs; give all of them the same "
             "flags, data, versions and number of devices."

@@ -1,19 +1,14 @@
 """Sweeps that go on where they were stopped: plan and parts beside the results."""
 
-import contextlib
 import dataclasses
-import os
-import shutil
-import signal
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from experiments.folders import PARTS, PLAN, writing
+from experiments import unfinished
+from experiments.folders import PARTS, writing
 from experiments.shares import ALONE, Share
-from fmnist_jax.idx import reason
 from fmnist_jax.kinds import UserError
 from fmnist_jax.results import replaced
 
@@ -75,15 +70,17 @@ def begin(
     """
     from fmnist_jax import parts
 
-    here = environment()
+    here = unfinished.environment()
     sweeps = [parts.described(*pair, here) for pair in zip(plans, data, strict=True)]
-    saved, problem = _saved(out_dir, "sweeps")
-    if saved is not None and (differs := _difference(saved["sweeps"], sweeps)):
+    saved, problem = unfinished.saved_in(out_dir, "sweeps")
+    if saved is not None and (
+        differs := unfinished.difference(saved["sweeps"], sweeps)
+    ):
         problem = f"a sweep that is not finished: {differs}"
-    _refuse(out_dir, problem, overwrite)
+    unfinished.refuse(out_dir, problem, overwrite)
     if problem or saved is None:
         saved = {**command, "sweeps": sweeps, "shares": share.total}
-        _write_plan(out_dir, saved, alone=bool(problem) or share == ALONE)
+        unfinished.write_plan(out_dir, saved, alone=bool(problem) or share == ALONE)
     return _taken_up(out_dir, plans, saved, share)
 
 
@@ -95,13 +92,13 @@ def finished(out_dir: Path, plans: Sequence["Plan"], data: Sequence["Data"]) -> 
     """
     from fmnist_jax import parts
 
-    saved, problem = _saved(out_dir, "sweeps")
+    saved, problem = unfinished.saved_in(out_dir, "sweeps")
     there = saved["sweeps"] if saved is not None else []
     pairs = zip(plans, data, there, strict=False)
     sweeps = [
         parts.described(todo, on, s.get("environment", {})) for todo, on, s in pairs
     ]
-    if problem := problem or _difference(there, sweeps):
+    if problem := problem or unfinished.difference(there, sweeps):
         raise UserError(
             f"The shards in {out_dir} are not what their own command gives here: "
             f"{problem}."
@@ -127,64 +124,6 @@ def _taken_up(
     plans = [parts.as_described(*pair) for pair in zip(plans, sweeps, strict=True)]
     digest = parts.digest(sweeps)
     return _with_kept(Begun(out_dir / PARTS, digest, plans, (), share))
-
-
-def environment() -> dict[str, str]:
-    """Returns what decides the bits of results beside settings and data."""
-    import jax
-
-    from experiments.output import DECIDING, versions
-
-    return {**versions(DECIDING), "platform": jax.default_backend()}
-
-
-def _saved(out_dir: Path, kind: str) -> tuple[Any, str | None]:
-    """Returns the plan of this kind in a folder; where another is there, what it is.
-
-    A kind is the entry that only its plans have: "sweeps", those of one experiment, or
-    "selection", that of several.
-    """
-    from fmnist_jax import parts
-
-    try:
-        saved = parts.read_plan(out_dir / PARTS / PLAN)
-    except UserError as error:
-        return None, f"what is not finished: {str(error).rstrip('.')}"
-    if saved is None or kind in saved:
-        return saved, None
-    other = "sweep" if "sweeps" in saved else "selection"
-    return None, f"a {other} that is not finished"
-
-
-def _refuse(out_dir: Path, problem: str | None, overwrite: bool) -> None:
-    """Refuses a folder with what is not finished, and is not to be overwritten."""
-    if problem and not overwrite:
-        raise UserError(
-            f"--out_dir={out_dir} holds {problem}; name another folder, or say "
-            "--overwrite."
-        )
-
-
-def _write_plan(out_dir: Path, saved: Mapping[str, Any], alone: bool) -> None:
-    """Writes a plan; where it is to be alone, parts of others are dropped."""
-    from fmnist_jax import parts
-
-    folder = out_dir / PARTS
-    with writing(out_dir):
-        folder.mkdir(exist_ok=True)
-        for path in folder.glob("*.part") if alone else []:
-            path.unlink()
-        parts.write_plan(folder / PLAN, saved)
-
-
-def _difference(saved: Sequence[Any], sweeps: Sequence[Any]) -> str | None:
-    """Returns in what the sweeps that are saved differ; None where in nothing."""
-    from fmnist_jax import parts
-
-    if len(saved) != len(sweeps):
-        return "it is another experiment"
-    pairs = zip(saved, sweeps, strict=True)
-    return next(filter(None, (parts.difference(*pair) for pair in pairs)), None)
 
 
 def path_of(begun: Begun, number: int, group: int) -> Path:
@@ -218,7 +157,7 @@ def _with_kept(begun: Begun) -> Begun:
 
 def gather(out_dir: Path, saved: Mapping[str, Any], found: Mapping[str, bytes]) -> None:
     """Writes a plan, and part files by their names, to a folder that is held."""
-    _write_plan(out_dir, saved, alone=False)
+    unfinished.write_plan(out_dir, saved, alone=False)
     for name, content in found.items():
         store(out_dir / PARTS / name, content)
 
@@ -379,90 +318,3 @@ def _save(begun: Begun, path: Path, kept: "Kept") -> None:
 
     with writing(begun.folder.parent):
         parts.write(path, kept, begun.digest)
-
-
-def through(
-    root: Path, names: Sequence[str], selection: Mapping[str, Any], overwrite: bool
-) -> Iterator[int]:
-    """Goes through several experiments, or through those that are left.
-
-    Args:
-      root: the folder of their folders.
-      names: of the experiments.
-      selection: what decides their results, as JSON knows it.
-      overwrite: whether another selection that is not finished may be dropped.
-
-    Yields:
-      The position of each that is to be done; it is when the next one is asked for.
-
-    Raises:
-      UserError: where something else was begun.
-    """
-    saved, problem = _saved(root, "selection")
-    if saved is not None and saved["selection"] != selection:
-        problem = "a selection that is not finished, with other flags or data"
-    _refuse(root, problem, overwrite)
-    done: list[str] = saved["done"] if saved is not None and not problem else []
-    if problem:
-        _write_plan(root, {"selection": selection, "done": done}, alone=True)
-    for index, name in enumerate(names):
-        if name in done:
-            print(f"{name} is done already.\n")
-            continue
-        yield index
-        done = [*done, name]
-        _write_plan(root, {"selection": selection, "done": done}, alone=False)
-    discard(root / PARTS)
-
-
-def discard(folder: Path) -> None:
-    """Takes plan and parts away: the results are there. The plan goes first."""
-    (folder / PLAN).unlink(missing_ok=True)
-    shutil.rmtree(folder, ignore_errors=True)
-
-
-@contextlib.contextmanager
-def stop_signals() -> Iterator[Callable[[], bool]]:
-    """Gives whether Ctrl-C was pressed, or the process told to end (SIGTERM).
-
-    The first asks to stop soon; a second does what it always does.
-    """
-    asked = threading.Event()
-    before: dict[int, Any] = {}
-
-    def restore() -> None:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-    def stop(*_: Any) -> None:
-        restore()
-        asked.set()
-        # What print() writes to may be in use where the signal comes.
-        os.write(2, b"\nStopping after this epoch; Ctrl-C again stops at once.\n")
-
-    if threading.current_thread() is threading.main_thread():
-        for number in (signal.SIGINT, signal.SIGTERM):
-            if signal.getsignal(number) != signal.SIG_IGN:
-                before[number] = signal.signal(number, stop)
-    try:
-        yield asked.is_set
-    finally:
-        restore()
-
-
-@contextlib.contextmanager
-def going_on_with(command: str, begun: Begun) -> Iterator[None]:
-    """Has whatever ends the training say how to go on, and devices fail in a line."""
-    from jax.errors import JaxRuntimeError
-
-    try:
-        yield
-    except BaseException as error:
-        ends: BaseException = error
-        if isinstance(error, JaxRuntimeError):
-            ends = UserError(f"the device failed: {reason(error)}.")
-        if any(begun.folder.glob("*.part")) or not isinstance(ends, UserError):
-            ends.add_note(f"To go on: {command}")
-        if ends is error:
-            raise
-        raise ends from error

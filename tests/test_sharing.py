@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from experiments import common, merge, resuming
+from experiments import common, merge, unfinished
 from experiments.scale_sweep import EXPERIMENT
 from fmnist_jax import parts, results, sweeping
 from fmnist_jax.config import Config, Hparams
@@ -110,8 +110,8 @@ def test_what_is_no_shard_is_not_merged(
     with pytest.raises(UserError, match="other holds a selection of experiments"):
         merge.run(["merge", str(one), f"--out_dir={other}"])
     shutil.rmtree(other)
-    here = resuming.environment()
-    monkeypatch.setattr(resuming, "environment", lambda: {**here, "jax": "0.1"})
+    here = unfinished.environment()
+    monkeypatch.setattr(unfinished, "environment", lambda: {**here, "jax": "0.1"})
     execute(other, "--num_shards=2", "--shard_index=0")
     refused(f"one sweep: jax is {here['jax']} there and 0.1 here", one, other)
 
@@ -124,8 +124,8 @@ def test_merging_never_trains_and_may_be_done_on_another_platform(
         execute(tmp_path / f"s{number}", *share)
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setattr(sweeping, "run_stepwise", None)  # whoever trains fails
-    elsewhere = {**resuming.environment(), "platform": "another"}
-    monkeypatch.setattr(resuming, "environment", lambda: elsewhere)
+    elsewhere = {**unfinished.environment(), "platform": "another"}
+    monkeypatch.setattr(unfinished, "environment", lambda: elsewhere)
     path = tmp_path / "s0" / "parts" / "plan.json"
     before, saved = path.read_bytes(), parts.read_plan(path)
     saved["arguments"] = [*saved["arguments"], "--b1s=.5"]
