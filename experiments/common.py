@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from experiments.resuming import Begun
+    from experiments.shares import Share
 
 __all__ = [
     "Answer",
@@ -219,21 +220,9 @@ def run(
       command: what goes on with the job where it is interrupted.
       trains: whether there may be something to train.
     """
-    from experiments import (
-        folders,
-        hosts,
-        interrupting,
-        output,
-        resuming,
-        shares,
-        unfinished,
-    )
-    from fmnist_jax.devices import (
-        num_cpu_cores,
-        use_compilation_cache,
-        use_cpu_cores,
-    )
-    from fmnist_jax.planning import for_shares, plan
+    from experiments import folders, hosts, output, resuming, shares, unfinished
+    from fmnist_jax.devices import num_cpu_cores, use_compilation_cache, use_cpu_cores
+    from fmnist_jax.planning import plan
 
     data = [loaded[variant.dataset] for variant in job.variants]
     if job.options["dry_run"]:
@@ -244,35 +233,66 @@ def run(
         return
     use_cpu_cores()
     use_compilation_cache()
-    distributed, overwrite = job.options["distributed"], job.options["overwrite"]
+    distributed = job.options["distributed"]
     share = hosts.join(job.options) if distributed else shares.own(job.options)
     with folders.made(out_dir), folders.held(out_dir, share):
-        if not overwrite:
-            folders.check_free(out_dir)  # again: it may have been another process's
-        plans = [for_shares(todo, share.total) for todo in _plans(job, data)]
-        told = {"experiment": job.experiment.name, "arguments": list(arguments)}
-        if trains:
-            begun = resuming.begin(out_dir, plans, data, told, overwrite, share)
-        else:
-            begun = resuming.finished(out_dir, plans, data)
+        begun = _begun(job, data, out_dir, arguments, share, trains)
         print("\n".join(output.before(job, begun.plans, data)), flush=True)
         print("\n".join(resuming.said(begun, command)), flush=True)
-        with interrupting.going_on_with(command, begun.folder):
-            if distributed:
-                hosts.check_same(begun)
-            _train(begun, data)
-            if distributed:
-                hosts.assemble(begun)
-            if share.total > 1 and not (distributed and share.number == 0):
-                said = resuming.said_of_share(begun)
-            else:
-                found = _joined(job, begun, data)
-                said = output.finish_runs(job, data, found, out_dir, arguments)
-            if distributed:
-                hosts.wait_for_all()
+        said = _carried_out(job, begun, data, out_dir, arguments, command)
         if distributed or share.total == 1:
             unfinished.discard(begun.folder)
     print("\n".join(["", *said]))
+
+
+def _begun(
+    job: Job,
+    data: Sequence["Data"],
+    out_dir: Path,
+    arguments: Sequence[str],
+    share: "Share",
+    trains: bool,
+) -> "Begun":
+    """Returns sweeps as they begin, or go on, in a folder that is held."""
+    from experiments import folders, resuming
+    from fmnist_jax.planning import for_shares
+
+    overwrite = job.options["overwrite"]
+    if not overwrite:
+        folders.check_free(out_dir)  # again: it may have been another process's
+    plans = [for_shares(todo, share.total) for todo in _plans(job, data)]
+    if not trains:
+        return resuming.finished(out_dir, plans, data)
+    told = {"experiment": job.experiment.name, "arguments": list(arguments)}
+    return resuming.begin(out_dir, plans, data, told, overwrite, share)
+
+
+def _carried_out(
+    job: Job,
+    begun: "Begun",
+    data: Sequence["Data"],
+    out_dir: Path,
+    arguments: Sequence[str],
+    command: str,
+) -> list[str]:
+    """Trains this process's share, and saves what is its to save; says what came."""
+    from experiments import hosts, interrupting, output, resuming
+
+    distributed, share = job.options["distributed"], begun.share
+    with interrupting.going_on_with(command, begun.folder):
+        if distributed:
+            hosts.check_same(begun)
+        _train(begun, data)
+        if distributed:
+            hosts.assemble(begun)
+        if share.total > 1 and not (distributed and share.number == 0):
+            said = resuming.said_of_share(begun)
+        else:
+            found = _joined(job, begun, data)
+            said = output.finish_runs(job, data, found, out_dir, arguments)
+        if distributed:
+            hosts.wait_for_all()
+    return said
 
 
 def _plans(job: Job, data: Sequence["Data"]) -> list["Plan"]:

@@ -76,8 +76,11 @@ def stable_rates(plan: Plan, data: Data) -> xr.Dataset:
 
     Returns:
       ``sharpness`` and its residual; where an optimizer divides its steps by the size
-      of gradients, the preconditioned sharpness and its residual; and ``stable_rate``,
-    XX
+      of gradients, or the first kernel has a rate of its own, the preconditioned
+      sharpness and its residual; and ``stable_rate``, as ``stability.stable_rate``
+      gives it, with those of the plan's dimensions that they depend on. NaN of an
+      optimizer that has no such rate, and where the residual is above
+      ``MOST_RESIDUAL``.
     """
     optimizers = plan.axes.get("optimizer", (plan.config.optimizer,))
     found = initial_sharpness(plan, data)
@@ -91,7 +94,7 @@ def stable_rates(plan: Plan, data: Data) -> xr.Dataset:
             names = [n for n in (*DEPENDS_ON, *DIVIDED_BY) if reads(config, n)]
             probe = preconditioned_sharpness_probe()
             more = _at_initialisation(own, data, [*names, "seed"], probe)
-            found = found.merge(more, join="outer")
+            found = found.merge(more, join="outer", compat="no_conflicts")
             sharpness = _known(more, "preconditioned_sharpness")
         rates.append(_rate(own, optimizer, sharpness))
     attrs = {"long_name": "largest stable learning rate", "units": "1"}

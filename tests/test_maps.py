@@ -227,7 +227,8 @@ def test_theory_measures_each_distinct_network_once(small: Data) -> None:
 def test_stable_rates_of_several_optimizers_and_their_settings(small: Data) -> None:
     config = Config(hidden_sizes=(6,), batch_size=50, num_epochs=1)
     values = {
-        "optimizer": ["sgd", "momentum", "adam", "lion"], "divisor": [1.0, 255.0],
+        "optimizer": ["sgd", "momentum", "rmsprop", "adam", "lion"],
+        "divisor": [1.0, 255.0],
         "momentum": [0.5, 0.9], "learning_rate": [1e-3, 1.0],
     }  # fmt: skip
     found = theory.stable_rates(plan(values, config, Hparams()), small)
@@ -244,6 +245,10 @@ def test_stable_rates_of_several_optimizers_and_their_settings(small: Data) -> N
     divided = found.preconditioned_sharpness.sel(optimizer="adam").squeeze("seed")
     np.testing.assert_allclose(
         rates.sel(optimizer="adam", momentum=0.5), 38 / divided, rtol=1e-6
+    )
+    divided = found.preconditioned_sharpness.sel(optimizer="rmsprop").squeeze("seed")
+    np.testing.assert_allclose(
+        rates.sel(optimizer="rmsprop", momentum=0.9), 2 / divided, rtol=1e-6
     )
     assert np.isnan(rates.sel(optimizer="lion")).all()
 
