@@ -1,9 +1,9 @@
-"""The way from a command line to results: load, plan, train, save, plot, report."""
+"""The way from a command line to what is to be done: settings, folders, data."""
 
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from experiments.jobs import (
     Answer,
@@ -21,12 +21,6 @@ from experiments.jobs import (
     own_data,
 )
 from fmnist_jax.kinds import UserError
-
-if TYPE_CHECKING:
-    import xarray as xr
-
-    from experiments.resuming import Begun
-    from experiments.shares import Share
 
 __all__ = [
     "Answer",
@@ -100,7 +94,7 @@ def execute(
     if asks_for_help(argv):
         print("\n\n".join(help_text(experiment) for experiment in experiments))
         return
-    from experiments import folders, pages, selections, shares
+    from experiments import folders, pages, running, selections, shares
 
     options = parse(argv, experiments)
     shares.check(options, experiments)
@@ -124,10 +118,10 @@ def execute(
     for index in order:
         job, arguments = jobs[index], own_arguments(argv, experiments[index])
         if isinstance(job, Job):
-            run(job, data[index], chosen[index], arguments, again, trains)
+            running.run(job, data[index], chosen[index], arguments, again, trains)
         else:
             on = data[index][options["dataset"] or "auto"]
-            inspect(job, on, chosen[index], arguments, options["dry_run"])
+            running.inspect(job, on, chosen[index], arguments, options["dry_run"])
         if several:
             page = pages.write(chosen[: index + 1])
             print(f"\nPage: {page}\n")
@@ -182,165 +176,3 @@ def _fitted(job: Job | Inspection, data: Mapping[str, "Data"]) -> Job | Inspecti
         todo = plan(job.axes, variant.config, variant.hparams)
         output.check_memory(todo, data[variant.dataset])
     return job
-
-
-def inspect(
-    inspection: Inspection,
-    data: "Data",
-    out_dir: Path,
-    arguments: Sequence[str],
-    dry_run: bool,
-) -> None:
-    """Answers from the data alone, saves and reports."""
-    from experiments import folders, output
-
-    print("\n".join([*output.about(inspection, [data]), ""]), flush=True)
-    if dry_run:
-        return
-    with folders.made(out_dir):
-        said = output.finish_inspection(inspection, data, out_dir, arguments)
-    print("\n".join(said))
-
-
-def run(
-    job: Job,
-    loaded: Mapping[str, "Data"],
-    out_dir: Path,
-    arguments: Sequence[str],
-    command: str,
-    trains: bool,
-) -> None:
-    """Plans for the devices there are, trains, saves, plots and reports.
-
-    Args:
-      job: what is to be done.
-      loaded: the data sets, by the name they are asked for by.
-      out_dir: where results go.
-      arguments: of the command line, as results record them.
-      command: what goes on with the job where it is interrupted.
-      trains: whether there may be something to train.
-    """
-    from experiments import folders, hosts, output, resuming, shares, unfinished
-    from fmnist_jax.devices import num_cpu_cores, use_compilation_cache, use_cpu_cores
-    from fmnist_jax.planning import plan
-
-    data = [loaded[variant.dataset] for variant in job.variants]
-    if job.options["dry_run"]:
-        plans = [
-            plan(job.axes, v.config, v.hparams, num_cpu_cores()) for v in job.variants
-        ]
-        print("\n".join(output.before(job, plans, data)))
-        return
-    use_cpu_cores()
-    use_compilation_cache()
-    distributed = job.options["distributed"]
-    share = hosts.join(job.options) if distributed else shares.own(job.options)
-    with folders.made(out_dir), folders.held(out_dir, share):
-        begun = _begun(job, data, out_dir, arguments, share, trains)
-        print("\n".join(output.before(job, begun.plans, data)), flush=True)
-        print("\n".join(resuming.said(begun, command)), flush=True)
-        said = _carried_out(job, begun, data, out_dir, arguments, command)
-        if distributed or share.total == 1:
-            unfinished.discard(begun.folder)
-    print("\n".join(["", *said]))
-
-
-def _begun(
-    job: Job,
-    data: Sequence["Data"],
-    out_dir: Path,
-    arguments: Sequence[str],
-    share: "Share",
-    trains: bool,
-) -> "Begun":
-    """Returns sweeps as they begin, or go on, in a folder that is held."""
-    from experiments import folders, resuming
-    from fmnist_jax.planning import for_shares
-
-    overwrite = job.options["overwrite"]
-    if not overwrite:
-        folders.check_free(out_dir)  # again: it may have been another process's
-    plans = [for_shares(todo, share.total) for todo in _plans(job, data)]
-    if not trains:
-        return resuming.finished(out_dir, plans, data)
-    told = {"experiment": job.experiment.name, "arguments": list(arguments)}
-    return resuming.begin(out_dir, plans, data, told, overwrite, share)
-
-
-def _carried_out(
-    job: Job,
-    begun: "Begun",
-    data: Sequence["Data"],
-    out_dir: Path,
-    arguments: Sequence[str],
-    command: str,
-) -> list[str]:
-    """Trains this process's share, and saves what is its to save; says what came."""
-    from experiments import hosts, interrupting, output, resuming
-
-    distributed, share = job.options["distributed"], begun.share
-    with interrupting.going_on_with(command, begun.folder):
-        if distributed:
-            hosts.check_same(begun)
-        _train(begun, data)
-        if distributed:
-            hosts.assemble(begun)
-        if share.total > 1 and not (distributed and share.number == 0):
-            said = resuming.said_of_share(begun)
-        else:
-            found = _joined(job, begun, data)
-            said = output.finish_runs(job, data, found, out_dir, arguments)
-        if distributed:
-            hosts.wait_for_all()
-    return said
-
-
-def _plans(job: Job, data: Sequence["Data"]) -> list["Plan"]:
-    """Returns a plan for each variant, for the devices there are."""
-    from fmnist_jax.planning import plan
-    from fmnist_jax.sweeping import plan_here
-
-    configs = [
-        group.config
-        for v in job.variants
-        for group in plan(job.axes, v.config, v.hparams).groups
-    ]
-    probes = job.experiment.probes(configs)
-    return [
-        plan_here(job.axes, on, v.config, v.hparams, probes)
-        for v, on in zip(job.variants, data, strict=True)
-    ]
-
-
-def _joined(job: Job, begun: "Begun", data: Sequence["Data"]) -> "xr.Dataset":
-    """Returns the results of all variants."""
-    from experiments import resuming
-    from fmnist_jax.results import stack
-
-    found = resuming.joined(begun, data)
-    if beside := job.experiment.beside:
-        found = [
-            each.merge(beside(todo, on), join="exact", combine_attrs="override")
-            for each, todo, on in zip(found, begun.plans, data, strict=True)
-        ]
-    for axis in job.experiment.variants:
-        labels = [variant.label for variant in job.variants]
-        found = [stack(axis, dict(zip(labels, found, strict=True)))]
-    return found[0]
-
-
-def _train(begun: "Begun", data: Sequence["Data"]) -> None:
-    """Runs what is left of this process's share of sweeps, with a progress bar."""
-    from tqdm import tqdm
-
-    from experiments import interrupting, resuming
-
-    bar = tqdm(
-        total=resuming.num_epochs(begun), initial=resuming.num_epochs_kept(begun),
-        desc="training", unit="epoch", disable=None, smoothing=0,
-    )  # fmt: skip
-    with bar, interrupting.stop_signals() as is_stopped:
-        for number, on in enumerate(data):
-            for part in resuming.run(begun, number, on, is_stopped):
-                if part.epoch is not None:
-                    bar.update(len(part.runs))

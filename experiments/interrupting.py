@@ -16,7 +16,8 @@ from fmnist_jax.kinds import UserError
 def stop_signals() -> Iterator[Callable[[], bool]]:
     """Gives whether Ctrl-C was pressed, or the process told to end (SIGTERM).
 
-    The first asks to stop soon; a second does what it always does.
+    The first asks to stop soon, and is not lost, as a ``KeyboardInterrupt`` is that is
+    raised in a callback of the garbage collector; a second does what it always does.
     """
     asked = threading.Event()
     before: dict[int, Any] = {}

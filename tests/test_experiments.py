@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from experiments import common, flags, jobs
+from experiments import common, flags, jobs, running
 from experiments.__main__ import find_experiments
 from experiments.jobs import Experiment
 from experiments.scale_sweep import EXPERIMENT
@@ -132,7 +132,7 @@ def test_mistakes_are_one_line_before_any_training(
     monkeypatch.chdir(tmp_path)
     for name in ("HOME", "XDG_CACHE_HOME", "KERAS_HOME"):
         monkeypatch.setenv(name, str(tmp_path))
-    monkeypatch.setattr(common, "_train", no_training)
+    monkeypatch.setattr(running, "_train", no_training)
     common_flags = [flag for flag in TINY if flag[:9] != argument[:9]]
     with pytest.raises(SystemExit) as caught:
         common.main(EXPERIMENT, ["program", *common_flags, *split(argument)])

@@ -66,7 +66,7 @@ def loaded(code: str) -> set[str]:
         ("import experiments.trainability_map", "jax flax numpy matplotlib xarray"),
         ("import experiments.regularization", "jax flax numpy matplotlib xarray"),
         ("import experiments.flags, experiments.output", "jax flax matplotlib"),
-        ("import experiments.resuming, experiments.merge", "jax flax matplotlib"),
+        ("import experiments.running, experiments.merge", "jax flax matplotlib"),
     ],
 )
 def test_modules_load_only_what_they_need(code: str, absent: str) -> None:

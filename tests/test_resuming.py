@@ -13,7 +13,7 @@ from typing import Any
 import jax
 import pytest
 
-from experiments import common, folders, resuming, unfinished
+from experiments import common, folders, resuming, running, unfinished
 from experiments.__main__ import find_experiments
 from experiments.scale_sweep import EXPERIMENT
 from experiments.shares import ALONE, Share
@@ -78,13 +78,13 @@ def test_a_sweep_that_dies_goes_on_to_the_same_bytes(
     assert (tmp_path / "parts" / "1-0.part").exists() is False
     assert (tmp_path / "parts" / "0-1.part").exists() == (save > 4)
     epochs: list[int] = []
-    original = common._train
+    original = running._train
 
-    def counting(begun: Any, data: Any) -> Any:
+    def counting(job: Any, begun: resuming.Begun, *rest: Any) -> None:
         epochs.append(resuming.num_epochs_kept(begun))
-        return original(begun, data)
+        original(job, begun, *rest)
 
-    monkeypatch.setattr(common, "_train", counting)
+    monkeypatch.setattr(running, "_train", counting)
     execute(tmp_path)
     assert epochs == [{1: 2, 3: 6, 4: 8, 7: 14}[save]]  # two runs a group
     assert f"Going on: {save // 4} of 2 groups" in capsys.readouterr().out

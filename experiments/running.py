@@ -1,0 +1,178 @@
+"""One experiment from its plan to its report: plan, train, save, plot, report."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from experiments import (
+    folders,
+    hosts,
+    interrupting,
+    output,
+    resuming,
+    shares,
+    unfinished,
+)
+from experiments.jobs import Data, Inspection, Job
+from experiments.resuming import Begun
+from experiments.shares import Share
+from fmnist_jax.devices import num_cpu_cores, use_compilation_cache, use_cpu_cores
+from fmnist_jax.planning import Plan, for_shares, plan
+from fmnist_jax.results import stack
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+
+def inspect(
+    inspection: Inspection,
+    data: Data,
+    out_dir: Path,
+    arguments: Sequence[str],
+    dry_run: bool,
+) -> None:
+    """Answers from the data alone, saves and reports."""
+    print("\n".join([*output.about(inspection, [data]), ""]), flush=True)
+    if dry_run:
+        return
+    with folders.made(out_dir):
+        said = output.finish_inspection(inspection, data, out_dir, arguments)
+    print("\n".join(said))
+
+
+def run(
+    job: Job,
+    loaded: Mapping[str, Data],
+    out_dir: Path,
+    arguments: Sequence[str],
+    command: str,
+    trains: bool,
+) -> None:
+    """Plans for the devices there are, trains, saves, plots and reports.
+
+    Args:
+      job: what is to be done.
+      loaded: the data sets, by the name they are asked for by.
+      out_dir: where results go.
+      arguments: of the command line, as results record them.
+      command: what goes on with the job where it is interrupted.
+      trains: whether there may be something to train.
+    """
+    data = [loaded[variant.dataset] for variant in job.variants]
+    if job.options["dry_run"]:
+        plans = [
+            plan(job.axes, v.config, v.hparams, num_cpu_cores()) for v in job.variants
+        ]
+        print("\n".join(output.before(job, plans, data)))
+        return
+    use_cpu_cores()
+    use_compilation_cache()
+    distributed = job.options["distributed"]
+    share = hosts.join(job.options) if distributed else shares.own(job.options)
+    with folders.made(out_dir), folders.held(out_dir, share):
+        with interrupting.stop_signals() as is_stopped:
+            begun = _begun(job, data, out_dir, arguments, share, trains)
+            print("\n".join(output.before(job, begun.plans, data)), flush=True)
+            print("\n".join(resuming.said(begun, command)), flush=True)
+            with interrupting.going_on_with(command, begun.folder):
+                _train(job, begun, data, is_stopped)
+        with interrupting.going_on_with(command, begun.folder):
+            said = _saved(job, begun, data, out_dir, arguments)
+        if distributed or share.total == 1:
+            unfinished.discard(begun.folder)
+    print("\n".join(["", *said]))
+
+
+def _begun(
+    job: Job,
+    data: Sequence[Data],
+    out_dir: Path,
+    arguments: Sequence[str],
+    share: Share,
+    trains: bool,
+) -> Begun:
+    """Returns sweeps as they begin, or go on, in a folder that is held."""
+    overwrite = job.options["overwrite"]
+    if not overwrite:
+        folders.check_free(out_dir)  # again: it may have been another process's
+    plans = [for_shares(todo, share.total) for todo in _plans(job, data)]
+    if not trains:
+        return resuming.finished(out_dir, plans, data)
+    told = {"experiment": job.experiment.name, "arguments": list(arguments)}
+    return resuming.begin(out_dir, plans, data, told, overwrite, share)
+
+
+def _plans(job: Job, data: Sequence[Data]) -> list[Plan]:
+    """Returns a plan for each variant, for the devices there are."""
+    from fmnist_jax.sweeping import plan_here
+
+    configs = [
+        group.config
+        for v in job.variants
+        for group in plan(job.axes, v.config, v.hparams).groups
+    ]
+    probes = job.experiment.probes(configs)
+    return [
+        plan_here(job.axes, on, v.config, v.hparams, probes)
+        for v, on in zip(job.variants, data, strict=True)
+    ]
+
+
+def _train(
+    job: Job, begun: Begun, data: Sequence[Data], is_stopped: Callable[[], bool]
+) -> None:
+    """Runs what is left of this process's share of sweeps, with a progress bar.
+
+    Raises:
+      KeyboardInterrupt: where it was stopped.
+    """
+    from tqdm import tqdm
+
+    if job.options["distributed"]:
+        hosts.check_same(begun)
+    bar = tqdm(
+        total=resuming.num_epochs(begun), initial=resuming.num_epochs_kept(begun),
+        desc="training", unit="epoch", disable=None, smoothing=0,
+    )  # fmt: skip
+    with bar:
+        for number, on in enumerate(data):
+            for part in resuming.run(begun, number, on, is_stopped):
+                if part.epoch is not None:
+                    bar.update(len(part.runs))
+    if is_stopped():
+        raise KeyboardInterrupt
+
+
+def _saved(
+    job: Job,
+    begun: Begun,
+    data: Sequence[Data],
+    out_dir: Path,
+    arguments: Sequence[str],
+) -> list[str]:
+    """Saves what is this process's to save; says what came."""
+    distributed, share = job.options["distributed"], begun.share
+    if distributed:
+        hosts.assemble(begun)
+    if share.total > 1 and not (distributed and share.number == 0):
+        said = resuming.said_of_share(begun)
+    else:
+        found = _joined(job, begun, data)
+        said = output.finish_runs(job, data, found, out_dir, arguments)
+    if distributed:
+        hosts.wait_for_all()
+    return said
+
+
+def _joined(job: Job, begun: Begun, data: Sequence[Data]) -> "xr.Dataset":
+    """Returns the results of all variants."""
+    found = resuming.joined(begun, data)
+    if beside := job.experiment.beside:
+        found = [
+            each.merge(beside(todo, on), join="exact", combine_attrs="override")
+            for each, todo, on in zip(found, begun.plans, data, strict=True)
+        ]
+    for axis in job.experiment.variants:
+        labels = [variant.label for variant in job.variants]
+        found = [stack(axis, dict(zip(labels, found, strict=True)))]
+    return found[0]
