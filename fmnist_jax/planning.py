@@ -25,8 +25,8 @@ from fmnist_jax.cost import state_bytes
 from fmnist_jax.kinds import UserError, unknown
 
 # State that the runs of one device work on at once: more does not stay in the cache.
-# A 128-wide network under Adam is fastest at up to 6 runs per device, a 1000-wide at 1.
-CACHE_BYTES = 10e6
+# A 128-wide network under Adam is fastest at up to 5 runs per device, a 1000-wide at 1.
+CACHE_BYTES = 8.2e6
 MOST_RUNS = 1_000_000
 
 

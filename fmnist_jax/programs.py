@@ -31,10 +31,25 @@ def device_mesh(num_devices: int) -> Mesh:
 
 
 def _over_runs(mesh: Mesh, function: Any, *specs: PartitionSpec) -> Any:
-    """Maps a function of one run over the runs of each device, and over devices."""
+    """Maps a function of one run over the runs of each device, and over devices.
+
+    The only run of a device is not mapped but called: XLA would copy the operands of
+    products with an axis of one, which costs up to a fifth of a step on a CPU.
+    """
     axes = tuple(0 if spec == RUN else None for spec in specs)
+
+    def on_device(*arguments: Any) -> Any:
+        of_runs = [a for a, axis in zip(arguments, axes, strict=True) if axis == 0]
+        if jax.tree.leaves(of_runs)[0].shape[0] > 1:
+            return jax.vmap(function, in_axes=axes)(*arguments)
+        own = [
+            jax.tree.map(lambda x: x[0], a) if axis == 0 else a
+            for a, axis in zip(arguments, axes, strict=True)
+        ]
+        return jax.tree.map(lambda x: x[None], function(*own))
+
     return jax.shard_map(
-        jax.vmap(function, in_axes=axes),
+        on_device,
         mesh=mesh,
         in_specs=specs,
         out_specs=RUN,

@@ -51,7 +51,7 @@ def test_widths_pad_little(devices: int, runs: int) -> None:
     assert len({group.width for group in todo.groups}) == 1
     width, places = todo.groups[0].width, len(todo.groups) * todo.num_devices
     assert runs <= width * places < runs + places  # never a row of empty places
-    suits = min(int(10e6 / state_bytes(Config())), -(-runs // todo.num_devices))
+    suits = min(int(8.2e6 / state_bytes(Config())), -(-runs // todo.num_devices))
     assert suits / 2 <= width <= suits
 
 
