@@ -3,10 +3,12 @@
     python -m benchmarks.survival kill --times=50
     python -m benchmarks.survival full
     python -m benchmarks.survival soak --minutes=60
+    python -m benchmarks.survival stall
 
 ``kill``: SIGKILL, then the same command, again and again. ``full``: a disk (a tmpfs of
 its own, in a user namespace) that is full at every write point in turn. ``soak``: small
-sweeps in one process, with its memory and file handles.
+sweeps in one process, with its memory and file handles. ``stall``: downloads from a
+server on this machine that stalls in one way or another, with the limits as they are.
 """
 
 import argparse
@@ -18,12 +20,18 @@ import resource
 import shlex
 import shutil
 import signal
+import socketserver
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+
+from fmnist_jax import download
+from fmnist_jax.kinds import UserError
 
 ROOT = Path(__file__).parents[1]
 # Four programs of a group each.
@@ -178,12 +186,76 @@ def soak(minutes: float) -> None:
             )
 
 
+HEAD, HALF = b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n", bytes(500_000)
+# Kind -> when the server answers, in STALL_SECONDS; with what; and whether it goes on
+# with a byte every now and then.
+STALLS = {
+    "never answers": (0.0, b"", False),
+    "answers, then nothing": (0.0, HEAD, False),
+    "half, then nothing": (0.0, HEAD + HALF, False),
+    "a byte every few seconds": (0.0, HEAD, True),
+    "half, then a byte every few seconds": (0.0, HEAD + HALF, True),
+    "answers late, then nothing": (0.9, HEAD + b"1", False),
+    "answers late, then a byte every few seconds": (0.9, HEAD, True),
+}
+
+
+class _Stalling(socketserver.StreamRequestHandler):
+    over: threading.Event
+
+    def handle(self) -> None:
+        which = int(self.rfile.readline().split()[1].removeprefix(b"/"))
+        late, answer, trickles = list(STALLS.values())[which]
+        with contextlib.suppress(OSError):  # the client has left
+            self.over.wait(late * download.STALL_SECONDS)
+            self.wfile.write(answer)
+            while not self.over.wait(0.4 * download.STALL_SECONDS):
+                self.wfile.write(b"1" * trickles)
+
+
+def stall(most: float = 15.0) -> None:
+    """Downloads from a server that stalls, in all ways at once.
+
+    Args:
+      most: seconds that each may take.
+    """
+    os.environ["no_proxy"] = "*"
+    _Stalling.over = threading.Event()
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        socketserver.ThreadingTCPServer(("127.0.0.1", 0), _Stalling) as server,
+        ThreadPoolExecutor(len(STALLS)) as pool,
+    ):
+        threading.Thread(target=server.serve_forever, args=(0.02,)).start()
+        url = f"http://127.0.0.1:{server.server_address[1]}/"
+        folders = [Path(folder) / str(which) for which in range(len(STALLS))]
+        ended = list(pool.map(_ended, [url + each.name for each in folders], folders))
+        _Stalling.over.set()
+        server.shutdown()
+        left = [path.name for each in folders for path in each.iterdir()]
+    for kind, (seconds, said) in zip(STALLS, ended, strict=True):
+        print(f"{kind}: {seconds:.1f} s: {said}")
+    print(f"files left in the cache: {len(left)}")
+    if left or max(seconds for seconds, _ in ended) > most:
+        sys.exit(1)
+
+
+def _ended(url: str, folder: Path) -> tuple[float, str]:
+    """Returns after how many seconds a download ended, and with what words."""
+    start, said = time.monotonic(), "NO ERROR"
+    try:
+        download.fetch({"file": (url, "0" * 64)}, folder)
+    except UserError as error:
+        said = str(error)
+    return time.monotonic() - start, said
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Does what the command line says."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("what", choices=["kill", "full", "soak"])
+    parser.add_argument("what", choices=["kill", "full", "soak", "stall"])
     parser.add_argument("--times", type=int, default=50)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--minutes", type=float, default=60.0)
@@ -192,8 +264,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         kill(given.times, given.seed)
     elif given.what == "full":
         full()
-    else:
+    elif given.what == "soak":
         soak(given.minutes)
+    else:
+        stall()
 
 
 if __name__ == "__main__":

@@ -17,9 +17,12 @@ from typing import IO, Any
 from fmnist_jax import idx
 from fmnist_jax.kinds import UserError
 
-START_SECONDS = 15.0  # for DNS, connection and the first answer together
+# For DNS, connection and the first answer together; for each silence after that; and
+# how far behind MIN_BYTES_PER_SECOND a download may fall. A stall that begins with the
+# last byte before the first of these is up ends within twice this: 15 s, with a margin.
+STALL_SECONDS = 7.0
 MAX_BYTES = 2**26
-MIN_BYTES_PER_SECOND = 5_000  # slower than this on average is a stalled download
+MIN_BYTES_PER_SECOND = 5_000  # slower than this is a stalled download
 
 
 class _HttpsRedirects(urllib.request.HTTPRedirectHandler):
@@ -53,7 +56,8 @@ def fetch(
     """Fetches the files that a folder does not have yet.
 
     A file appears under its name only when it is complete and its sha256 is right, so
-    an interrupted download leaves nothing that another run could take for data.
+    an interrupted download leaves nothing that another run could take for data. One
+    that stalls, in whatever way, is given up within 15 s.
 
     Args:
         files: file name -> (URL, sha256 of the file).
@@ -92,13 +96,14 @@ def _has(path: Path, sha256: str) -> bool:
 def _fetch_one(
     url: str, sha256: str, path: Path, opener: urllib.request.OpenerDirector
 ) -> None:
+    began = time.monotonic()
     with _begin(url, opener) as response:
         part = tempfile.NamedTemporaryFile(  # noqa: SIM115
             dir=path.parent, prefix=".part-", delete=False
         )
         try:
             with part:
-                if _copy(response, part) != sha256:
+                if _copy(response, part, began) != sha256:
                     raise UserError(f"{path.name} arrived damaged: wrong sha256")
                 part.flush()
                 os.fsync(part.fileno())
@@ -115,7 +120,7 @@ def _begin(url: str, opener: urllib.request.OpenerDirector) -> Any:
 
     def work() -> None:
         try:
-            response = opener.open(url, timeout=START_SECONDS)
+            response = opener.open(url, timeout=STALL_SECONDS)
         except BaseException as error:
             answers.put(error)
             return
@@ -125,23 +130,27 @@ def _begin(url: str, opener: urllib.request.OpenerDirector) -> Any:
 
     threading.Thread(target=work, daemon=True, name="fmnist_jax-download").start()
     try:
-        answer = answers.get(timeout=START_SECONDS)
+        answer = answers.get(timeout=STALL_SECONDS)
     except queue.Empty:
         given_up.set()
-        raise UserError(f"no answer within {START_SECONDS:g} s") from None
+        raise UserError(f"no answer within {STALL_SECONDS:g} s") from None
     if isinstance(answer, BaseException):
         raise answer
     return answer
 
 
-def _copy(response: Any, part: IO[bytes]) -> str:
-    start, size, digest = time.monotonic(), 0, hashlib.sha256()
+def _copy(response: Any, part: IO[bytes], began: float) -> str:
+    # What comes puts the deadline off as far as it must at the least rate, but never
+    # further than STALL_SECONDS: much at once does not make up for a trickle after it.
+    deadline, size, digest = began + STALL_SECONDS, 0, hashlib.sha256()
     while chunk := response.read1(2**16):  # read1: what has come, without waiting
         size += len(chunk)
         if size > MAX_BYTES:
             raise UserError(f"the file is larger than {MAX_BYTES:,} bytes")
-        seconds = time.monotonic() - start
-        if seconds > START_SECONDS and size < MIN_BYTES_PER_SECOND * seconds:
+        now = time.monotonic()
+        put_off = deadline + len(chunk) / MIN_BYTES_PER_SECOND
+        deadline = min(put_off, now + STALL_SECONDS)
+        if now > deadline:
             raise TimeoutError
         digest.update(chunk)
         part.write(chunk)

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from benchmarks import survival
 from fmnist_jax import download, idx
 from fmnist_jax.data import load
 from fmnist_jax.kinds import UserError
@@ -192,7 +193,7 @@ def test_stalled_downloads_end(
     server: type[_Handler], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server.stalled = threading.Event()
-    monkeypatch.setattr(download, "START_SECONDS", 0.5)
+    monkeypatch.setattr(download, "STALL_SECONDS", 0.5)
     assert "it stalled" in error_of("fashion_mnist")
     server.stalled.set()
     assert cached(tmp_path) == []
@@ -206,8 +207,24 @@ def test_slow_downloads_end(
     monkeypatch.setattr(download, "time", clock)
     monkeypatch.setattr(download, "MIN_BYTES_PER_SECOND", 10**6)
     assert "it stalled" in error_of("fashion_mnist")
-    monkeypatch.setattr(download, "MIN_BYTES_PER_SECOND", 0)
+    monkeypatch.setattr(download, "MIN_BYTES_PER_SECOND", 0.001)
     assert load("fashion_mnist").source.startswith("downloaded")
+
+
+def test_every_kind_of_stall_ends_in_twice_the_limit(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("no_proxy", "*")
+    monkeypatch.setattr(download, "STALL_SECONDS", 0.5)
+    survival.stall(most=1.5)  # half a second more, where other things run
+    *lines, last = capsys.readouterr().out.splitlines()
+    assert last == "files left in the cache: 0"
+    assert [line.rpartition(": ")[2] for line in lines] == [
+        "no answer within 0.5 s",
+        *["it stalled"] * 6,
+    ]
+    with pytest.raises(SystemExit):
+        survival.stall(most=0.1)
 
 
 def test_a_hanging_start_is_given_up(
@@ -220,7 +237,7 @@ def test_a_hanging_start_is_given_up(
             given_up.wait(10)  # such as a DNS look-up without an answer
             return SimpleNamespace(close=closed.set)
 
-    monkeypatch.setattr(download, "START_SECONDS", 0.1)
+    monkeypatch.setattr(download, "STALL_SECONDS", 0.1)
     opener: Any = Opener()
     with pytest.raises(UserError, match=r"no answer within 0\.1 s"):
         download.fetch({"a": ("https://a.example", "0")}, tmp_path, opener)
