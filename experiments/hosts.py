@@ -1,7 +1,12 @@
 """Processes that share the runs of a sweep, on JAX's distributed runtime."""
 
+import atexit
+import contextlib
 import dataclasses
-from collections.abc import Mapping
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -33,10 +38,38 @@ def join(options: Mapping[str, Any]) -> Share:
             None if number is None else int(number),
             initialization_timeout=SECONDS_TO_START,
             heartbeat_timeout_seconds=SECONDS_TO_NOTICE,
+            shutdown_timeout_seconds=SECONDS_TO_NOTICE,  # they end together, or fail
         )
     except (RuntimeError, ValueError) as error:
         raise UserError(f"--distributed: {reason(error)}.") from error
     return Share(jax.process_index(), jax.process_count())
+
+
+@contextlib.contextmanager
+def watched(command: str) -> Iterator[None]:
+    """Has it said in a line, and how to go on, where this process is ended.
+
+    Where process 0 has died, or another is silent for SECONDS_TO_NOTICE, JAX aborts
+    the rest below Python. So a shell waits for a word that all is well, or the end of
+    the pipe on which it would come.
+
+    Args:
+      command: what goes on.
+    """
+    said = (
+        "Error: --distributed: this process was ended, as JAX does where another has "
+        f"died; what is finished is kept.\nTo go on: {command}"
+    )
+    script = 'read -r word || printf "%s\\n" "$1" >&2'
+    with subprocess.Popen(
+        ["sh", "-c", script, "sh", said],
+        stdin=subprocess.PIPE,
+        start_new_session=True,  # Ctrl-C is not for it
+    ) as shell:
+        try:
+            yield
+        finally:
+            shell.communicate(b"well\n")
 
 
 def check_same(begun: Begun) -> None:
@@ -77,13 +110,30 @@ def assemble(begun: Begun) -> None:
 
 def wait_for_all() -> None:
     """Returns when all processes have called it."""
-    from jax.experimental import multihost_utils
-
-    multihost_utils.sync_global_devices("finished")
+    _from_all(np.zeros(1, np.int32))
 
 
 def _from_all(array: np.ndarray) -> np.ndarray:
-    """Returns the arrays of all processes, ``[processes, …]``; all of them call it."""
+    """Returns the arrays of all processes, ``[processes, …]``; all of them call it.
+
+    Raises:
+      UserError: where one of them has ended.
+    """
+    from jax.errors import JaxRuntimeError
     from jax.experimental import multihost_utils
 
-    return np.asarray(multihost_utils.process_allgather(array))
+    try:
+        return np.asarray(multihost_utils.process_allgather(array))
+    except JaxRuntimeError as error:
+        atexit.register(_leave)
+        raise UserError(
+            "--distributed: another process has ended, or cannot be reached "
+            f"({reason(error)}); what is finished is kept."
+        ) from error
+
+
+def _leave() -> None:
+    """Exits at once: JAX would wait for the others, and abort as they do not come."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(2)

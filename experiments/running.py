@@ -1,5 +1,6 @@
 """One experiment from its plan to its report: plan, train, save, plot, report."""
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -69,7 +70,8 @@ def run(
     use_compilation_cache()
     distributed = job.options["distributed"]
     share = hosts.join(job.options) if distributed else shares.own(job.options)
-    with folders.made(out_dir), folders.held(out_dir, share):
+    watched = hosts.watched(command) if distributed else contextlib.nullcontext()
+    with folders.made(out_dir), folders.held(out_dir, share), watched:
         with interrupting.stop_signals() as is_stopped:
             begun = _begun(job, data, out_dir, arguments, share, trains)
             print("\n".join(output.before(job, begun.plans, data)), flush=True)
