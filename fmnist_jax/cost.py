@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fmnist_jax.config import Config
+from fmnist_jax.devices import num_cpu_cores
 
 if TYPE_CHECKING:
     from fmnist_jax.data import Data
@@ -69,10 +70,13 @@ def expected_seconds(plan: "Plan", data: "Data") -> float:
 
     The floor of arithmetic and memory traffic, from a measurement of a few
     milliseconds, over the efficiency usually reached; start and compilation on top.
+    Of cores that are more than the devices used, their square root counts.
     """
     flops_per_second, bytes_per_second = _measured_speed()
     train_examples, test_examples = len(data.train.labels), len(data.test.labels)
     total = SECONDS_TO_START + SECONDS_PER_PROGRAM * plan.num_programs
+    cores_per_device = max(1, num_cpu_cores() / plan.num_devices)
+    efficiency = EFFICIENCY * math.sqrt(cores_per_device)
     for group in plan.groups:
         config = group.config
         parameters = num_parameters(config, math.prod(data.image_shape))
@@ -84,7 +88,7 @@ def expected_seconds(plan: "Plan", data: "Data") -> float:
         streams = STREAMS.get(config.optimizer, 6)
         traffic = 4 * parameters * streams * steps
         floor = flops / flops_per_second + traffic / bytes_per_second
-        total += group.width * config.num_epochs * floor / EFFICIENCY
+        total += group.width * config.num_epochs * floor / efficiency
     return total
 
 

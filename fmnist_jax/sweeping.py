@@ -198,9 +198,11 @@ def plan_here(
       UserError: likewise, and where network, probes and data do not fit.
     """
     devices = jax.local_devices()
-    todo = plan(axes, config, hparams, len(devices), probes=probes, max_width=max_width)
     limit = memory.device_bytes(devices[0])
-    if limit is None or max_width is not None:
+    memory_decides = limit is not None and max_width is None
+    most = 1 if memory_decides else max_width
+    todo = plan(axes, config, hparams, len(devices), probes=probes, max_width=most)
+    if limit is None or not memory_decides:
         return todo
     check_plan(todo, data, len(devices))
     return memory.fitted(todo, data, limit)

@@ -200,6 +200,21 @@ def together(
     ]
 
 
+def test_four_shards_with_a_group_each_merged_are_the_bytes_of_one_process(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    argv = ["scale_sweep", *SHARED, "--epochs=1"]
+    common.execute([EXPERIMENT], [*argv, f"--out_dir={tmp_path / 'alone'}"])
+    shards = [tmp_path / str(number) for number in range(4)]
+    for number, folder in enumerate(shards):
+        share = ["--num_shards=4", f"--shard_index={number}", f"--out_dir={folder}"]
+        common.execute([EXPERIMENT], [*argv, *share])
+        assert f"Share {number} of 4 is done: 1 group of" in capsys.readouterr().out
+    merge.run(["merge", *map(str, shards), f"--out_dir={tmp_path / 'merged'}"])
+    merged, alone = (tmp_path / name / "results.nc" for name in ("merged", "alone"))
+    assert merged.read_bytes() == alone.read_bytes()
+
+
 def results_of(processes: list[subprocess.Popen[str]]) -> list[Any]:
     said = [process.communicate(timeout=300)[0] for process in processes]
     return [(p.returncode, s) for p, s in zip(processes, said, strict=True)]
