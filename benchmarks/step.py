@@ -102,11 +102,13 @@ def _durations(work: Callable[[], object]) -> dict[str, list[float]]:
     return found
 
 
-def _epoch(hidden: int, optimizer: str, runs: int, steps: int) -> tuple[Any, str, int]:
-    """Returns a function that trains for an epoch, its HLO and the runs at once."""
+def _epoch(
+    hidden: int, optimizer: str, runs: int, steps: int
+) -> tuple[Any, str, int, int]:
+    """Returns what trains for an epoch, its HLO, runs per device, and devices."""
     import jax
     import jax.numpy as jnp
-    from jax.sharding import AxisType, Mesh, NamedSharding
+    from jax.sharding import NamedSharding
 
     from fmnist_jax import Config, Dataset, Hparams, programs, training
     from fmnist_jax.planning import plan
@@ -120,11 +122,10 @@ def _epoch(hidden: int, optimizer: str, runs: int, steps: int) -> tuple[Any, str
     config = Config(
         hidden_sizes=(hidden,), optimizer=optimizer, num_epochs=1, evaluate_train=False
     )
-    devices = np.asarray(jax.devices())
-    axes = {"seed": range(runs * len(devices))}
-    todo = plan(axes, config, Hparams(divisor=DIVISOR), len(devices))
-    width = todo.groups[0].width
-    mesh = Mesh(devices, ("run",), axis_types=(AxisType.Auto,))
+    cores = len(jax.devices())
+    axes = {"seed": range(runs * cores)}
+    todo = plan(axes, config, Hparams(divisor=DIVISOR), cores)
+    mesh = programs.device_mesh(todo.num_devices)
     seats = seated(todo, todo.groups[0], mesh)
     orders = [training.epoch_order(seed, 1, count) for seed in seats.distinct]
     shared = np.stack(orders), Dataset(images, labels), test
@@ -140,15 +141,12 @@ def _epoch(hidden: int, optimizer: str, runs: int, steps: int) -> tuple[Any, str
         args = seats.hparams, state, *before[2:], *after
         state, *_ = jax.block_until_ready(compiled(*args))
 
-    return work, compiled.as_text() or "", width
+    return work, compiled.as_text() or "", todo.groups[0].width, todo.num_devices
 
 
 def measure(hidden: int, optimizer: str, runs: int, steps: int, rounds: int) -> Step:
     """Returns what a step of one network costs."""
-    import jax
-
-    cores = len(jax.devices())
-    work, hlo, width = _epoch(hidden, optimizer, runs, steps)
+    work, hlo, width, devices = _epoch(hidden, optimizer, runs, steps)
     work()
     times = []
     for _ in range(rounds):
@@ -159,10 +157,10 @@ def measure(hidden: int, optimizer: str, runs: int, steps: int, rounds: int) -> 
     durations = _durations(work)
     for name, elements, has_dot in kernels(hlo):
         each = durations.get(name, [])
-        if len(each) == steps * cores:
+        if len(each) == steps * devices:
             part = part_of(elements, has_dot, hidden, width)
             parts[part] += statistics.median(each) / width
-    return Step(width, parts, 1e6 * min(times) / steps / width / cores)
+    return Step(width, parts, 1e6 * min(times) / steps / width / devices)
 
 
 def gemm_peak(size: int, rounds: int) -> float:
