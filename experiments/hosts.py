@@ -57,8 +57,8 @@ def watched(command: str) -> Iterator[None]:
       command: what goes on.
     """
     said = (
-        "Error: --distributed: this process was ended, as JAX does where another has "
-        f"died; what is finished is kept.\nTo go on: {command}"
+        "Error: --distributed: this process was ended, by JAX where another has died, "
+        f"or from outside; what is finished is kept.\nTo go on: {command}"
     )
     script = 'read -r word || printf "%s\\n" "$1" >&2'
     with subprocess.Popen(

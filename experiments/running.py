@@ -132,6 +132,8 @@ def _train(
 
     if job.options["distributed"]:
         hosts.check_same(begun)
+    if is_stopped():
+        raise KeyboardInterrupt
     bar = tqdm(
         total=resuming.num_epochs(begun), initial=resuming.num_epochs_kept(begun),
         desc="training", unit="epoch", disable=None, smoothing=0,

@@ -66,11 +66,11 @@ def _measured_speed() -> tuple[float, float]:
 
 
 def expected_seconds(plan: "Plan", data: "Data") -> float:
-    """Returns a rough estimate of a sweep's time with a device on each core.
+    """Returns a rough estimate of a sweep's time on this machine's cores.
 
     The floor of arithmetic and memory traffic, from a measurement of a few
     milliseconds, over the efficiency usually reached; start and compilation on top.
-    Of cores that are more than the devices used, their square root counts.
+    Cores that are more than the devices used count as their square root.
     """
     flops_per_second, bytes_per_second = _measured_speed()
     train_examples, test_examples = len(data.train.labels), len(data.test.labels)

@@ -57,7 +57,7 @@ def fetch(
 
     A file appears under its name only when it is complete and its sha256 is right, so
     an interrupted download leaves nothing that another run could take for data. One
-    that stalls, in whatever way, is given up within 15 s.
+    that stalls is given up within 15 s.
 
     Args:
         files: file name -> (URL, sha256 of the file).

@@ -115,10 +115,10 @@ def plan(
     programs = _programs(checked, config)
     check_effects(checked, programs)
     _check_penalized(checked, hparams)
-    num_devices = min(num_devices, max(map(len, programs.values())))
     smallest = min(map(state_bytes, programs))
     if max_width is None and num_devices == 2 and smallest > PAIR_BYTES:
         num_devices = 1
+    num_devices = min(num_devices, max(map(len, programs.values())))
     groups = []
     for program, runs in programs.items():
         most = max_width or max(1, int(CACHE_BYTES / state_bytes(program)))

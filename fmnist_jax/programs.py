@@ -46,7 +46,7 @@ def _over_runs(mesh: Mesh, function: Any, *specs: PartitionSpec) -> Any:
             jax.tree.map(lambda x: x[0], a) if axis == 0 else a
             for a, axis in zip(arguments, axes, strict=True)
         ]
-        return jax.tree.map(lambda x: x[None], function(*own))
+        return jax.tree.map(lambda x: jnp.asarray(x)[None], function(*own))
 
     return jax.shard_map(
         on_device,

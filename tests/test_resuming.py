@@ -241,15 +241,15 @@ def test_signals_stop_after_the_epoch_and_the_command_that_is_told_goes_on(
         before = written(at)
         # Not ignored there, as it is in what a shell has put into the background.
         own = signal.signal(signal.SIGINT, signal.default_int_handler)
-        running = subprocess.Popen(
+        process = subprocess.Popen(
             argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT
         )
         signal.signal(signal.SIGINT, own)
-        while written(at) == before and running.poll() is None:
+        while written(at) == before and process.poll() is None:
             time.sleep(0.01)
-        running.send_signal(number)
-        _, said = running.communicate(timeout=120)
-        assert running.returncode == 130, said
+        process.send_signal(number)
+        _, said = process.communicate(timeout=120)
+        assert process.returncode == 130, said
         assert "Interrupted; what is finished is kept." in said
         assert "Traceback" not in said
     assert first.exists()

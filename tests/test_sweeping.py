@@ -286,10 +286,11 @@ def test_probes_that_do_not_fit_are_refused(
 def test_whole_numbers_of_probes_are_exact_and_keys_are_their_own(small: Data) -> None:
     def record(config: Any, hparams: Any, state: Any, key: Any, batch: Any) -> Any:
         bits = jax.random.key_data(key).astype(jnp.uint32)
-        return {"large": jnp.int32(16_777_217), "key": bits[0]}
+        return {"large": jnp.int32(16_777_217), "key": bits[0], "plain": 0.5}
 
     found = sweep({"seed": [0, 1]}, small, CONFIG, probes=[Probe(record)])
     assert (found.large == 16_777_217).all()
+    assert (found.plain == 0.5).all()  # a Python number, of the only run of a device
     steps = range(1, 8)
     for seed in (0, 1):
         _, epochs_key, _ = training.run_keys(seed)
