@@ -232,7 +232,10 @@ def _headline(dataset: "xr.Dataset") -> list[str]:
 def _tables(answer: Answer) -> list[str]:
     style: dict[str, Any] = {"float_format": "{:.6g}".format, "na_rep": "–"}
     style |= {"index": False, "max_rows": report.MOST_ROWS}
-    return [f"{n}:\n\n{t.to_string(**style)}\n" for n, t in answer.tables.items()]
+    return [
+        f"{name}:\n\n{report.in_words(table).to_string(**style)}\n"
+        for name, table in answer.tables.items()
+    ]
 
 
 def _files(paths: Sequence[Path]) -> list[str]:

@@ -143,10 +143,7 @@ def _figure(path: Path, name: str) -> str:
 
 
 def _table(path: Path) -> str:
-    table = pd.read_csv(path)
-    if path.name == SUMMARY:
-        table = report.shown(table)
-    html = table.to_html(
+    html = report.in_words(pd.read_csv(path)).to_html(
         index=False, border=0, na_rep="–", float_format="{:.6g}".format
     )
     return f'<h3>{escape(path.stem)}</h3>\n<div class="table">{html}</div>'

@@ -1,5 +1,6 @@
 """Results in words: a table, a few sentences, legends. Imports no jax."""
 
+import functools
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -8,7 +9,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from fmnist_jax.config import axis_label, show
+from fmnist_jax.config import SETTINGS, axis_label, show
 from fmnist_jax.results import FINAL, combinations, summarise, sweep_axes
 
 MOST_ROWS = 40
@@ -44,6 +45,28 @@ def shown(summary: pd.DataFrame) -> pd.DataFrame:
         found[f"{label}{unit}"] = [_cell(m, s, name) for m, s in columns]
     found["status"] = summary["status"].tolist()
     return found
+
+
+def in_words(table: pd.DataFrame) -> pd.DataFrame:
+    """Returns any table as people read it: columns named in words, settings as shown.
+
+    One with the columns of a summary becomes what ``shown`` makes of it.
+    """
+    final = {f"{name}_{of}" for name in FINAL for of in ("mean", "std")}
+    if final <= {*table}:
+        rest = table.columns[table.columns.get_loc(f"{FINAL[0]}_mean") :]
+        if {*rest} <= final | {"seeds", "status", "dataset"}:
+            return shown(table)
+    settings = {
+        c: table[c].map(functools.partial(show, c), na_action="ignore")
+        for c in table
+        if c in SETTINGS
+    }
+    return table.assign(**settings).rename(columns=_in_words)
+
+
+def _in_words(column: str) -> str:
+    return axis_label(column).replace("_", " ")
 
 
 def table(dataset: xr.Dataset) -> str:

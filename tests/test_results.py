@@ -1,4 +1,5 @@
 import json
+import math
 import resource
 from pathlib import Path
 
@@ -112,6 +113,19 @@ def test_table_shows_percent_and_spread() -> None:
     dataset.test_loss[1, 0, 0, -1] = np.inf  # no warning either
     row = report.table(dataset).splitlines()[1].split()
     assert row[:4] == ["÷1", "clipped", "–", "0.1600"]
+
+
+def test_any_table_in_words() -> None:
+    summary = results.summarise(make())
+    assert report.in_words(summary).equals(report.shown(summary))
+    own = summary.assign(target_accuracy=math.inf, b1=math.nan, times_larger=2.5)
+    table = report.in_words(own)  # more than a summary's columns: all are kept
+    assert [*table][:3] == ["pixel divisor", "loss", "test accuracy mean"]
+    assert [*table][-3:] == ["target accuracy", "b1", "times larger"]
+    assert table["b1"].isna().all()
+    assert table.iloc[0, 0] == "÷1"
+    assert table["target accuracy"].eq("never").all()
+    assert table["times larger"].eq(2.5).all()
 
 
 def test_sentences_name_the_best_and_how_sure() -> None:
