@@ -22,6 +22,10 @@ from fmnist_jax.kinds import UserError
 SECONDS_TO_START, SECONDS_TO_NOTICE = 120, 20
 
 
+class _GoneError(UserError):
+    """Another process has ended."""
+
+
 def join(options: Mapping[str, Any]) -> Share:
     """Joins the other processes; returns this one's share.
 
@@ -61,15 +65,20 @@ def watched(command: str) -> Iterator[None]:
         f"or from outside; what is finished is kept.\nTo go on: {command}"
     )
     script = 'read -r word || printf "%s\\n" "$1" >&2'
-    with subprocess.Popen(
+    shell = subprocess.Popen(
         ["sh", "-c", script, "sh", said],
         stdin=subprocess.PIPE,
         start_new_session=True,  # Ctrl-C is not for it
-    ) as shell:
-        try:
-            yield
-        finally:
-            shell.communicate(b"well\n")
+    )
+    try:
+        yield
+    except _GoneError:  # JAX may still abort this process before that is said
+        atexit.register(_leave, shell)
+        raise
+    except BaseException:
+        shell.communicate(b"well\n")
+        raise
+    shell.communicate(b"well\n")
 
 
 def check_same(begun: Begun) -> None:
@@ -125,15 +134,15 @@ def _from_all(array: np.ndarray) -> np.ndarray:
     try:
         return np.asarray(multihost_utils.process_allgather(array))
     except JaxRuntimeError as error:
-        atexit.register(_leave)
-        raise UserError(
+        raise _GoneError(
             "--distributed: another process has ended, or cannot be reached "
             f"({reason(error)}); what is finished is kept."
         ) from error
 
 
-def _leave() -> None:
+def _leave(shell: subprocess.Popen[bytes]) -> None:
     """Exits at once: JAX would wait for the others, and abort as they do not come."""
     sys.stdout.flush()
     sys.stderr.flush()
+    shell.communicate(b"well\n")
     os._exit(2)
