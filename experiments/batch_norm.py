@@ -6,11 +6,11 @@ And what did freezing it do to the source's curve? 18 runs of the book's network
 Adam, 10 epochs: six minutes on two cores; the source took --epochs=100.
 """
 
-from experiments.common import Configs, Experiment, Figures, Probes, Results, main
+from experiments.common import Experiment, Figures, Plans, Probes, Results, main
 from fmnist_jax.config import BATCH_NORMS
 
 
-def probes(configs: Configs) -> Probes:
+def probes(plans: Plans) -> Probes:
     """Histograms of what the hidden layer puts out after training."""
     from fmnist_jax.histograms import hidden_probe
 

@@ -7,13 +7,13 @@ from typing import Any
 
 from experiments.jobs import (
     Answer,
-    Configs,
     Data,
     Experiment,
     Figures,
     Inspection,
     Job,
     Plan,
+    Plans,
     Probes,
     Results,
     fit_batch_sizes,
@@ -24,12 +24,12 @@ from fmnist_jax.kinds import UserError
 
 __all__ = [
     "Answer",
-    "Configs",
     "Data",
     "Experiment",
     "Figures",
     "Inspection",
     "Plan",
+    "Plans",
     "Probes",
     "Results",
     "main",

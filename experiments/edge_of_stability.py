@@ -10,9 +10,9 @@ the first 2,000.
 
 from experiments.common import (
     Answer,
-    Configs,
     Experiment,
     Figures,
+    Plans,
     Probes,
     Results,
     main,
@@ -21,13 +21,14 @@ from experiments.common import (
 ALL = 60_000  # as one batch: capped at the images that there are
 
 
-def probes(configs: Configs) -> Probes:
-    """The sharpness that decides stability: Adam's is the preconditioned one."""
-    from fmnist_jax import sharpness, stability
+def probes(plans: Plans) -> Probes:
+    """What decides stability: where steps are divided, preconditioned sharpness."""
+    from fmnist_jax import sharpness, stability, theory
 
-    for config in configs:
-        stability.stable_rate(config.optimizer, 1.0)  # refuses what there is none of
-    if any(config.optimizer in stability.PRECONDITIONED for config in configs):
+    for plan in plans:
+        for group in plan.groups:  # refuses an optimizer that has no such rate
+            stability.stable_rate(group.config.optimizer, 1.0)
+    if any(theory.is_divided(plan) for plan in plans):
         return [sharpness.preconditioned_sharpness_probe("epoch")]
     return [sharpness.sharpness_probe("epoch")]
 

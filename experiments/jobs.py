@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     Results: TypeAlias = xr.Dataset
     Figures: TypeAlias = Mapping[str, Figure]
     Probes: TypeAlias = Sequence[Probe]
-    Configs: TypeAlias = Sequence[Config]
+    Plans: TypeAlias = Sequence[Plan]
 else:  # so that an experiment's file imports none of these
-    Results = Figures = Probes = Configs = Data = Plan = Any
+    Results = Figures = Probes = Plans = Data = Plan = Any
 
 
 class Answer(NamedTuple):
@@ -56,7 +56,7 @@ class Experiment:
       plane: for a map, the two settings that span it; ``axes`` then holds the rest.
       num_seeds: how many seeds unless the flag says otherwise.
       train_examples: likewise, of the training set; None for all.
-      probes: makes what is recorded beside the metrics of programs, once JAX may start.
+      probes: plans to what is recorded beside the metrics of their runs.
       beside: plan and data to what else is measured once for many runs.
       answer: results to what else there is to say: tables, more figures, sentences.
     """
@@ -74,7 +74,7 @@ class Experiment:
     plane: tuple[str, str] | None = None
     num_seeds: int = 3
     train_examples: int | None = None
-    probes: Callable[[Sequence[Config]], Sequence["Probe"]] = lambda configs: ()
+    probes: Callable[[Sequence["Plan"]], Sequence["Probe"]] = lambda plans: ()
     beside: Callable[["Plan", "Data"], "xr.Dataset"] | None = None
     answer: Callable[["xr.Dataset"], Answer] = lambda dataset: Answer()
 

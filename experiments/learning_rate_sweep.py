@@ -5,13 +5,14 @@
 18 runs of the book's network under Adam: three minutes on two cores.
 """
 
-from experiments.common import Configs, Experiment, Figures, Probes, Results, main
+from experiments.common import Experiment, Figures, Plans, Probes, Results, main
 
 
-def probes(configs: Configs) -> Probes:
+def probes(plans: Plans) -> Probes:
     """Histograms of the parameters after training."""
     from fmnist_jax.histograms import parameter_probe
 
+    configs = [group.config for plan in plans for group in plan.groups]
     return (parameter_probe(configs, when="end"),)
 
 

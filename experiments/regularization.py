@@ -8,7 +8,7 @@ source took --epochs=30.
 
 from typing import Any
 
-from experiments.common import Configs, Experiment, Figures, Probes, Results, main
+from experiments.common import Experiment, Figures, Plans, Probes, Results, main
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "none": {},
@@ -22,7 +22,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
 }
 
 
-def probes(configs: Configs) -> Probes:
+def probes(plans: Plans) -> Probes:
     """The share of weights near zero."""
     from fmnist_jax.histograms import near_zero_probe
 

@@ -108,12 +108,8 @@ def _plans(job: Job, data: Sequence[Data]) -> list[Plan]:
     """Returns a plan for each variant, for the devices there are."""
     from fmnist_jax.sweeping import plan_here
 
-    configs = [
-        group.config
-        for v in job.variants
-        for group in plan(job.axes, v.config, v.hparams).groups
-    ]
-    probes = job.experiment.probes(configs)
+    plans = [plan(job.axes, v.config, v.hparams) for v in job.variants]
+    probes = job.experiment.probes(plans)
     return [
         plan_here(job.axes, on, v.config, v.hparams, probes)
         for v, on in zip(job.variants, data, strict=True)

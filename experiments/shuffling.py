@@ -5,11 +5,11 @@
 9 runs of the lab's network: twenty seconds on two cores.
 """
 
-from experiments.common import Configs, Experiment, Figures, Probes, Results, main
+from experiments.common import Experiment, Figures, Plans, Probes, Results, main
 from fmnist_jax.config import ORDERS
 
 
-def probes(configs: Configs) -> Probes:
+def probes(plans: Plans) -> Probes:
     """What the network predicts after each epoch."""
     from fmnist_jax.histograms import predictions_probe
 

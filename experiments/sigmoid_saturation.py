@@ -5,10 +5,10 @@
 Tables of the sigmoid, and what saturates in networks that have none: about a minute.
 """
 
-from experiments.common import Answer, Configs, Experiment, Probes, Results, main
+from experiments.common import Answer, Experiment, Plans, Probes, Results, main
 
 
-def probes(configs: Configs) -> Probes:
+def probes(plans: Plans) -> Probes:
     """What is saturated after each epoch."""
     from fmnist_jax.diagnostics import Probe, saturation
 

@@ -15,7 +15,7 @@ from fmnist_jax.sharpness import (
     preconditioned_sharpness_probe,
     sharpness_probe,
 )
-from fmnist_jax.stability import GAINS, stable_rate
+from fmnist_jax.stability import GAINS, PRECONDITIONED, stable_rate
 from fmnist_jax.sweeping import sweep
 
 # What the sharpness at initialisation depends on: the network and the loss.
@@ -90,7 +90,7 @@ def stable_rates(plan: Plan, data: Data) -> xr.Dataset:
         axes = {**plan.axes, "optimizer": (optimizer,)}
         own = dataclasses.replace(plan, config=config, axes=axes)
         sharpness = _known(found, "sharpness")
-        if _is_divided(own) and optimizer in GAINS:
+        if is_divided(own) and optimizer in GAINS:
             names = [n for n in (*DEPENDS_ON, *DIVIDED_BY) if reads(config, n)]
             probe = preconditioned_sharpness_probe()
             more = _at_initialisation(own, data, [*names, "seed"], probe)
@@ -109,11 +109,12 @@ def _known(found: xr.Dataset, name: str) -> xr.DataArray:
     return found[name].where(found[f"{name}_residual"] <= MOST_RESIDUAL)
 
 
-def _is_divided(plan: Plan) -> bool:
-    """Whether the steps of a plan's optimizer are not the gradients times one rate."""
+def is_divided(plan: Plan) -> bool:
+    """Whether a plan has runs whose steps are not the gradients times one rate."""
+    optimizers = plan.axes.get("optimizer", (plan.config.optimizer,))
     rate = plan.hparams.first_kernel_rate
     has_own_rate = "first_kernel_rate" in plan.axes or rate not in (None, 1)
-    return reads(plan.config, "eps") or has_own_rate
+    return has_own_rate or any(name in PRECONDITIONED for name in optimizers)
 
 
 def _rate(plan: Plan, optimizer: str, sharpness: xr.DataArray) -> xr.DataArray:

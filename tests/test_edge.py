@@ -1,12 +1,18 @@
-"""Sharpness along training against the edge of stability, on made-up results."""
+"""Sharpness along training against the edge of stability."""
 
+import dataclasses
 from typing import Any
 
 import numpy as np
 import xarray as xr
 from matplotlib.lines import Line2D
 
+from experiments import edge_of_stability
 from fmnist_jax import edge
+from fmnist_jax.config import Config, Hparams
+from fmnist_jax.data import Data
+from fmnist_jax.planning import plan
+from fmnist_jax.sweeping import sweep
 from tests.test_plots import texts_of
 
 RATES = [0.01, 0.1, 1.0, 1e4]
@@ -76,3 +82,20 @@ def test_the_figure_draws_sharpness_and_edge_in_one_colour() -> None:
     assert len(loss.lines) == 3
     assert "not drawn, far from the edge:\n10000" in texts_of(figure)
     assert (sharpness.get_yscale(), loss.get_yscale()) == ("log", "log")
+
+
+def test_a_first_layer_with_its_own_rate_is_as_far_from_the_edge_as_its_twin(
+    small: Data,
+) -> None:
+    """Training on x with w1/256 and its rate/256² is training on x/256."""
+    config = Config(hidden_sizes=(6,), batch_size=50, num_epochs=2, optimizer="sgd")
+    config = dataclasses.replace(config, evaluate_train=False)
+    treated = {"first_kernel_scale": 1 / 256, "first_kernel_rate": 1 / 256**2}
+    over = []
+    for hparams in (Hparams(divisor=256.0), Hparams(divisor=1.0, **treated)):
+        found = plan({"learning_rate": [0.1]}, config, hparams)
+        probes = edge_of_stability.probes([found])
+        results = sweep(found.axes, small, config, hparams, probes)
+        over.append(edge.table(results)[["over_edge_first", "over_edge_end"]])
+    assert not np.allclose(over[0], 0)
+    np.testing.assert_allclose(over[1], over[0], rtol=1e-4)
