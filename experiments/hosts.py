@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from experiments import resuming, unfinished
-from experiments.resuming import Begun
+from experiments import resuming, underway, unfinished
 from experiments.shares import Share
+from experiments.underway import Begun
 from fmnist_jax.idx import reason
 from fmnist_jax.kinds import UserError
 
@@ -96,7 +96,7 @@ def check_same(begun: Begun) -> None:
 def assemble(begun: Begun) -> None:
     """Keeps the parts of all processes on process 0, too; all of them call it."""
     files = [
-        resuming.own_files(
+        underway.own_files(
             dataclasses.replace(begun, share=Share(number, begun.share.total))
         )
         for number in range(begun.share.total)

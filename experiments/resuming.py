@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from experiments import unfinished
 from experiments.folders import PARTS, writing
 from experiments.shares import ALONE, Share
+from experiments.underway import Begun, is_done, own_groups, path_of
 from fmnist_jax.kinds import UserError
 from fmnist_jax.results import replaced
 
@@ -24,27 +25,6 @@ if TYPE_CHECKING:
 # A group under way is saved after an epoch, but no more often than this, and so seldom
 # that saving takes at most a fiftieth of the time.
 SECONDS_BETWEEN_SAVES, SHARE_OF_SAVING = 60.0, 1 / 50
-
-
-@dataclasses.dataclass(frozen=True)
-class Begun:
-    """Sweeps under way.
-
-    Attributes:
-      folder: of their parts.
-      digest: of their plans.
-      plans: as they were when the sweeps began.
-      kept: for each, by the positions of its groups, what there is of them.
-      share: which groups are this process's.
-      notices: what the user must be told.
-    """
-
-    folder: Path
-    digest: str
-    plans: Sequence["Plan"]
-    kept: Sequence[Mapping[int, "Kept"]]
-    share: Share = ALONE
-    notices: Sequence[str] = ()
 
 
 def begin(
@@ -104,14 +84,10 @@ def finished(out_dir: Path, plans: Sequence["Plan"], data: Sequence["Data"]) -> 
             f"{problem}."
         )
     begun = _taken_up(out_dir, plans, saved, ALONE)
-    if left := [path for path, done in _files(begun) if not done]:
-        raise UserError(f"{left[0]} is not done: run its shard again, then merge.")
+    if left := [pair for pair in own_groups(begun) if not is_done(begun, *pair)]:
+        path = path_of(begun, *left[0])
+        raise UserError(f"{path} is not done: run its shard again, then merge.")
     return begun
-
-
-def _files(begun: Begun) -> list[tuple[Path, bool]]:
-    """Returns the files of this process's groups, and whether they are done."""
-    return [(path_of(begun, *pair), is_done(begun, *pair)) for pair in _own(begun)]
 
 
 def _taken_up(
@@ -124,17 +100,6 @@ def _taken_up(
     plans = [parts.as_described(*pair) for pair in zip(plans, sweeps, strict=True)]
     digest = parts.digest(sweeps)
     return _with_kept(Begun(out_dir / PARTS, digest, plans, (), share))
-
-
-def path_of(begun: Begun, number: int, group: int) -> Path:
-    """Returns where what a group gives is kept.
-
-    Args:
-      begun: the sweeps.
-      number: of the group's sweep.
-      group: its position in the plan.
-    """
-    return begun.folder / f"{number}-{group}.part"
 
 
 def _with_kept(begun: Begun) -> Begun:
@@ -168,11 +133,6 @@ def store(path: Path, content: bytes) -> None:
         new.write_bytes(content)
 
 
-def own_files(begun: Begun) -> list[Path]:
-    """Returns where this process's groups of all sweeps are kept."""
-    return [path for path, _ in _files(begun)]
-
-
 def joined(begun: Begun, data: Sequence["Data"]) -> list["xr.Dataset"]:
     """Returns the results of sweeps of which all groups are done.
 
@@ -190,67 +150,6 @@ def joined(begun: Begun, data: Sequence["Data"]) -> list["xr.Dataset"]:
         kept = begun.kept[number]
         found.append(join(todo, [p for g in sorted(kept) for p in kept[g].parts], on))
     return found
-
-
-def is_done(begun: Begun, number: int, group: int) -> bool:
-    """Whether nothing is left to do of a group."""
-    kept = begun.kept[number].get(group)
-    return kept is not None and kept.left is None
-
-
-def num_epochs(begun: Begun) -> int:
-    """Returns how many epochs of runs this process's share has."""
-    return sum(
-        len(begun.plans[n].groups[g].runs) * begun.plans[n].config.num_epochs
-        for n, g in _own(begun)
-    )
-
-
-def num_epochs_kept(begun: Begun) -> int:
-    """Returns how many of them there are already."""
-    kept = [begun.kept[n][g] for n, g in _own(begun) if g in begun.kept[n]]
-    return sum(len(p.runs) for k in kept for p in k.parts if p.epoch is not None)
-
-
-def _own(begun: Begun) -> list[tuple[int, int]]:
-    """Returns sweep and group of all groups that are this process's."""
-    numbers = range(len(begun.plans))
-    return [(n, g) for n in numbers for g in own_groups(begun, n)]
-
-
-def said(begun: Begun, command: str) -> list[str]:
-    """Returns what is said before the start: what is done, and how to go on."""
-    own = _own(begun)
-    done = sum(is_done(begun, *pair) for pair in own)
-    going_on = any(g in begun.kept[n] for n, g in own)
-    there = f"Going on: {done} of {_groups(len(own))} done."
-    shared = f"This process's share of the runs: {_groups(len(own))}."
-    return [
-        *begun.notices,
-        *([shared] if begun.share.total > 1 else []),
-        *([there] if going_on else []),
-        f"If interrupted, this goes on: {command}",
-    ]
-
-
-def said_of_share(begun: Begun) -> list[str]:
-    """Returns what is said at the end of a share."""
-    return [
-        f"Share {begun.share.number} of {begun.share.total} is done: "
-        f"{_groups(len(_own(begun)))} in {begun.folder}.",
-    ]
-
-
-def _groups(count: int) -> str:
-    return f"{count} group{'' if count == 1 else 's'} of runs"
-
-
-def own_groups(begun: Begun, number: int) -> list[int]:
-    """Returns which groups of a sweep are this process's."""
-    first, total = begun.share
-    before = sum(len(todo.groups) for todo in begun.plans[:number])
-    groups = range(len(begun.plans[number].groups))
-    return [group for group in groups if (before + group) % total == first]
 
 
 def run(
@@ -274,7 +173,7 @@ def run(
     from fmnist_jax.sweeping import run_stepwise
 
     todo, kept = begun.plans[number], begun.kept[number]
-    own = [g for g in own_groups(begun, number) if not is_done(begun, number, g)]
+    own = [g for n, g in own_groups(begun) if n == number and not is_done(begun, n, g)]
     if not own:
         return
     skip = set(range(len(todo.groups))) - set(own)

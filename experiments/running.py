@@ -12,11 +12,12 @@ from experiments import (
     output,
     resuming,
     shares,
+    underway,
     unfinished,
 )
 from experiments.jobs import Data, Inspection, Job
-from experiments.resuming import Begun
 from experiments.shares import Share
+from experiments.underway import Begun
 from fmnist_jax.devices import num_cpu_cores, use_compilation_cache, use_cpu_cores
 from fmnist_jax.planning import Plan, for_shares, plan
 from fmnist_jax.results import stack
@@ -75,7 +76,7 @@ def run(
         with interrupting.stop_signals() as is_stopped:
             begun = _begun(job, data, out_dir, arguments, share, trains)
             print("\n".join(output.before(job, begun.plans, data)), flush=True)
-            print("\n".join(resuming.said(begun, command)), flush=True)
+            print("\n".join(underway.said(begun, command)), flush=True)
             with interrupting.going_on_with(command, begun.folder):
                 _train(job, begun, data, is_stopped)
         with interrupting.going_on_with(command, begun.folder):
@@ -131,7 +132,7 @@ def _train(
     if is_stopped():
         raise KeyboardInterrupt
     bar = tqdm(
-        total=resuming.num_epochs(begun), initial=resuming.num_epochs_kept(begun),
+        total=underway.num_epochs(begun), initial=underway.num_epochs_kept(begun),
         desc="training", unit="epoch", disable=None, smoothing=0,
     )  # fmt: skip
     with bar:
@@ -155,7 +156,7 @@ def _saved(
     if distributed:
         hosts.assemble(begun)
     if share.total > 1 and not (distributed and share.number == 0):
-        said = resuming.said_of_share(begun)
+        said = underway.said_of_share(begun)
     else:
         found = _joined(job, begun, data)
         said = output.finish_runs(job, data, found, out_dir, arguments)

@@ -133,6 +133,8 @@ def _begin(url: str, opener: urllib.request.OpenerDirector) -> Any:
         answer = answers.get(timeout=STALL_SECONDS)
     except queue.Empty:
         given_up.set()
+        answer = TimeoutError()
+    if isinstance(answer, TimeoutError):  # the socket's own may come first
         raise UserError(f"no answer within {STALL_SECONDS:g} s") from None
     if isinstance(answer, BaseException):
         raise answer

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks import survival
+from benchmarks import stalling
 from fmnist_jax import download, idx
 from fmnist_jax.data import load
 from fmnist_jax.kinds import UserError
@@ -216,7 +216,7 @@ def test_every_kind_of_stall_ends_in_twice_the_limit(
 ) -> None:
     monkeypatch.setenv("no_proxy", "*")
     monkeypatch.setattr(download, "STALL_SECONDS", 1.0)
-    survival.stall(most=2.5)  # half a second more, where other things run
+    stalling.stall(most=2.5)  # half a second more, where other things run
     *lines, last = capsys.readouterr().out.splitlines()
     assert last == "files left in the cache: 0"
     assert [line.rpartition(": ")[2] for line in lines] == [
@@ -224,7 +224,7 @@ def test_every_kind_of_stall_ends_in_twice_the_limit(
         *["it stalled"] * 6,
     ]
     with pytest.raises(SystemExit):
-        survival.stall(most=0.1)
+        stalling.stall(most=0.1)
 
 
 def test_a_hanging_start_is_given_up(

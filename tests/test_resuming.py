@@ -13,7 +13,7 @@ from typing import Any
 import jax
 import pytest
 
-from experiments import common, folders, resuming, running, unfinished
+from experiments import common, folders, resuming, running, underway, unfinished
 from experiments.__main__ import find_experiments
 from experiments.scale_sweep import EXPERIMENT
 from experiments.shares import ALONE, Share
@@ -80,8 +80,8 @@ def test_a_sweep_that_dies_goes_on_to_the_same_bytes(
     epochs: list[int] = []
     original = running._train
 
-    def counting(job: Any, begun: resuming.Begun, *rest: Any) -> None:
-        epochs.append(resuming.num_epochs_kept(begun))
+    def counting(job: Any, begun: underway.Begun, *rest: Any) -> None:
+        epochs.append(underway.num_epochs_kept(begun))
         original(job, begun, *rest)
 
     monkeypatch.setattr(running, "_train", counting)
