@@ -1,5 +1,9 @@
 """The way from a command line to what is to be done: settings, folders, data."""
 
+import errno
+import io
+import os
+import signal
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -46,17 +50,38 @@ def main(
 def command_line(
     command: Callable[[Sequence[str]], None], argv: Sequence[str] | None = None
 ) -> None:
-    """Runs a command and exits: 0, 2 with one line for a user's mistake, 130."""
+    """Runs a command and exits: 0, 2 with one line for a user's mistake, 130.
+
+    Where who reads the output has left, as ``head`` does, the status is 141.
+    """
+    if signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # ÷ and × where there is only ASCII
+    status, said = 0, []
     try:
         command(sys.argv if argv is None else argv)
+        sys.stdout.flush()
     except UserError as error:
-        print("\n".join([line_of(error), *_notes(error)]), file=sys.stderr)
-        sys.exit(2)
+        status, said = 2, [line_of(error), *_notes(error)]
     except KeyboardInterrupt as error:
         said = ["", "Interrupted; what is finished is kept.", *_notes(error)]
-        print("\n".join(said), file=sys.stderr)
-        sys.exit(130)
-    sys.exit(0)
+        status = 130
+    except BrokenPipeError as error:
+        status, said = 141, _notes(error)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        said = [f"Error: the output cannot be written: {error}.", *_notes(error)]
+        status = 2
+    try:
+        print(*said, sep="\n", end="\n" * bool(said), file=sys.stderr, flush=True)
+        sys.stdout.flush()
+    except OSError:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        for number in (1, 2):  # or Python complains of it at its end
+            os.dup2(nowhere, number)
+    sys.exit(status)
 
 
 def line_of(error: UserError) -> str:

@@ -4,8 +4,12 @@ import atexit
 import contextlib
 import dataclasses
 import os
+import queue
+import socket
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -18,47 +22,25 @@ from fmnist_jax.idx import reason
 from fmnist_jax.kinds import UserError
 
 # How long a process waits for the others to appear, and how soon one that died is
-# noticed: the rest then end, and what they have finished is kept.
-SECONDS_TO_START, SECONDS_TO_NOTICE = 120, 20
-
-
-class _GoneError(UserError):
-    """Another process has ended."""
-
-
-def join(options: Mapping[str, Any]) -> Share:
-    """Joins the other processes; returns this one's share.
-
-    Raises:
-      UserError: where they cannot be found.
-    """
-    import jax
-
-    number = options["process_id"]
-    try:
-        jax.distributed.initialize(
-            options["coordinator"],
-            options["num_processes"],
-            None if number is None else int(number),
-            initialization_timeout=SECONDS_TO_START,
-            heartbeat_timeout_seconds=SECONDS_TO_NOTICE,
-            shutdown_timeout_seconds=SECONDS_TO_NOTICE,  # they end together, or fail
-        )
-    except (RuntimeError, ValueError) as error:
-        raise UserError(f"--distributed: {reason(error)}.") from error
-    return Share(jax.process_index(), jax.process_count())
+# noticed: the rest then end, and what they have finished is kept. Process 0, whose end
+# aborts the rest, is so much later to leave.
+SECONDS_TO_START, SECONDS_TO_NOTICE, SECONDS_TO_LEAVE = 120, 20, 2
 
 
 @contextlib.contextmanager
-def watched(command: str) -> Iterator[None]:
-    """Has it said in a line, and how to go on, where this process is ended.
+def joined(options: Mapping[str, Any], command: str) -> Iterator[Share]:
+    """Joins the other processes, and gives this one's share.
 
-    Where process 0 has died, or another is silent for SECONDS_TO_NOTICE, JAX aborts
-    the rest below Python. So a shell waits for a word that all is well, or the end of
-    the pipe on which it would come.
+    Where process 0 has died, or another is silent for SECONDS_TO_NOTICE, JAX aborts the
+    rest below Python. So a shell waits for a word that all is well, or the end of the
+    pipe on which it would come, and then says what happened and how to go on.
 
     Args:
+      options: of the command line.
       command: what goes on.
+
+    Raises:
+      UserError: where the others cannot be found.
     """
     said = (
         "Error: --distributed: this process was ended, by JAX where another has died, "
@@ -70,15 +52,104 @@ def watched(command: str) -> Iterator[None]:
         stdin=subprocess.PIPE,
         start_new_session=True,  # Ctrl-C is not for it
     )
+    share = None
     try:
-        yield
-    except _GoneError:  # JAX may still abort this process before that is said
-        atexit.register(_leave, shell)
+        share = _join(options)
+        yield share
+    except (UserError, KeyboardInterrupt) as error:
+        status = 2 if isinstance(error, UserError) else 130
+        pause = SECONDS_TO_LEAVE if share and share.number == 0 else 0
+        atexit.register(_leave, shell, status, pause)  # until then JAX may abort it
         raise
     except BaseException:
         shell.communicate(b"well\n")
         raise
     shell.communicate(b"well\n")
+
+
+def _join(options: Mapping[str, Any]) -> Share:
+    """Joins the other processes; returns this one's share.
+
+    Raises:
+      UserError: where they cannot be found.
+    """
+    import jax
+
+    address = options["coordinator"]
+    if address:
+        _check_address(address, is_first=int(options["process_id"]) == 0)
+    print(f"Waiting for all processes, {SECONDS_TO_START} s at most.", flush=True)
+    # In a thread: JAX's own wait ignores Ctrl-C, and aborts where it has been too long.
+    answers = queue.SimpleQueue[Exception | None]()
+    threading.Thread(target=_initialize, args=(options, answers), daemon=True).start()
+    try:
+        error = answers.get(timeout=SECONDS_TO_START)
+    except queue.Empty:
+        raise UserError(
+            f"--distributed: not all processes came within {SECONDS_TO_START} s; start "
+            "them all within that time, with the same flags but for --process_id and "
+            "--coordinator the address of process 0."
+        ) from None
+    if error is not None:
+        raise _explained(error, address) from error
+    return Share(jax.process_index(), jax.process_count())
+
+
+def _explained(error: Exception, address: str | None) -> Exception:
+    """Returns what a user is told of an error in joining; a bug's stays what it is."""
+    if not isinstance(error, RuntimeError | ValueError):
+        return error
+    why = reason(error).rstrip(".")
+    if address:
+        return UserError(
+            f"--distributed: {why}; is {address} an address of process 0's, and free?"
+        )
+    return UserError(
+        "--distributed: no cluster (Slurm, Open MPI, GKE) can be joined here; give "
+        f"--coordinator=HOST:PORT --num_processes=4 --process_id=2 too ({why})."
+    )
+
+
+def _check_address(address: str, is_first: bool) -> None:
+    """Refuses a host that is not known and, on process 0, a port that is not free."""
+    host, _, port = address.rpartition(":")
+    try:
+        socket.getaddrinfo(host.strip("[]"), None)
+    except (OSError, UnicodeError) as error:
+        raise UserError(
+            f"--coordinator={address}: {host!r} cannot be found ({reason(error)}); "
+            "expected the host of process 0, by its name or number."
+        ) from error
+    try:
+        if is_first:
+            socket.create_server(("", int(port))).close()
+    except OSError as error:
+        raise UserError(
+            f"--coordinator={address}: process 0 cannot have port {port} "
+            f"({reason(error)}); choose another, for all processes."
+        ) from error
+
+
+def _initialize(
+    options: Mapping[str, Any], answers: "queue.SimpleQueue[Exception | None]"
+) -> None:
+    """Starts JAX's distributed runtime; answers with None, or what went wrong."""
+    import jax
+
+    number = options["process_id"]
+    try:
+        jax.distributed.initialize(
+            options["coordinator"],
+            options["num_processes"],
+            None if number is None else int(number),
+            initialization_timeout=2 * SECONDS_TO_START,  # it is given up before
+            heartbeat_timeout_seconds=SECONDS_TO_NOTICE,
+            shutdown_timeout_seconds=SECONDS_TO_NOTICE,  # they end together, or fail
+        )
+    except Exception as error:
+        answers.put(error)
+    else:
+        answers.put(None)
 
 
 def check_same(begun: Begun) -> None:
@@ -134,15 +205,16 @@ def _from_all(array: np.ndarray) -> np.ndarray:
     try:
         return np.asarray(multihost_utils.process_allgather(array))
     except JaxRuntimeError as error:
-        raise _GoneError(
+        raise UserError(
             "--distributed: another process has ended, or cannot be reached "
             f"({reason(error)}); what is finished is kept."
         ) from error
 
 
-def _leave(shell: subprocess.Popen[bytes]) -> None:
+def _leave(shell: subprocess.Popen[bytes], status: int, pause: float) -> None:
     """Exits at once: JAX would wait for the others, and abort as they do not come."""
     sys.stdout.flush()
     sys.stderr.flush()
+    time.sleep(pause)
     shell.communicate(b"well\n")
-    os._exit(2)
+    os._exit(status)

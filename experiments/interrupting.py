@@ -29,8 +29,10 @@ def stop_signals() -> Iterator[Callable[[], bool]]:
     def stop(*_: Any) -> None:
         restore()
         asked.set()
-        # What print() writes to may be in use where the signal comes.
-        os.write(2, b"\nStopping after this epoch; Ctrl-C again stops at once.\n")
+        # What print() writes to may be in use where the signal comes. Who reads it, as
+        # `tee` does, may have ended of the same Ctrl-C.
+        with contextlib.suppress(OSError):
+            os.write(2, b"\nStopping after this epoch; Ctrl-C again stops at once.\n")
 
     if threading.current_thread() is threading.main_thread():
         for number in (signal.SIGINT, signal.SIGTERM):

@@ -69,21 +69,37 @@ def run(
         return
     use_cpu_cores()
     use_compilation_cache()
-    distributed = job.options["distributed"]
-    share = hosts.join(job.options) if distributed else shares.own(job.options)
-    watched = hosts.watched(command) if distributed else contextlib.nullcontext()
-    with folders.made(out_dir), folders.held(out_dir, share), watched:
-        with interrupting.stop_signals() as is_stopped:
-            begun = _begun(job, data, out_dir, arguments, share, trains)
-            print("\n".join(output.before(job, begun.plans, data)), flush=True)
-            print("\n".join(underway.said(begun, command)), flush=True)
-            with interrupting.going_on_with(command, begun.folder):
-                _train(job, begun, data, is_stopped)
-        with interrupting.going_on_with(command, begun.folder):
-            said = _saved(job, begun, data, out_dir, arguments)
-        if distributed or share.total == 1:
-            unfinished.discard(begun.folder)
+    joined = (
+        hosts.joined(job.options, command)
+        if job.options["distributed"]
+        else contextlib.nullcontext(shares.own(job.options))
+    )
+    with joined as share, folders.made(out_dir), folders.held(out_dir, share):
+        said = _done(job, data, out_dir, arguments, command, share, trains)
     print("\n".join(["", *said]))
+
+
+def _done(
+    job: Job,
+    data: Sequence[Data],
+    out_dir: Path,
+    arguments: Sequence[str],
+    command: str,
+    share: Share,
+    trains: bool,
+) -> list[str]:
+    """Does a process's share, in a folder that is held; says what came."""
+    with interrupting.stop_signals() as is_stopped:
+        begun = _begun(job, data, out_dir, arguments, share, trains)
+        print("\n".join(output.before(job, begun.plans, data)), flush=True)
+        print("\n".join(underway.said(begun, command)), flush=True)
+        with interrupting.going_on_with(command, begun.folder):
+            _train(job, begun, data, is_stopped)
+    with interrupting.going_on_with(command, begun.folder):
+        said = _saved(job, begun, data, out_dir, arguments)
+    if job.options["distributed"] or share.total == 1:
+        unfinished.discard(begun.folder)
+    return said
 
 
 def _begun(

@@ -16,6 +16,16 @@ class Share(NamedTuple):
 ALONE = Share(0, 1)
 
 
+def _is_address(text: str) -> bool:
+    host, _, port = text.rpartition(":")
+    return bool(host) and port.isdecimal() and 1 <= int(port) <= 65_535
+
+
+ADDRESS = Kind(
+    "HOST:PORT, the port from 1 to 65535", str, _is_address, str, numeric=False
+)
+
+
 def own(options: Mapping[str, Any]) -> Share:
     """Returns which groups the flags say are this process's.
 
@@ -27,9 +37,13 @@ def own(options: Mapping[str, Any]) -> Share:
     total, text = options["num_shards"], options["shard_index"]
     if total is None:
         return ALONE
+    return Share(parse_value("shard_index", _index(total), text), total)
+
+
+def _index(total: int) -> Kind:
+    """Returns the kind of a number of one among so many."""
     last = total - 1
-    kind = Kind(f"a whole number from 0 to {last}", int, lambda v: 0 <= v <= last)
-    return Share(parse_value("shard_index", kind, text), total)
+    return Kind(f"a whole number from 0 to {last}", int, lambda v: 0 <= v <= last)
 
 
 def check(options: Mapping[str, Any], experiments: Sequence[Any]) -> None:
@@ -38,7 +52,7 @@ def check(options: Mapping[str, Any], experiments: Sequence[Any]) -> None:
     Raises:
       UserError: likewise.
     """
-    from experiments.flags import SHARING
+    from experiments.flags import SHARING, parse_value
 
     given = {name for name in SHARING if options[name]}
     by_hand = {"coordinator", "num_processes", "process_id"}
@@ -58,8 +72,7 @@ def check(options: Mapping[str, Any], experiments: Sequence[Any]) -> None:
             f"--process_id=2; given: --{', --'.join(sorted(given))}."
         )
     own(options)
-    if given > by_hand and not options["process_id"].isdecimal():
-        raise UserError(
-            f"--process_id: {options['process_id']!r} is not allowed; expected a whole "
-            "number from 0 on."
-        )
+    if given > by_hand:
+        parse_value("coordinator", ADDRESS, options["coordinator"])
+        number = _index(options["num_processes"])
+        parse_value("process_id", number, options["process_id"])

@@ -25,7 +25,9 @@ def check_plan(plan: Plan, data: Data, num_devices: int) -> None:
     """
     if plan.num_devices > num_devices:
         raise UserError(
-            f"The plan is for {plan.num_devices} devices, but there are {num_devices}."
+            f"The runs were planned for {plan.num_devices} devices (GPUs, or cores of "
+            f"the processor), of which there are {num_devices} here; go on where there "
+            "are as many, or plan anew (a command: another --out_dir, or --overwrite)."
         )
     examples = len(data.train.labels)
     groups = {group.config: group for group in plan.groups}

@@ -330,3 +330,63 @@ def test_a_sweep_and_a_selection_do_not_take_each_other_up(
     common.execute(chosen, [*argv, f"--out_dir={one}", "--overwrite"])
     assert (one / "scale_sweep" / "results.nc").exists()
     assert not list(one.rglob("parts"))
+
+
+def stopped_unread(argv: list[str], plan: Path) -> int:
+    """Returns the status of a sweep that loses its reader, and is stopped."""
+    own = signal.signal(signal.SIGINT, signal.default_int_handler)
+    process = subprocess.Popen(
+        argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd=ROOT
+    )
+    signal.signal(signal.SIGINT, own)
+    while not plan.exists() and process.poll() is None:
+        time.sleep(0.01)
+    assert process.stdout
+    process.stdout.readline()
+    time.sleep(0.5)  # all that is said before the training has been said
+    process.stdout.close()
+    process.send_signal(signal.SIGINT)
+    return process.wait(120)
+
+
+def test_ctrl_c_that_ends_who_reads_the_output_too_loses_nothing(
+    tmp_path: Path,
+) -> None:
+    """As ``… 2>&1 | tee log`` does."""
+    flags = [flag for flag in FLAGS if flag != "--epochs=4"]
+    argv = [sys.executable, "-m", "experiments.scale_sweep", *flags, "--epochs=5000"]
+    out_dir = tmp_path / "out"
+    plan = out_dir / "parts" / "plan.json"
+    assert stopped_unread([*argv, f"--out_dir={out_dir}"], plan) == 130
+    assert list(out_dir.glob("parts/*.part"))
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "said"),
+    [
+        (BrokenPipeError(32, "Broken pipe"), 141, ""),
+        (OSError(28, "No space left on device"), 2, "Error: the output cannot be "
+         "written: [Errno 28] No space left on device.\n"),
+    ],
+)  # fmt: skip
+def test_an_output_that_cannot_be_written_is_no_bug(
+    error: OSError, status: int, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def command(_: Any) -> None:
+        raise error
+
+    with pytest.raises(SystemExit) as caught:
+        common.command_line(command, ["x"])
+    assert caught.value.code == status
+    assert capsys.readouterr().err == said
+
+
+def test_help_without_a_reader_ends_without_a_word() -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "experiments.scale_sweep", "--help"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT,
+    )  # fmt: skip
+    assert process.stdout
+    process.stdout.close()
+    _, said = process.communicate(timeout=60)
+    assert (process.returncode, said) == (141, b"")

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from experiments import common, merge, unfinished
+from experiments import common, folders, merge, unfinished
 from experiments.scale_sweep import EXPERIMENT
 from fmnist_jax import parts, results, sweeping
 from fmnist_jax.config import Config, Hparams
@@ -105,8 +105,8 @@ def test_what_is_no_shard_is_not_merged(
     refused("other holds no sweep that is not finished", other)
     parts.write_plan(other / "parts" / "plan.json", {"selection": {}, "done": []})
     execute(one, "--num_shards=2", "--shard_index=1")
-    for folders in ([other], [one, other]):
-        refused("other holds a selection of experiments, and no shard", *folders)
+    for sources in ([other], [one, other]):
+        refused("other holds a selection of experiments, and no shard", *sources)
     with pytest.raises(UserError, match="other holds a selection of experiments"):
         merge.run(["merge", str(one), f"--out_dir={other}"])
     shutil.rmtree(other)
@@ -153,6 +153,12 @@ def test_merging_never_trains_and_may_be_done_on_another_platform(
         ("--distributed", "--distributed needs .* its --out_dir"),
         ("--distributed --coordinator=a:1 --num_processes=2 --process_id=a "
          "--out_dir=x", "--process_id: 'a' is not allowed"),
+        ("--distributed --coordinator=a:1 --num_processes=2 --process_id=2 "
+         "--out_dir=x", "--process_id: '2' is not allowed; .* from 0 to 1"),
+        ("--distributed --coordinator=a --num_processes=2 --process_id=0 "
+         "--out_dir=x", "--coordinator: 'a' is not allowed; expected HOST:PORT"),
+        ("--distributed --coordinator=a:65536 --num_processes=2 --process_id=0 "
+         "--out_dir=x", "--coordinator: 'a:65536' is not .* from 1 to 65535"),
     ],
 )  # fmt: skip
 def test_flags_that_do_not_go_together_are_refused(
@@ -260,6 +266,63 @@ def test_processes_on_jax_distributed_give_the_bytes_of_one(
     assert (tmp_path / "0" / "results.nc").read_bytes() == expected
     assert [p.name for p in tmp_path.glob("*/results.nc")].count("results.nc") == 2
     assert not list(tmp_path.glob("*/parts"))
+
+
+JOINING = """
+import sys
+from experiments import common, hosts
+from experiments.scale_sweep import EXPERIMENT
+hosts.SECONDS_TO_START = int(sys.argv.pop(1))
+common.main(EXPERIMENT)
+"""
+
+
+def joining(out_dir: Path, seconds: int, *flags: str) -> subprocess.Popen[str]:
+    """Starts a process that waits for the others for so long."""
+    argv = [sys.executable, "-c", JOINING, str(seconds), *SHARED, "--epochs=1"]
+    own = signal.signal(signal.SIGINT, signal.default_int_handler)
+    process = subprocess.Popen(
+        [*argv, "--distributed", *flags, f"--out_dir={out_dir}"],
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT,
+    )  # fmt: skip
+    signal.signal(signal.SIGINT, own)
+    return process
+
+
+def test_what_cannot_be_joined_is_a_line(tmp_path: Path) -> None:
+    with socket.create_server(("", 0)) as server, socket.create_server(("", 0)) as free:
+        used, port = (each.getsockname()[1] for each in (server, free))
+        free.close()
+        two = "--num_processes=2"
+        here = f"--coordinator=127.0.0.1:{port}"
+        taken = f"--coordinator=127.0.0.1:{used}"
+        first = joining(tmp_path, 60, here, two, "--process_id=0")
+        others = {
+            "not all processes came within 1": (taken, two, "--process_id=1"),
+            f"cannot have port {used}": (taken, two, "--process_id=0"),
+            "no cluster": (),
+            "'no host' cannot be": ("--coordinator=no host:1", two, "--process_id=1"),
+        }
+        started = [joining(tmp_path, 1, *flags) for flags in others.values()]
+        for expected, (code, said) in zip(others, results_of(started), strict=True):
+            assert code == 2, said
+            assert said.count("Error: ") == 1
+            assert expected in said.splitlines()[-1]
+        assert first.poll() is None, first.communicate()
+        first.send_signal(signal.SIGINT)  # while it waits
+        ((code, said),) = results_of([first])
+        assert code == 130, said
+        assert said.endswith("Interrupted; what is finished is kept.\n")
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_error_of_one_process_alone_is_a_line(tmp_path: Path) -> None:
+    """Its folder is in use; the other is ended by JAX, or finds it gone."""
+    with folders.held(tmp_path / "0"):
+        (code, said), (_, other) = results_of(together(tmp_path, 2))
+    assert code == 2, said
+    assert "is in use" in said.splitlines()[-1]
+    assert other.splitlines()[-1].startswith("To go on: ")
 
 
 def test_processes_that_plan_other_runs_are_refused(tmp_path: Path) -> None:
