@@ -63,6 +63,9 @@ INTRODUCTION = """\
 wrote this page and its figures, from the results kept in docs/reproduction; what is
 missing there it trains. {title}; {seeds} seeds, from initial weights to batches
 and dropout masks, where each source ran one; ten where these leave a claim undecided.
+Runs that are thrown about (784-1000-10 under SGD with unscaled pixels) are chaos after
+the first epoch: another version or machine, which rounds otherwise, gives other numbers
+of the same spread, as in [scaling.md](scaling.md).
 
 **The rule**, fixed before the run. A published number is one more run: it agrees if it
 is within t₀.₉₇₅(n−1) · s · √(1 + 1/n) of our mean, plus its reading error. A row
