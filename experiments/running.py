@@ -1,6 +1,7 @@
 """One experiment from its plan to its report: plan, train, save, plot, report."""
 
 import contextlib
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -65,6 +66,8 @@ def run(
         plans = [
             plan(job.axes, v.config, v.hparams, num_cpu_cores()) for v in job.variants
         ]
+        probes = tuple(job.experiment.probes(plans))
+        plans = [dataclasses.replace(todo, probes=probes) for todo in plans]
         print("\n".join(output.before(job, plans, data)))
         return
     use_cpu_cores()

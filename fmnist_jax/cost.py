@@ -82,8 +82,13 @@ def expected_seconds(plan: "Plan", data: "Data") -> float:
         parameters = num_parameters(config, math.prod(data.image_shape))
         evaluated = test_examples + train_examples * config.evaluate_train
         evaluated *= 1 + config.evaluate_dropout
+        probed = sum(
+            probe.gradients * min(probe.examples, train_examples)
+            / (1 if probe.when == "epoch" else config.num_epochs)
+            for probe in plan.probes
+        )  # fmt: skip
         # Two FLOPs a parameter forward; as many again for each of two gradients.
-        flops = parameters * (6 * train_examples + 2 * evaluated)
+        flops = parameters * (6 * (train_examples + probed) + 2 * evaluated)
         steps = math.ceil(train_examples / config.batch_size)
         streams = STREAMS.get(config.optimizer, 6)
         traffic = 4 * parameters * streams * steps

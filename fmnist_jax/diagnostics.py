@@ -42,6 +42,8 @@ class Probe:
       when: "init" (before the first step), "epoch" (after each) or "end".
       dims: the names of each output's dimensions; none for a scalar.
       examples: how many of the first training images make the batch.
+      gradients: about how many gradients of the batch's loss it costs, for the time
+        that is expected.
 
     Raises:
       UserError: for another ``when``.
@@ -53,6 +55,7 @@ class Probe:
         default_factory=dict, hash=False
     )
     examples: int = 256
+    gradients: float = 0.0
 
     def __post_init__(self) -> None:
         if self.when not in WHEN:

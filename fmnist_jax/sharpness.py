@@ -25,6 +25,7 @@ TOLERANCE = 1e-5  # of the residual, relative to the eigenvalue
 MOST_STEPS = 60  # each costs a product with the Hessian and keeps a vector
 SQUARINGS = 24  # what float32 tells apart differs by a factor after so many
 EXAMPLES = 2000
+GRADIENTS = 25.0  # that an eigenvalue costs, or so: two for each product
 EXACT = "float32"  # the curvature of the loss itself, however products are rounded
 
 
@@ -238,11 +239,11 @@ def _step_root(
 
 def sharpness_probe(when: str = "init", examples: int = EXAMPLES) -> Probe:
     """Returns the probe of ``sharpness`` on the first training images."""
-    return Probe(sharpness, when, examples=examples)
+    return Probe(sharpness, when, examples=examples, gradients=GRADIENTS)
 
 
 def preconditioned_sharpness_probe(
     when: str = "init", examples: int = EXAMPLES
 ) -> Probe:
     """Returns that of ``preconditioned_sharpness``, on the first training images."""
-    return Probe(preconditioned_sharpness, when, examples=examples)
+    return Probe(preconditioned_sharpness, when, examples=examples, gradients=GRADIENTS)

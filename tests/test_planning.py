@@ -8,6 +8,7 @@ from fmnist_jax import cost
 from fmnist_jax.config import Config, Hparams
 from fmnist_jax.cost import expected_seconds, memory_bytes, num_parameters, state_bytes
 from fmnist_jax.data import Data, Dataset
+from fmnist_jax.diagnostics import Probe, health
 from fmnist_jax.kinds import UserError
 from fmnist_jax.models import MLP
 from fmnist_jax.planning import plan, run_hparams, run_settings
@@ -147,6 +148,24 @@ def test_costs_grow_with_the_work() -> None:
     two = plan({"seed": [0, 1]}, Config(hidden_sizes=()), Hparams(), 2)
     data_bytes = 610 * (784 + 4)
     assert memory_bytes(two, data) == 2 * 2 * 16 * 7850 + 3 * data_bytes
+
+
+def test_what_probes_compute_is_in_the_expected_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(cost, "_measured_speed", lambda: (1e9, 1e9))
+    monkeypatch.setattr(cost, "num_cpu_cores", lambda: 1)
+    data = Data(Dataset(np.zeros((600, 28, 28), np.uint8), np.arange(600) % 10),
+                Dataset(np.zeros((10, 28, 28), np.uint8), np.arange(10)))  # fmt: skip
+    config = Config(hidden_sizes=(), num_epochs=3)
+    bare = expected_seconds(plan({}, config, Hparams()), data)
+    for when, times in (("init", 1), ("epoch", 3), ("end", 1)):
+        probe = Probe(health, when, examples=100, gradients=20)
+        todo = plan({}, config, Hparams(), probes=[probe])
+        flops = times * 20 * 100 * 6 * 7850
+        np.testing.assert_allclose(
+            expected_seconds(todo, data) - bare, flops / 1e9 / cost.EFFICIENCY
+        )
 
 
 def test_the_speed_is_measured_on_one_core_and_not_by_chance() -> None:
