@@ -34,11 +34,10 @@ TWINS = {f"{name} ÷1 as ÷{d:g}": f"{name} ÷{d:g}" for name, d in PAIRS}
 
 
 def figures(dataset: Results) -> Figures:
-    """Learning curves; twins over each other, and how far they part."""
-    from fmnist_jax import details, plots
+    """Learning curves, twins over each other, and how far they part."""
+    from fmnist_jax import details
 
-    twins = details.twins(dataset, "side", TWINS)
-    return {"curves": plots.curves(dataset, line="side"), "twins": twins}
+    return {"twins": details.twins(dataset, "side", TWINS)}
 
 
 def answer(dataset: Results) -> Answer:

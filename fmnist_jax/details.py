@@ -28,6 +28,7 @@ from fmnist_jax.plots import (
 )
 
 ROOM = 36  # letters of ticks that stand side by side below a panel; more are slanted
+DASHES = ((0, (4, 3)), (0, (1, 1.5)))  # of an optimizer's twins
 LEAST_DIFFERENCE = 1e-8  # below a difference's log scale; float32 steps by 6e-8 at 1
 
 
@@ -221,7 +222,8 @@ def predictions(dataset: xr.Dataset, line: str) -> Figure:
             panel.plot(x, run, ".", color="0.2", markersize=3)
     panel.axhline(1 / len(classes), **GUESSING)
     panel.set_xticks(classes)
-    panel.set_xlabel("class")
+    sorted_too = line == "order" and "sorted" in dataset[line].values
+    panel.set_xlabel(f"class{' (sorted: they came in this order)' * sorted_too}")
     panel.set_ylabel("share of the predictions")
     panel.yaxis.set_major_formatter(PER_CENT)
     _legend(figure, dataset, line, Line2D([], [], **GUESSING, label="equal shares"))
@@ -255,7 +257,9 @@ def twins(dataset: xr.Dataset, axis: str, twins: Mapping[str, str]) -> Figure:
     loss, accuracy, apart = axes[:, 0]
     loss.set_ylabel("training loss (log scale)")
     accuracy.set_ylabel("test accuracy")
-    apart.set_ylabel("training losses apart,\nlargest of the seeds (log scale)")
+    apart.set_ylabel(
+        "training losses apart,\nlargest of the seeds\n(log scale above 0)"
+    )
     apart.set_ylim(bottom=-0.2 * LEAST_DIFFERENCE)  # once all columns are drawn
     title(figure, dataset, "Runs and their twins, which exact arithmetic makes equal")
     return figure
@@ -272,14 +276,18 @@ def _draw_twins(
     epochs, apart = dataset.epoch.values, column[2]
     others = [v for v in labels if v not in twins]
     colours = dict(zip(others, colours_of(len(others)), strict=True))
+    dashes = dict(zip(filter(twins.__contains__, labels), DASHES, strict=False))
     for label in sorted(labels, key=twins.__contains__):
         style = {"color": colours.get(label, "black"), "label": label}
         if label in twins:
-            style |= {"linestyle": (0, (4, 3)), "linewidth": 1.2}
+            style |= {"linestyle": dashes.get(label, "-"), "linewidth": 1.2}
             pair = (dataset.train_loss.sel({axis: v}) for v in (label, twins[label]))
             parted = np.ptp([run.astype(float) for run in pair], axis=0).max(axis=0)
             colour = colours[twins[label]]
-            apart.plot(epochs, parted, color=colour, marker="o", markersize=4)
+            named = f"{twins[label]} and its twin"
+            apart.plot(
+                epochs, parted, color=colour, marker="o", markersize=4, label=named
+            )
         elif label in twins.values():
             style |= {"linewidth": 5, "alpha": 0.35}
         else:
@@ -288,7 +296,8 @@ def _draw_twins(
             draw(panel, epochs, dataset[name].sel({axis: label}), **style)
     column[0].set_yscale("log")
     column[0].yaxis.set_major_formatter("{x:g}")
-    column[0].legend(frameon=False, fontsize=8)
+    for panel in (column[0], apart) if dashes else (column[0],):
+        panel.legend(frameon=False, fontsize=8)
     column[1].yaxis.set_major_formatter(PER_CENT)
     apart.set_yscale("symlog", linthresh=LEAST_DIFFERENCE)
     _whole_epochs(apart, epochs)
@@ -331,6 +340,8 @@ def by_choice(dataset: xr.Dataset, axis: str, names: Sequence[str]) -> Figure:
             panel.plot(x, runs.values, markersize=5, alpha=0.6, **style)
             means = runs.mean("seed", skipna=False).values
             panel.hlines(means, x - 0.14, x + 0.14, color=colour)
+            if np.isnan(last[name]).all():
+                panel.set_yticks([])
             for missing in x[np.isnan(runs.values).all(axis=1)]:
                 panel.text(
                     missing, 0.5, "none", color=colour, ha="center", rotation=90,

@@ -25,6 +25,7 @@ MARKERS = "osD^vPX"
 MOST_PANELS = 6
 LETTERS_PER_INCH = 12  # of the small print
 LARGE_LETTERS_PER_INCH = 10  # of the title
+MOST_PAIRS = 6  # of lines for test and training set in a panel; of more, test alone
 MOST_MARKED = 12  # values along an axis that get an error bar each
 FAR = 0.5  # an accuracy: above it, what guessing gets need not be in the picture
 # Settings that tell a stranger what was trained, where they are no axis.
@@ -32,6 +33,7 @@ CONTEXT = (
     *("model", "hidden_sizes", "initializer", "loss", "optimizer", "learning_rate"),
     *("batch_size", "divisor"),
 )
+PARTS = {"test": "test", "train": "training"}
 GUESSING: dict[str, Any] = {"color": "0.45", "linestyle": (0, (1, 2)), "linewidth": 1}
 PER_CENT = mpl.ticker.FuncFormatter(lambda share, _: f"{100 * share:.4g}%")
 
@@ -64,8 +66,12 @@ def title(
     subject: str,
     panels: int = 0,
     seeds: bool = True,
+    training: bool = True,
 ) -> None:
-    """Writes subject, data set and seeds on top, and the fixed settings below."""
+    """Writes subject, data set and seeds on top, and the fixed settings below.
+
+    Where panels show ``training`` losses along epochs, how these are taken, too.
+    """
     count = dataset.sizes["seed"]
     runs = f": mean and range of {count} seeds" if count > 1 else ": one seed"
     runs = runs if seeds else ""
@@ -84,7 +90,8 @@ def title(
     )
     title = f"{subject}\n{dataset.attrs['dataset_title']}{runs}{cut}"
     figure.suptitle(title, fontsize=12)
-    note = "Training loss: mean during the epoch; the rest: after it." if panels else ""
+    note = "Training loss: mean during the epoch; the rest: after it."
+    note *= training and panels > 0
     width = int(LETTERS_PER_INCH * figure.get_figwidth())
     lines = [*textwrap.wrap(", ".join(fixed), width), note]
     figure.supxlabel("\n".join(filter(None, lines)), fontsize=9, color="0.35")
@@ -184,7 +191,9 @@ def _grid(columns: int) -> tuple[Figure, np.ndarray]:
 
 
 def curves(dataset: xr.Dataset, line: str, chosen: str = "") -> Figure:
-    """Draws loss and accuracy per epoch, on training and test set.
+    """Draws loss and accuracy per epoch, on test and training set.
+
+    Of more than ``MOST_PAIRS`` lines, those of the test set alone.
 
     Args:
       dataset: results of a sweep.
@@ -197,6 +206,9 @@ def curves(dataset: xr.Dataset, line: str, chosen: str = "") -> Figure:
     figure, axes = _grid(len(panels[:MOST_PANELS]))
     values = dataset[line].values
     colours = colours_of(len(values))
+    parts: dict[str, Any] = {"test": "-", "train": "--"}
+    if len(values) > MOST_PAIRS:
+        del parts["train"]
     epochs = dataset["epoch"].values
     for column, index in enumerate(panels[:MOST_PANELS]):
         axes[0, column].set_title(described(dataset, index), fontsize=10)
@@ -209,7 +221,7 @@ def curves(dataset: xr.Dataset, line: str, chosen: str = "") -> Figure:
         for row, (name, scale) in enumerate(_rows(dataset)):
             for position, colour in enumerate(colours):
                 runs = dataset.isel({**index, line: position})
-                for part, style in (("train", "--"), ("test", "-")):
+                for part, style in reversed(parts.items()):
                     draw(
                         axes[row, column], epochs, runs[f"{part}_{name}"],
                         color=colour, linestyle=style, marker=".", markersize=5,
@@ -227,17 +239,19 @@ def curves(dataset: xr.Dataset, line: str, chosen: str = "") -> Figure:
         for colour, label in zip(colours, labels, strict=True)
     ]
     handles += [
-        Line2D([], [], color="0.3", label="test"),
-        Line2D([], [], color="0.3", linestyle="--", label="training"),
-        *_guessing(dataset),
+        Line2D([], [], color="0.3", linestyle=style, label=PARTS[part])
+        for part, style in parts.items()
+        if len(parts) > 1
     ]
+    handles += _guessing(dataset)
     figure.legend(
         handles=handles, loc="outside right center", frameon=False,
         title=axis_label(line),
     )  # fmt: skip
-    subject = f"Loss and accuracy while training, by {axis_label(line)}"
+    whose = "Loss" if "train" in parts else "Test loss"
+    subject = f"{whose} and accuracy while training, by {axis_label(line)}"
     subject += f", each at the best {axis_label(chosen)} tried" if chosen else ""
-    title(figure, dataset, subject, len(panels))
+    title(figure, dataset, subject, len(panels), training="train" in parts)
     return figure
 
 

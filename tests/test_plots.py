@@ -3,6 +3,7 @@ import warnings
 
 import numpy as np
 import pytest
+import xarray as xr
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
@@ -89,3 +90,19 @@ def test_runs_that_are_not_finite_leave_gaps_and_warn_of_nothing(value: float) -
 
 def test_many_values_get_a_colour_scale_not_repeated_colours() -> None:
     assert len({tuple(np.atleast_1d(c)) for c in plots.colours_of(30)}) == 30
+
+
+def test_of_many_lines_those_of_the_test_set_are_drawn_alone() -> None:
+    one = make().isel(loss=[0], divisor=[0])
+    for count, styles in ((6, {"-", "--"}), (7, {"-"})):
+        rates = [one.assign_coords(divisor=[float(d)]) for d in range(1, count + 1)]
+        found = xr.concat(rates, "divisor")
+        found.attrs = one.attrs
+        figure = plots.curves(found, line="divisor")
+        lines = [line for line in figure.axes[1].lines if line.get_marker() == "."]
+        assert {line.get_linestyle() for line in lines} == styles
+        assert len(lines) == count * len(styles)
+        texts = texts_of(figure)
+        assert ("Test loss and accuracy" in texts) == (count == 7)
+        for said in ("\ntraining", "Training loss: mean"):
+            assert (said in texts) == (count == 6)
