@@ -4,7 +4,8 @@ Trains nothing, saves nothing, imports no jax.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+import textwrap
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import matplotlib as mpl
@@ -29,6 +30,8 @@ STATUS_COLOURS = {
 NOT_FINITE = "0.75"
 COSTLY = 10  # times what guessing costs: losses from there on look alike
 LINES: Sequence[Any] = ("-", "--", ":")  # of the levels of theory
+LEGEND_LETTERS = 26  # in a line of the legend
+SHARPNESS_IN_WORDS = "λ: the curvature of the loss (sharpness) before the first step"
 FINE = 256  # points each way for lines of theory
 POINT: dict[str, Any] = {
     "marker": "o", "markersize": 7, "markerfacecolor": "white",
@@ -87,7 +90,9 @@ def _map(dataset: xr.Dataset, which: str, points: Points) -> Figure:
         handles += _draw_points(panel, here, x, y)
     panels[0].set_ylabel(_label(dataset, y))
     handles += statuses
-    figure.legend(handles=handles, loc="outside right center", frameon=False)
+    figure.legend(
+        handles=handles, loc="outside right center", frameon=False, fontsize=9
+    )
     subject = (
         f"What trains in {_amount(dataset)}, by {axis_label(x)} and {axis_label(y)}"
     )
@@ -152,8 +157,9 @@ def _draw_loss(figure: Figure, axes: Axes, last: xr.Dataset, x: str, y: str) -> 
     bar.set_ticks(ticks, labels=["ln C" if t == guess else f"{t:g}" for t in ticks])
     bar.ax.xaxis.set_minor_locator(mpl.ticker.NullLocator())
     axes.set_title(
-        f"Training loss in epoch {int(last.epoch)} (nats, log scale; ln C: guessing;\n"
-        f"grey: not finite), {_over_seeds(last, 'median')}", fontsize=10,
+        f"Training loss in epoch {int(last.epoch)} (nats, log scale; ln C: guessing\n"
+        f"one of C classes; grey: not finite), {_over_seeds(last, 'median')}",
+        fontsize=10,
     )  # fmt: skip
 
 
@@ -183,9 +189,15 @@ def _draw_status(axes: Axes, last: xr.Dataset, x: str, y: str) -> list[Any]:
         fontsize=10,
     )
     return [
-        Patch(facecolor=STATUS_COLOURS[names[i]], edgecolor="0.3", label=names[i])
-        for i in np.unique(most.values)
+        Patch(facecolor=STATUS_COLOURS[n], edgecolor="0.3", label=_meaning(last, n))
+        for n in (names[i] for i in np.unique(most.values))
     ]
+
+
+def _meaning(dataset: xr.Dataset, status: str) -> str:
+    """Returns a status with what it means, as the results hold it."""
+    text = dataset.status.attrs.get(status)
+    return textwrap.fill(f"{status}: {text}" if text else status, LEGEND_LETTERS)
 
 
 def _draw_theory(axes: Axes, dataset: xr.Dataset, x: str, y: str) -> list[Any]:
@@ -213,7 +225,15 @@ def _draw_theory(axes: Axes, dataset: xr.Dataset, x: str, y: str) -> list[Any]:
                 [math.log(level)], colors=colour, linewidths=width, linestyles=line,
             )  # fmt: skip
         handles.append(Line2D([], [], color="black", linestyle=line, label=label))
-    return handles
+    return handles + _explained(multiples.values())
+
+
+def _explained(labels: Iterable[str]) -> list[Any]:
+    """Returns what a legend says of λ, where these speak of it."""
+    if not any("λ" in label for label in labels):
+        return []
+    said = textwrap.fill(SHARPNESS_IN_WORDS, LEGEND_LETTERS)
+    return [Line2D([], [], linestyle="none", label=said)]
 
 
 def _same(values: Any) -> Any:
@@ -272,6 +292,7 @@ def rates(dataset: xr.Dataset) -> dict[str, Figure]:
     for handles, names in named:
         by_label |= dict(zip(names, handles, strict=True))
     handles = list(by_label.values())
+    handles += _explained(by_label)
     figure.legend(handles=handles, loc="outside right center", frameon=False)
     subject = f"Learning rates that train in {_amount(dataset)}, by {axis_label(x)}"
     title(figure, dataset, subject, seeds=False)

@@ -169,6 +169,11 @@ def test_the_map_draws_what_was_measured_and_theory_over_it() -> None:
         assert (panel.get_xscale(), panel.get_yscale()) == ("log", "log")
     texts = texts_of(figure).split("\n")
     assert {"2/λ", "4/λ", "12/λ", "dead", "trained"} <= set(texts)
+    assert "λ: the curvature of the" in texts
+    explained = made_up()
+    explained.status.attrs["dead"] = "every unit of some hidden layer puts out 0"
+    (figure,) = maps.maps(explained).values()
+    assert "dead: every unit of some\nhidden layer puts out 0" in texts_of(figure)
     edges = loss.collections[0].get_coordinates()[0, :, 0]
     np.testing.assert_allclose(edges, 10.0 ** np.array([-0.5, 0.5, 1.5, 2.5]))
 
