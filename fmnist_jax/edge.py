@@ -84,7 +84,8 @@ def _said(row: Mapping[str, Any]) -> str:
         return f"{rate}: diverges"
     how = f"reaches it in epoch {row['reached_in_epoch']:.0f}"
     if row["reached_in_epoch"] == 1:
-        how = "is above it after the first epoch"
+        how = "above it from epoch 1"
+        how += ", below it at the end" if end < 1 else ""
     if math.isnan(row["reached_in_epoch"]):
         how = "stays below"
     numbers = f"λ {row['sharpness_first']:.3g} → {row['sharpness_end']:.3g}"
@@ -148,6 +149,7 @@ def _draw_column(
         panel.yaxis.set_major_locator(mpl.ticker.LogLocator(subs=subs))
         panel.yaxis.set_major_formatter("{x:g}")
         panel.yaxis.set_minor_locator(mpl.ticker.NullLocator())
+        panel.xaxis.set_major_locator(mpl.ticker.MaxNLocator(integer=True))
         panel.grid(alpha=0.25)
         panel.spines[["top", "right"]].set_visible(False)
     if far:

@@ -55,13 +55,17 @@ def test_the_table_holds_start_end_and_the_epoch_that_reaches_the_edge() -> None
 
 
 def test_each_rate_is_said_to_reach_it_or_not() -> None:
-    _, said = edge.sentences(edge.table(dataset()))
+    table = edge.table(dataset())
+    _, said = edge.sentences(table)
     assert said == (
         "All runs – 0.01: λ 10 → 17, 0.05 → 0.085, stays below; "
         "0.1: λ 12 → 23, 0.6 → 1.1, reaches it in epoch 4; "
-        "1: λ 4 → 2.5, 2 → 1.2, is above it after the first epoch; "
+        "1: λ 4 → 2.5, 2 → 1.2, above it from epoch 1; "
         "10000: diverges."
     )
+    table.loc[2, "over_edge_end"] = 0.9
+    _, said = edge.sentences(table)
+    assert "2 → 0.9, above it from epoch 1, below it at the end; " in said
 
 
 def test_adams_edge_is_that_of_the_preconditioned_sharpness() -> None:
