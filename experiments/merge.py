@@ -12,11 +12,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments import flags, folders, resuming
+from experiments import flags, folders, resuming, unfinished
 from experiments.common import command_line, execute
 from experiments.folders import PARTS, PLAN
 from experiments.help import asks_for_help
-from fmnist_jax.kinds import UserError
+from fmnist_jax.kinds import UserError, choose
 
 
 def run(argv: Sequence[str]) -> None:
@@ -24,6 +24,8 @@ def run(argv: Sequence[str]) -> None:
     if asks_for_help(argv):
         print(__doc__.strip())
         return
+    from experiments.__main__ import find_experiments
+
     sources = [_folder(each) for each in argv[1:] if not each.startswith("-")]
     given = [argv[0], *(each for each in argv[1:] if each.startswith("-"))]
     options = flags.parse_flags(given, ["out_dir"], [], ["overwrite"])
@@ -32,16 +34,14 @@ def run(argv: Sequence[str]) -> None:
     out_dir = _folder(options["out_dir"] or str(sources[0]))
     begun = (out_dir / PARTS / PLAN).exists() and not options["overwrite"]
     saved = _plan([*sources, *([out_dir] if begun else [])])
+    experiment = choose("experiment", saved["experiment"], find_experiments())
     if not options["overwrite"]:
         folders.check_free(out_dir)
     folders.check_writable(out_dir)
     with folders.made(out_dir), folders.held(out_dir):
         resuming.gather(out_dir, saved, _parts(sources, saved))
-    from experiments.__main__ import find_experiments
-
     dropped = (*flags.SHARING, "out_dir", "overwrite")
     arguments = flags.without(["", *saved["arguments"]], dropped)
-    experiment = find_experiments()[saved["experiment"]]
     command = [argv[0], *arguments, f"--out_dir={out_dir}"]
     execute([experiment], command, trains=False)
 
@@ -57,9 +57,9 @@ def _plan(sources: Sequence[Path]) -> Mapping[str, Any]:
     Raises:
       UserError: where they are not of one sweep.
     """
-    from fmnist_jax import parts
+    from fmnist_jax.parts import digest
 
-    plans = [parts.read_plan(source / PARTS / PLAN) for source in sources]
+    plans = [unfinished.read_plan(source) for source in sources]
     for source, each in zip(sources, plans, strict=True):
         if not source.is_dir():
             raise UserError(f"{source} is no folder.")
@@ -71,11 +71,8 @@ def _plan(sources: Sequence[Path]) -> Mapping[str, Any]:
                 "shards are of one experiment each."
             )
     for source, each in zip(sources, plans, strict=True):
-        if each["sweeps"] != plans[0]["sweeps"]:
-            pairs = zip(plans[0]["sweeps"], each["sweeps"], strict=False)
-            differs = next(
-                filter(None, (parts.difference(*pair) for pair in pairs)), ""
-            )
+        if digest(each["sweeps"]) != digest(plans[0]["sweeps"]):
+            differs = unfinished.difference(plans[0]["sweeps"], each["sweeps"])
             raise UserError(
                 f"{sources[0]} and {source} hold no shards of one sweep: "
                 f"{differs or 'the runs are grouped otherwise'} (shards need the same "
@@ -110,7 +107,7 @@ def _parts(sources: Sequence[Path], saved: Mapping[str, Any]) -> dict[str, bytes
     if missing := [number for number, name in enumerate(names) if name not in found]:
         raise UserError(
             f"{len(missing)} of {len(names)} groups of runs are not done "
-            f"({_told(missing, saved.get('shares', 1))}): run the shards again "
+            f"({_told(missing, saved['shares'])}): run the shards again "
             f"that are not finished, then merge.{''.join(problems)}"
         )
     return found

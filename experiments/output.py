@@ -1,6 +1,8 @@
 """What an experiment prints and where it writes."""
 
 import datetime
+import functools
+import hashlib
 import importlib.metadata
 import os
 import platform
@@ -26,8 +28,22 @@ PACKAGES = (*DECIDING, "xarray")
 
 
 def versions(names: Sequence[str]) -> dict[str, str]:
-    """Returns the versions of packages, by their names."""
-    return {name: importlib.metadata.version(name) for name in names}
+    """Returns the versions of packages, by their names, and which code is ours."""
+    others = {name: importlib.metadata.version(name) for name in names}
+    return {"fmnist_jax": _code(), **others}
+
+
+@functools.cache
+def _code() -> str:
+    """Returns the sha256 of the code of fmnist_jax, cut to what tells it from others.
+
+    Kept from the first time on, as the code that runs is.
+    """
+    total = hashlib.sha256()
+    for path in sorted(Path(results.__file__).parent.glob("*.py")):
+        content = path.read_bytes()
+        total.update(f"{path.name} {len(content)} ".encode() + content)
+    return total.hexdigest()[:12]
 
 
 def check_memory(todo: "Plan", data: "Data") -> None:

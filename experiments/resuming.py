@@ -48,10 +48,10 @@ def begin(
     Raises:
       UserError: where something else was begun.
     """
-    from fmnist_jax import parts
+    from fmnist_jax.descriptions import described
 
     here = unfinished.environment()
-    sweeps = [parts.described(*pair, here) for pair in zip(plans, data, strict=True)]
+    sweeps = [described(*pair, here) for pair in zip(plans, data, strict=True)]
     saved, problem = unfinished.saved_in(out_dir, "sweeps")
     if saved is not None and (
         differs := unfinished.difference(saved["sweeps"], sweeps)
@@ -70,14 +70,12 @@ def finished(out_dir: Path, plans: Sequence["Plan"], data: Sequence["Data"]) -> 
     Raises:
       UserError: where they are of other plans or data, or where groups are not done.
     """
-    from fmnist_jax import parts
+    from fmnist_jax.descriptions import described
 
     saved, problem = unfinished.saved_in(out_dir, "sweeps")
     there = saved["sweeps"] if saved is not None else []
     pairs = zip(plans, data, there, strict=False)
-    sweeps = [
-        parts.described(todo, on, s.get("environment", {})) for todo, on, s in pairs
-    ]
+    sweeps = [described(todo, on, s["environment"]) for todo, on, s in pairs]
     if problem := problem or unfinished.difference(there, sweeps):
         raise UserError(
             f"The shards in {out_dir} are not what their own command gives here: "
@@ -94,12 +92,12 @@ def _taken_up(
     out_dir: Path, plans: Sequence["Plan"], saved: Mapping[str, Any], share: Share
 ) -> Begun:
     """Returns sweeps as they are saved, with what there is of them."""
-    from fmnist_jax import parts
+    from fmnist_jax.descriptions import as_described
+    from fmnist_jax.parts import digest
 
     sweeps = saved["sweeps"]
-    plans = [parts.as_described(*pair) for pair in zip(plans, sweeps, strict=True)]
-    digest = parts.digest(sweeps)
-    return _with_kept(Begun(out_dir / PARTS, digest, plans, (), share))
+    plans = [as_described(*pair) for pair in zip(plans, sweeps, strict=True)]
+    return _with_kept(Begun(out_dir / PARTS, digest(sweeps), plans, (), share))
 
 
 def _with_kept(begun: Begun) -> Begun:

@@ -1,5 +1,6 @@
 """The plan that a folder holds as long as its results are not there."""
 
+import os
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -8,6 +9,14 @@ from typing import Any
 from experiments.folders import PARTS, PLAN, writing
 from fmnist_jax.kinds import UserError
 
+# Settings of JAX that change the bits of what sweeps give: each was tried.
+_DECIDING = (
+    *("jax_default_prng_impl", "jax_threefry_partitionable", "jax_random_seed_offset"),
+    *("jax_enable_x64", "jax_disable_jit", "jax_disable_most_optimizations"),
+)
+# A flag of XLA's that changes none.
+_NUM_DEVICES = "--xla_force_host_platform_device_count"
+
 
 def environment() -> dict[str, str]:
     """Returns what decides the bits of results beside settings and data."""
@@ -15,7 +24,47 @@ def environment() -> dict[str, str]:
 
     from experiments.output import DECIDING, versions
 
-    return {**versions(DECIDING), "platform": jax.default_backend()}
+    flags = os.environ.get("XLA_FLAGS", "").split()
+    decisive = " ".join(flag for flag in flags if not flag.startswith(_NUM_DEVICES))
+    return {
+        **versions(DECIDING),
+        "platform": jax.default_backend(),
+        **{name: str(jax.config.values[name]) for name in _DECIDING},
+        **({"XLA_FLAGS": decisive} if decisive else {}),
+    }
+
+
+def read_plan(out_dir: Path) -> Any:
+    """Returns the plan in a folder; None where there is none.
+
+    Raises:
+      UserError: where it cannot be read, or is none of this version.
+    """
+    from fmnist_jax import parts
+
+    path = out_dir / PARTS / PLAN
+    found = parts.read_plan(path)
+    if found is None or _is_plan(found):
+        return found
+    raise UserError(f"{path} is damaged, or of another version.")
+
+
+def _is_plan(found: Any) -> bool:
+    """Whether something has the form of a plan, of one experiment or several."""
+    from fmnist_jax.descriptions import is_description
+
+    match found:
+        case {"selection": dict(), "done": [*texts]}:
+            return all(isinstance(text, str) for text in texts)
+        case {
+            "experiment": str(),
+            "arguments": [*texts],
+            "shares": int(shares),
+            "sweeps": [_, *_] as sweeps,
+        }:
+            are_texts = all(isinstance(text, str) for text in texts)
+            return are_texts and shares > 0 and all(map(is_description, sweeps))
+    return False
 
 
 def saved_in(out_dir: Path, kind: str) -> tuple[Any, str | None]:
@@ -24,10 +73,8 @@ def saved_in(out_dir: Path, kind: str) -> tuple[Any, str | None]:
     A kind is the entry that only its plans have: "sweeps", those of one experiment, or
     "selection", that of several.
     """
-    from fmnist_jax import parts
-
     try:
-        saved = parts.read_plan(out_dir / PARTS / PLAN)
+        saved = read_plan(out_dir)
     except UserError as error:
         return None, f"what is not finished: {str(error).rstrip('.')}"
     if saved is None or kind in saved:
@@ -50,21 +97,23 @@ def write_plan(out_dir: Path, saved: Mapping[str, Any], alone: bool) -> None:
     from fmnist_jax import parts
 
     folder = out_dir / PARTS
-    with writing(out_dir):
+    with writing(folder):
         folder.mkdir(exist_ok=True)
-        for path in folder.glob("*.part") if alone else []:
+    for path in folder.glob("*.part") if alone else []:
+        with writing(path):
             path.unlink()
+    with writing(folder / PLAN):
         parts.write_plan(folder / PLAN, saved)
 
 
 def difference(saved: Sequence[Any], sweeps: Sequence[Any]) -> str | None:
     """Returns in what the sweeps that are saved differ; None where in nothing."""
-    from fmnist_jax import parts
+    from fmnist_jax import descriptions
 
     if len(saved) != len(sweeps):
         return "it is another experiment"
     pairs = zip(saved, sweeps, strict=True)
-    return next(filter(None, (parts.difference(*pair) for pair in pairs)), None)
+    return next(filter(None, (descriptions.difference(*pair) for pair in pairs)), None)
 
 
 def discard(folder: Path) -> None:

@@ -14,6 +14,7 @@ LAYERS = (
     "sweeping",
     "memory",
     "ahead",
+    "descriptions",
     "parts",
     "seats checks",
     "programs",

@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import hashlib
 import json
+import os
 import random
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ import xarray as xr
 from fmnist_jax import parts
 from fmnist_jax.config import Config, Hparams
 from fmnist_jax.data import Data
+from fmnist_jax.descriptions import described
 from fmnist_jax.diagnostics import Probe
 from fmnist_jax.joining import Part, join
 from fmnist_jax.kinds import UserError
@@ -206,97 +208,81 @@ def test_files_of_others_with_a_right_sum_are_refused(tmp_path: Path) -> None:
     assert parts.read(path, "plan") == Kept([])
     wrong: list[dict[str, Any]] = [
         {"parts": [[0, [0], 1, ["loss"]]]},  # lists no array
-        {"arrays": [["<f4", [2**60]]]},
-        {"arrays": [["O", [1]]]},
-        {"arrays": "x"},
         {"left": [1, [], 1]},
         {"parts": 3},
+        {"arrays": "x"},
+        {"arrays": [["uint8", [9]]]},
+        {"arrays": [["uint8", [7]]]},
+        {"arrays": [["uint8", [-1]]]},
+        {"arrays": [["uint8", [8.0]]]},
+        {
+            "parts": [[0, [0], 1, ["loss", "n"]]],
+            "arrays": [["uint8", [9]], ["uint8", [-1]]],
+        },
+        {"arrays": [["float32", [2**60]]]},
+        {"arrays": [["float32", [2**62, 4]]]},
+        {"arrays": [["float32", [2**80, 0]]]},
+        {"arrays": [["O", [1]]]},
+        {"arrays": [["O", [2**62, 4]]]},
+        {"arrays": [["object", [1]]]},
+        {"arrays": [["f4,(", [1]]]},
+        {"arrays": [["float32,(", [1]]]},
+        {"arrays": [["V8", [1]]]},
+        {"arrays": [["float33", [1]]]},
+        {"arrays": [[[["x", "O"]], [1]]]},
+        {"arrays": [[None, [1]]]},
     ]
     bodies = [json.dumps(whole | each).encode() for each in wrong]
     for head in [*bodies, b"", b"[1]", b"null", b"[" * 100_000, b"\xff", b"1e999"]:
-        path.write_bytes(sealed(head, bytes(8)))
-        with pytest.raises(UserError, match="no part of a sweep") as error:
-            parts.read(path, "plan")
-        assert "\n" not in str(error.value)
+        for body in (bytes(8), b""):
+            path.write_bytes(sealed(head, body))
+            with pytest.raises(UserError) as error:
+                parts.read(path, "plan")
+            assert str(error.value) == f"{path} is damaged, or of another version."
 
 
-ENVIRONMENT = {"jax": "0.10.2", "platform": "cpu"}
+def test_only_files_are_read_and_no_more_than_they_say(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(path: Path, message: str) -> None:
+        for read in (
+            functools.partial(parts.read, plan_digest="plan"),
+            parts.read_plan,
+        ):
+            with pytest.raises(UserError) as error:
+                read(path)
+            assert str(error.value) == f"{path} {message}"
+
+    os.mkfifo(tmp_path / "fifo")
+    refused(tmp_path / "fifo", "is not a file.")
+    refused(tmp_path, "is not a file.")
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    refused(tmp_path / "loop", "cannot be read: Too many levels of symbolic links.")
+    path = tmp_path / "0-5.part"
+    parts.write(path, example(), "plan")
+    with open(path, "ab") as file:
+        file.truncate(2**40)  # bytes that take no room on the disk
+    refused(path, "is damaged, or of another version.")
+    with open(path, "wb") as file:
+        file.truncate(2**40)
+    monkeypatch.setattr(parts, "MOST_BYTES", 2**20)
+    refused(path, "is damaged, or of another version.")
 
 
-def described(todo: Plan, data: Data) -> dict[str, Any]:
-    return parts.described(todo, data, ENVIRONMENT)
-
-
-def other_weights(*args: Any) -> Any:
-    return first_weights(*args)
-
-
-def test_plans_are_told_apart_by_what_their_probes_compute(small: Data) -> None:
-    dims = {"w": ("input",)}
-    sweeps = [
-        described(plan({}, CONFIG, Hparams(), probes=[probe]), small)
-        for probe in (
-            Probe(first_weights, "end", dims),
-            Probe(other_weights, "end", dims),
-            Probe(first_weights, "end", {"w": ("unit",)}),
-            Probe(functools.partial(first_weights), "end", dims),
-        )
-    ]
-    assert "tests.test_parts.first_weights" in sweeps[0]["probes"][0]
-    for other in sweeps[1:]:
-        assert parts.difference(sweeps[0], other) == "the probes are not the same"
-        assert parts.digest(sweeps[0]) != parts.digest(other)
-    assert parts.difference(sweeps[0], sweeps[0]) is None
-
-
-def test_plans_are_told_apart_by_versions_and_platform(small: Data) -> None:
-    todo = plan({}, CONFIG, Hparams())
-    here = described(todo, small)
-    for there, expected in [
-        ({"jax": "0.10.1"}, "jax is 0.10.1 there and 0.10.2 here"),
-        ({"platform": "gpu"}, "platform is gpu there and cpu here"),
-    ]:
-        other = parts.described(todo, small, {**ENVIRONMENT, **there})
-        assert parts.difference(other, here) == expected
-        assert parts.digest(other) != parts.digest(here)
-    older = {name: each for name, each in here.items() if name != "environment"}
-    assert parts.difference(older, here) == (
-        "jax is not recorded there and 0.10.2 here"
-    )
-
-
-def test_plans_are_told_apart_by_what_decides_results(small: Data) -> None:
-    axes = {"divisor": [1.0, 255.0], "loss": ["clipped", "softmax"], "seed": range(3)}
-    todo = plan(axes, CONFIG, Hparams(), 2)
-    one = described(todo, small)
-    assert one == json.loads(json.dumps(one))
-    assert parts.as_described(todo, one) == todo
-    narrow = plan(axes, CONFIG, Hparams(), 1, max_width=1)
-    assert parts.as_described(narrow, one) == todo
-    assert parts.difference(one, described(narrow, small)) is None
-    for changed, expected in [
-        (({**axes, "divisor": [1.0, 2.0]}, CONFIG), "divisor is 1,255 there and 1,2 h"),
-        (({**axes, "seed": range(4)}, CONFIG), "seed is 3 seeds there and 4 seeds"),
-        ((axes, dataclasses.replace(CONFIG, num_epochs=5)), "num_epochs is 4 there a"),
-        ((dict(list(axes.items())[::-1]), CONFIG), "the axes have another order"),
-    ]:
-        other = described(plan(*changed, Hparams(), 2), small)
-        assert expected in str(parts.difference(one, other))
-    other = described(plan(axes, CONFIG, Hparams(b1=0.5), 2), small)
-    assert parts.difference(one, other) == "b1 is the default there and 0.5 here"
-    probe = Probe(lambda *_: {"one": jnp.ones(())})
-    other = described(plan(axes, CONFIG, Hparams(), 2, probes=[probe]), small)
-    assert parts.difference(one, other) == "the probes are not the same"
-    images = small.train.images.copy()
-    images[7, 3, 3] ^= 1
-    data = dataclasses.replace(small, train=small.train._replace(images=images))
-    assert parts.difference(one, described(todo, data)) == ("the data are not the same")
+def test_part_files_keep_small_floats(tmp_path: Path) -> None:
+    """As a network of one's own may have them."""
+    path, value = tmp_path / "0-0.part", np.asarray(jnp.arange(3, dtype=jnp.bfloat16))
+    parts.write(path, Kept([Part(0, (1, 2, 3), 1, {"w": value})]), "plan")
+    found = parts.read(path, "plan").parts[0].values["w"]
+    assert found.dtype == jnp.bfloat16
+    assert found.tolist() == [0, 1, 2]
 
 
 def test_damaged_plans_are_never_read(tmp_path: Path, small: Data) -> None:
     path, rng = tmp_path / "plan.json", random.Random(0)
     assert parts.read_plan(path) is None
-    content = [described(plan({"seed": range(9)}, CONFIG, Hparams()), small)]
+    todo = plan({"seed": range(9)}, CONFIG, Hparams())
+    content = [described(todo, small, {"jax": "0.10.2"})]
     parts.write_plan(path, content)
     assert parts.read_plan(path) == content
     whole, refused = path.read_bytes(), 0
@@ -305,7 +291,7 @@ def test_damaged_plans_are_never_read(tmp_path: Path, small: Data) -> None:
         try:
             found = parts.read_plan(path)
         except UserError as error:
-            refused += str(error) == f"{path} is damaged."
+            refused += str(error) == f"{path} is damaged, or of another version."
         else:  # spaces and the spelling of a number mean nothing
             assert found == content
     assert refused > 900

@@ -1,7 +1,10 @@
 """Experiments that are stopped, and go on."""
 
 import contextlib
+import json
+import os
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,7 +16,7 @@ from typing import Any
 import jax
 import pytest
 
-from experiments import common, folders, resuming, running, underway, unfinished
+from experiments import common, folders, output, resuming, running, underway, unfinished
 from experiments.__main__ import find_experiments
 from experiments.scale_sweep import EXPERIMENT
 from experiments.shares import ALONE, Share
@@ -107,7 +110,8 @@ def test_what_is_damaged_or_foreign_is_done_again(
     execute(tmp_path)
     said = capsys.readouterr().out
     assert f"Note: {first} holds something else. Its runs are done again." in said
-    assert f"Note: {second} is damaged. Its runs are done again." in said
+    assert f"Note: {second} is damaged, or of another version. Its runs" in said
+    assert "version. Its runs are done again." in said
     assert (tmp_path / "results.nc").read_bytes() == undisturbed
 
 
@@ -133,6 +137,11 @@ def test_other_settings_data_and_damaged_plans_are_refused(
     refused("--divisors", "1,2", "is not finished: divisor is 1,255 there and 1,2 here")
     refused("--epochs", "5", "num_epochs is 4 there and 5 here")
     refused("--train_examples", "95", "the data are not the same")
+    almost = "learning_rate is 0.001 there and 0.0010000004 here"
+    refused("--learning_rates", "0.0010000004", almost)
+    share = ["--num_shards=2", "--shard_index=0"]
+    with pytest.raises(UserError, match=almost):
+        execute(tmp_path, "--learning_rates=0.0010000004", *share)
     with monkeypatch.context() as patch:
         there = unfinished.environment()
         assert there["jax"] == jax.__version__
@@ -145,6 +154,92 @@ def test_other_settings_data_and_damaged_plans_are_refused(
     execute(tmp_path, "--overwrite")
     assert (tmp_path / "results.nc").read_bytes() == undisturbed
     assert {path.name for path in tmp_path.iterdir()} == FILES
+
+
+def test_plans_that_are_none_are_refused_and_may_be_replaced(
+    undisturbed: bytes, tmp_path: Path
+) -> None:
+    chosen = [find_experiments()[name] for name in ("depth_sweep", "scale_sweep")]
+    plan = tmp_path / "parts" / "plan.json"
+    plan.parent.mkdir()
+    sweep = {"experiment": "scale_sweep", "arguments": [], "shares": 1, "sweeps": []}
+    others: list[Any] = [
+        *(5, [], {}, {"sweeps": [{}]}, {"sweeps": 5}, {"selection": {}}),
+        *(sweep, sweep | {"sweeps": [{}]}, {"selection": {}, "done": [[]]}),
+    ]
+    for other in others:
+        parts.write_plan(plan, other)
+        for experiments in ([EXPERIMENT], chosen):
+            with pytest.raises(UserError) as error:
+                common.execute(experiments, ["x", *FLAGS, f"--out_dir={tmp_path}"])
+            assert str(error.value) == (
+                f"--out_dir={tmp_path} holds what is not finished: {plan} is damaged, "
+                "or of another version; name another folder, or say --overwrite."
+            )
+    plan.unlink()
+    os.mkfifo(plan)
+    with pytest.raises(UserError, match=r"plan\.json is not a file; name another"):
+        execute(tmp_path)
+    execute(tmp_path, "--overwrite")
+    assert (tmp_path / "results.nc").read_bytes() == undisturbed
+    (plan / "x").mkdir(parents=True)
+    with pytest.raises(UserError, match=r"plan\.json is not a file; name another"):
+        execute(tmp_path)
+    with pytest.raises(UserError) as error:
+        execute(tmp_path, "--overwrite")
+    assert str(error.value) == f"{plan} cannot be written: Is a directory."
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("jax_default_prng_impl", "rbg"),
+        ("jax_threefry_partitionable", False),
+        ("jax_enable_x64", True),
+        ("jax_random_seed_offset", 3),
+        ("jax_disable_jit", True),
+        ("jax_disable_most_optimizations", True),
+    ],
+)
+def test_settings_of_jax_that_decide_bits_are_told(name: str, value: Any) -> None:
+    before = unfinished.environment()
+    own = jax.config.values[name]
+    jax.config.update(name, value)
+    try:
+        after = unfinished.environment()
+    finally:
+        jax.config.update(name, own)
+    assert after == before | {name: str(value)}
+    assert after != before
+
+
+def test_flags_of_xla_are_told_but_not_how_many_devices_there_are(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    devices = "--xla_force_host_platform_device_count=8"
+    monkeypatch.delenv("XLA_FLAGS", raising=False)
+    before = unfinished.environment()
+    monkeypatch.setenv("XLA_FLAGS", devices)
+    assert unfinished.environment() == before
+    monkeypatch.setenv("XLA_FLAGS", f"--xla_a=1  {devices} --xla_b=2")
+    assert unfinished.environment() == before | {"XLA_FLAGS": "--xla_a=1 --xla_b=2"}
+
+
+def test_the_code_is_told_from_any_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = unfinished.environment()["fmnist_jax"]
+    execute(tmp_path / "out")
+    facts = json.loads((tmp_path / "out" / "config.json").read_text())
+    assert facts["versions"]["fmnist_jax"] == own
+    shutil.copytree(Path(results.__file__).parent, tmp_path / "copy")
+    monkeypatch.setattr(results, "__file__", str(tmp_path / "copy" / "results.py"))
+    assert output._code.__wrapped__() == own
+    with open(tmp_path / "copy" / "losses.py", "a") as file:
+        file.write("\n")
+    changed = output._code.__wrapped__()
+    (tmp_path / "copy" / "losses.py").rename(tmp_path / "copy" / "lossy.py")
+    assert len({own, changed, output._code.__wrapped__()}) == 3
 
 
 def test_no_room_is_one_line_and_what_is_finished_is_kept(
@@ -325,7 +420,7 @@ def test_a_sweep_and_a_selection_do_not_take_each_other_up(
     plan = one / "parts" / "plan.json"
     assert list(files(one)) == [plan]
     plan.write_bytes(plan.read_bytes()[:-5])
-    with pytest.raises(UserError, match=r"plan\.json is damaged" + advice):
+    with pytest.raises(UserError, match=r"plan\.json is damaged, .*" + advice):
         common.execute(chosen, [*argv, f"--out_dir={one}"])
     common.execute(chosen, [*argv, f"--out_dir={one}", "--overwrite"])
     assert (one / "scale_sweep" / "results.nc").exists()

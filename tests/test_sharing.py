@@ -79,7 +79,7 @@ def test_shards_of_other_sweeps_and_damaged_ones_are_not_merged(tmp_path: Path) 
     (plan_file,) = one.glob("parts/plan.json")
     (part,) = one.glob("parts/*.part")
     part.write_bytes(part.read_bytes()[1:])
-    with pytest.raises(UserError, match=r"2 of 2 groups.*0-1\.part is damaged\.$"):
+    with pytest.raises(UserError, match=r"2 of 2 groups.*0-1\.part is damaged, or of"):
         merge.run(["merge", str(one)])
     execute(other, "--num_shards=2", "--shard_index=0", "--b1s=.5")
     with pytest.raises(UserError, match="no shards of one sweep: b1 is the default th"):
@@ -94,7 +94,7 @@ def test_shards_of_other_sweeps_and_damaged_ones_are_not_merged(tmp_path: Path) 
 def test_what_is_no_shard_is_not_merged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refused(message: str, *folders: Path) -> None:
+    def refused(message: str, *folders: Path | str) -> None:
         with pytest.raises(UserError, match=message) as error:
             merge.run(["merge", *map(str, folders)])
         assert "\n" not in str(error.value)
@@ -109,6 +109,19 @@ def test_what_is_no_shard_is_not_merged(
         refused("other holds a selection of experiments, and no shard", *sources)
     with pytest.raises(UserError, match="other holds a selection of experiments"):
         merge.run(["merge", str(one), f"--out_dir={other}"])
+    plan_file = other / "parts" / "plan.json"
+    saved = parts.read_plan(one / "parts" / "plan.json")
+    foreign: list[Any] = [5, {}, {"sweeps": [{}]}, saved | {"sweeps": [{}]}]
+    for each in foreign:
+        parts.write_plan(plan_file, each)
+        for given in ([other], [one, other], [one, f"--out_dir={other}"]):
+            refused(r"plan\.json is damaged, or of another version", *given)
+    parts.write_plan(plan_file, saved | {"experiment": "scale_sweeps"})
+    refused("Unknown experiment 'scale_sweeps'; .* Did you mean scale_sweep", other)
+    (sweep,) = saved["sweeps"]
+    turned = sweep | {"axes": [sweep["axes"][i] for i in (1, 0, 2)]}
+    parts.write_plan(plan_file, saved | {"sweeps": [turned]})
+    refused("the axes are divisor,loss,seed there and loss,divisor,seed", one, other)
     shutil.rmtree(other)
     here = unfinished.environment()
     monkeypatch.setattr(unfinished, "environment", lambda: {**here, "jax": "0.1"})
