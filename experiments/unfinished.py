@@ -29,7 +29,7 @@ def environment() -> dict[str, str]:
     return {
         **versions(DECIDING),
         "platform": jax.default_backend(),
-        **{name: str(jax.config.values[name]) for name in _DECIDING},
+        **{name: str(jax.config.values.get(name)) for name in _DECIDING},
         **({"XLA_FLAGS": decisive} if decisive else {}),
     }
 
