@@ -112,15 +112,17 @@ def order(data: Data) -> pd.DataFrame:
 
     ``runs``: stretches of equal labels; ``expected`` and ``deviation``: mean and
     standard deviation of their number over all orders of the same labels (Barton and
-    David 1957); ``z``: how many deviations lie between; ``longest_run``.
+    David 1957); ``deviations_above``: how many of these the runs are above that mean;
+    ``longest_run``.
     """
     rows = []
     for split, (_, labels) in _splits(data):
         lengths = [len(list(group)) for _, group in itertools.groupby(labels.tolist())]
         expected, deviation = runs_at_random(np.bincount(labels).tolist())
-        z = (len(lengths) - expected) / deviation if deviation else np.nan
-        rows.append((split, len(lengths), expected, deviation, z, max(lengths)))
-    columns = ["split", "runs", "expected", "deviation", "z", "longest_run"]
+        above = (len(lengths) - expected) / deviation if deviation else np.nan
+        rows.append((split, len(lengths), expected, deviation, above, max(lengths)))
+    columns = ["split", "runs", "expected", "deviation"]
+    columns += ["deviations_above", "longest_run"]
     return pd.DataFrame(rows, columns=columns)
 
 
@@ -173,11 +175,11 @@ def _shuffled(table: pd.DataFrame) -> str:
             f"{row.runs:,} runs of equal labels, the longest {row.longest_run}; random "
             f"orders have {row.expected:,.0f} ± {row.deviation:.0f}"
         )
-        if not np.isfinite(row.z):
+        if not np.isfinite(row.deviations_above):
             verdict = "one class or one example only, which has no order"
-        elif row.z < -MOST_DEVIATIONS:
+        elif row.deviations_above < -MOST_DEVIATIONS:
             verdict = f"no, equal labels stand together ({counted})"
-        elif row.z > MOST_DEVIATIONS:
+        elif row.deviations_above > MOST_DEVIATIONS:
             verdict = f"yes, mixed more evenly than by chance ({counted})"
         else:
             verdict = f"yes, like a random order ({counted})"
