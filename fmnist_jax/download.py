@@ -1,5 +1,6 @@
 """Fetches files by https into a cache: checked, in bounded time, all or nothing."""
 
+import contextlib
 import hashlib
 import http.client
 import os
@@ -9,7 +10,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from email.message import Message
 from pathlib import Path
 from typing import IO, Any
@@ -23,6 +24,7 @@ from fmnist_jax.kinds import UserError
 STALL_SECONDS = 7.0
 MAX_BYTES = 2**26
 MIN_BYTES_PER_SECOND = 5_000  # slower than this is a stalled download
+_PART = ".part-"  # what the name of a file begins with while it is downloaded
 
 
 class _HttpsRedirects(urllib.request.HTTPRedirectHandler):
@@ -70,9 +72,10 @@ def fetch(
     opener = opener or make_opener()
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for name, (url, sha256) in files.items():
-            if not _has(folder / name, sha256):
-                _fetch_one(url, sha256, folder / name, opener)
+        with _in_use(folder):
+            for name, (url, sha256) in files.items():
+                if not _has(folder / name, sha256):
+                    _fetch_one(url, sha256, folder / name, opener)
     except urllib.error.HTTPError as error:
         error.close()
         raise UserError(f"the server answered {error.code}") from error
@@ -84,6 +87,27 @@ def fetch(
         raise UserError(f"no connection: {text}") from error
     except (OSError, http.client.HTTPException) as error:
         raise UserError(idx.reason(error)) from error
+
+
+@contextlib.contextmanager
+def _in_use(folder: Path) -> Iterator[None]:
+    """Has others see that something is downloaded to a folder, and leave it alone.
+
+    Where there is no other, it removes what downloads left that were killed. The lock
+    is the system's, where it has one: it ends with its process.
+    """
+    with contextlib.ExitStack() as handles:
+        with contextlib.suppress(ImportError, OSError):
+            import fcntl
+
+            handle = os.open(folder, os.O_RDONLY)
+            handles.callback(os.close, handle)
+            with contextlib.suppress(OSError):  # of others
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                for path in folder.glob(f"{_PART}*"):
+                    path.unlink()
+            fcntl.flock(handle, fcntl.LOCK_SH)
+        yield
 
 
 def _has(path: Path, sha256: str) -> bool:
@@ -99,7 +123,7 @@ def _fetch_one(
     began = time.monotonic()
     with _begin(url, opener) as response:
         part = tempfile.NamedTemporaryFile(  # noqa: SIM115
-            dir=path.parent, prefix=".part-", delete=False
+            dir=path.parent, prefix=_PART, delete=False
         )
         try:
             with part:

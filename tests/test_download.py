@@ -267,3 +267,19 @@ def test_an_interrupted_download_leaves_nothing(
     with pytest.raises(KeyboardInterrupt):
         load("fashion_mnist")
     assert cached(tmp_path) == []
+
+
+def test_what_a_killed_download_left_goes_with_the_next_and_nothing_else(
+    server: type[_Handler], tmp_path: Path
+) -> None:
+    folder = tmp_path / "XDG_CACHE_HOME" / "fmnist_jax" / "fashion_mnist"
+    folder.mkdir(parents=True)
+    (folder / ".part-killed").touch()
+    all_files, server.files = server.files, {}
+    with download._in_use(folder):  # as another process's, which is under way
+        (folder / ".part-under_way").touch()
+        assert "the server answered 404" in error_of("fashion_mnist")
+        assert cached(tmp_path) == [".part-under_way"]
+    server.files = all_files
+    load("fashion_mnist")
+    assert cached(tmp_path) == sorted(f"{name}.gz" for name in idx.FILES.values())
