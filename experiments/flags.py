@@ -141,11 +141,13 @@ def without(argv: Sequence[str], names: Collection[str]) -> list[str]:
 
 def _by_flag(argv: Sequence[str]) -> Iterator[tuple[str, str]]:
     """Yields each argument of a command line and the name of its flag."""
-    name = ""
-    for argument in argv[1:]:
-        if argument.startswith("-"):  # else the value of the flag before it
-            name = argument.lstrip("-").split("=")[0]
-        yield name, argument
+    arguments = iter(argv[1:])
+    for argument in arguments:
+        name, equals, _ = argument.lstrip("-").partition("=")
+        if name:  # else "--", after which there is nothing
+            yield name, argument
+        if not equals and name in (*SETTING_FLAGS, *_FOR_MAPS, *_TEXTS, *_COUNTS):
+            yield name, next(arguments)
 
 
 def _check_taken(

@@ -352,6 +352,19 @@ def test_what_does_not_train_takes_only_what_it_uses(
     assert "--divisors" not in said
 
 
+def test_commands_are_rebuilt_as_they_were_meant() -> None:
+    """What follows a flag that has no value yet is its value, whatever it is."""
+    for argv in (["--out_dir", "-x", "--epochs", "2"], ["-epochs", "2", "--out_dir=y"],
+                 ["--epochs", "2", "--out_dir", "--overwrite", "--"]):  # fmt: skip
+        assert options(*argv)["epochs"] == 2
+        assert not options(*argv)["overwrite"]
+        rebuilt = flags.command([EXPERIMENT], ["program", *argv], Path("-x"))
+        name = argv[0] if "epochs" in argv[0] else argv[2]
+        expected = f"python -m experiments.scale_sweep {name} 2 --out_dir=-x"
+        assert rebuilt == expected
+        assert flags.without(["program", *argv], ["out_dir", "epochs"]) == []
+
+
 def test_unusable_folders_are_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     for folder in (tmp_path / "file", tmp_path / "file" / "below"):
