@@ -5,7 +5,8 @@ import io
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -113,43 +114,77 @@ def execute(
       UserError: before any training, for all that is wrong with settings, output folder
         or data of any of them.
     """
-    from experiments.flags import command, own_arguments, parse
+    from experiments.flags import parse
     from experiments.help import asks_for_help, help_text
 
     if asks_for_help(argv):
         print("\n\n".join(help_text(experiment) for experiment in experiments))
         return
-    from experiments import folders, pages, running, selections, shares
+    from experiments import folders, shares
 
     options = parse(argv, experiments)
     shares.check(options, experiments)
-    jobs = [_checked(experiment, options) for experiment in experiments]
-    chosen = folders.choose([experiment.name for experiment in experiments], options)
+    names = [experiment.name for experiment in experiments]
+    jobs = _each(names, lambda each: _checked(each, options), experiments)
+    root = folders.choose(names, options)
     loaded = _loaded(jobs, options)
     data = [own_data(job, loaded, options) for job in jobs]
-    jobs = [_fitted(job, on) for job, on in zip(jobs, data, strict=True)]
-    root = chosen[0].parent if len(jobs) > 1 else chosen[0]
+    jobs = _each(names, _fitted, jobs, data)
+    anew = options["out_dir"] is None
+    made = nullcontext(root) if options["dry_run"] else folders.made(root, anew)
+    with made as root:
+        _do(experiments, jobs, data, root, argv, options, trains)
+
+
+def _do(
+    experiments: Sequence[Experiment | Inspection],
+    jobs: Sequence[Job | Inspection],
+    data: Sequence[Mapping[str, "Data"]],
+    root: Path,
+    argv: Sequence[str],
+    options: Mapping[str, Any],
+    trains: bool,
+) -> None:
+    """Does jobs, on data of their own, in a folder that is there."""
+    from experiments import folders, running, selections
+    from experiments.flags import command, own_arguments
+
     again = command(experiments, argv, root)
-    several = len(jobs) > 1 and not options["dry_run"]
-    order: Iterable[int] = range(len(jobs))
-    if several:
-        fingerprints = {name: each.fingerprint for name, each in loaded.items()}
-        selection = {
-            "command": command(experiments, argv, Path()),
-            "data": fingerprints,
-        }
-        names = [experiment.name for experiment in experiments]
-        order = selections.through(root, names, selection, options["overwrite"])
-    for index in order:
-        job, arguments = jobs[index], own_arguments(argv, experiments[index])
+    names = [experiment.name for experiment in experiments]
+    chosen = folders.each(root, names)
+
+    def do(name: str) -> None:
+        index = names.index(name)
+        job, on, out_dir = jobs[index], data[index], chosen[index]
+        arguments = own_arguments(argv, experiments[index], out_dir)
         if isinstance(job, Job):
-            running.run(job, data[index], chosen[index], arguments, again, trains)
+            running.run(job, on, out_dir, arguments, again, trains)
         else:
-            on = data[index][options["dataset"] or "auto"]
-            running.inspect(job, on, chosen[index], arguments, options["dry_run"])
-        if several:
-            page = pages.write(chosen[: index + 1])
-            print(f"\nPage: {page}\n")
+            asked = on[options["dataset"] or "auto"]
+            running.inspect(job, asked, out_dir, arguments, options)
+
+    if len(names) == 1 or options["dry_run"]:
+        for name in names:
+            do(name)
+        return
+    described = map(selections.described, jobs, data)
+    selection = dict(zip(names, described, strict=True))
+    selections.run(root, selection, do, again, options["overwrite"])
+
+
+def _each(
+    names: Sequence[str], prepare: Callable[..., Any], *given: Sequence[Any]
+) -> list[Any]:
+    """Prepares experiments; has an error say which of several it is of."""
+    found = []
+    for name, *own in zip(names, *given, strict=True):
+        try:
+            found.append(prepare(*own))
+        except UserError as error:
+            if len(names) == 1:
+                raise
+            raise UserError(f"{name}: {error}") from error
+    return found
 
 
 def _loaded(

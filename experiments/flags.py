@@ -117,10 +117,12 @@ def taken(experiment: Experiment | Inspection) -> tuple[str, ...]:
 
 
 def own_arguments(
-    argv: Sequence[str], experiment: Experiment | Inspection
+    argv: Sequence[str], experiment: Experiment | Inspection, out_dir: Path
 ) -> list[str]:
-    """Returns the arguments of a command line for several that one of them takes."""
-    return [argument for name, argument in _by_flag(argv) if name in taken(experiment)]
+    """Returns the arguments with which one experiment of several makes its folder."""
+    own = set(taken(experiment)) - {"out_dir", "overwrite"}
+    kept = [argument for name, argument in _by_flag(argv) if name in own]
+    return [*kept, f"--out_dir={out_dir}"]
 
 
 def command(

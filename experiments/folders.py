@@ -3,8 +3,8 @@
 import contextlib
 import datetime
 import fcntl
+import itertools
 import os
-import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -13,7 +13,7 @@ from typing import Any
 from experiments.shares import ALONE, Share
 from fmnist_jax.idx import reason
 from fmnist_jax.kinds import UserError
-from fmnist_jax.results import RESULTS, SETTINGS
+from fmnist_jax.results import RESULTS, SETTINGS, SUMMARY, drop_unfinished
 
 INDEX = "index.html"  # of the folder that holds several experiments
 PARTS, PLAN, LOCK = (
@@ -23,46 +23,46 @@ PARTS, PLAN, LOCK = (
 )  # in it: what a sweep is that is not finished
 
 
-def choose(names: Sequence[str], options: Mapping[str, Any]) -> list[Path]:
-    """Returns a folder for each experiment's results, which need not exist.
+def choose(names: Sequence[str], options: Mapping[str, Any]) -> Path:
+    """Returns the folder for the results of experiments, which need not exist.
 
-    That is ``--out_dir``, or a new folder below ``runs``; where there are several
-    experiments, a folder in it for each.
+    That is ``--out_dir``, or one below ``runs`` that is named by the time in UTC; where
+    there are several experiments, it is for the folders of each.
 
     Raises:
-      UserError: where results stand in one, or where it cannot be made or written.
+      UserError: where results stand in it, or where it cannot be made or written.
     """
     several = len(names) > 1
     if options["out_dir"] is not None:
         root = Path(os.path.expanduser(options["out_dir"]))  # never raises
     else:
-        root = _new(Path("runs") if several else Path("runs") / names[0])
-    chosen = [root / name for name in names] if several else [root]
-    goes_on = several and (root / PARTS / PLAN).exists()  # some of them are done
-    for folder in [*chosen, root]:
-        if not options["overwrite"] and not goes_on:
+        now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H-%M-%S")
+        root = Path("runs") / now if several else Path("runs") / names[0] / now
+    is_new = options["out_dir"] is None  # whatever stands there, see made()
+    goes_on = several and is_under_way(root)  # some of them may be done
+    for folder in [*each(root, names), root]:
+        if not (options["overwrite"] or goes_on or is_new):
             check_free(folder)
         check_writable(folder)
-    return chosen
+    return root
 
 
-def _new(parent: Path) -> Path:
-    """Returns a folder that does not exist, named by the time in UTC."""
-    now = datetime.datetime.now(datetime.UTC)
-    folder = parent / now.strftime("%Y-%m-%dT%H-%M-%S")
-    count = 2
-    while folder.exists():
-        folder = folder.with_name(f"{folder.name.split('_')[0]}_{count}")
-        count += 1
-    return folder
+def each(root: Path, names: Sequence[str]) -> list[Path]:
+    """Returns the folder of each experiment: of several one below ``root``."""
+    return [root / name for name in names] if len(names) > 1 else [root]
+
+
+def is_under_way(folder: Path) -> bool:
+    """Whether a folder holds a plan, and so what is not finished."""
+    return os.path.exists(folder / PARTS / PLAN)  # of which pathlib's raises
 
 
 def check_free(folder: Path) -> None:
     """Refuses a folder with results in it, unless they are about to be written."""
-    if (folder / PARTS / PLAN).exists():
+    if is_under_way(folder):
         return
     found = [folder / name for name in (RESULTS, SETTINGS, INDEX)]
-    path = next((path for path in found if path.exists()), None)
+    path = next((path for path in found if os.path.exists(path)), None)
     if path is None:
         return
     is_netcdf = path.name == RESULTS
@@ -75,8 +75,16 @@ def check_free(folder: Path) -> None:
 
 def check_writable(folder: Path) -> None:
     """Refuses a folder that cannot be made or written, without making it."""
+    try:
+        str(folder).encode()
+        folder.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    except (OSError, UnicodeEncodeError) as error:
+        why = reason(error) if isinstance(error, OSError) else "its name is not UTF-8"
+        raise UserError(f"--out_dir={folder} cannot be used: {why}.") from error
     above = folder
-    while not above.exists() and above != above.parent:
+    while not os.path.exists(above) and above != above.parent:
         above = above.parent
     if not above.is_dir():
         raise UserError(f"--out_dir={folder} cannot be used: {above} is no folder.")
@@ -90,18 +98,38 @@ def check_writable(folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def made(folder: Path) -> Iterator[None]:
-    """Makes the folder for the results; takes it away again where none came."""
-    new = not folder.exists()
+def made(folder: Path, anew: bool = False) -> Iterator[Path]:
+    """Makes the folder for the results; takes it away again where none came.
+
+    Args:
+      folder: which.
+      anew: whether it is to be this process's alone: where there is one already, even
+        one that has just been made, the name is counted on.
+    """
+    new = anew or not os.path.exists(folder)
     try:
+        folder = _made_anew(folder) if anew else folder
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(f"--out_dir={folder} cannot be made: {error}.") from error
+        raise UserError(
+            f"--out_dir={folder} cannot be made: {reason(error)}."
+        ) from error
     try:
-        yield
+        yield folder
     finally:
-        if new and not any(folder.iterdir()):
-            folder.rmdir()
+        if new:
+            with contextlib.suppress(OSError):  # it is not empty, or gone
+                folder.rmdir()
+
+
+def _made_anew(folder: Path) -> Path:
+    """Makes a folder that nobody else has made, of this name or one counted on."""
+    for number in itertools.count(1):
+        path = folder.with_name(f"{folder.name}_{number}") if number > 1 else folder
+        with contextlib.suppress(FileExistsError):
+            path.mkdir(parents=True)
+            break
+    return path
 
 
 @contextlib.contextmanager
@@ -114,17 +142,22 @@ def writing(out_dir: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def held(out_dir: Path, share: Share = ALONE) -> Iterator[Path]:
+def held(out_dir: Path, share: Share = ALONE, worth: str = "*.part") -> Iterator[Path]:
     """Gives the folder for parts, which no other process uses meanwhile.
 
-    Without parts it goes away again, unless a plan was there before. Shares of one
-    sweep may be in it at once. The locks are the system's: none outlives its process.
+    It goes away again, unless there is something worth keeping, or was a plan before.
+    Shares of one sweep may be in it at once. The locks are the system's: none outlives
+    its process. What a process left that was killed while it wrote a file is removed.
+
+    Args:
+      out_dir: of the results.
+      share: which groups are this process's.
+      worth: pattern of the files that are worth keeping.
 
     Raises:
       UserError: where another process uses it, or where it cannot be made.
     """
     folder = out_dir / PARTS
-    was_there = (folder / PLAN).exists()
     wanted = {LOCK: fcntl.LOCK_EX}
     if share.total > 1:
         own = f"{LOCK}-{share.number}-of-{share.total}"
@@ -134,17 +167,40 @@ def held(out_dir: Path, share: Share = ALONE) -> Iterator[Path]:
             folder.mkdir(parents=True, exist_ok=True)
             locks = [files.enter_context(open(folder / name, "ab")) for name in wanted]
         for lock, kind in zip(locks, wanted.values(), strict=True):
-            if not (_locked(lock.fileno(), kind) and _is_there(Path(lock.name), lock)):
+            if not (_locked(lock.fileno(), kind) and _is_there(lock)):
                 raise UserError(
                     f"--out_dir={out_dir} is in use: another process writes there; "
                     "wait until it ends, or name another folder."
                 )
+        was_there = is_under_way(out_dir)
+        with writing(out_dir):
+            _drop_unfinished(out_dir, share)
         try:
             yield folder
         finally:
-            is_left = was_there or any(folder.glob("*.part"))
-            if share.total == 1 and not is_left:
-                shutil.rmtree(folder, ignore_errors=True)
+            is_left = was_there or any(folder.glob(worth))
+            if share.total == 1 and not is_left and _is_there(locks[0]):
+                discard(folder)
+
+
+def _drop_unfinished(out_dir: Path, share: Share) -> None:
+    """Removes what is left of files that nobody else writes now."""
+    for name in (RESULTS, SUMMARY, SETTINGS, INDEX) if share.number == 0 else ():
+        drop_unfinished(out_dir, name)
+    for name in (PLAN, "*.part") if share.total == 1 else ():
+        drop_unfinished(out_dir / PARTS, name)
+
+
+def discard(folder: Path) -> None:
+    """Takes a folder for parts away: plan first, then parts.
+
+    The locks go last: without them it may be another process's.
+    """
+    (folder / PLAN).unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        for path in sorted(folder.iterdir(), key=lambda p: p.name.startswith(LOCK)):
+            path.unlink(missing_ok=True)
+        folder.rmdir()
 
 
 def _locked(file: int, kind: int) -> bool:
@@ -158,6 +214,9 @@ def _locked(file: int, kind: int) -> bool:
     return True
 
 
-def _is_there(path: Path, file: Any) -> bool:
+def _is_there(file: Any) -> bool:
     """Whether an open file has its name still: who held it may have taken it away."""
-    return path.exists() and os.path.samestat(os.stat(path), os.fstat(file.fileno()))
+    try:
+        return os.path.samestat(os.stat(file.name), os.fstat(file.fileno()))
+    except FileNotFoundError:
+        return False

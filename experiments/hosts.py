@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from experiments import resuming, underway, unfinished
+from experiments import folders, resuming, underway
 from experiments.shares import Share
 from experiments.underway import Begun
 from fmnist_jax.idx import reason
@@ -157,7 +157,7 @@ def check_same(begun: Begun) -> None:
     own = np.frombuffer(bytes.fromhex(begun.digest), np.uint8)
     if (_from_all(own) != own).any():
         if not any(begun.folder.glob("*.part")):
-            unfinished.discard(begun.folder)  # or the next try would take it up
+            folders.discard(begun.folder)  # or the next try would take it up
         raise UserError(
             "--distributed: the processes plan other runs; give all of them the same "
             "flags, data, versions and number of devices."

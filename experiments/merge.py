@@ -14,7 +14,7 @@ from typing import Any
 
 from experiments import flags, folders, resuming, unfinished
 from experiments.common import command_line, execute
-from experiments.folders import PARTS, PLAN
+from experiments.folders import PARTS
 from experiments.help import asks_for_help
 from fmnist_jax.kinds import UserError, choose
 
@@ -32,7 +32,7 @@ def run(argv: Sequence[str]) -> None:
     if not sources:
         raise UserError("Name the folders of the shards: merge FOLDER FOLDER …")
     out_dir = _folder(options["out_dir"] or str(sources[0]))
-    begun = (out_dir / PARTS / PLAN).exists() and not options["overwrite"]
+    begun = folders.is_under_way(out_dir) and not options["overwrite"]
     saved = _plan([*sources, *([out_dir] if begun else [])])
     experiment = choose("experiment", saved["experiment"], find_experiments())
     if not options["overwrite"]:

@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from experiments import (
     folders,
@@ -14,7 +14,6 @@ from experiments import (
     resuming,
     shares,
     underway,
-    unfinished,
 )
 from experiments.jobs import Data, Inspection, Job
 from experiments.shares import Share
@@ -32,13 +31,15 @@ def inspect(
     data: Data,
     out_dir: Path,
     arguments: Sequence[str],
-    dry_run: bool,
+    options: Mapping[str, Any],
 ) -> None:
     """Answers from the data alone, saves and reports."""
     print("\n".join([*output.about(inspection, [data]), ""]), flush=True)
-    if dry_run:
+    if options["dry_run"]:
         return
-    with folders.made(out_dir):
+    with folders.made(out_dir), folders.held(out_dir):
+        if not options["overwrite"]:
+            folders.check_free(out_dir)  # again: it may have been another process's
         said = output.finish_inspection(inspection, data, out_dir, arguments)
     print("\n".join(said))
 
@@ -101,7 +102,7 @@ def _done(
     with interrupting.going_on_with(command, begun.folder):
         said = _saved(job, begun, data, out_dir, arguments)
     if job.options["distributed"] or share.total == 1:
-        unfinished.discard(begun.folder)
+        folders.discard(begun.folder)
     return said
 
 

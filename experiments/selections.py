@@ -1,42 +1,144 @@
-"""Several experiments, one after the other, that go on where they were stopped."""
+"""Several experiments, one after the other, that go on where they were stopped.
 
-from collections.abc import Iterator, Mapping, Sequence
+A plan says what was selected, from before the first of them until all are done; what is
+done, their folders say.
+"""
+
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from experiments import unfinished
-from experiments.folders import PARTS
+from experiments import folders, pages, unfinished
+from experiments.folders import INDEX, PARTS, PLAN
+from experiments.jobs import Inspection, Job
+from fmnist_jax.config import Config, Hparams
+from fmnist_jax.results import RESULTS, SETTINGS, SUMMARY
+
+if TYPE_CHECKING:
+    from fmnist_jax.data import Data
+
+Selection = Mapping[str, Sequence[Any]]
 
 
-def through(
-    root: Path, names: Sequence[str], selection: Mapping[str, Any], overwrite: bool
-) -> Iterator[int]:
-    """Goes through several experiments, or through those that are left.
+def described(job: Job | Inspection, data: Mapping[str, "Data"]) -> list[Any]:
+    """Returns what decides the results of an experiment, however it was typed.
+
+    Args:
+      job: what is to be done.
+      data: on what, by the names that data sets are asked for by.
+    """
+    from fmnist_jax.descriptions import described
+    from fmnist_jax.planning import plan
+
+    if isinstance(job, Inspection):  # which has no settings
+        todo = plan({}, Config(), Hparams())
+        return [described(todo, each, {}) for each in data.values()]
+    plans = [plan(job.axes, v.config, v.hparams) for v in job.variants]
+    pairs = zip(plans, (data[v.dataset] for v in job.variants), strict=True)
+    return [described(*pair, {}) for pair in pairs]
+
+
+def run(
+    root: Path,
+    selection: Selection,
+    do: Callable[[str], None],
+    command: str,
+    overwrite: bool,
+) -> None:
+    """Does several experiments, or what is left of them, and writes their page.
 
     Args:
       root: the folder of their folders.
-      names: of the experiments.
-      selection: what decides their results, as JSON knows it.
-      overwrite: whether another selection that is not finished may be dropped.
-
-    Yields:
-      The position of each that is to be done; it is when the next one is asked for.
+      selection: their names, in order, and of each what decides its results.
+      do: does the one of a name.
+      command: what goes on where they are interrupted.
+      overwrite: whether results, and what else is not finished, may be dropped.
 
     Raises:
-      UserError: where something else was begun.
+      UserError: where they may not, or where another process is at work there.
+    """
+    chosen = folders.each(root, [*selection])
+    with folders.held(root, worth=PLAN) as folder:
+        _begin(root, chosen, selection, overwrite)
+        try:
+            left = _left(selection, chosen)
+            _write_page(root, chosen)
+            for name in left:
+                do(name)
+                _write_page(root, chosen)
+        except BaseException as error:
+            if not getattr(error, "__notes__", []):
+                error.add_note(f"To go on: {command}")
+            if not any(map(os.path.exists, chosen)):  # nothing is lost
+                folders.discard(folder)
+            raise
+        folders.discard(folder)
+
+
+def _begin(
+    root: Path, chosen: Sequence[Path], selection: Selection, overwrite: bool
+) -> None:
+    """Finds the plan of a selection, or writes it.
+
+    What is to be overwritten goes before: else it would be taken for what is done.
     """
     saved, problem = unfinished.saved_in(root, "selection")
-    if saved is not None and saved["selection"] != selection:
-        problem = "a selection that is not finished, with other flags or data"
+    if saved is not None and (differs := _difference(saved["selection"], selection)):
+        problem = f"a selection that is not finished: {differs}"
     unfinished.refuse(root, problem, overwrite)
-    done: list[str] = saved["done"] if saved is not None and not problem else []
-    if problem:
-        unfinished.write_plan(root, {"selection": selection, "done": done}, alone=True)
-    for index, name in enumerate(names):
-        if name in done:
-            print(f"{name} is done already.\n")
+    if saved is not None and not problem:
+        return
+    for folder in (*chosen, root):
+        if not overwrite:
+            folders.check_free(folder)  # again: it may have been another process's
+    if overwrite:
+        old = [folder / name for folder in chosen for name in (SETTINGS, RESULTS)]
+        with folders.writing(root):
+            for path in (*old, root / INDEX):
+                path.unlink(missing_ok=True)
+    unfinished.write_plan(root, {"selection": selection}, alone=True)
+
+
+def _difference(saved: Selection, selection: Selection) -> str | None:
+    """Returns in what selections differ; None where in nothing but their order."""
+    if saved.keys() != selection.keys():
+        return f"it is of {', '.join(saved)}"
+    for name, sweeps in selection.items():
+        if differs := unfinished.difference(saved[name], sweeps):
+            return f"{name}: {differs}"
+    return None
+
+
+def _left(selection: Selection, chosen: Sequence[Path]) -> list[str]:
+    """Returns what is left to do; clears up behind what is done already."""
+    left = []
+    for name, folder in zip(selection, chosen, strict=True):
+        if not _is_done(folder):
+            left.append(name)
             continue
-        yield index
-        done = [*done, name]
-        unfinished.write_plan(root, {"selection": selection, "done": done}, alone=False)
-    unfinished.discard(root / PARTS)
+        print(f"{name} is done already.\n")
+        if (folder / PARTS).exists():  # without its plan
+            with folders.held(folder) as parts:
+                folders.discard(parts)
+    return left
+
+
+def _is_done(folder: Path) -> bool:
+    """Whether all that an experiment's settings name is there, and no plan."""
+    path = folder / SETTINGS
+    if folders.is_under_way(folder) or not path.exists():
+        return False
+    facts = json.loads(path.read_text(encoding="utf-8"))
+    named = [RESULTS, SUMMARY] if "axes" in facts else []
+    named += [*facts.get("tables", ()), *facts.get("figures", ())]
+    return "tables" in facts and all((folder / name).exists() for name in named)
+
+
+def _write_page(root: Path, chosen: Sequence[Path]) -> None:
+    """Writes the page of what is done."""
+    if done := [folder for folder in chosen if _is_done(folder)]:
+        with folders.writing(root / INDEX):
+            page = pages.write(done)
+        print(f"\nPage: {page}\n")

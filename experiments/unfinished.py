@@ -1,7 +1,6 @@
 """The plan that a folder holds as long as its results are not there."""
 
 import os
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -54,8 +53,11 @@ def _is_plan(found: Any) -> bool:
     from fmnist_jax.descriptions import is_description
 
     match found:
-        case {"selection": dict(), "done": [*texts]}:
-            return all(isinstance(text, str) for text in texts)
+        case {"selection": dict(selection)} if selection:
+            return all(
+                isinstance(sweeps, list) and all(map(is_description, sweeps))
+                for sweeps in selection.values()
+            )
         case {
             "experiment": str(),
             "arguments": [*texts],
@@ -114,9 +116,3 @@ def difference(saved: Sequence[Any], sweeps: Sequence[Any]) -> str | None:
         return "it is another experiment"
     pairs = zip(saved, sweeps, strict=True)
     return next(filter(None, (descriptions.difference(*pair) for pair in pairs)), None)
-
-
-def discard(folder: Path) -> None:
-    """Takes plan and parts away: the results are there. The plan goes first."""
-    (folder / PLAN).unlink(missing_ok=True)
-    shutil.rmtree(folder, ignore_errors=True)

@@ -175,6 +175,17 @@ def replaced(path: Path) -> Iterator[Path]:
         new.unlink(missing_ok=True)
 
 
+def drop_unfinished(folder: Path, name: str) -> None:
+    """Removes what ``replaced`` left of a file whose writer was killed.
+
+    Args:
+      folder: that nobody else writes to.
+      name: of the file; a pattern.
+    """
+    for path in folder.glob(f".{name}.{'[0-9a-f]' * 8}"):
+        path.unlink(missing_ok=True)
+
+
 def _strict(value: Any) -> Any:
     """Returns a value with None for the numbers that JSON does not know."""
     if isinstance(value, Mapping):

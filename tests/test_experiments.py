@@ -341,8 +341,9 @@ def test_what_does_not_train_takes_only_what_it_uses(
         given = flags.parse(["program", flag, "--overwrite"], [checks, EXPERIMENT])
         assert given["overwrite"]
         argv = ["program", flag, "--out_dir", "x", *flag.split("="), "--overwrite"]
-        assert flags.own_arguments(argv, checks) == ["--out_dir", "x", "--overwrite"]
-        assert flags.own_arguments(argv, EXPERIMENT) == argv[1:]
+        assert flags.own_arguments(argv, checks, Path("y")) == ["--out_dir=y"]
+        kept = [flag, *flag.split("="), "--out_dir=y"]
+        assert flags.own_arguments(argv, EXPERIMENT, Path("y")) == kept
     with pytest.raises(SystemExit) as caught:
         common.main(checks, ["program", "--help"])
     said = capsys.readouterr().out

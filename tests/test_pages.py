@@ -160,6 +160,6 @@ def test_a_folder_with_a_page_or_results_is_refused(root: Path) -> None:
     with pytest.raises(UserError, match="open_dataset"):
         folders.choose(["x", "sigmoid_saturation"], options)
     chosen = folders.choose(["x", "y"], {**options, "overwrite": True})
-    assert chosen == [root / "x", root / "y"]
+    assert folders.each(chosen, ["x", "y"]) == [root / "x", root / "y"]
     below = {"out_dir": str(root / "new"), "overwrite": False}
-    assert folders.choose(["x"], below) == [root / "new"]
+    assert folders.each(folders.choose(["x"], below), ["x"]) == [root / "new"]

@@ -165,7 +165,8 @@ def test_plans_that_are_none_are_refused_and_may_be_replaced(
     sweep = {"experiment": "scale_sweep", "arguments": [], "shares": 1, "sweeps": []}
     others: list[Any] = [
         *(5, [], {}, {"sweeps": [{}]}, {"sweeps": 5}, {"selection": {}}),
-        *(sweep, sweep | {"sweeps": [{}]}, {"selection": {}, "done": [[]]}),
+        *(sweep, sweep | {"sweeps": [{}]}),
+        *({"selection": {"a": 5}}, {"selection": {"a": [{}]}}),
     ]
     for other in others:
         parts.write_plan(plan, other)
@@ -374,9 +375,14 @@ def test_a_selection_goes_on_with_what_is_left(
     )
     first = (tmp_path / "depth_sweep" / "results.nc").stat().st_mtime_ns
     capsys.readouterr()
-    with pytest.raises(UserError, match="with other flags or data; name another"):
+    differs = "depth_sweep: b1 is the default there and 0.5 here; name another folder"
+    with pytest.raises(UserError, match=differs):
         common.execute(chosen, [*argv, "--b1s=.5"])
-    common.execute(chosen, argv)
+    with pytest.raises(UserError, match="it is of depth_sweep, scale_sweep; name"):
+        common.execute([*chosen, find_experiments()["data_checks"]], argv)
+    # The same, said otherwise: the order of flags and experiments, a default, a switch.
+    argv = ["x", *argv[:0:-1], "--batch_sizes", "32", "--overwrite"]
+    common.execute(chosen[::-1], argv)
     assert "depth_sweep is done already." in capsys.readouterr().out
     assert (tmp_path / "depth_sweep" / "results.nc").stat().st_mtime_ns == first
     assert (tmp_path / "scale_sweep" / "results.nc").exists()
@@ -384,7 +390,7 @@ def test_a_selection_goes_on_with_what_is_left(
     assert all(experiment.question in page for experiment in chosen)
     assert not list(tmp_path.rglob("parts"))
     with pytest.raises(UserError, match="holds results already"):
-        common.execute(chosen, argv)
+        common.execute(chosen, argv[:-1])
 
 
 def test_a_sweep_and_a_selection_do_not_take_each_other_up(
@@ -415,7 +421,7 @@ def test_a_sweep_and_a_selection_do_not_take_each_other_up(
 
     execute(several, "--overwrite")
     assert (several / "results.nc").read_bytes() == undisturbed
-    with failing_at(0, KeyboardInterrupt(), monkeypatch), interrupt:
+    with failing_at(1, KeyboardInterrupt(), monkeypatch), interrupt:
         common.execute(chosen, [*argv, f"--out_dir={one}", "--overwrite"])
     plan = one / "parts" / "plan.json"
     assert list(files(one)) == [plan]

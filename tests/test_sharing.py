@@ -103,7 +103,7 @@ def test_what_is_no_shard_is_not_merged(
     refused("one is no folder", one)
     (other / "parts").mkdir(parents=True)
     refused("other holds no sweep that is not finished", other)
-    parts.write_plan(other / "parts" / "plan.json", {"selection": {}, "done": []})
+    parts.write_plan(other / "parts" / "plan.json", {"selection": {"a": []}})
     execute(one, "--num_shards=2", "--shard_index=1")
     for sources in ([other], [one, other]):
         refused("other holds a selection of experiments, and no shard", *sources)
