@@ -161,6 +161,7 @@ def _run_facts(job: Job, dataset: "xr.Dataset") -> dict[str, Any]:
     return {
         "preset": job.options["preset"],
         "axes": {d: dataset[d].values.tolist() for d in dataset.status.dims},
+        "along": {n: value.dims for n, value in dataset.coords.items() if value.dims},
         "settings": {
             str(name): value.values.tolist()
             for name, value in dataset.coords.items()

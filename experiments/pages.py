@@ -5,6 +5,7 @@ It needs nothing but itself: figures stand in it as data, and there is no script
 
 import base64
 import json
+import math
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
@@ -13,6 +14,7 @@ from string import Template
 from typing import Any
 from urllib.parse import quote
 
+import numpy as np
 import pandas as pd
 
 from experiments.folders import INDEX
@@ -115,18 +117,29 @@ def _data(facts: Mapping[str, Any]) -> str:
 
 
 def _settings(facts: Mapping[str, Any]) -> dict[str, str]:
-    """Returns what runs were swept over and what was fixed, in words."""
+    """Returns what runs were swept over, what was fixed and what was not, in words."""
     if "axes" not in facts:
         return {}
     swept = [f"{axis_label(a)} {_values(a, v)}" for a, v in facts["axes"].items()]
-    fixed = [f"{axis_label(n)} {_values(n, v)}" for n, v in facts["settings"].items()]
-    return {"Swept": " × ".join(swept), "Fixed": ", ".join(fixed)}
+    terms = {"Swept": [" × ".join(swept)], "Fixed": []}
+    for name, values in facts["settings"].items():
+        found = dict.fromkeys(np.ravel(np.array(values, dtype=object)).tolist())
+        if len(found) > 1:
+            along = " and ".join(map(axis_label, facts["along"][name]))
+            terms.setdefault(f"By {along}", []).append(axis_label(name))
+        elif found != {None: None}:  # which is: of no effect
+            terms["Fixed"].append(f"{axis_label(name)} {_values(name, [*found])}")
+    return {term: ", ".join(texts) for term, texts in terms.items()}
 
 
-def _values(name: str, values: Any) -> str:
-    listed = values if isinstance(values, list) else [values]
-    texts = [str(v) if isinstance(v, bool | None) else show(name, v) for v in listed]
-    return ", ".join(texts if len(texts) <= 6 else [*texts[:3], "…", texts[-1]])
+def _values(name: str, values: Sequence[Any]) -> str:
+    """Returns values in words; None stands for infinity, which JSON does not know."""
+    texts = [
+        str(v) if isinstance(v, bool) else show(name, math.inf if v is None else v)
+        for v in values
+    ]
+    is_short = len(texts) <= 6 or isinstance(values[0], str)
+    return ", ".join(texts if is_short else [*texts[:3], "…", texts[-1]])
 
 
 def _list(lines: Iterable[str]) -> str:

@@ -12,7 +12,8 @@ from urllib.parse import unquote
 import pandas as pd
 import pytest
 
-from experiments import folders, pages
+from experiments import common, folders, pages
+from experiments.__main__ import find_experiments
 from fmnist_jax.kinds import UserError
 
 ROOT = Path(__file__).parents[1]
@@ -127,6 +128,48 @@ def test_the_page_says_what_was_asked_run_and_found(root: Path) -> None:
                  "pixel divisor ÷1, ÷255 × loss clipped × seed 0, 1",
                  "hidden layers 128, initialiser keras", "epochs 1"):  # fmt: skip
         assert text in said
+
+
+def test_fixed_is_what_all_runs_have_in_common() -> None:
+    """Optimizers read settings of their own; None is what none of a run's reads."""
+    facts = {
+        "axes": {
+            "optimizer": ["sgd", "adam", "lion"], "target_accuracy": [0.9, None],
+            "loss": list("abcdefg"), "seed": [*range(7)],
+        },
+        "settings": {
+            "divisor": 255.0, "batch_size": 32, "evaluate_train": True,
+            "hidden_sizes": "128x64", "l1": None, "momentum": [None, None, None],
+            "b1": [None, 0.9, 0.9], "b2": [None, 0.999, 0.99], "eps": [1e-7] * 3,
+            "l2": [[None, 0.1], [None, 0.1], [None, 0.1]],
+        },
+        "along": {
+            **{name: ["optimizer"] for name in ("momentum", "b1", "b2", "eps")},
+            "l2": ["optimizer", "regularizer"],
+        },
+    }  # fmt: skip
+    assert pages._settings(facts) == {
+        "Swept": "optimizer sgd, adam, lion × target accuracy 0.9, never × "
+        "loss a, b, c, d, e, f, g × seed 0, 1, 2, …, 6",
+        "Fixed": "pixel divisor ÷255, batch size 32, evaluate on the training set "
+        "True, hidden layers 128x64, epsilon 1e-07",
+        "By optimizer": "b1, b2",
+        "By optimizer and regularizer": "L2 penalty (norm)",
+    }
+
+
+def test_what_varies_with_an_axis_is_not_fixed(tmp_path: Path) -> None:
+    common.execute(
+        [find_experiments()["optimizer_sweep"]],
+        ["x", "--dataset=synthetic", "--train_examples=32", "--test_examples=10",
+         "--epochs=1", "--num_seeds=1", "--hidden_sizes=4", "--learning_rates=0.01",
+         "--optimizers=sgd,momentum,adam", f"--out_dir={tmp_path}"],
+    )  # fmt: skip
+    terms = pages._settings(json.loads((tmp_path / "config.json").read_text()))
+    assert terms.keys() == {"Swept", "Fixed", "By optimizer"}
+    assert terms["By optimizer"] == "momentum, b1, b2, epsilon"
+    assert "None" not in str(terms)
+    assert "loss softmax" in terms["Fixed"]
 
 
 def test_what_comes_from_outside_is_escaped(tmp_path: Path) -> None:
