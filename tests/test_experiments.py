@@ -436,7 +436,7 @@ def test_every_experiment_runs_on_the_synthetic_set(
     assert list(found.status.dims) == [*axes, "seed"]
     assert (tmp_path / "out" / "config.json").exists()
     drawn = sorted(path.name for path in (tmp_path / "out").glob("*.png"))
-    assert len(drawn) >= 2
+    assert drawn
     said = capsys.readouterr().out
     assert TRAINED[name].question in said
     assert all(name in said for name in drawn)
