@@ -73,8 +73,8 @@ def check_free(folder: Path) -> None:
     )
 
 
-def check_writable(folder: Path) -> None:
-    """Refuses a folder that cannot be made or written, without making it."""
+def check_writable(folder: Path, flag: str = "out_dir") -> None:
+    """Refuses a flag's folder that cannot be made or written, without making it."""
     try:
         str(folder).encode()
         folder.stat()
@@ -82,18 +82,18 @@ def check_writable(folder: Path) -> None:
         pass
     except (OSError, UnicodeEncodeError) as error:
         why = reason(error) if isinstance(error, OSError) else "its name is not UTF-8"
-        raise UserError(f"--out_dir={folder} cannot be used: {why}.") from error
+        raise UserError(f"--{flag}={folder} cannot be used: {why}.") from error
     above = folder
     while not os.path.exists(above) and above != above.parent:
         above = above.parent
     if not above.is_dir():
-        raise UserError(f"--out_dir={folder} cannot be used: {above} is no folder.")
+        raise UserError(f"--{flag}={folder} cannot be used: {above} is no folder.")
     try:
         with tempfile.NamedTemporaryFile(dir=above):
             pass
     except OSError as error:
         raise UserError(
-            f"--out_dir={folder} cannot be written: {error.strerror} ({above})."
+            f"--{flag}={folder} cannot be written: {error.strerror} ({above})."
         ) from error
 
 

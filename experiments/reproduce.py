@@ -9,6 +9,7 @@ command goes on from there.
 
 import dataclasses
 import functools
+import os
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -57,8 +58,8 @@ def parse(argv: Sequence[str]) -> dict[str, Any]:
 
     given = parse_flags(argv, _TEXTS, _COUNTS, _SWITCHES)
     given["num_seeds"] = given["num_seeds"] or NUM_SEEDS
-    given["out_dir"] = given["out_dir"] or "runs/reproduce"
-    given["docs_dir"] = given["docs_dir"] or given["out_dir"]
+    given["out_dir"] = os.path.expanduser(given["out_dir"] or "runs/reproduce")
+    given["docs_dir"] = os.path.expanduser(given["docs_dir"] or given["out_dir"])
     if given["num_seeds"] < 2:
         raise UserError("--num_seeds=1 has no spread; expected at least 2.")
     known = [*load().rows, *DECISIONS]
@@ -150,20 +151,27 @@ def write(
     findings: Mapping[str, "Finding"],
     folder: Path,
 ) -> Path:
-    """Writes the page and its figures into a folder; returns the page's path."""
+    """Writes the page and its figures into a folder; returns the page's path.
+
+    Raises:
+      UserError: where it cannot be written.
+    """
+    from experiments.folders import writing
     from experiments.sources.figures import row_figure
     from experiments.sources.judging import trained_for
     from experiments.sources.page import page
     from fmnist_jax.results import replaced
 
-    (folder / FIGURES).mkdir(parents=True, exist_ok=True)
-    for name, row in references.rows.items():
-        own = {n: runs[n] for n in trained_for(name) if n in runs}
-        if own:
-            row_figure(name, row, own).savefig(folder / FIGURES / f"{name}.png", dpi=90)
-    path = folder / "reproduction.md"
-    with replaced(path) as new:
-        new.write_text(page(references, runs, findings), encoding="utf-8")
+    path, text = folder / "reproduction.md", page(references, runs, findings)
+    with writing(folder):
+        (folder / FIGURES).mkdir(parents=True, exist_ok=True)
+        for name, row in references.rows.items():
+            own = {n: runs[n] for n in trained_for(name) if n in runs}
+            if own:
+                figure = row_figure(name, row, own)
+                figure.savefig(folder / FIGURES / f"{name}.png", dpi=90)
+        with replaced(path) as new:
+            new.write_text(text, encoding="utf-8")
     return path
 
 
@@ -186,12 +194,13 @@ def run(argv: Sequence[str]) -> None:
     if options["dry_run"]:
         print(f"{len(names)} configurations: {', '.join(names)}.")
         return
-    from experiments.folders import check_writable
+    from experiments.folders import check_writable, held, made
 
-    for folder in (Path(options["out_dir"]), Path(options["docs_dir"])):
-        check_writable(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-    _measure_and_write(options, names)
+    for flag in ("out_dir", "docs_dir"):
+        check_writable(Path(options[flag]), flag)
+    out_dir = Path(options["out_dir"])
+    with made(out_dir), held(out_dir):
+        _measure_and_write(options, names)
 
 
 def _measure_and_write(options: Mapping[str, Any], names: Sequence[str]) -> None:

@@ -203,14 +203,20 @@ def _as_netcdf(dataset: xr.Dataset) -> bytes:
     return content.getvalue()
 
 
+def save_netcdf(dataset: xr.Dataset, path: Path) -> Path:
+    """Writes a NetCDF-4 file; returns its path."""
+    content = _as_netcdf(dataset)
+    with replaced(path) as new:
+        new.write_bytes(content)
+    return path
+
+
 def save(dataset: xr.Dataset, out_dir: Path, settings: Mapping[str, Any]) -> list[Path]:
     """Writes results, summary and settings into a folder; returns their paths."""
-    paths = [out_dir / name for name in (RESULTS, SUMMARY)]
-    with replaced(paths[0]) as path:
-        path.write_bytes(_as_netcdf(dataset))
-    with replaced(paths[1]) as path:
+    saved = save_netcdf(dataset, out_dir / RESULTS)
+    with replaced(out_dir / SUMMARY) as path:
         summarise(dataset).to_csv(path, index=False)
-    return [*paths, save_settings(out_dir, settings)]
+    return [saved, out_dir / SUMMARY, save_settings(out_dir, settings)]
 
 
 def save_settings(out_dir: Path, settings: Mapping[str, Any]) -> Path:

@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 import xarray as xr
+from matplotlib.figure import Figure
 
-from experiments import reproduce
+from experiments import folders, reproduce
 from experiments.sources import judging, measuring, tables
 from experiments.sources.references import load
 from experiments.sources.rows import TRAININGS
@@ -135,6 +136,33 @@ def test_a_small_reproduction_and_its_resumption(
     shorter = [flag.replace("epochs=2", "epochs=1") for flag in argv]
     with pytest.raises(UserError, match="trained with num_epochs 2, now 1"):
         reproduce.run([*shorter, "--only=depth-0"])
+
+
+def test_no_room_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    def no_room(*args: Any, **kwargs: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    out_dir = tmp_path / "out"
+    argv = ["reproduce", *SMALL, "--only=depth-0", f"--out_dir={out_dir}"]
+    said = rf"^{out_dir} cannot be written: No space left on device\.$"
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_bytes", no_room)
+        with pytest.raises(UserError, match=said):
+            reproduce.run(argv)
+    assert not out_dir.exists()
+    with monkeypatch.context() as patch:
+        patch.setattr(Figure, "savefig", no_room)
+        with pytest.raises(UserError, match=said):
+            reproduce.run(argv)
+    assert not (out_dir / "parts").exists()
+    capsys.readouterr()
+    with folders.held(out_dir), pytest.raises(UserError, match="in use"):
+        reproduce.run(argv)
+    assert capsys.readouterr().out == ""
+    with pytest.raises(UserError, match=r"^--docs_dir=/proc/x cannot be written: "):
+        reproduce.run([*argv, "--docs_dir=/proc/x"])
 
 
 def test_more_seeds_are_added_to_those_that_are_kept(tmp_path: Path) -> None:

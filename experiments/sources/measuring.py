@@ -10,12 +10,14 @@ import numpy as np
 import scipy.special
 import xarray as xr
 
+from experiments.folders import writing
 from experiments.sources.rows import TINY, Training, probes
 from fmnist_jax.config import PRESETS, Config, Hparams, coordinate, reads, resolve
 from fmnist_jax.data import Data
+from fmnist_jax.idx import reason
 from fmnist_jax.kinds import UserError
 from fmnist_jax.models import dropout
-from fmnist_jax.results import replaced
+from fmnist_jax.results import save_netcdf
 from fmnist_jax.sweeping import sweep
 from fmnist_jax.training import init, run_keys
 
@@ -25,16 +27,17 @@ TIMED, REPEATS = (1.0, 255.0), 5
 
 def _kept(folder: Path, name: str) -> list[xr.Dataset]:
     """Returns what a folder holds of a configuration: a file for some seeds each."""
-    datasets = []
-    for path in sorted(folder.glob(f"{name}.seeds*.nc")):
-        try:
-            with xr.open_dataset(path, engine="h5netcdf") as dataset:
-                datasets.append(dataset.load())
-        except (OSError, ValueError, KeyError) as error:
-            raise UserError(
-                f"{path} cannot be read ({error}); delete it to train it anew."
-            ) from error
-    return datasets
+    return [_read(path) for path in sorted(folder.glob(f"{name}.seeds*.nc"))]
+
+
+def _read(path: Path) -> xr.Dataset:
+    try:
+        with xr.open_dataset(path, engine="h5netcdf") as dataset:
+            return dataset.load()
+    except (OSError, ValueError, KeyError) as error:
+        raise UserError(
+            f"{path} cannot be read ({reason(error)}); delete it to measure it anew."
+        ) from error
 
 
 def _check(
@@ -77,7 +80,8 @@ def measure(
       epochs: at most so many, for a quick look.
 
     Raises:
-      UserError: where a file cannot be read, or came from other data or epochs.
+      UserError: where a file cannot be read or written, or came from other data or
+        epochs.
     """
     config, hparams = training.resolved()
     config = dataclasses.replace(
@@ -92,9 +96,8 @@ def measure(
     missing = [seed for seed in range(num_seeds) if seed not in done]
     if missing:
         new = sweep({"seed": missing}, data, config, hparams, probes(training))
-        path = folder / f"{name}.seeds{missing[0]}-{missing[-1]}.nc"
-        with replaced(path) as written:
-            new.to_netcdf(written, engine="h5netcdf")
+        with writing(folder):
+            save_netcdf(new, folder / f"{name}.seeds{missing[0]}-{missing[-1]}.nc")
         datasets.append(new)
     return xr.concat(datasets, "seed").sortby("seed").sel(seed=range(num_seeds))
 
@@ -137,8 +140,7 @@ def epoch_seconds(data: Data, folder: Path) -> xr.Dataset:
     """
     path = folder / "epoch-seconds.nc"
     if path.exists():
-        with xr.open_dataset(path, engine="h5netcdf") as kept:
-            return kept.load()
+        return _read(path)
     config, hparams = PRESETS["book"]
     config = dataclasses.replace(config, num_epochs=1, evaluate_train=False)
     seconds = np.empty((2, REPEATS))
@@ -150,8 +152,8 @@ def epoch_seconds(data: Data, folder: Path) -> xr.Dataset:
     found = xr.Dataset(
         {"seconds": (("divisor", "repeat"), seconds)}, {"divisor": list(TIMED)}
     )
-    with replaced(path) as written:
-        found.to_netcdf(written, engine="h5netcdf")
+    with writing(folder):
+        save_netcdf(found, path)
     return found
 
 
