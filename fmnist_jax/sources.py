@@ -17,6 +17,8 @@ from fmnist_jax import idx, official
 from fmnist_jax.kinds import UserError
 from fmnist_jax.official import OFFICIAL
 
+_MAX_NPZ_BYTES = 2**26  # uncompressed, all of MNIST is 55 million
+
 
 class NotFoundError(UserError):
     """An official data set that is nowhere to be had."""
@@ -159,14 +161,22 @@ def _read_npz(path: Path) -> idx.Arrays | None:
 
     if not os.path.lexists(path):
         return None
+    # Others are unpacked without an end, a few bytes to a gigabyte.
+    bounded = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
     try:
+        if not path.is_file() or path.stat().st_size > _MAX_NPZ_BYTES:
+            raise ValueError(f"it is no file of at most {_MAX_NPZ_BYTES:,} bytes")
         with zipfile.ZipFile(path) as archive:
             arrays = {}
             for role in idx.FILES:
                 split, kind = role.split("_")
                 letter = "x" if kind == "images" else "y"
                 shape = (official.NUM_EXAMPLES[split], 28, 28)[: idx.dims(role)]
-                with archive.open(f"{letter}_{split}.npy") as file:
+                member = archive.getinfo(f"{letter}_{split}.npy")
+                if member.compress_type not in bounded:
+                    name = member.filename
+                    raise ValueError(f"{name} is neither stored nor deflated")
+                with archive.open(member) as file:
                     arrays[role] = _read_npy(file, shape)
             return arrays
     except Exception as error:  # whatever zipfile and NumPy make of a damaged file
@@ -174,12 +184,12 @@ def _read_npz(path: Path) -> idx.Arrays | None:
 
 
 def _read_npy(file: IO[bytes], shape: tuple[int, ...]) -> np.ndarray:
-    # Not np.load, which would reserve whatever memory a header claims.
-    reader = {
-        (1, 0): np.lib.format.read_array_header_1_0,
-        (2, 0): np.lib.format.read_array_header_2_0,
-    }[np.lib.format.read_magic(file)]
-    found, fortran_order, dtype = reader(file)
+    # Not np.load, which would reserve whatever memory a header claims; nor later
+    # versions, of which the header itself may claim 4 GiB.
+    version = np.lib.format.read_magic(file)
+    if version != (1, 0):
+        raise ValueError(f"its arrays are of version {version} of npy, not (1, 0)")
+    found, fortran_order, dtype = np.lib.format.read_array_header_1_0(file)
     if (found, fortran_order, dtype) != (shape, False, np.uint8):
         raise ValueError(f"it holds {dtype} {found}, not uint8 {shape}")
     size = math.prod(shape)

@@ -3,8 +3,10 @@
 import contextlib
 import io
 import random
+import re
 import subprocess
 import sys
+import tracemalloc
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -339,6 +341,15 @@ def lying_npz(arrays: idx.Arrays) -> bytes:
     return file.getvalue()
 
 
+def npz_with_a_long_header(packing: int) -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", packing) as archive:
+        claimed = 10**8  # of version 2, where NumPy reads all before it objects
+        start = b"\x93NUMPY\x02\x00" + claimed.to_bytes(4, "little")
+        archive.writestr("x_train.npy", start + b" " * claimed)
+    return file.getvalue()
+
+
 @pytest.mark.parametrize(
     ("make", "word"),
     [
@@ -365,6 +376,24 @@ def test_damaged_keras_files_are_passed_over(
     assert word in line
     write(tmp_path / "cwd/data/MNIST/raw", sets["mnist"])
     assert_equal(load("mnist"), sets["mnist"])
+
+
+def test_a_keras_file_takes_no_memory_because_it_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "mnist.npz"
+    for packing, words in {
+        zipfile.ZIP_DEFLATED: "its arrays are of version (2, 0) of npy, not (1, 0)",
+        zipfile.ZIP_BZIP2: "x_train.npy is neither stored nor deflated",
+    }.items():
+        path.write_bytes(npz_with_a_long_header(packing))
+        tracemalloc.start()
+        with pytest.raises(UserError, match=re.escape(words)):
+            sources._read_npz(path)
+        assert tracemalloc.get_traced_memory()[1] < 3e6
+        tracemalloc.stop()
+    with open(path, "ab") as file:
+        file.truncate(2**26 + 1)
+    with pytest.raises(UserError, match="no file of at most 67,108,864 bytes"):
+        sources._read_npz(path)
 
 
 def test_no_damage_to_a_keras_file_is_a_crash(
