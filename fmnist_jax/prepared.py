@@ -5,6 +5,7 @@ TensorFlow. Nothing is ever prepared or downloaded: the folder is found on disk 
 """
 
 import contextlib
+import json
 import logging
 import math
 import re
@@ -22,6 +23,8 @@ from fmnist_jax.kinds import UserError
 _NAME = re.compile(r"[a-z0-9_]+(/[A-Za-z0-9][\w.+-]*)?(:\d+\.\d+\.\d+)?")
 _VERSION = re.compile(r"\d+\.\d+\.\d+")
 _BATCH = 1000
+_FEATURES = "tensorflow_datasets.core.features."
+_MAX_FEATURES_BYTES = 2**20
 
 
 def find(root: Path, name: str) -> Path | None:
@@ -93,6 +96,7 @@ def read(folder: Path) -> tuple[idx.Arrays, tuple[str, ...]]:
     try:
         import tensorflow_datasets as tfds
 
+        _check_classes(folder)
         with _quiet():
             builder = tfds.builder_from_directory(str(folder))
             _check_features(tfds, builder.info.features, folder)
@@ -125,6 +129,39 @@ def _quiet() -> Iterator[None]:
         yield
     finally:
         logger.setLevel(level)
+
+
+def _check_classes(folder: Path) -> None:
+    """Refuses classes that are not TFDS' own: it imports whatever module is named."""
+    path = Path(folder, "features.json")
+    with open(path, "rb") as file:
+        text = file.read(_MAX_FEATURES_BYTES + 1)
+    if len(text) > _MAX_FEATURES_BYTES:
+        raise UserError(
+            f"{path} is larger than {_MAX_FEATURES_BYTES:,} bytes; it is not read."
+        )
+    for name in _class_names(json.loads(text.decode())):
+        if not name.startswith(_FEATURES):
+            raise UserError(
+                f"{path} names the class {name!r}; only sets of TFDS' own features "
+                f"({_FEATURES}…) are read."
+            )
+
+
+def _class_names(node: Any) -> Iterator[str]:
+    """The classes that a features.json names, in texts that are JSON themselves too."""
+    if isinstance(node, str):
+        with contextlib.suppress(ValueError):
+            yield from _class_names(json.loads(node))
+    elif isinstance(node, list):
+        for each in node:
+            yield from _class_names(each)
+    elif isinstance(node, dict):
+        for key, each in node.items():
+            # The last: as TFDS wrote it before it had protocol buffers.
+            if key in ("pythonClassName", "python_class_name", "type"):
+                yield from [each] if isinstance(each, str) else []
+            yield from _class_names(each)
 
 
 def _check_features(tfds: Any, features: Any, folder: Path) -> None:

@@ -316,6 +316,36 @@ def test_sets_of_other_kinds_are_refused(
         prepared.read(folder)
 
 
+def test_no_module_is_imported_because_a_folder_names_it(
+    small: tuple[Path, idx.Arrays], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "kmnist" / "3.0.1"
+    shutil.copytree(small[0], folder)
+    path = folder / "features.json"
+    own = json.loads(path.read_text())
+    here, there = own["pythonClassName"], "this.X"  # which prints a poem
+    inner = own["featuresDict"]["features"]
+    as_text = json.dumps({"image": {"type": there, "content": {}}})
+    for features in (
+        {**own, "pythonClassName": there},
+        {"featuresDict": {"features": {**inner, "x": {"pythonClassName": there}}},
+         "pythonClassName": here},
+        {"python_class_name": there, "featuresDict": {}},
+        {"type": there, "content": {}},
+        {"type": here, "content": {"image": {"type": there, "content": {}}}},
+        {"pythonClassName": here, "jsonFeature": {"json": as_text}},
+    ):  # fmt: skip
+        path.write_text(json.dumps(features))
+        line = error_of("kmnist", tmp_path)
+        assert f"{path} names the class 'this.X'" in line
+        assert "this" not in sys.modules
+    path.write_text(" " * (2**20 + 1))
+    assert "larger than 1,048,576 bytes" in error_of("kmnist", tmp_path)
+    path.write_text("[" * 100_000)
+    assert "cannot be read as a TFDS data set" in error_of("kmnist", tmp_path)
+    assert capsys.readouterr() == ("", "")
+
+
 def test_images_of_several_shapes_are_refused(tmp_path: Path) -> None:
     images = [np.zeros((4, 4, 3), np.uint8), np.zeros((5, 4, 3), np.uint8)]
     pair: Any = (images, np.array([0, 1]))
