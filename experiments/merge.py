@@ -64,7 +64,9 @@ def _plan(sources: Sequence[Path]) -> Mapping[str, Any]:
         if not source.is_dir():
             raise UserError(f"{source} is no folder.")
         if each is None:
-            raise UserError(f"{source} holds no sweep that is not finished.")
+            raise UserError(
+                f"{source} holds no shards: its sweep is finished, or none was begun."
+            )
         if "sweeps" not in each:
             raise UserError(
                 f"{source} holds a selection of experiments, and no shard of a sweep: "

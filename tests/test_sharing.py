@@ -102,7 +102,7 @@ def test_what_is_no_shard_is_not_merged(
     one, other = tmp_path / "one", tmp_path / "other"
     refused("one is no folder", one)
     (other / "parts").mkdir(parents=True)
-    refused("other holds no sweep that is not finished", other)
+    refused("other holds no shards: its sweep is finished, or none was begun", other)
     parts.write_plan(other / "parts" / "plan.json", {"selection": {"a": []}})
     execute(one, "--num_shards=2", "--shard_index=1")
     for sources in ([other], [one, other]):
