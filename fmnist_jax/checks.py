@@ -10,7 +10,7 @@ from fmnist_jax.config import Config
 from fmnist_jax.data import Data, Dataset
 from fmnist_jax.diagnostics import HEALTH, WHEN, Probe, probes_at, run_probes
 from fmnist_jax.joining import VARIABLES
-from fmnist_jax.kinds import UserError
+from fmnist_jax.kinds import UserError, check_is
 from fmnist_jax.models import make_model, takes_train
 from fmnist_jax.planning import Plan, run_hparams
 
@@ -23,6 +23,9 @@ def check_plan(plan: Plan, data: Data, num_devices: int) -> None:
       data: what on.
       num_devices: how many devices there are.
     """
+    check_is("data", data, Data, "Data, as load('fashion_mnist') returns it")
+    for probe in plan.probes:
+        check_is("A probe", probe, Probe, "a Probe, such as Probe(function)")
     if plan.num_devices > num_devices:
         raise UserError(
             f"The runs were planned for {plan.num_devices} devices (GPUs, or cores of "

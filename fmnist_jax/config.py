@@ -25,6 +25,7 @@ from fmnist_jax.kinds import (
     WHOLE,
     Kind,
     UserError,
+    check_is,
     choice,
     choose,
 )
@@ -333,6 +334,8 @@ def check(name: str, value: Any) -> None:
 
 def check_all(config: Config, hparams: Hparams) -> None:
     """Raises UserError for the first setting with a value that is not allowed."""
+    check_is("config", config, Config, "a Config")
+    check_is("hparams", hparams, Hparams, "an Hparams")
     for name in STATIC:
         check(name, getattr(config, name))
     for name in TRACED:
@@ -388,13 +391,24 @@ def reads(config: Config, name: str) -> bool:
     return name != "model" or config.model is not None
 
 
+def named(name: str) -> str:
+    """Returns a setting's name with its flag, as library and command line know it."""
+    flag = SETTINGS[name].flag
+    return f"{name} (--{flag})" if flag not in (None, name) else name
+
+
 def no_effect(name: str) -> UserError:
     """Returns the error for a setting that no run depends on."""
-    of = [", ".join(readers(name))] if readers(name) else []
-    if name in _OF_THE_MLP or not of:
-        of.insert(0, "the built-in MLP")
+    of, names, by = [], readers(name), chooser(_READ_WITH.get(name, name))
+    if name in _OF_THE_MLP or not names:
+        hidden = " with hidden layers" if name == "batch_norm" else ""
+        of.append(f"the built-in MLP{hidden}")
+    if by:
+        of.append(f"the {by}{'s' * (len(names) > 1)} {', '.join(names)}")
+    choose_one = f"choose one with {named(by)}, or " if by else ""
     return UserError(
-        f"{name} has no effect here: it is a setting of {' under '.join(of)}."
+        f"{named(name)} has no effect here: it is a setting of {' under '.join(of)}; "
+        f"{choose_one}leave it out."
     )
 
 

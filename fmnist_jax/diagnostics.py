@@ -12,7 +12,7 @@ from jax import Array
 
 from fmnist_jax.config import Config, Hparams
 from fmnist_jax.data import Dataset
-from fmnist_jax.kinds import unknown
+from fmnist_jax.kinds import check_is, unknown
 from fmnist_jax.losses import CLIP, get_loss
 from fmnist_jax.training import State, hidden_values
 
@@ -142,7 +142,9 @@ def run_probes(
     for index, probe in enumerate(probes):
         batch = Dataset(*(array[: probe.examples] for array in train))
         probe_key = jax.random.fold_in(key, index)
-        values |= probe.function(config, hparams, state, probe_key, batch)
+        found = probe.function(config, hparams, state, probe_key, batch)
+        check_is("What a probe returns", found, Mapping, "a dict of names to arrays")
+        values |= found
     return values
 
 

@@ -29,6 +29,12 @@ def unknown(kind: str, value: object, choices: Iterable[str]) -> UserError:
     )
 
 
+def check_is(name: str, value: object, cls: type, expected: str) -> None:
+    """Raises UserError where ``value`` is no ``cls``."""
+    if not isinstance(value, cls):
+        raise UserError(f"{name} is a {type(value).__name__}; expected {expected}.")
+
+
 def choose(kind: str, name: str, table: Mapping[str, Choice]) -> Choice:
     """Returns what ``name`` stands for in a table; raises UserError where nothing."""
     if name not in table:
@@ -131,7 +137,8 @@ COUNT = Kind(
     "{:d}".format,
 )
 HIDDEN_SIZES = Kind(
-    "none, or sizes from 1 on such as 128 or 1000x1000 (a tuple of them in Python)",
+    "none, or sizes from 1 to 1,000,000 such as 128 or 1000x1000 (in Python a tuple "
+    "each: (), (128,) or (1000, 1000))",
     _parse_hidden_sizes,
     lambda v: isinstance(v, tuple) and all(COUNT.accepts(size) for size in v),
     _show_hidden_sizes,

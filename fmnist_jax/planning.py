@@ -17,12 +17,13 @@ from fmnist_jax.config import (
     check,
     check_all,
     coordinate,
+    named,
     no_effect,
     reads,
     resolve,
 )
 from fmnist_jax.cost import state_bytes
-from fmnist_jax.kinds import UserError, unknown
+from fmnist_jax.kinds import COUNT, UserError, check_is, unknown
 
 # State that the runs of one device work on at once: more does not stay in the cache.
 # A 128-wide network under Adam is fastest at up to 5 runs per device, a 1000-wide at 1.
@@ -110,6 +111,12 @@ def plan(
       UserError: for an unknown axis, one without values or with one twice, a value that
         is not allowed, or an axis that no run depends on.
     """
+    check_is("axes", axes, Mapping, "a dict of settings to lists of their values")
+    check_is("probes", probes, Iterable, "a list of Probe")
+    if max_width is not None and not COUNT.accepts(max_width):
+        raise UserError(
+            f"max_width is {max_width!r}; expected {COUNT.allowed}, or None."
+        )
     check_all(config, hparams)
     checked = _checked_axes(axes)
     programs = _programs(checked, config)
@@ -159,6 +166,8 @@ def _checked_axes(axes: Mapping[str, Any]) -> dict[str, tuple[Any, ...]]:
     allowed = [*_STATIC_AXES, *TRACED, "seed"]
     checked = {}
     for name, values in axes.items():
+        if name in STATIC.keys() - _STATIC_AXES:
+            raise UserError(f"{name} is no axis: all runs share it; give it to Config.")
         if name not in allowed:
             raise unknown("axis", name, allowed)
         if isinstance(values, str) or not isinstance(values, Iterable):
@@ -204,7 +213,8 @@ def _check_penalized(axes: Mapping[str, Any], hparams: Hparams) -> None:
     there = [n for n in penalties if n in axes or getattr(hparams, n) is not None]
     if "penalized" in axes and not there:
         raise UserError(
-            f"penalized has no effect here: give a penalty, {', '.join(penalties)}."
+            f"penalized has no effect here: give {', '.join(map(named, penalties))}, "
+            "or leave it out."
         )
 
 

@@ -88,7 +88,7 @@ def test_two_devices_share_runs_that_fit_into_a_cache_together(
     ("axes", "message"),
     [
         ({"divisors": [1]}, "Unknown axis 'divisors'.*Did you mean divisor"),
-        ({"num_epochs": [1, 2]}, "Unknown axis 'num_epochs'"),
+        ({"num_epochs": [1, 2]}, "num_epochs is no axis: .* give it to Config"),
         ({"divisor": []}, "divisor has no values"),
         ({"divisor": [1, 1.0]}, "divisor has 1.0 twice"),
         ({"divisor": [1e6, 1000000.0001]}, "divisor has 1000000.0 twice"),
@@ -101,16 +101,31 @@ def test_two_devices_share_runs_that_fit_into_a_cache_together(
         ({"divisor": [1, 0]}, "divisor is 0; expected a positive number"),
         ({"seed": [-1]}, "seed is -1"),
         ({"optimizer": ["adam", "x"]}, "optimizer is 'x'; expected one of"),
-        ({"momentum": [0, 0.9]}, "momentum has no effect.*momentum, nesterov"),
-        ({"hidden_sizes": [128]}, "hidden_sizes is 128"),
+        (
+            {"momentum": [0, 0.9]},
+            r"^momentum \(--momenta\) has no effect here: it is a setting of the "
+            r"optimizers momentum, nesterov; choose one with optimizer "
+            r"\(--optimizers\), or leave it out\.$",
+        ),
+        (
+            {"hidden_sizes": [128]},
+            r"_sizes is 128; .*a tuple each: \(\), \(128,\)",
+        ),
+        (
+            {"batch_norm": ["on"], "hidden_sizes": [()]},
+            r"\(--batch_norms\) has no effect here: .* MLP with hidden layers",
+        ),
+        ({"penalized": ["all"]}, r"has no effect here: give l1 \(--l1s\), l2 "),
+        (["divisor"], "axes is a list; expected a dict"),
         ({"first_kernel_eps": [0]}, "first_kernel_eps is 0; expected a positive"),
         (
             {"first_kernel_eps": [1, 255], "optimizer": ["sgd"]},
-            "first_kernel_eps has no effect.*MLP under rmsprop, adagrad, adam, adamw",
+            "first_kernel_eps has no effect.*MLP under the optimizers rmsprop, adag",
         ),
         (
             {"first_kernel_rate": [1, 2], "model": [MLP(10)]},
-            "first_kernel_rate has no effect here: it is a setting of the built-in",
+            "^first_kernel_rate .* has no effect here: it is a setting of the built-in "
+            "MLP; leave it out",
         ),
     ],
 )
@@ -118,6 +133,23 @@ def test_mistakes_are_one_clear_line(axes: dict[str, Any], message: str) -> None
     with pytest.raises(UserError, match=message) as caught:
         plan(axes, Config(), Hparams(), 1)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "how", "message"),
+    [
+        ([Hparams(), Config()], {}, "config is a Hparams; expected a Config"),
+        ([Config(), Config()], {}, "hparams is a Config; expected an Hparams"),
+        ([Config(), Hparams()], {"probes": print}, "probes is a .*; expected a list"),
+        ([Config(), Hparams()], {"max_width": 0}, "max_width is 0; expected a whole"),
+        ([Config(), Hparams()], {"max_width": "2"}, "max_width is '2'; expected a"),
+    ],
+)
+def test_what_makes_no_plan_is_one_clear_line(
+    given: list[Any], how: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(UserError, match=message):
+        plan({"divisor": [1]}, *given, **how)
 
 
 def test_a_setting_that_some_program_reads_is_allowed() -> None:

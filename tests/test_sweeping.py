@@ -274,6 +274,11 @@ def test_networks_that_do_not_fit_are_refused(
             lambda: Probe(lambda *_: {"w": jnp.zeros(3)}, dims={"w": ("divisor",)}),
             "'w' has a dimension 'divisor'",
         ),
+        (
+            lambda: Probe(lambda *_: jnp.zeros(())),  # type: ignore[arg-type]
+            "What a probe returns is a .*; expected a dict of names to arrays",
+        ),
+        (lambda: lambda *_: {}, r"A probe is a function; expected .*Probe\(function"),
     ],
 )
 def test_probes_that_do_not_fit_are_refused(
@@ -281,6 +286,12 @@ def test_probes_that_do_not_fit_are_refused(
 ) -> None:
     with pytest.raises(UserError, match=message):
         sweep({"divisor": [1.0, 2.0]}, small, CONFIG, probes=[probe()])
+
+
+def test_a_name_is_no_data() -> None:
+    name: Any = "fashion_mnist"
+    with pytest.raises(UserError, match="data is a str; expected Data, as load"):
+        sweep({"divisor": [1.0, 2.0]}, name, CONFIG)
 
 
 def test_whole_numbers_of_probes_are_exact_and_keys_are_their_own(small: Data) -> None:
