@@ -1,6 +1,7 @@
 """The command line: flags made from the settings, and lists of values."""
 
 import collections
+import difflib
 import shlex
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -13,44 +14,55 @@ from fmnist_jax.config import PRESETS, SETTINGS
 from fmnist_jax.kinds import COUNT, Kind, UserError, spaced
 
 MOST_VALUES = 100_000  # of one list
-_COUNTS = {
-    "num_shards": "train a share of the runs, and keep it in --out_dir for python -m "
-    "experiments.merge: of so many shares",
-    "train_examples": "keep the first so many training examples",
-    "test_examples": "keep the first so many test examples",
+# In the order in which help lists them: what to do, on what, where to, and shared how.
+COMMON = {
+    "preset": f"settings to start from: {', '.join(PRESETS)}",
     "num_seeds": "how many seeds, from 0 on",
     "epochs": "passes over the training set",
-    "num_processes": "of --distributed, how many processes there are (likewise)",
-}
-_TEXTS = {
-    "preset": f"settings to start from: {', '.join(PRESETS)}",
-    "dataset": "auto (Fashion-MNIST, or a synthetic stand-in where it cannot be had), "
-    "fashion_mnist, mnist, synthetic, idx (unknown files), or a TFDS image set",
-    "data_dir": "folder with the data set's files (default: $FMNIST_JAX_DATA)",
-    "shard_index": "which share, from 0 on",
-    "coordinator": "of --distributed, HOST:PORT of process 0 (default: the cluster's)",
-    "process_id": "of --distributed, which process this is, from 0 on (likewise)",
-    "out_dir": "folder for the results (default: runs/NAME/UTC-TIME; of several "
-    "experiments: runs/UTC-TIME, with a folder for each)",
-}
-_FOR_MAPS = {
     "x": "setting along the bottom of the map; its values are those of its own flag",
     "y": "likewise, up the side",
     "zoom": "x0:x1,y0:y1, a window with as many values each way",
-}
-_SWITCHES = {
+    "dataset": "auto (Fashion-MNIST, or a synthetic stand-in where it cannot be had), "
+    "fashion_mnist, mnist, synthetic, idx (unknown files), or a TFDS image set",
+    "data_dir": "folder with the data set's files (default: $FMNIST_JAX_DATA)",
+    "train_examples": "keep the first so many training examples",
+    "test_examples": "keep the first so many test examples",
+    "out_dir": "folder for the results (default: runs/NAME/UTC-TIME; of several "
+    "experiments: runs/UTC-TIME, with a folder for each)",
     "overwrite": "replace results that stand in --out_dir",
-    "distributed": "share the runs with the processes of this command on other hosts",
     "dry_run": "print what would be done, and stop",
+    "num_shards": "into how many shares the runs are divided, of which this command "
+    "trains one; python -m experiments.merge puts them together",
+    "shard_index": "with --num_shards, which share to train, from 0 on",
+    "distributed": "share the runs with the processes of this command on other hosts",
+    "coordinator": "with --distributed, HOST:PORT of process 0 (default: the "
+    "cluster's)",
+    "num_processes": "with --distributed, how many processes there are (default: the "
+    "cluster's)",
+    "process_id": "with --distributed, which process this is, from 0 on (default: the "
+    "cluster's)",
     "help": "print this help, and stop",
 }
+_SWITCHES = ("overwrite", "distributed", "dry_run", "help")
+_COUNTS = (
+    *("num_seeds", "epochs", "train_examples", "test_examples"),
+    *("num_shards", "num_processes"),
+)
 SETTING_FLAGS = {s.flag: (name, s) for name, s in SETTINGS.items() if s.flag}
-COMMON = {**_FOR_MAPS, **_TEXTS, **_COUNTS, **_SWITCHES}
+_TEXTS = tuple(n for n in (*COMMON, *SETTING_FLAGS) if n not in (*_COUNTS, *_SWITCHES))
+# What else flags are called: as the library calls the settings, and in short.
+_CALLED = {name: flag for flag, (name, _) in SETTING_FLAGS.items()} | {
+    "num_epochs": "epochs",
+    "lr": "learning_rates",
+    "seed": "num_seeds",
+    "seeds": "num_seeds",
+}
 # Of the common flags, those that say how runs are shared; and those for training.
 SHARING = (
     *("num_shards", "shard_index"),
     *("distributed", "coordinator", "num_processes", "process_id"),
 )
+_FOR_MAPS = ("x", "y", "zoom")
 _FOR_TRAINING = ("preset", "num_seeds", "epochs", *SHARING)
 
 
@@ -148,7 +160,7 @@ def _by_flag(argv: Sequence[str]) -> Iterator[tuple[str, str]]:
         name, equals, _ = argument.lstrip("-").partition("=")
         if name:  # else "--", after which there is nothing
             yield name, argument
-        if not equals and name in (*SETTING_FLAGS, *_FOR_MAPS, *_TEXTS, *_COUNTS):
+        if not equals and name in (*_TEXTS, *_COUNTS):
             yield name, next(arguments)
 
 
@@ -183,8 +195,7 @@ def parse(
     Raises:
       UserError: for an unknown flag, a stray argument, or a value that is not allowed.
     """
-    texts = (*_TEXTS, *_FOR_MAPS, *SETTING_FLAGS)
-    given = parse_flags(argv, texts, _COUNTS, _SWITCHES)
+    given = parse_flags(argv, _TEXTS, _COUNTS, _SWITCHES)
     _check_taken([name for name, v in given.items() if v], experiments)
     lists = {name: given.pop(name) for name in SETTING_FLAGS}
     given["settings"] = {
@@ -240,13 +251,27 @@ def parse_flags(
 
 def _read(values: flags.FlagValues, argv: Sequence[str]) -> list[str]:
     """Has absl read the flags; returns what is left over."""
-    for argument in argv[1:]:  # absl's own flags, which no one is told of
-        if argument.lstrip("-").split("=")[0] in ("flagfile", "undefok"):
+    for argument in argv[1:]:
+        name, equals, _ = argument.lstrip("-").partition("=")
+        if name in ("flagfile", "undefok"):  # absl's own, which no one is told of
             raise UserError(f"Unknown flag {argument!r} (--help lists the flags).")
+        if argument[:1] == "-" and equals and name in values and values[name].boolean:
+            raise UserError(
+                f"--{name} is a switch: give it without a value, or leave it out."
+            )
     try:
         return values(list(argv))[1:]
-    except flags.IllegalFlagValueError as error:
-        name = str(error).split("=")[0].split("--")[-1]
-        raise UserError(f"--{name} is a switch; give it without a value.") from error
+    except flags.UnrecognizedFlagError as error:
+        raise _unknown(error.flagname, list(values)) from error
     except (flags.Error, ValueError) as error:  # ValueError: of --noflag=value
         raise UserError(f"{error} (--help lists the flags).") from error
+
+
+def _unknown(name: str, known: Sequence[str]) -> UserError:
+    """Returns the error for a flag that is none of those known."""
+    meant = _CALLED.get(name)
+    if meant not in known:
+        others = [] if name in SETTINGS else known  # that one is the library's only
+        meant = next(iter(difflib.get_close_matches(name, others, n=1)), None)
+    hint = f" Did you mean --{meant}?" if meant else ""
+    return UserError(f"Unknown flag --{name}.{hint} --help lists the flags.")

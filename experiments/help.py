@@ -7,7 +7,7 @@ from typing import Any
 from experiments.flags import COMMON, SETTING_FLAGS, taken
 from experiments.jobs import Experiment, Inspection, base
 from experiments.planes import VALUES
-from fmnist_jax.config import TRACED, Setting, chooser
+from fmnist_jax.config import OPTIMIZERS, SCHEDULES, TRACED, Setting, readers
 
 
 def asks_for_help(argv: Sequence[str]) -> bool:
@@ -29,17 +29,24 @@ def _setting_entry(name: str, setting: Setting, experiment: Experiment) -> str:
     texts = [setting.kind.text(value) for value in values]
     if name in (experiment.plane or ()) and setting.span:
         texts = [":".join([*map(setting.kind.text, setting.span), str(VALUES)])]
-    default = ",".join(texts) or f"the {chooser(name)}'s own"
+    default = ",".join(texts) or _own_defaults(name)
     return _entry(
         f"{setting.flag}",
         f"{setting.help}; {setting.kind.allowed} (default: {default})",
     )
 
 
+def _own_defaults(name: str) -> str:
+    """Returns what each optimizer or schedule that reads a setting takes it to be."""
+    own = {**OPTIMIZERS, **SCHEDULES}
+    return ", ".join(f"{each} {own[each][name]:g}" for each in readers(name))
+
+
 def _settings_help(experiment: Experiment) -> list[str]:
     return [
         "Settings. Each takes a list: one value fixes the setting, several make it an",
-        "axis; start:stop:count is log-spaced. Defaults are the preset's.",
+        "axis; start:stop:count is log-spaced. Defaults are this experiment's, with",
+        f"--preset={experiment.preset}.",
         *(_setting_entry(n, s, experiment) for n, s in SETTING_FLAGS.values()),
         "",
     ]

@@ -245,7 +245,7 @@ class Config:
     )  # fmt: skip
     hidden_sizes: tuple[int, ...] = _setting(
         (128,), HIDDEN_SIZES, "hidden layers",
-        "sizes of the hidden layers: none, 128, 1000x1000, …", "hidden_sizes",
+        "units of each hidden layer", "hidden_sizes",
     )  # fmt: skip
     initializer: str = _setting(
         "keras", choice(INITIALIZERS), "initialiser",

@@ -94,7 +94,7 @@ MISTAKES = [
         "--preset=bok",
         "Unknown preset 'bok'; expected one of book, keras, lab. Did you mean",
     ),
-    ("--divisor=3", "Unknown command line flag 'divisor'. Did you mean: divisors"),
+    ("--divisor=3", "Unknown flag --divisor. Did you mean --divisors?"),
     ("--momenta=0.5", r"\(--momenta\) has no effect here: .* with .*--optimizers"),
     ("--plateau_patiences=0", "--plateau_patiences.*of the schedule plateau; choose"),
     ("--min_learning_rates=0", "has no effect .*of the schedules plateau, cosine; ch"),
@@ -333,7 +333,7 @@ def test_what_does_not_train_takes_only_what_it_uses(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     checks = find_experiments()["data_checks"]
-    used = "dataset, --data_dir, --out_dir, --train_examples, --test_examples"
+    used = "dataset, --data_dir, --train_examples, --test_examples, --out_dir"
     for flag in ("--divisors=1", "--epochs=2", "--preset=book", "--num_seeds=1"):
         with pytest.raises(UserError, match="has no effect: data_checks") as error:
             flags.parse(["program", flag], [checks])

@@ -184,7 +184,8 @@ def test_more_seeds_are_added_to_those_that_are_kept(tmp_path: Path) -> None:
     [
         ("--only=depth-9", "Unknown row or claim 'depth-9'"),
         ("--num_seeds=1", "at least 2"),
-        ("--epoch=3", "Unknown command line flag"),
+        ("--epoch=3", "Unknown flag --epoch. Did you mean --epochs?"),
+        ("--learning_rate=1", "Unknown flag --learning_rate. --help lists"),
         ("depth-0", "Stray argument"),
     ],
 )
