@@ -18,9 +18,9 @@ from typing import Any
 
 import numpy as np
 
-from experiments.common import command_line
+from experiments import scripts
 from fmnist_jax import load
-from fmnist_jax.kinds import UserError
+from fmnist_jax.kinds import UserError, choose
 
 BACKENDS = {"jax": "jax", "tensorflow": "tensorflow", "torch": "torch"}
 OUTPUTS = ("softmax", "logits")
@@ -82,12 +82,18 @@ def measured(backend: str, data_dir: str) -> dict[str, list[list[float]]]:
     }
 
 
-def main(data_dir: str) -> None:
+def main(data_dir: str, backend: str | None = None) -> None:
     """Prints the lines of the table for each backend that is installed.
+
+    In a process of one backend alone, its results.
 
     Raises:
       UserError: before any backend starts, where data or Keras are not there.
     """
+    if backend is not None:
+        choose("backend", backend, BACKENDS)
+        losses(data_dir)
+        return
     load("fashion_mnist", data_dir, train_examples=EXAMPLES)
     try:
         version = importlib.metadata.version("keras")
@@ -114,8 +120,4 @@ def main(data_dir: str) -> None:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) == 3 and sys.argv[2] in BACKENDS:
-        command_line(lambda argv: losses(argv[1]))
-    if len(sys.argv) != 2:
-        sys.exit(__doc__)
-    command_line(lambda argv: main(argv[1]))
+    scripts.run(main, __doc__)

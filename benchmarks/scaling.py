@@ -16,6 +16,9 @@ import time
 from pathlib import Path
 from typing import Any
 
+from experiments import scripts
+from fmnist_jax import load
+
 FIGURE = Path(__file__).parents[1] / "docs" / "scaling_of_cost.png"
 BASE = {"runs": 64, "hidden": 128, "batch": 32, "optimizer": "adam", "width": 0}
 # Panel -> the setting that it varies, its values, what else differs from the base.
@@ -41,7 +44,7 @@ def cases() -> list[dict[str, Any]]:
 
 def serve(num_devices: int, data_dir: str | None) -> None:
     """Times the cases that come in, a line of JSON each."""
-    from fmnist_jax import Config, Hparams, load, run_groups, use_cpu_cores
+    from fmnist_jax import Config, Hparams, run_groups, use_cpu_cores
     from fmnist_jax.sweeping import plan_here
 
     use_cpu_cores(num_devices)
@@ -155,7 +158,9 @@ def draw(times: dict[int, list[tuple[dict[str, Any], list[float]]]]) -> None:
 
 def main() -> None:
     """Measures, prints and draws."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--data_dir")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--devices", default="2,1", help="numbers of CPU devices")
@@ -164,6 +169,7 @@ def main() -> None:
     if options.serve:
         serve(options.serve, options.data_dir)
         return
+    load("auto", options.data_dir)  # what cannot be had is said at once
     devices = [int(count) for count in options.devices.split(",")]
     times = measure(options.rounds, devices, options.data_dir)
     print(table(times))
@@ -171,4 +177,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    scripts.run(main)

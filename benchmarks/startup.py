@@ -18,6 +18,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from experiments import scripts
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -110,6 +112,9 @@ def measure(argv: Sequence[str], cache: Path) -> dict[str, Seconds]:
     Args:
       argv: the experiment's flags.
       cache: where compiled programs are kept.
+
+    Raises:
+      SystemExit: where that process failed.
     """
     with tempfile.TemporaryDirectory() as folder:
         worked, began = _children(), time.time()
@@ -117,8 +122,10 @@ def measure(argv: Sequence[str], cache: Path) -> dict[str, Seconds]:
             [sys.executable, "-m", "benchmarks.startup", f"--serve={began}", *argv,
              f"--out_dir={folder}/out"],
             env={**os.environ, "JAX_COMPILATION_CACHE_DIR": str(cache)},
-            cwd=ROOT, text=True, check=True, stdout=subprocess.PIPE,
+            cwd=ROOT, text=True, stdout=subprocess.PIPE,
         )  # fmt: skip
+        if done.returncode:  # it has said why
+            sys.exit(done.returncode)
         total = Seconds(time.time() - began, _children() - worked)
     said = json.loads(done.stdout.splitlines()[-1])
     return stages([(name, Seconds(*when)) for name, when in said], total)
@@ -138,7 +145,7 @@ def table(first: dict[str, Seconds], second: dict[str, Seconds]) -> str:
     return "\n".join(lines)
 
 
-def main(argv: Sequence[str]) -> None:
+def main(*argv: str) -> None:
     """Measures twice, and prints."""
     if argv and argv[0].startswith("--serve="):
         serve(float(argv[0].partition("=")[2]), argv[1:])
@@ -148,4 +155,4 @@ def main(argv: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    scripts.run(main, __doc__)

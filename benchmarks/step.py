@@ -26,6 +26,7 @@ import numpy as np
 
 from benchmarks.jobs import BATCH_SIZE, DIVISOR, NUM_CLASSES, NUM_INPUTS
 from benchmarks.machine import STREAMS, gemm_flops, num_parameters
+from experiments import scripts
 from fmnist_jax.devices import use_cpu_cores
 
 TEST_EXAMPLES = 500
@@ -201,7 +202,9 @@ def table(steps: Mapping[tuple[int, str], Step], peak: float) -> str:
 
 def main() -> None:
     """Measures and prints."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--widths", default="128,1000", help="units of hidden layers")
     parser.add_argument("--optimizers", default="sgd,adam")
     parser.add_argument("--runs", type=int, default=4, help="per core, at most")
@@ -224,4 +227,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    scripts.run(main)

@@ -28,6 +28,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.stalling import stall
+from experiments import scripts
 
 ROOT = Path(__file__).parents[1]
 # Four programs of a group each.
@@ -203,4 +204,4 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    scripts.run(main)

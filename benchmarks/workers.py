@@ -17,6 +17,7 @@ from typing import Any, TextIO
 
 from benchmarks.jobs import Job, timed
 from benchmarks.peers import MACHINE, PEERS, Peer
+from experiments import scripts
 
 ROOT = Path(__file__).parents[1]
 _SELF_TIMED = ("ours", "machine")  # modules whose functions return what they measured
@@ -115,7 +116,12 @@ def serve(requests: TextIO, answers: TextIO) -> None:
         answer(run(json.loads(line)))
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Serves on standard input and output."""
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # whatever libraries print goes to the log
     serve(sys.stdin, answers)
+
+
+if __name__ == "__main__":
+    scripts.run(main, __doc__)

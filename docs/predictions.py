@@ -11,7 +11,6 @@ check of that column.
 
 import dataclasses
 import math
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -19,11 +18,12 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from experiments.common import command_line
+from experiments import scripts
 from experiments.trainability_map import EXPERIMENT
 from fmnist_jax import Data, Hparams, load, sweep, use_cpu_cores
 from fmnist_jax.boundaries import RATE, trainable_rates
 from fmnist_jax.config import PRESETS, SETTINGS, Config
+from fmnist_jax.kinds import unknown
 from fmnist_jax.planning import plan
 from fmnist_jax.plots import COLOURS
 from fmnist_jax.theory import initial_sharpness, stable_rates
@@ -154,7 +154,13 @@ def draw(measured: pd.DataFrame) -> Figure:
 
 
 def main(what: str, data_dir: str) -> None:
-    """Writes and prints a table."""
+    """Writes and prints a table.
+
+    Raises:
+      UserError: where there is no such thing to do, or no such data.
+    """
+    if what not in ("predict", "measure"):
+        raise unknown("argument", what, ("predict", "measure"))
     use_cpu_cores()
     examples = EXPERIMENT.train_examples
     names = {name for name, _, _ in COMBINATIONS}
@@ -169,6 +175,4 @@ def main(what: str, data_dir: str) -> None:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 3 or sys.argv[1] not in ("predict", "measure"):
-        sys.exit(__doc__)
-    command_line(lambda argv: main(*argv[1:]))
+    scripts.run(main, __doc__)

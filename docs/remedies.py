@@ -7,13 +7,12 @@ seeds, as on the map: one epoch of 20,000 images. Three minutes on two cores.
 """
 
 import dataclasses
-import sys
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
-from experiments.common import command_line
+from experiments import scripts
 from experiments.trainability_map import EXPERIMENT
 from fmnist_jax import Data, Dataset, load, sweep, use_cpu_cores
 from fmnist_jax.boundaries import RATE, trains
@@ -104,6 +103,4 @@ def main(data_dir: str) -> None:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 2:
-        sys.exit(__doc__)
-    command_line(lambda argv: main(argv[1]))
+    scripts.run(main, __doc__)

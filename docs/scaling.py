@@ -7,7 +7,6 @@ About four minutes on two cores; docs/scaling.md holds what it printed.
 
 import dataclasses
 import json
-import sys
 from typing import Any
 
 import jax
@@ -15,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 
-from experiments.common import command_line
+from experiments import scripts
 from experiments.sources import references, verdicts
 from fmnist_jax import PRESETS, Data, Probe, load, sweep, use_cpu_cores
 from fmnist_jax.losses import CLIP
@@ -122,6 +121,4 @@ def main(data_dir: str) -> None:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 2:
-        sys.exit(__doc__)
-    command_line(lambda argv: main(argv[1]))
+    scripts.run(main, __doc__)

@@ -11,7 +11,6 @@ for rounding, which Adam divides by its own size. Two minutes on two cores.
 
 import dataclasses
 import functools
-import sys
 from typing import Any
 
 import jax
@@ -19,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from experiments.common import command_line
+from experiments import scripts
 from experiments.sources.rows import TRAININGS
 from fmnist_jax import Config, Data, Hparams, load, use_cpu_cores
 from fmnist_jax.config import resolve
@@ -107,6 +106,4 @@ def main(data_dir: str) -> None:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 2:
-        sys.exit(__doc__)
-    command_line(lambda argv: main(argv[1]))
+    scripts.run(main, __doc__)

@@ -1,5 +1,6 @@
 """The scripts that measure what the documentation says: a user's mistakes."""
 
+import ast
 import importlib.metadata
 import runpy
 import subprocess
@@ -10,6 +11,7 @@ import jax
 import pytest
 
 from benchmarks import frozen_loss
+from experiments import scripts
 from fmnist_jax import devices
 from fmnist_jax.kinds import UserError
 
@@ -22,6 +24,13 @@ SCRIPTS = (
     ("docs/tiny_batch_norm.py",),
     ("benchmarks/frozen_loss.py",),
 )
+
+RUN = [
+    path
+    for folder in ("docs", "benchmarks")
+    for path in sorted((ROOT / folder).glob("*.py"))
+    if '__name__ == "__main__"' in path.read_text()
+]
 
 
 @pytest.mark.parametrize("command", SCRIPTS, ids=" ".join)
@@ -40,6 +49,51 @@ def test_a_wrong_data_folder_gets_one_line(
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("Error: ")
     assert missing in line
+
+
+@pytest.mark.parametrize("path", RUN, ids=lambda path: path.stem)
+def test_help_is_what_the_script_says_of_itself(
+    path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", [str(path), "--help"])
+    with pytest.raises(SystemExit) as stopped:
+        runpy.run_path(str(path), run_name="__main__")
+    assert stopped.value.code == 0
+    said = capsys.readouterr()
+    assert (ast.get_docstring(ast.parse(path.read_text())) or "?") in said.out
+    assert said.err == ""
+
+
+def test_a_script_that_is_interrupted_says_no_more(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def main(folder: str) -> None:
+        raise KeyboardInterrupt
+
+    for given, code, words in (
+        (["x", "folder"], 130, "\nInterrupted.\n"),
+        (["x", "--help"], 0, ""),
+    ):
+        monkeypatch.setattr(sys, "argv", given)
+        with pytest.raises(SystemExit) as stopped:
+            scripts.run(main, "What it is.")
+        assert (stopped.value.code, capsys.readouterr().err) == (code, words)
+    for given in (["x"], ["x", "folder", "another"]):
+        monkeypatch.setattr(sys, "argv", given)
+        with pytest.raises(SystemExit, match=r"^What it is\.$"):
+            scripts.run(main, "What it is.")
+
+
+def test_what_predictions_are_to_do_is_one_of_two(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["x", "predct", "folder"])
+    with pytest.raises(SystemExit) as stopped:
+        runpy.run_path(str(ROOT / "docs/predictions.py"), run_name="__main__")
+    assert stopped.value.code == 2
+    assert "expected one of measure, predict. Did you mean predict?" in (
+        capsys.readouterr().err
+    )
 
 
 def test_without_keras_one_is_told_what_to_install(
