@@ -19,13 +19,25 @@ DEFINITION = "\nEXPERIMENT = "  # in the file of an experiment
 
 
 def find_experiments() -> dict[str, Experiment | Inspection]:
-    """Returns the experiments of this package by name."""
+    """Returns the experiments of this package by name.
+
+    Raises:
+      UserError: where one is not called as its file is, so that another hides it.
+    """
     folder = Path(experiments.__path__[0])
     paths = [
         p for p in sorted(folder.glob("*.py")) if DEFINITION in p.read_text("utf-8")
     ]
-    modules = [importlib.import_module(f"experiments.{path.stem}") for path in paths]
-    return {module.EXPERIMENT.name: module.EXPERIMENT for module in modules}
+    found: dict[str, Experiment | Inspection] = {}
+    for path in paths:
+        experiment = importlib.import_module(f"experiments.{path.stem}").EXPERIMENT
+        if experiment.name != path.stem:
+            raise UserError(
+                f"{path} calls its experiment {experiment.name!r}; call it as the file "
+                f"is: name={path.stem!r}."
+            )
+        found[path.stem] = experiment
+    return found
 
 
 def listing() -> str:

@@ -1,4 +1,5 @@
 import dataclasses
+import importlib
 import json
 import os
 import re
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import experiments
 from experiments import common, flags, jobs, running
 from experiments.__main__ import find_experiments
 from experiments.jobs import Experiment
@@ -396,6 +398,22 @@ def test_experiments_are_listed_and_selected(tmp_path: Path) -> None:
     assert "Did you mean scale_sweep" in wrong.stderr
     one = command("--only=scale_sweep", *TINY, "--dry_run", module="experiments")
     assert "18 runs" in one.stdout
+
+
+def test_an_experiment_that_hides_another_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy = tmp_path / "mine.py"
+    text = (ROOT / "experiments" / "scale_sweep.py").read_text()
+    copy.write_text(text)
+    monkeypatch.setattr(experiments, "__path__", [str(tmp_path)])
+    monkeypatch.delitem(sys.modules, "experiments.mine", raising=False)
+    with pytest.raises(UserError, match=r"mine\.py calls its .*'scale_sweep'; "):
+        find_experiments()
+    copy.write_text(text.replace('name="scale_sweep"', 'name="mine"'))
+    monkeypatch.delitem(sys.modules, "experiments.mine")
+    importlib.invalidate_caches()
+    assert find_experiments().keys() == {"mine"}
 
 
 # What makes each small; the rest of the flags is the same for all.
