@@ -1,14 +1,15 @@
 """Kills a sweep at random moments until it is done; is it the undisturbed one's?
 
-    python -m benchmarks.survival kill --times=50
+    python -m benchmarks.survival kill --times=50 [--several]
     python -m benchmarks.survival full
     python -m benchmarks.survival soak --minutes=60
     python -m benchmarks.survival stall
 
-``kill``: SIGKILL, then the same command, again and again. ``full``: a disk (a tmpfs of
-its own, in a user namespace) that is full at every write point in turn. ``soak``: small
-sweeps in one process, with its memory and file handles. ``stall``: downloads from a
-server on this machine that stalls in one way or another, with the limits as they are.
+``kill``: SIGKILL, then the same command, again and again; ``--several``: of several
+experiments at once. ``full``: a disk (a tmpfs of its own, in a user namespace) that is
+full at every write point in turn. ``soak``: small sweeps in one process, with its memory
+and file handles. ``stall``: downloads from a server on this machine that stalls in one
+way or another, with the limits as they are.
 """
 
 import argparse
@@ -31,72 +32,75 @@ from benchmarks.stalling import stall
 from experiments import scripts
 
 ROOT = Path(__file__).parents[1]
-# Four programs of a group each.
+SMALL = ["--dataset=synthetic", "--train_examples=500", "--test_examples=100"]
+# Four programs of a group each; and three experiments, one of which trains nothing.
 SWEEP = [
-    "--dataset=synthetic", "--train_examples=500", "--test_examples=100",
-    "--hidden_sizes=16,8", "--divisors=1:1e6:7",
+    "experiments.scale_sweep", *SMALL, "--hidden_sizes=16,8", "--divisors=1:1e6:7",
     "--num_seeds=1", "--epochs=60",
+]  # fmt: skip
+SELECTION = [
+    "experiments", "--only=scale_sweep,data_checks,learning_rate_sweep", *SMALL,
+    "--num_seeds=1", "--epochs=20",
 ]  # fmt: skip
 
 
-def command(out_dir: Path) -> list[str]:
-    """Returns the command line of the sweep that is disturbed."""
-    return [
-        sys.executable, "-m", "experiments.scale_sweep", *SWEEP, f"--out_dir={out_dir}"
-    ]  # fmt: skip
-
-
-def started(out_dir: Path) -> subprocess.Popen[bytes]:
-    """Starts the sweep."""
+def started(job: Sequence[str], out_dir: Path) -> subprocess.Popen[bytes]:
+    """Starts what is disturbed."""
+    command = [sys.executable, "-m", *job, f"--out_dir={out_dir}"]
     return subprocess.Popen(
-        command(out_dir), cwd=ROOT, stdout=subprocess.DEVNULL, start_new_session=True
+        command, cwd=ROOT, stdout=subprocess.DEVNULL, start_new_session=True
     )
 
 
-def finished(out_dir: Path) -> float:
-    """Runs the sweep to its end; returns its seconds."""
+def finished(job: Sequence[str], out_dir: Path) -> float:
+    """Runs it to its end; returns its seconds."""
     start = time.monotonic()
-    if code := started(out_dir).wait():
-        sys.exit(f"exit {code}: {shlex.join(command(out_dir))}")
+    if code := started(job, out_dir).wait():
+        sys.exit(f"exit {code}: {shlex.join(job)}")
     return time.monotonic() - start
 
 
-def kill(times: int, seed: int) -> None:
-    """Kills the sweep so many times, in as many sweeps as that takes."""
+def results_in(out_dir: Path) -> dict[str, bytes]:
+    """Returns the results there, by the path of their files."""
+    paths = out_dir.rglob("results.nc")
+    return {str(path.relative_to(out_dir)): path.read_bytes() for path in paths}
+
+
+def kill(job: Sequence[str], times: int, seed: int) -> None:
+    """Kills it so many times, begun as often as that takes."""
     rng = random.Random(seed)
     with tempfile.TemporaryDirectory() as folder:
         whole = Path(folder) / "whole"
-        finished(whole)
+        finished(job, whole)
         shutil.rmtree(whole)
-        seconds = finished(whole)  # its programs compiled
-        expected = (whole / "results.nc").read_bytes()
+        seconds = finished(job, whole)  # its programs compiled
+        expected = results_in(whole)
         print(f"undisturbed: {seconds:.1f} s", flush=True)
-        killed = sweeps = redone = 0
+        killed = begun = 0
         while killed < times:
-            out_dir = Path(folder) / f"sweep-{sweeps}"
-            killed_here = _kill_until_done(out_dir, seconds, times - killed, rng)
-            same = (out_dir / "results.nc").read_bytes() == expected
-            killed, sweeps = killed + killed_here[0], sweeps + 1
-            redone += killed_here[1]
+            out_dir = Path(folder) / f"begun-{begun}"
+            here, lost = _kill_until_done(job, out_dir, seconds, times - killed, rng)
+            same = results_in(out_dir) == expected
+            killed, begun = killed + here, begun + 1
             print(
-                f"sweep {sweeps}: killed {killed_here[0]} times, then done; results "
+                f"time {begun}: killed {here} times, then done; results "
                 f"{'the same bytes' if same else 'DIFFER'}; groups lost that had been "
-                f"kept: {killed_here[1]}",
+                f"kept: {lost}",
                 flush=True,
             )
-            if not same or redone:
+            if not same or lost:
                 sys.exit(1)
             shutil.rmtree(out_dir)
-        print(f"{killed} of {times} resumed, in {sweeps} sweeps")
+        print(f"{killed} of {times} resumed, begun {begun} times")
 
 
 def _kill_until_done(
-    out_dir: Path, seconds: float, most: int, rng: random.Random
+    job: Sequence[str], out_dir: Path, seconds: float, most: int, rng: random.Random
 ) -> tuple[int, int]:
-    """Returns how often a sweep was killed, and how many finished groups that lost."""
-    killed, lost, there = 0, 0, dict[str, int]()
+    """Returns how often it was killed, and how many finished groups that lost."""
+    killed, lost, there = 0, 0, dict[Path, int]()
     while killed < most:
-        running = started(out_dir)
+        running = started(job, out_dir)
         try:
             running.wait(rng.uniform(0, seconds))
             break
@@ -104,12 +108,16 @@ def _kill_until_done(
             os.killpg(running.pid, signal.SIGKILL)
             running.wait()
             killed += 1
-        now = {p.name: p.stat().st_mtime_ns for p in out_dir.glob("parts/*.part")}
-        if (out_dir / "parts" / "plan.json").exists():  # else it was about to end
-            lost += sum(now.get(name) != written for name, written in there.items())
-            there = now
-    if not (out_dir / "results.nc").exists() or (out_dir / "parts").exists():
-        finished(out_dir)
+        now = {path: path.stat().st_mtime_ns for path in out_dir.rglob("*.part")}
+        lost += sum(
+            now.get(path) != written
+            for path, written in there.items()
+            if (path.parent / "plan.json").exists()  # else it was about to end
+        )
+        there = now
+    names = ("index.html",) if job is SELECTION else ("results.nc", "config.json")
+    if (out_dir / "parts").exists() or not all((out_dir / n).exists() for n in names):
+        finished(job, out_dir)
     return killed, lost
 
 
@@ -190,11 +198,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("what", choices=["kill", "full", "soak", "stall"])
     parser.add_argument("--times", type=int, default=50)
+    parser.add_argument("--several", action="store_true")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--minutes", type=float, default=60.0)
     given = parser.parse_args(argv)
     if given.what == "kill":
-        kill(given.times, given.seed)
+        kill(SELECTION if given.several else SWEEP, given.times, given.seed)
     elif given.what == "full":
         full()
     elif given.what == "soak":
