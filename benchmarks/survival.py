@@ -7,9 +7,9 @@
 
 ``kill``: SIGKILL, then the same command, again and again; ``--several``: of several
 experiments at once. ``full``: a disk (a tmpfs of its own, in a user namespace) that is
-full at every write point in turn. ``soak``: small sweeps in one process, with its memory
-and file handles. ``stall``: downloads from a server on this machine that stalls in one
-way or another, with the limits as they are.
+full at every write point in turn. ``soak``: small sweeps in one process, with its
+memory and file handles. ``stall``: downloads from a server on this machine that stalls
+in one way or another, with the limits as they are.
 """
 
 import argparse

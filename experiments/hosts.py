@@ -102,7 +102,8 @@ def _explained(error: Exception, address: str | None) -> Exception:
     why = reason(error).rstrip(".")
     if address:
         return UserError(
-            f"--distributed: {why}; is {address} an address of process 0's, and free?"
+            f"--distributed: {why}; has another process ended, or is {address} no "
+            "address of process 0's, or not free?"
         )
     return UserError(
         "--distributed: no cluster (Slurm, Open MPI, GKE) can be joined here; give "
@@ -146,6 +147,7 @@ def _initialize(
             heartbeat_timeout_seconds=SECONDS_TO_NOTICE,
             shutdown_timeout_seconds=SECONDS_TO_NOTICE,  # they end together, or fail
         )
+        jax.devices()  # for which they have to reach each other, too
     except Exception as error:
         answers.put(error)
     else:
