@@ -22,9 +22,12 @@ from fmnist_jax.idx import reason
 from fmnist_jax.kinds import UserError
 
 # How long a process waits for the others to appear, and how soon one that died is
-# noticed: the rest then end, and what they have finished is kept. Process 0, whose end
-# aborts the rest, is so much later to leave.
-SECONDS_TO_START, SECONDS_TO_NOTICE, SECONDS_TO_LEAVE = 120, 20, 2
+# noticed: the rest then end, and what they have finished is kept.
+SECONDS_TO_START, SECONDS_TO_NOTICE = 120, 20
+# The end of process 0 aborts the rest: how much later it leaves where all of them have
+# an error, and where they are interrupted, each at the end of its epoch. (JAX ends it
+# itself 13 s after another has left.)
+SECONDS_TO_LEAVE, SECONDS_TO_SAVE = 2, 10
 
 
 @contextlib.contextmanager
@@ -57,9 +60,11 @@ def joined(options: Mapping[str, Any], command: str) -> Iterator[Share]:
         share = _join(options)
         yield share
     except (UserError, KeyboardInterrupt) as error:
-        status = 2 if isinstance(error, UserError) else 130
-        pause = SECONDS_TO_LEAVE if share and share.number == 0 else 0
-        atexit.register(_leave, shell, status, pause)  # until then JAX may abort it
+        status, pause = 2, SECONDS_TO_LEAVE
+        if isinstance(error, KeyboardInterrupt):
+            status, pause = 130, SECONDS_TO_SAVE
+        is_last = share is not None and share.number == 0
+        atexit.register(_leave, shell, status, pause if is_last else 0)
         raise
     except BaseException:
         shell.communicate(b"well\n")
@@ -215,8 +220,11 @@ def _from_all(array: np.ndarray) -> np.ndarray:
 
 def _leave(shell: subprocess.Popen[bytes], status: int, pause: float) -> None:
     """Exits at once: JAX would wait for the others, and abort as they do not come."""
+    if pause == SECONDS_TO_SAVE:
+        print(f"Leaving in {pause} s, after the others.", file=sys.stderr)
     sys.stdout.flush()
     sys.stderr.flush()
-    time.sleep(pause)
+    with contextlib.suppress(KeyboardInterrupt):  # or at once
+        time.sleep(pause)
     shell.communicate(b"well\n")
     os._exit(status)
