@@ -1,6 +1,7 @@
 """Settings of JAX for every test, and the data that they share."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,13 @@ REAL_DATA = Path(
         "FMNIST_JAX_TEST_DATA", Path(__file__).parents[2] / "shared" / "data"
     )
 )
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _programs_of_one_module() -> Iterator[None]:
+    """Frees compiled programs: those of all modules together take gigabytes."""
+    yield
+    jax.clear_caches()
 
 
 @pytest.fixture(scope="session")
