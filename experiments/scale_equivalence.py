@@ -35,17 +35,17 @@ TWINS = {f"{name} ÷1 as ÷{d:g}": f"{name} ÷{d:g}" for name, d in PAIRS}
 
 def figures(dataset: Results) -> Figures:
     """Learning curves, twins over each other, and how far they part."""
-    from fmnist_jax import details
+    from fmnist_jax import twins
 
-    return {"twins": details.twins(dataset, "side", TWINS)}
+    return {"twins": twins.figure(dataset, "side", TWINS)}
 
 
 def answer(dataset: Results) -> Answer:
     """How far twins part in each epoch."""
-    from fmnist_jax import report, results
+    from fmnist_jax import twins
 
-    table = results.differences(dataset, "side", TWINS)
-    return Answer({"twins": table}, sentences=report.twins(table))
+    table = twins.table(dataset, "side", TWINS)
+    return Answer({"twins": table}, sentences=twins.sentences(table))
 
 
 EXPERIMENT = Experiment(

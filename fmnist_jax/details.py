@@ -5,7 +5,6 @@ import no jax.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -18,37 +17,17 @@ from fmnist_jax.config import axis_label, show
 from fmnist_jax.plots import (
     GUESSING,
     MARKERS,
-    MOST_MARKED,
     PER_CENT,
     colours_of,
     described,
     draw,
+    empty_figure,
     panels_of,
     title,
+    whole_epochs,
 )
 
 ROOM = 36  # letters of ticks that stand side by side below a panel; more are slanted
-DASHES = ((0, (4, 3)), (0, (1, 1.5)))  # of an optimizer's twins
-LEAST_DIFFERENCE = 1e-8  # below a difference's log scale; float32 steps by 6e-8 at 1
-
-
-def _figure(rows: int, columns: int, **shared: Any) -> tuple[Figure, np.ndarray]:
-    size = (max(7.5, 3.3 * columns + 1.8), max(4.4, 2.6 * rows + 1.2))
-    figure = Figure(figsize=size, layout="constrained")
-    axes = figure.subplots(rows, columns, squeeze=False, **shared)
-    for panel in axes.flat:
-        panel.grid(alpha=0.25)
-        panel.spines[["top", "right"]].set_visible(False)
-    return figure, axes
-
-
-def _whole_epochs(axes: Axes, epochs: np.ndarray) -> None:
-    axes.set_xlabel("epoch")
-    axes.xaxis.set_major_locator(
-        mpl.ticker.FixedLocator(epochs.tolist())
-        if len(epochs) <= MOST_MARKED
-        else mpl.ticker.MaxNLocator(integer=True)
-    )
 
 
 def _legend(figure: Figure, dataset: xr.Dataset, line: str, *more: Line2D) -> None:
@@ -77,7 +56,7 @@ def against_updates(dataset: xr.Dataset) -> Figure:
     Args:
       dataset: results of a sweep with the axis ``batch_size``.
     """
-    figure, axes = _figure(1, 2, sharey=True)
+    figure, axes = empty_figure(1, 2, sharey=True)
     examples = dataset.attrs["train_examples"] * dataset.epoch.values
     sizes = dataset.batch_size.values
     flat = dataset.isel(
@@ -115,7 +94,7 @@ def gaps(dataset: xr.Dataset, line: str) -> Figure:
     if "test_accuracy_with_dropout" in dataset:
         endings["_with_dropout"] = "dropout on, as the source measured"
     panels = panels_of(dataset, line)
-    figure, axes = _figure(len(endings), len(panels), sharex=True, sharey=True)
+    figure, axes = empty_figure(len(endings), len(panels), sharex=True, sharey=True)
     colours = colours_of(dataset.sizes[line])
     epochs = dataset.epoch.values
     for row, (ending, said) in enumerate(endings.items()):
@@ -131,7 +110,7 @@ def gaps(dataset: xr.Dataset, line: str) -> Figure:
                 draw(panel, epochs, runs, color=colour, marker=".", markersize=5)
         axes[row, 0].set_ylabel("training − test accuracy\nin percentage points")
     for panel in axes[-1]:
-        _whole_epochs(panel, epochs)
+        whole_epochs(panel, epochs)
     _legend(figure, dataset, line)
     title(figure, dataset, f"Gap from training to test accuracy, by {axis_label(line)}")
     return figure
@@ -144,7 +123,7 @@ def rates(dataset: xr.Dataset, line: str = "schedule") -> Figure:
       dataset: results of a sweep.
       line: the axis whose values get a colour each.
     """
-    figure, axes = _figure(1, 1)
+    figure, axes = empty_figure(1, 1)
     panel, epochs = axes[0, 0], dataset.epoch.values
     colours = colours_of(dataset.sizes[line])
     flat = dataset.isel(dict.fromkeys(panels_of(dataset, line)[0], 0), drop=True)
@@ -154,7 +133,7 @@ def rates(dataset: xr.Dataset, line: str = "schedule") -> Figure:
             panel.step(epochs, run, where="mid", color=colour, alpha=0.7, linewidth=1.5)
     panel.set_yscale("log")
     panel.set_ylabel("learning rate (log scale)")
-    _whole_epochs(panel, epochs)
+    whole_epochs(panel, epochs)
     _legend(figure, dataset, line)
     subject = f"Learning rate of each epoch by {axis_label(line)}: a line per seed"
     title(figure, dataset, subject, seeds=False)
@@ -170,7 +149,7 @@ def histograms(dataset: xr.Dataset, names: Mapping[str, str]) -> Figure:
     """
     panels = panels_of(dataset, None)
     names = {n: label for n, label in names.items() if f"{n}_counts" in dataset}
-    figure, axes = _figure(len(names), len(panels))
+    figure, axes = empty_figure(len(names), len(panels))
     last = dataset.isel(seed=0)
     last = last.isel(epoch=-1) if "epoch" in last.dims else last
     for column, index in enumerate(panels):
@@ -209,7 +188,7 @@ def predictions(dataset: xr.Dataset, line: str) -> Figure:
       dataset: results with ``predicted_share``.
       line: the axis whose values get a colour each.
     """
-    figure, axes = _figure(1, 1)
+    figure, axes = empty_figure(1, 1)
     panel, count = axes[0, 0], dataset.sizes[line]
     flat = dataset.isel(dict.fromkeys(panels_of(dataset, line)[0], 0), drop=True)
     shares = flat.predicted_share.isel(epoch=-1)
@@ -235,74 +214,6 @@ def predictions(dataset: xr.Dataset, line: str) -> Figure:
     return figure
 
 
-def twins(dataset: xr.Dataset, axis: str, twins: Mapping[str, str]) -> Figure:
-    """Draws runs with their twins over them, and how far their training losses part.
-
-    A column for each optimizer; what has no twin is dotted.
-
-    Args:
-      dataset: results of a sweep with no axis but ``axis``, optimizers along it.
-      axis: on which the twins stand.
-      twins: label on it to that of the other.
-    """
-    by_label = dict(
-        zip(dataset[axis].values.tolist(), dataset.optimizer.values, strict=True)
-    )
-    optimizers = list(dict.fromkeys(by_label.values()))
-    figure, axes = _figure(3, len(optimizers), sharex=True, sharey="row")
-    for column, optimizer in zip(axes.T, optimizers, strict=True):
-        column[0].set_title(optimizer, fontsize=10)
-        labels = [label for label, own in by_label.items() if own == optimizer]
-        _draw_twins(column, dataset, axis, labels, twins)
-    loss, accuracy, apart = axes[:, 0]
-    loss.set_ylabel("training loss (log scale)")
-    accuracy.set_ylabel("test accuracy")
-    apart.set_ylabel(
-        "training losses apart,\nlargest of the seeds\n(log scale above 0)"
-    )
-    apart.set_ylim(bottom=-0.2 * LEAST_DIFFERENCE)  # once all columns are drawn
-    title(figure, dataset, "Runs and their twins, which exact arithmetic makes equal")
-    return figure
-
-
-def _draw_twins(
-    column: np.ndarray,
-    dataset: xr.Dataset,
-    axis: str,
-    labels: list[str],
-    twins: Mapping[str, str],
-) -> None:
-    """Draws the runs of one optimizer: losses, accuracies, differences of losses."""
-    epochs, apart = dataset.epoch.values, column[2]
-    others = [v for v in labels if v not in twins]
-    colours = dict(zip(others, colours_of(len(others)), strict=True))
-    dashes = dict(zip(filter(twins.__contains__, labels), DASHES, strict=False))
-    for label in sorted(labels, key=twins.__contains__):
-        style = {"color": colours.get(label, "black"), "label": label}
-        if label in twins:
-            style |= {"linestyle": dashes.get(label, "-"), "linewidth": 1.2}
-            pair = (dataset.train_loss.sel({axis: v}) for v in (label, twins[label]))
-            parted = np.ptp([run.astype(float) for run in pair], axis=0).max(axis=0)
-            colour = colours[twins[label]]
-            named = f"{twins[label]} and its twin"
-            apart.plot(
-                epochs, parted, color=colour, marker="o", markersize=4, label=named
-            )
-        elif label in twins.values():
-            style |= {"linewidth": 5, "alpha": 0.35}
-        else:
-            style |= {"linestyle": ":"}
-        for panel, name in zip(column, ("train_loss", "test_accuracy"), strict=False):
-            draw(panel, epochs, dataset[name].sel({axis: label}), **style)
-    column[0].set_yscale("log")
-    column[0].yaxis.set_major_formatter("{x:g}")
-    for panel in (column[0], apart) if dashes else (column[0],):
-        panel.legend(frameon=False, fontsize=8)
-    column[1].yaxis.set_major_formatter(PER_CENT)
-    apart.set_yscale("symlog", linthresh=LEAST_DIFFERENCE)
-    _whole_epochs(apart, epochs)
-
-
 def _choices(panel: Axes, dataset: xr.Dataset, axis: str) -> None:
     """Writes the values of an axis below a panel, slanted where room is short."""
     ticks = [show(axis, value.item()) for value in dataset[axis].values]
@@ -323,7 +234,7 @@ def by_choice(dataset: xr.Dataset, axis: str, names: Sequence[str]) -> Figure:
       axis: along the bottom; every combination of the other axes' values gets a colour.
       names: of variables, a panel each; accuracies and shares are drawn in percent.
     """
-    figure, axes = _figure(1, len(names))
+    figure, axes = empty_figure(1, len(names))
     panels = panels_of(dataset, axis)
     last = dataset.isel(epoch=-1)
     for panel, name in zip(axes[0], names, strict=True):

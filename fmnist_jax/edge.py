@@ -16,7 +16,15 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from fmnist_jax.config import OPTIMIZERS, axis_label, show
-from fmnist_jax.plots import MOST_PANELS, colours_of, described, draw, panels_of, title
+from fmnist_jax.plots import (
+    MOST_PANELS,
+    colours_of,
+    described,
+    draw,
+    panels_of,
+    title,
+    whole_epochs,
+)
 from fmnist_jax.results import combinations
 from fmnist_jax.stability import stable_sharpness
 
@@ -149,11 +157,10 @@ def _draw_column(
         panel.yaxis.set_major_locator(mpl.ticker.LogLocator(subs=subs))
         panel.yaxis.set_major_formatter("{x:g}")
         panel.yaxis.set_minor_locator(mpl.ticker.NullLocator())
-        panel.xaxis.set_major_locator(mpl.ticker.MaxNLocator(integer=True))
         panel.grid(alpha=0.25)
         panel.spines[["top", "right"]].set_visible(False)
     if far:
         said = f"not drawn, far from the edge:\n{', '.join(far)}"
         place: dict[str, Any] = {"transform": column[0].transAxes, "ha": "center"}
         column[0].text(0.5, 0.01, said, va="bottom", fontsize=8, color="0.35", **place)
-    column[1].set_xlabel("epoch")
+    whole_epochs(column[1], epochs)

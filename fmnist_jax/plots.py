@@ -98,6 +98,27 @@ def title(
     figure.align_ylabels()
 
 
+def empty_figure(rows: int, columns: int, **shared: Any) -> tuple[Figure, np.ndarray]:
+    """Returns a figure and its panels, ``[rows, columns]``, with a grid each."""
+    size = (max(7.5, 3.3 * columns + 1.8), max(4.4, 2.6 * rows + 1.2))
+    figure = Figure(figsize=size, layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False, **shared)
+    for panel in axes.flat:
+        panel.grid(alpha=0.25)
+        panel.spines[["top", "right"]].set_visible(False)
+    return figure, axes
+
+
+def whole_epochs(axes: Axes, epochs: np.ndarray) -> None:
+    """Has an axis say epochs, which are whole numbers."""
+    axes.set_xlabel("epoch")
+    axes.xaxis.set_major_locator(
+        mpl.ticker.FixedLocator(epochs.tolist())
+        if len(epochs) <= MOST_MARKED
+        else mpl.ticker.MaxNLocator(integer=True)
+    )
+
+
 def _over_seeds(values: xr.DataArray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Returns mean, least and greatest over seeds; NaN where a seed's is not finite."""
     finite = values.where(np.isfinite(values))
@@ -212,12 +233,7 @@ def curves(dataset: xr.Dataset, line: str, chosen: str = "") -> Figure:
     epochs = dataset["epoch"].values
     for column, index in enumerate(panels[:MOST_PANELS]):
         axes[0, column].set_title(described(dataset, index), fontsize=10)
-        axes[1, column].set_xlabel("epoch")
-        axes[1, column].xaxis.set_major_locator(
-            mpl.ticker.FixedLocator(epochs.tolist())
-            if len(epochs) <= MOST_MARKED
-            else mpl.ticker.MaxNLocator(integer=True)
-        )
+        whole_epochs(axes[1, column], epochs)
         for row, (name, scale) in enumerate(_rows(dataset)):
             for position, colour in enumerate(colours):
                 runs = dataset.isel({**index, line: position})

@@ -208,16 +208,3 @@ def stops(dataset: xr.Dataset) -> list[str]:
         text = "never stopped" if np.isnan(epochs).all() else text
         said.append(f"{named(dataset, index)}: {text}, test {accuracy:.1f} %")
     return [f"{'; '.join(said)}."]
-
-
-def twins(table: pd.DataFrame) -> list[str]:
-    """Says how far the losses of twins part, from ``results.differences``."""
-    said = []
-    for (one, other), rows in table.groupby(list(table.columns[:2]), sort=False):
-        last = rows.iloc[-1]
-        apart = rows.loss_difference.max()
-        text = f"apart by at most {apart:.2g}" if apart else "the same, bit for bit"
-        accuracies = last.test_accuracy, last.twins_test_accuracy
-        ends = " and ".join(f"{100 * a:.2f} %" for a in accuracies)
-        said.append(f"{one} and {other}: losses {text}; test accuracy {ends}.")
-    return said

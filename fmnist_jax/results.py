@@ -129,35 +129,6 @@ def stops(dataset: xr.Dataset) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def differences(
-    dataset: xr.Dataset, axis: str, twins: Mapping[str, str]
-) -> pd.DataFrame:
-    """Returns a row per pair of twins and epoch: how far their losses part.
-
-    ``loss_difference`` is the largest over seeds, and over training and test loss.
-
-    Args:
-      dataset: results of a sweep with no axis but ``axis``.
-      axis: on which the twins stand.
-      twins: label on it to that of the other.
-    """
-    rows = []
-    for twin, other in twins.items():
-        pair = [dataset.sel({axis: label}) for label in (twin, other)]
-        for epoch in range(dataset.sizes["epoch"]):
-            one, two = (each.isel(epoch=epoch) for each in pair)
-            parted = [
-                np.abs(one[name].values.astype(float) - two[name].values).max()
-                for name in ("train_loss", "test_loss")
-            ]
-            row = {axis: twin, "twin": other, "epoch": dataset.epoch.values[epoch]}
-            row |= {"loss_difference": max(parted)}
-            row |= {"test_accuracy": one.test_accuracy.values.mean()}
-            row |= {"twins_test_accuracy": two.test_accuracy.values.mean()}
-            rows.append(row)
-    return pd.DataFrame(rows)
-
-
 @contextlib.contextmanager
 def replaced(path: Path) -> Iterator[Path]:
     """Gives a new file beside ``path``, and puts it in its place when all went well."""

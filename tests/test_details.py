@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from fmnist_jax import details, report, results
+from fmnist_jax import details, results
 from tests.test_plots import texts_of
 
 SEEDS, EPOCHS = 2, 3
@@ -90,33 +90,6 @@ def test_predictions_are_means_over_seeds() -> None:
     np.testing.assert_allclose(heights, [0.25] * 4 + [0, 0, 0.5, 0.5])
 
 
-def test_twins_are_told_apart_by_the_largest_difference_of_their_losses() -> None:
-    losses = np.ones((4, 2, 3), np.float32)
-    losses[1, 1, 2], losses[3] = 1.25, 5
-    variables = {"train_loss": losses, "test_loss": losses.copy()}
-    found = dataset("side", ["a", "a twin", "b", "other"], **variables)
-    found = found.assign_coords(optimizer=("side", ["sgd", "sgd", "adam", "sgd"]))
-    found.test_loss[1, :, 1] = 0.5
-    pairs = {"a twin": "a"}
-    table = results.differences(found, "side", pairs)
-    assert table.loss_difference.tolist() == [0, 0.5, 0.25]
-    assert table.twins_test_accuracy[0] == pytest.approx(0.4 + 0.005 * 1.5)
-    (said,) = report.twins(table)
-    assert "a twin and a: losses apart by at most 0.5; test accuracy" in said
-    (same,) = report.twins(table[:1])
-    assert "losses the same, bit for bit" in same
-    figure = details.twins(found, "side", pairs)
-    loss, other_loss, accuracy, _, apart, _ = figure.axes
-    assert [line.get_label() for line in loss.lines] == ["a", "other", "a twin"]
-    assert [line.get_label() for line in other_loss.lines] == ["b"]
-    np.testing.assert_array_equal(drawn(apart), [([1, 2, 3], [0, 0, 0.25])])
-    np.testing.assert_allclose(drawn(loss)[2][1], [1, 1, 1.125])
-    np.testing.assert_allclose(
-        drawn(accuracy)[0][1], found.test_accuracy.mean("seed")[0]
-    )
-    assert "exact arithmetic" in texts_of(figure)
-
-
 def test_what_no_seed_reached_is_said_to_be_none_in_its_place() -> None:
     reached = np.full((3, SEEDS, EPOCHS), 4.0)
     reached[1, 0], reached[2] = np.nan, np.nan
@@ -152,19 +125,3 @@ def test_the_best_rate_is_chosen_for_each_optimizer() -> None:
     best = results.chosen(both, along="learning_rate")
     assert best.learning_rate.values.tolist() == [0.1, 0.1]
     assert best.status.dims == ("optimizer", "seed")
-
-
-def test_how_far_twins_part_is_in_the_picture_for_each_optimizer() -> None:
-    labels = ["sgd a", "sgd b", "adam a", "adam b"]
-    losses = np.ones((4, SEEDS, EPOCHS))
-    losses[1] += 1e-7
-    losses[3] += [0, 1e-7, 1e-3]
-    found = dataset("side", labels, train_loss=losses)
-    optimizers = [label.split()[0] for label in labels]
-    found = found.assign_coords(optimizer=("side", optimizers))
-    figure = details.twins(found, "side", {"sgd b": "sgd a", "adam b": "adam a"})
-    for axes, most in zip(figure.axes[-2:], (1e-7, 1e-3), strict=True):
-        bottom, top = axes.get_ylim()
-        assert bottom < 0
-        assert top > 1e-3
-        assert max(drawn(axes)[0][1]) == pytest.approx(most)

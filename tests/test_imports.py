@@ -24,7 +24,7 @@ LAYERS = (
     "training",
     "models losses optimizers schedules",
     "planning",
-    "data_figures saturation details maps edge",
+    "data_figures saturation details maps edge twins",
     "report plots survey boundaries",
     "results stability",
     "data",
