@@ -24,6 +24,7 @@ from experiments.jobs import (
     fit_batch_sizes,
     make_job,
     own_data,
+    plans,
 )
 from fmnist_jax.kinds import UserError
 
@@ -49,7 +50,9 @@ def main(
 
 
 def command_line(
-    command: Callable[[Sequence[str]], None], argv: Sequence[str] | None = None
+    command: Callable[[Sequence[str]], None],
+    argv: Sequence[str] | None = None,
+    interrupted: str = "Interrupted; what is finished is kept.",
 ) -> None:
     """Runs a command and exits: 0, 2 with one line for a user's mistake, 130.
 
@@ -57,6 +60,9 @@ def command_line(
     """
     if signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed, as `>&-` does
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # ÷ and × where there is only ASCII
     status, said = 0, []
@@ -66,12 +72,12 @@ def command_line(
     except UserError as error:
         status, said = 2, [line_of(error), *_notes(error)]
     except KeyboardInterrupt as error:
-        said = ["", "Interrupted; what is finished is kept.", *_notes(error)]
+        said = ["", interrupted, *_notes(error)]
         status = 130
     except BrokenPipeError as error:
         status, said = 141, _notes(error)
     except OSError as error:
-        if error.errno != errno.ENOSPC:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         said = [f"Error: the output cannot be written: {error}.", *_notes(error)]
         status = 2
@@ -212,27 +218,25 @@ def _checked(
     experiment: Experiment | Inspection, options: Mapping[str, Any]
 ) -> Job | Inspection:
     """Finds every mistake there is in a job's settings."""
-    from fmnist_jax.planning import check_effects, plan
+    from fmnist_jax.planning import check_effects
 
     if isinstance(experiment, Inspection):
         return experiment
     job = make_job(experiment, options)
-    plans = [plan(job.axes, v.config, v.hparams) for v in job.variants]
-    configs = [group.config for todo in plans for group in todo.groups]
-    check_effects(options["settings"], configs)
+    todo = plans(job)
+    check_effects(options["settings"], [g.config for each in todo for g in each.groups])
+    experiment.probes(todo)
     return job
 
 
 def _fitted(job: Job | Inspection, data: Mapping[str, "Data"]) -> Job | Inspection:
     """Fits a job to the data; refuses what they or this machine's memory forbid."""
     from experiments import output
-    from fmnist_jax.planning import plan
 
     if isinstance(job, Inspection):
         return job
     for variant in job.variants:
         job = fit_batch_sizes(job, len(data[variant.dataset].train.labels))
-    for variant in job.variants:
-        todo = plan(job.axes, variant.config, variant.hparams)
+    for todo, variant in zip(plans(job), job.variants, strict=True):
         output.check_memory(todo, data[variant.dataset])
     return job

@@ -16,11 +16,8 @@ from fmnist_jax.kinds import UserError
 from fmnist_jax.results import RESULTS, SETTINGS, SUMMARY, drop_unfinished
 
 INDEX = "index.html"  # of the folder that holds several experiments
-PARTS, PLAN, LOCK = (
-    "parts",
-    "plan.json",
-    "lock",
-)  # in it: what a sweep is that is not finished
+# Of what is not finished: the folder, the plan in it, and the lock of who is at work.
+PARTS, PLAN, LOCK = "parts", "plan.json", "lock"
 
 
 def choose(names: Sequence[str], options: Mapping[str, Any]) -> Path:
@@ -124,10 +121,11 @@ def made(folder: Path, anew: bool = False) -> Iterator[Path]:
 
 def _made_anew(folder: Path) -> Path:
     """Makes a folder that nobody else has made, of this name or one counted on."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
     for number in itertools.count(1):
         path = folder.with_name(f"{folder.name}_{number}") if number > 1 else folder
         with contextlib.suppress(FileExistsError):
-            path.mkdir(parents=True)
+            path.mkdir()
             break
     return path
 
@@ -192,14 +190,15 @@ def _drop_unfinished(out_dir: Path, share: Share) -> None:
 
 
 def discard(folder: Path) -> None:
-    """Takes a folder for parts away: plan first, then parts.
+    """Takes a folder for parts away, unless there is something else in it.
 
-    The locks go last: without them it may be another process's.
+    The plan goes first and the locks last: without them it may be another process's.
     """
     (folder / PLAN).unlink(missing_ok=True)
     with contextlib.suppress(OSError):
-        for path in sorted(folder.iterdir(), key=lambda p: p.name.startswith(LOCK)):
-            path.unlink(missing_ok=True)
+        for pattern in ("*.part", f"{LOCK}*"):
+            for path in folder.glob(pattern):
+                path.unlink(missing_ok=True)
         folder.rmdir()
 
 

@@ -220,7 +220,7 @@ def _from_all(array: np.ndarray) -> np.ndarray:
 
 def _leave(shell: subprocess.Popen[bytes], status: int, pause: float) -> None:
     """Exits at once: JAX would wait for the others, and abort as they do not come."""
-    if pause == SECONDS_TO_SAVE:
+    if pause and status == 130:
         print(f"Leaving in {pause} s, after the others.", file=sys.stderr)
     sys.stdout.flush()
     sys.stderr.flush()

@@ -199,6 +199,13 @@ def _variants(
     return tuple(made)
 
 
+def plans(job: Job, num_devices: int = 1) -> list["Plan"]:
+    """Returns a plan for each variant of a job."""
+    from fmnist_jax.planning import plan
+
+    return [plan(job.axes, v.config, v.hparams, num_devices) for v in job.variants]
+
+
 def own_data(
     job: Job | Inspection, loaded: Mapping[str, "Data"], options: Mapping[str, Any]
 ) -> Mapping[str, "Data"]:

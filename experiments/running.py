@@ -14,12 +14,13 @@ from experiments import (
     resuming,
     shares,
     underway,
+    unfinished,
 )
-from experiments.jobs import Data, Inspection, Job
+from experiments.jobs import Data, Inspection, Job, plans
 from experiments.shares import Share
 from experiments.underway import Begun
 from fmnist_jax.devices import num_cpu_cores, use_compilation_cache, use_cpu_cores
-from fmnist_jax.planning import Plan, for_shares, plan
+from fmnist_jax.planning import Plan, for_shares
 from fmnist_jax.results import stack
 
 if TYPE_CHECKING:
@@ -37,10 +38,13 @@ def inspect(
     print("\n".join([*output.about(inspection, [data]), ""]), flush=True)
     if options["dry_run"]:
         return
-    with folders.made(out_dir), folders.held(out_dir):
+    with folders.made(out_dir), folders.held(out_dir) as folder:
         if not options["overwrite"]:
             folders.check_free(out_dir)  # again: it may have been another process's
+        under_way = "a sweep that is not finished" * folders.is_under_way(out_dir)
+        unfinished.refuse(out_dir, under_way, options["overwrite"])
         said = output.finish_inspection(inspection, data, out_dir, arguments)
+        folders.discard(folder)
     print("\n".join(said))
 
 
@@ -64,12 +68,10 @@ def run(
     """
     data = [loaded[variant.dataset] for variant in job.variants]
     if job.options["dry_run"]:
-        plans = [
-            plan(job.axes, v.config, v.hparams, num_cpu_cores()) for v in job.variants
-        ]
-        probes = tuple(job.experiment.probes(plans))
-        plans = [dataclasses.replace(todo, probes=probes) for todo in plans]
-        print("\n".join(output.before(job, plans, data)))
+        todo = plans(job, num_cpu_cores())
+        probes = tuple(job.experiment.probes(todo))
+        todo = [dataclasses.replace(each, probes=probes) for each in todo]
+        print("\n".join(output.before(job, todo, data)))
         return
     use_cpu_cores()
     use_compilation_cache()
@@ -118,19 +120,18 @@ def _begun(
     overwrite = job.options["overwrite"]
     if not overwrite:
         folders.check_free(out_dir)  # again: it may have been another process's
-    plans = [for_shares(todo, share.total) for todo in _plans(job, data)]
+    todo = [for_shares(each, share.total) for each in _plans_here(job, data)]
     if not trains:
-        return resuming.finished(out_dir, plans, data)
+        return resuming.finished(out_dir, todo, data)
     told = {"experiment": job.experiment.name, "arguments": list(arguments)}
-    return resuming.begin(out_dir, plans, data, told, overwrite, share)
+    return resuming.begin(out_dir, todo, data, told, overwrite, share)
 
 
-def _plans(job: Job, data: Sequence[Data]) -> list[Plan]:
+def _plans_here(job: Job, data: Sequence[Data]) -> list[Plan]:
     """Returns a plan for each variant, for the devices there are."""
     from fmnist_jax.sweeping import plan_here
 
-    plans = [plan(job.axes, v.config, v.hparams) for v in job.variants]
-    probes = job.experiment.probes(plans)
+    probes = job.experiment.probes(plans(job))
     return [
         plan_here(job.axes, on, v.config, v.hparams, probes)
         for v, on in zip(job.variants, data, strict=True)

@@ -4,6 +4,7 @@ A plan says what was selected, from before the first of them until all are done;
 done, their folders say.
 """
 
+import hashlib
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from experiments import folders, pages, unfinished
 from experiments.folders import INDEX, PARTS, PLAN
-from experiments.jobs import Inspection, Job
+from experiments.jobs import Inspection, Job, plans
 from fmnist_jax.config import Config, Hparams
 from fmnist_jax.results import RESULTS, SETTINGS, SUMMARY
 
@@ -35,8 +36,7 @@ def described(job: Job | Inspection, data: Mapping[str, "Data"]) -> list[Any]:
     if isinstance(job, Inspection):  # which has no settings
         todo = plan({}, Config(), Hparams())
         return [described(todo, each, {}) for each in data.values()]
-    plans = [plan(job.axes, v.config, v.hparams) for v in job.variants]
-    pairs = zip(plans, (data[v.dataset] for v in job.variants), strict=True)
+    pairs = zip(plans(job), (data[v.dataset] for v in job.variants), strict=True)
     return [described(*pair, {}) for pair in pairs]
 
 
@@ -61,13 +61,15 @@ def run(
     """
     chosen = folders.each(root, [*selection])
     with folders.held(root, worth=PLAN) as folder:
-        _begin(root, chosen, selection, overwrite)
+        old = _begin(root, chosen, selection, overwrite)
         try:
-            left = _left(selection, chosen)
-            _write_page(root, chosen)
+            left = _left(selection, chosen, old)
+            _write_page(root, chosen, old)
             for name in left:
+                if not overwrite:
+                    _drop(root / name, old)
                 do(name)
-                _write_page(root, chosen)
+                _write_page(root, chosen, old)
         except BaseException as error:
             if not getattr(error, "__notes__", []):
                 error.add_note(f"To go on: {command}")
@@ -79,26 +81,47 @@ def run(
 
 def _begin(
     root: Path, chosen: Sequence[Path], selection: Selection, overwrite: bool
-) -> None:
-    """Finds the plan of a selection, or writes it.
+) -> Sequence[str]:
+    """Finds the plan of a selection, or writes it; returns the results to overwrite.
 
-    What is to be overwritten goes before: else it would be taken for what is done.
+    They are told, by the sums of their settings, from those that take their place.
     """
     saved, problem = unfinished.saved_in(root, "selection")
     if saved is not None and (differs := _difference(saved["selection"], selection)):
         problem = f"a selection that is not finished: {differs}"
     unfinished.refuse(root, problem, overwrite)
     if saved is not None and not problem:
-        return
+        return saved["old"]
     for folder in (*chosen, root):
         if not overwrite:
             folders.check_free(folder)  # again: it may have been another process's
-    if overwrite:
-        old = [folder / name for folder in chosen for name in (SETTINGS, RESULTS)]
-        with folders.writing(root):
-            for path in (*old, root / INDEX):
-                path.unlink(missing_ok=True)
-    unfinished.write_plan(root, {"selection": selection}, alone=True)
+    for folder, sweeps in zip(chosen, selection.values(), strict=True):
+        begun, problem = unfinished.saved_in(folder, "sweeps")
+        if begun is not None and _settings(begun["sweeps"]) != _settings(sweeps):
+            problem = "another sweep that is not finished"
+        unfinished.refuse(folder, problem, overwrite)
+    old = [total for folder in chosen if (total := _sum(folder))]
+    unfinished.write_plan(root, {"selection": selection, "old": old}, alone=True)
+    return old
+
+
+def _settings(sweeps: Sequence[Mapping[str, Any]]) -> list[Any]:
+    """Returns of sweeps what the command line decides, and on what they run."""
+    return [[each["data"], each["axes"], each["settings"]] for each in sweeps]
+
+
+def _drop(folder: Path, old: Sequence[str]) -> None:
+    """Removes results that were to be overwritten when the selection began."""
+    if _sum(folder) in old:
+        with folders.writing(folder):
+            for name in (SETTINGS, RESULTS):
+                (folder / name).unlink(missing_ok=True)
+
+
+def _sum(folder: Path) -> str:
+    """Returns the sha256 of an experiment's settings, which say when it ended."""
+    path = folder / SETTINGS
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.exists() else ""
 
 
 def _difference(saved: Selection, selection: Selection) -> str | None:
@@ -111,11 +134,13 @@ def _difference(saved: Selection, selection: Selection) -> str | None:
     return None
 
 
-def _left(selection: Selection, chosen: Sequence[Path]) -> list[str]:
+def _left(
+    selection: Selection, chosen: Sequence[Path], old: Sequence[str]
+) -> list[str]:
     """Returns what is left to do; clears up behind what is done already."""
     left = []
     for name, folder in zip(selection, chosen, strict=True):
-        if not _is_done(folder):
+        if not _is_done(folder, old):
             left.append(name)
             continue
         print(f"{name} is done already.\n")
@@ -125,20 +150,23 @@ def _left(selection: Selection, chosen: Sequence[Path]) -> list[str]:
     return left
 
 
-def _is_done(folder: Path) -> bool:
-    """Whether all that an experiment's settings name is there, and no plan."""
+def _is_done(folder: Path, old: Sequence[str]) -> bool:
+    """Whether all that an experiment's new settings name is there, and no plan."""
     path = folder / SETTINGS
-    if folders.is_under_way(folder) or not path.exists():
+    if folders.is_under_way(folder) or not path.exists() or _sum(folder) in old:
         return False
-    facts = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        facts = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:  # it is damaged
+        return False
     named = [RESULTS, SUMMARY] if "axes" in facts else []
     named += [*facts.get("tables", ()), *facts.get("figures", ())]
     return "tables" in facts and all((folder / name).exists() for name in named)
 
 
-def _write_page(root: Path, chosen: Sequence[Path]) -> None:
+def _write_page(root: Path, chosen: Sequence[Path], old: Sequence[str]) -> None:
     """Writes the page of what is done."""
-    if done := [folder for folder in chosen if _is_done(folder)]:
+    if done := [folder for folder in chosen if _is_done(folder, old)]:
         with folders.writing(root / INDEX):
             page = pages.write(done)
         print(f"\nPage: {page}\n")

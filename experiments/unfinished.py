@@ -53,8 +53,8 @@ def _is_plan(found: Any) -> bool:
     from fmnist_jax.descriptions import is_description
 
     match found:
-        case {"selection": dict(selection)} if selection:
-            return all(
+        case {"selection": dict(selection), "old": [*sums]} if selection:
+            return all(isinstance(each, str) for each in sums) and all(
                 isinstance(sweeps, list) and all(map(is_description, sweeps))
                 for sweeps in selection.values()
             )

@@ -42,14 +42,6 @@ def _legend(figure: Figure, dataset: xr.Dataset, line: str, *more: Line2D) -> No
     )  # fmt: skip
 
 
-def first_of(dataset: xr.Dataset, line: str) -> xr.Dataset:
-    """Returns results at the first value of every axis but ``line``.
-
-    The values stay as settings, which the small print of a figure names.
-    """
-    return dataset.isel(dict.fromkeys(panels_of(dataset, line)[0], 0))
-
-
 def against_updates(dataset: xr.Dataset) -> Figure:
     """Draws test accuracy against updates made, and against examples seen.
 

@@ -116,3 +116,19 @@ def test_what_a_killed_writer_left_is_removed_by_who_has_the_folder_alone(
         assert {path.name for path in tmp_path.iterdir()} == others
         kept = {path.name for path in (tmp_path / "parts").iterdir()}
         assert kept == {"0-1.part", "lock", "lock-1-of-2"}
+
+
+def test_a_folder_of_ones_own_that_is_called_parts_stays(tmp_path: Path) -> None:
+    own = tmp_path / "parts" / "gear.step"
+    own.parent.mkdir()
+    own.write_text("mine")
+    with folders.held(tmp_path):
+        pass
+    assert [path.name for path in own.parent.iterdir()] == ["gear.step"]
+
+
+def test_a_link_to_nowhere_is_a_line(tmp_path: Path) -> None:
+    (tmp_path / "runs").symlink_to(tmp_path / "nowhere")
+    made = folders.made(tmp_path / "runs" / "now", anew=True)
+    with pytest.raises(UserError, match="cannot be made: File exists"), made:
+        pass

@@ -468,6 +468,8 @@ def test_ctrl_c_that_ends_who_reads_the_output_too_loses_nothing(
         (BrokenPipeError(32, "Broken pipe"), 141, ""),
         (OSError(28, "No space left on device"), 2, "Error: the output cannot be "
          "written: [Errno 28] No space left on device.\n"),
+        (OSError(122, "Disk quota exceeded"), 2, "Error: the output cannot be "
+         "written: [Errno 122] Disk quota exceeded.\n"),
     ],
 )  # fmt: skip
 def test_an_output_that_cannot_be_written_is_no_bug(
@@ -480,6 +482,17 @@ def test_an_output_that_cannot_be_written_is_no_bug(
         common.command_line(command, ["x"])
     assert caught.value.code == status
     assert capsys.readouterr().err == said
+
+
+def test_closed_outputs_are_no_bug(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As of ``… >&- 2>&-``."""
+    monkeypatch.setattr(sys, "stdout", None)
+    monkeypatch.setattr(sys, "stderr", None)
+    with pytest.raises(SystemExit) as caught:
+        common.command_line(lambda _: print("to no one"), ["x"])
+    assert caught.value.code == 0
+    for stream in (sys.stdout, sys.stderr):
+        stream.close()
 
 
 def test_help_without_a_reader_ends_without_a_word() -> None:

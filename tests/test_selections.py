@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 
 from experiments import common, folders, output, pages, running
+from experiments.__main__ import find_experiments
 from experiments.jobs import Answer, Experiment, Inspection
 from fmnist_jax import parts
 from fmnist_jax.kinds import UserError
@@ -247,3 +248,73 @@ def test_the_command_of_each_makes_its_folder(
         shutil.rmtree(folder)
         common.execute([experiment], command[2:])
     assert_same(root, undisturbed)
+
+
+def test_what_is_not_reached_is_not_overwritten(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tmp_path / "root"
+    inspect(root, examples=8)
+    before = (root / "third" / "config.json").read_bytes()
+
+    def interrupt(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(running, "inspect", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            inspect(root, "--overwrite")
+    assert (root / "third" / "config.json").read_bytes() == before
+    inspect(root, "--overwrite")
+    for name in ("second", "third"):
+        assert len(pd.read_csv(root / name / "labels.csv")) == 7
+
+
+def test_settings_that_damage_befell_are_not_of_what_is_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = running.inspect
+
+    def once(inspection: Any, *rest: Any) -> None:
+        if inspection.name == "third":
+            raise KeyboardInterrupt
+        original(inspection, *rest)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(running, "inspect", once)
+        with pytest.raises(KeyboardInterrupt):
+            inspect(tmp_path)
+    (tmp_path / "second" / "config.json").write_text("{")
+    with pytest.raises(UserError, match="second holds results already"):
+        inspect(tmp_path)
+    inspect(tmp_path, "--overwrite")
+    assert len(pd.read_csv(tmp_path / "second" / "labels.csv")) == 7
+
+
+def test_what_one_experiment_refuses_is_said_before_another_begins(
+    tmp_path: Path,
+) -> None:
+    both = [find_experiments()[n] for n in ("scale_sweep", "edge_of_stability")]
+    argv = ["x", *TINY, "--optimizers=lion", f"--out_dir={tmp_path / 'out'}"]
+    with pytest.raises(UserError, match=r"^edge_of_stability: Unknown optimizer with"):
+        common.execute(both, argv)
+    assert not (tmp_path / "out").exists()
+
+
+def test_another_sweep_that_is_not_finished_is_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    argv = ["x", *TINY, "--learning_rates=0.5", f"--out_dir={tmp_path / 'first'}"]
+    with monkeypatch.context() as patch:
+        patch.setattr(output, "finish_runs", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            common.execute([FIRST], argv)
+    before = files(tmp_path)
+    with pytest.raises(UserError, match="first holds another sweep that is not fin"):
+        common.execute([SECOND, FIRST], ["x", *TINY, f"--out_dir={tmp_path}"])
+    with pytest.raises(UserError, match="first holds a sweep that is not finished"):
+        common.execute([SECOND], ["x", *FLAGS, f"--out_dir={tmp_path / 'first'}"])
+    assert files(tmp_path) == before
