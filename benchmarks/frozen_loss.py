@@ -1,6 +1,6 @@
 """Which of Keras's backends still freeze on unscaled pixels? Prints a table.
 
-    python -m benchmarks.frozen_loss ../shared/data
+    python -m benchmarks.frozen_loss FOLDER_WITH_THE_FILES
 
 The network of the keras preset, by Keras 3 on each backend that is installed: once
 with a softmax at its end and the loss on its probabilities, as the question 13722 has

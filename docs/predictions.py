@@ -1,12 +1,13 @@
 """Predicts the largest learning rate that trains from sharpness alone, then measures.
 
-    python -m docs.predictions predict ../shared/data   # writes docs/predictions.csv
-    python -m docs.predictions measure ../shared/data   # and what came out beside it
+    python -m docs.predictions predict FOLDER_WITH_THE_FILES
+    python -m docs.predictions measure FOLDER_WITH_THE_FILES
 
-Predicting takes a minute on two cores, measuring five. Seven of the eight combinations
-are new: network or data set is not that of the map, from which the fit is made. The
-other, (fashion_mnist, 128, ÷30), is the map's own column of ÷30.08 on a finer grid: a
-check of that column.
+The first writes docs/predictions.csv, the second what came out beside it. Predicting
+takes a minute on two cores, measuring five. Seven of the eight combinations are new:
+network or data set is not that of the map, from which the fit is made. The other,
+(fashion_mnist, 128, ÷30), is the map's own column of ÷30.08 on a finer grid: a check of
+that column.
 """
 
 import dataclasses

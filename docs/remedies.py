@@ -1,6 +1,6 @@
 """What can one do instead of guessing a divisor? Prints a table.
 
-    python -m docs.remedies ../shared/data
+    python -m docs.remedies FOLDER_WITH_THE_FILES
 
 Each remedy under SGD and under Adam, over learning rates half a decade apart and three
 seeds, as on the map: one epoch of 20,000 images. Three minutes on two cores.

@@ -1,6 +1,6 @@
 """Measures every scale-* row of the sources over five seeds, and prints the table.
 
-    python -m docs.scaling ../shared/data
+    python -m docs.scaling FOLDER_WITH_THE_FILES
 
 About four minutes on two cores; docs/scaling.md holds what it printed.
 """

@@ -1,6 +1,6 @@
 """Why does batch norm, left to itself, fail on tiny inputs? Prints a table.
 
-    python -m docs.tiny_batch_norm ../shared/data
+    python -m docs.tiny_batch_norm FOLDER_WITH_THE_FILES
 
 The book's network with batch norm at ÷2,550,000, two epochs under Adam: accuracy with
 the running statistics and with those of the whole training set, how far the running
