@@ -164,9 +164,10 @@ def test_plans_that_are_none_are_refused_and_may_be_replaced(
     plan.parent.mkdir()
     sweep = {"experiment": "scale_sweep", "arguments": [], "shares": 1, "sweeps": []}
     others: list[Any] = [
-        *(5, [], {}, {"sweeps": [{}]}, {"sweeps": 5}, {"selection": {}}),
+        *(5, [], {}, {"sweeps": [{}]}, {"sweeps": 5}, {"selection": {}, "old": []}),
         *(sweep, sweep | {"sweeps": [{}]}),
-        *({"selection": {"a": 5}}, {"selection": {"a": [{}]}}),
+        *({"selection": {"a": 5}, "old": []}, {"selection": {"a": [{}]}, "old": []}),
+        *({"selection": {"a": []}}, {"selection": {"a": []}, "old": [5]}),
     ]
     for other in others:
         parts.write_plan(plan, other)

@@ -103,7 +103,8 @@ def test_what_is_no_shard_is_not_merged(
     refused("one is no folder", one)
     (other / "parts").mkdir(parents=True)
     refused("other holds no shards: its sweep is finished, or none was begun", other)
-    parts.write_plan(other / "parts" / "plan.json", {"selection": {"a": []}})
+    selection = {"selection": {"a": []}, "old": []}
+    parts.write_plan(other / "parts" / "plan.json", selection)
     execute(one, "--num_shards=2", "--shard_index=1")
     for sources in ([other], [one, other]):
         refused("other holds a selection of experiments, and no shard", *sources)
