@@ -225,7 +225,7 @@ def _checked(
     job = make_job(experiment, options)
     todo = plans(job)
     check_effects(options["settings"], [g.config for each in todo for g in each.groups])
-    experiment.probes(todo)
+    experiment.probes(todo)  # which refuse what they cannot measure
     return job
 
 

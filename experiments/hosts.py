@@ -60,11 +60,10 @@ def joined(options: Mapping[str, Any], command: str) -> Iterator[Share]:
         share = _join(options)
         yield share
     except (UserError, KeyboardInterrupt) as error:
-        status, pause = 2, SECONDS_TO_LEAVE
-        if isinstance(error, KeyboardInterrupt):
-            status, pause = 130, SECONDS_TO_SAVE
+        is_stopped = isinstance(error, KeyboardInterrupt)
+        pause = SECONDS_TO_SAVE if is_stopped else SECONDS_TO_LEAVE
         is_last = share is not None and share.number == 0
-        atexit.register(_leave, shell, status, pause if is_last else 0)
+        atexit.register(_leave, shell, 130 if is_stopped else 2, pause * is_last)
         raise
     except BaseException:
         shell.communicate(b"well\n")

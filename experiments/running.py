@@ -41,8 +41,9 @@ def inspect(
     with folders.made(out_dir), folders.held(out_dir) as folder:
         if not options["overwrite"]:
             folders.check_free(out_dir)  # again: it may have been another process's
-        under_way = "a sweep that is not finished" * folders.is_under_way(out_dir)
-        unfinished.refuse(out_dir, under_way, options["overwrite"])
+        if folders.is_under_way(out_dir):
+            problem = "a sweep that is not finished"
+            unfinished.refuse(out_dir, problem, options["overwrite"])
         said = output.finish_inspection(inspection, data, out_dir, arguments)
         folders.discard(folder)
     print("\n".join(said))
