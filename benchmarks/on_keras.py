@@ -5,7 +5,7 @@ import importlib
 from benchmarks.jobs import BATCH_SIZE, NUM_CLASSES, NUM_INPUTS, Job, Train
 
 
-def _fitting(job: Job, steps_per_execution: int) -> Train:
+def _run_group_halving_on_oom(job: Job, steps_per_execution: int) -> Train:
     keras = importlib.import_module("keras")
     x, y = job.float32()
     optimizers = {"sgd": keras.optimizers.SGD, "adam": keras.optimizers.Adam}
@@ -34,9 +34,9 @@ def _fitting(job: Job, steps_per_execution: int) -> Train:
 
 def fit(job: Job) -> dict[str, Train]:
     """Returns ``Model.fit`` as it is."""
-    return {"": _fitting(job, 1)}
+    return {"": _run_group_halving_on_oom(job, 1)}
 
 
 def fit_together(job: Job) -> dict[str, Train]:
     """Returns ``Model.fit`` with several steps to an execution."""
-    return {str(n): _fitting(job, n) for n in (16, 64)}
+    return {str(n): _run_group_halving_on_oom(job, n) for n in (16, 64)}

@@ -7,7 +7,7 @@ from absl import flags
 
 from benchmarks.jobs import LEARNING_RATES
 from benchmarks.peers import PEERS
-from fmnist_jax.kinds import UserError, unknown
+from fmnist_jax.errors import UserError, unknown
 
 
 def parse(argv: Sequence[str]) -> flags.FlagValues:

@@ -17,7 +17,7 @@ def sweep(job: Job) -> dict[str, Timed]:
     of 500 test images included.
     """
     use_cpu_cores()
-    from fmnist_jax.sweeping import plan_here, run_groups
+    from fmnist_jax.sweeps.engine import plan_for_local_devices, run_groups
 
     images, labels = job.uint8()
     test = Dataset(images[:TEST_EXAMPLES], labels[:TEST_EXAMPLES])
@@ -28,7 +28,7 @@ def sweep(job: Job) -> dict[str, Timed]:
         evaluate_train=False,
     )  # fmt: skip
     hparams = Hparams(divisor=DIVISOR, learning_rate=job.learning_rate)
-    plan = plan_here({"seed": range(job.runs)}, data, config, hparams)
+    plan = plan_for_local_devices({"seed": range(job.runs)}, data, config, hparams)
 
     def seconds(steps: int) -> float:
         total, epochs, last = 0.0, 0, time.perf_counter()

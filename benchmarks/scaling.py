@@ -16,8 +16,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from experiments import scripts
 from fmnist_jax import load
+from fmnist_jax.runner import scripts
 
 FIGURE = Path(__file__).parents[1] / "docs" / "scaling_of_cost.png"
 BASE = {"runs": 64, "hidden": 128, "batch": 32, "optimizer": "adam", "width": 0}
@@ -45,7 +45,7 @@ def cases() -> list[dict[str, Any]]:
 def serve(num_devices: int, data_dir: str | None) -> None:
     """Times the cases that come in, a line of JSON each."""
     from fmnist_jax import Config, Hparams, run_groups, use_cpu_cores
-    from fmnist_jax.sweeping import plan_here
+    from fmnist_jax.sweeps.engine import plan_for_local_devices
 
     use_cpu_cores(num_devices)
     data = load("auto", data_dir, train_examples=EXAMPLES, test_examples=100)
@@ -57,7 +57,7 @@ def serve(num_devices: int, data_dir: str | None) -> None:
         )  # fmt: skip
         axes = {"seed": range(case["runs"])}
         width = case["width"] or None
-        todo = plan_here(axes, data, config, Hparams(), max_width=width)
+        todo = plan_for_local_devices(axes, data, config, Hparams(), max_width=width)
         seconds, start = 0.0, time.perf_counter()
         for part in run_groups(todo, data):  # the second epoch of each group counts
             now = time.perf_counter()
@@ -123,7 +123,7 @@ def draw(times: dict[int, list[tuple[dict[str, Any], list[float]]]]) -> None:
     """Draws a panel for each setting that is varied."""
     from matplotlib.figure import Figure
 
-    from fmnist_jax.plots import COLOURS
+    from fmnist_jax.figures.plots import COLOURS
 
     figure = Figure(figsize=(11, 7), layout="constrained")
     panels = figure.subplots(2, 2).flat

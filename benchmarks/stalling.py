@@ -10,8 +10,8 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from fmnist_jax import download
-from fmnist_jax.kinds import UserError
+from fmnist_jax.data import download
+from fmnist_jax.errors import UserError
 
 HEAD, HALF = b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n", bytes(500_000)
 # Kind -> when the server answers, in STALL_SECONDS; with what; and whether it goes on

@@ -18,7 +18,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from experiments import scripts
+from fmnist_jax.runner import scripts
 
 ROOT = Path(__file__).parents[1]
 
@@ -44,14 +44,17 @@ def _now() -> Seconds:
 
 def serve(began: float, argv: Sequence[str]) -> None:
     """Runs the experiment, and prints when it came to what as a line of JSON."""
-    from experiments.common import execute
     from experiments.scale_sweep import EXPERIMENT
-    from fmnist_jax import data, plots, report, sweeping
+    from fmnist_jax import data
+    from fmnist_jax.analysis import report
+    from fmnist_jax.figures import plots
+    from fmnist_jax.runner.command_line import execute
+    from fmnist_jax.sweeps import engine
 
     del plots, report  # are imported here, not when they are wanted
     marks: list[tuple[str, Seconds]] = [("began", Seconds(began, 0.0))]
     marks.append(("imported", _now()))
-    load, run_stepwise = data.load, sweeping.run_stepwise
+    load, run_groups_resumably = data.load, engine.run_groups_resumably
 
     def timed_load(*args: Any, **options: Any) -> Any:
         marks.append(("loading", _now()))
@@ -67,11 +70,11 @@ def serve(began: float, argv: Sequence[str]) -> None:
 
     def timed_groups(*args: Any) -> Iterator[Any]:
         marks.append(("running", _now()))
-        for group, steps in run_stepwise(*args):
+        for group, steps in run_groups_resumably(*args):
             yield group, timed_steps(group, steps)
         marks.append(("run", _now()))
 
-    vars(data)["load"], vars(sweeping)["run_stepwise"] = timed_load, timed_groups
+    vars(data)["load"], vars(engine)["run_groups_resumably"] = timed_load, timed_groups
     execute([EXPERIMENT], ["scale_sweep", *argv])
     print("\n" + json.dumps(marks))
 

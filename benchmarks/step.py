@@ -26,8 +26,8 @@ import numpy as np
 
 from benchmarks.jobs import BATCH_SIZE, DIVISOR, NUM_CLASSES, NUM_INPUTS
 from benchmarks.machine import STREAMS, gemm_flops, num_parameters
-from experiments import scripts
 from fmnist_jax.devices import use_cpu_cores
+from fmnist_jax.runner import scripts
 
 TEST_EXAMPLES = 500
 GEMM_SIZE = 512  # of larger ones NumPy's threads take more, as they wait for each other
@@ -111,9 +111,15 @@ def _epoch(
     import jax.numpy as jnp
     from jax.sharding import NamedSharding
 
-    from fmnist_jax import Config, Dataset, Hparams, programs, training
-    from fmnist_jax.planning import plan
-    from fmnist_jax.seats import seated
+    from fmnist_jax import (
+        Config,
+        Dataset,
+        Hparams,
+        training,
+    )
+    from fmnist_jax.sweeps import programs
+    from fmnist_jax.sweeps.planning import plan
+    from fmnist_jax.sweeps.run_batch import make_batch
 
     rng = np.random.default_rng(0)
     count = steps * BATCH_SIZE
@@ -127,7 +133,7 @@ def _epoch(
     axes = {"seed": range(runs * cores)}
     todo = plan(axes, config, Hparams(divisor=DIVISOR), cores)
     mesh = programs.device_mesh(todo.num_devices)
-    seats = seated(todo, todo.groups[0], mesh)
+    seats = make_batch(todo, todo.groups[0], mesh)
     orders = [training.epoch_order(seed, 1, count) for seed in seats.distinct]
     shared = np.stack(orders), Dataset(images, labels), test
     after = jax.device_put(shared, NamedSharding(mesh, programs.SHARED))

@@ -29,7 +29,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.stalling import stall
-from experiments import scripts
+from fmnist_jax.runner import scripts
 
 ROOT = Path(__file__).parents[1]
 SMALL = ["--dataset=synthetic", "--train_examples=500", "--test_examples=100"]
@@ -67,7 +67,7 @@ def results_in(out_dir: Path) -> dict[str, bytes]:
 
 
 def kill(job: Sequence[str], times: int, seed: int) -> None:
-    """Kills it so many times, begun as often as that takes."""
+    """Kills it so many times, progress as often as that takes."""
     rng = random.Random(seed)
     with tempfile.TemporaryDirectory() as folder:
         whole = Path(folder) / "whole"
@@ -76,14 +76,14 @@ def kill(job: Sequence[str], times: int, seed: int) -> None:
         seconds = finished(job, whole)  # its programs compiled
         expected = results_in(whole)
         print(f"undisturbed: {seconds:.1f} s", flush=True)
-        killed = begun = 0
+        killed = progress = 0
         while killed < times:
-            out_dir = Path(folder) / f"begun-{begun}"
+            out_dir = Path(folder) / f"progress-{progress}"
             here, lost = _kill_until_done(job, out_dir, seconds, times - killed, rng)
             same = results_in(out_dir) == expected
-            killed, begun = killed + here, begun + 1
+            killed, progress = killed + here, progress + 1
             print(
-                f"time {begun}: killed {here} times, then done; results "
+                f"time {progress}: killed {here} times, then done; results "
                 f"{'the same bytes' if same else 'DIFFER'}; groups lost that had been "
                 f"kept: {lost}",
                 flush=True,
@@ -91,7 +91,7 @@ def kill(job: Sequence[str], times: int, seed: int) -> None:
             if not same or lost:
                 sys.exit(1)
             shutil.rmtree(out_dir)
-        print(f"{killed} of {times} resumed, begun {begun} times")
+        print(f"{killed} of {times} resumed, progress {progress} times")
 
 
 def _kill_until_done(
@@ -154,15 +154,15 @@ def full() -> None:
 
 def _small(out_dir: Path, num_seeds: int) -> tuple[int, str]:
     """Runs a small sweep in this process; returns its exit status and last words."""
-    from experiments import common
     from experiments.scale_sweep import EXPERIMENT
+    from fmnist_jax.runner import command_line
 
     flags = ["--dataset=synthetic", "--train_examples=96", "--test_examples=50"]
     flags += ["--hidden_sizes=8", "--epochs=3", f"--num_seeds={num_seeds}"]
     said = io.StringIO()
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(said):
         try:
-            common.main(EXPERIMENT, ["x", *flags, f"--out_dir={out_dir}"])
+            command_line.main(EXPERIMENT, ["x", *flags, f"--out_dir={out_dir}"])
         except SystemExit as ended:
             return int(ended.code or 0), said.getvalue()
     return 0, ""

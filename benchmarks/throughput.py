@@ -25,7 +25,7 @@ from benchmarks.jobs import BATCH_SIZE, Job, save_data
 from benchmarks.options import parse
 from benchmarks.peers import MACHINE, PEERS, Peer, missing, num_runs
 from benchmarks.workers import Worker, WorkerError
-from fmnist_jax.kinds import UserError
+from fmnist_jax.errors import UserError
 
 LIBRARIES = (
     "jax", "jaxlib", "flax", "optax", "numpy", "torch", "keras", "tensorflow-cpu",

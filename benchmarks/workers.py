@@ -17,7 +17,7 @@ from typing import Any, TextIO
 
 from benchmarks.jobs import Job, timed
 from benchmarks.peers import MACHINE, PEERS, Peer
-from experiments import scripts
+from fmnist_jax.runner import scripts
 
 ROOT = Path(__file__).parents[1]
 _SELF_TIMED = ("ours", "machine")  # modules whose functions return what they measured

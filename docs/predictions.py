@@ -19,15 +19,15 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from experiments import scripts
 from experiments.trainability_map import EXPERIMENT
 from fmnist_jax import Data, Hparams, load, sweep, use_cpu_cores
-from fmnist_jax.boundaries import RATE, trainable_rates
+from fmnist_jax.analysis.trainability import RATE, trainable_rates
 from fmnist_jax.config import PRESETS, SETTINGS, Config
-from fmnist_jax.kinds import unknown
-from fmnist_jax.planning import plan
-from fmnist_jax.plots import COLOURS
-from fmnist_jax.theory import initial_sharpness, stable_rates
+from fmnist_jax.errors import unknown
+from fmnist_jax.figures.plots import COLOURS
+from fmnist_jax.runner import scripts
+from fmnist_jax.sweeps.initial_sharpness import initial_sharpness, stable_rates
+from fmnist_jax.sweeps.planning import plan
 
 FOLDER = Path(__file__).parent
 MAP = FOLDER / "trainability_map" / "rates.csv"

@@ -14,11 +14,11 @@ import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 
-from experiments import scripts
-from experiments.sources import references, verdicts
+from experiments.reproduction import references, verdicts
 from fmnist_jax import PRESETS, Data, Probe, load, sweep, use_cpu_cores
-from fmnist_jax.losses import CLIP
-from fmnist_jax.training import forward
+from fmnist_jax.runner import scripts
+from fmnist_jax.training.losses import CLIP
+from fmnist_jax.training.step import forward
 
 SEEDS = 5
 # Row -> preset, settings that differ from it, divisor.

@@ -18,20 +18,18 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from experiments import scripts
-from experiments.sources.rows import TRAININGS
+from experiments.reproduction.rows import TRAININGS
 from fmnist_jax import Config, Data, Hparams, load, use_cpu_cores
 from fmnist_jax.config import resolve
-from fmnist_jax.models import BATCH_NORM_EPS
-from fmnist_jax.training import (
-    State,
+from fmnist_jax.runner import scripts
+from fmnist_jax.training.loop import (
     epoch_order,
     evaluate,
-    init,
     run_keys,
-    scaled_inputs,
     train_epoch,
 )
+from fmnist_jax.training.models import BATCH_NORM_EPS
+from fmnist_jax.training.step import State, init, scaled_inputs
 
 SEEDS, EPOCHS = (0, 1), 2
 EPS = (1e-8, 1e-4)  # Adam's own, and one well above the rounding of the gradients

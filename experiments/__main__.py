@@ -10,9 +10,9 @@ from pathlib import Path
 
 import experiments
 from experiments import reproduce
-from experiments.common import command_line, execute
-from experiments.jobs import Experiment, Inspection
-from fmnist_jax.kinds import UserError, unknown
+from fmnist_jax.errors import UserError, unknown
+from fmnist_jax.runner.command_line import command_line, execute
+from fmnist_jax.runner.jobs import Experiment, Inspection
 
 ONLY = "--only="
 DEFINITION = "\nEXPERIMENT = "  # in the file of an experiment

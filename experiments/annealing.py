@@ -5,13 +5,18 @@
 9 runs of the book's network under Adam, 30 epochs: eight minutes on two cores.
 """
 
-from experiments.common import Experiment, Figures, Results, main
 from fmnist_jax.config import SCHEDULES
+from fmnist_jax.runner.command_line import (
+    Experiment,
+    Figures,
+    Results,
+    main,
+)
 
 
 def figures(dataset: Results) -> Figures:
     """Learning curves, and the rate of each epoch."""
-    from fmnist_jax import details, plots
+    from fmnist_jax.figures import details, plots
 
     return {
         "curves": plots.curves(dataset, line="schedule"),

@@ -6,20 +6,27 @@ And what did freezing it do to the source's curve? 18 runs of the book's network
 Adam, 10 epochs: six minutes on two cores; the source took --epochs=100.
 """
 
-from experiments.common import Experiment, Figures, Plans, Probes, Results, main
 from fmnist_jax.config import BATCH_NORMS
+from fmnist_jax.runner.command_line import (
+    Experiment,
+    Figures,
+    Plans,
+    Probes,
+    Results,
+    main,
+)
 
 
 def probes(plans: Plans) -> Probes:
     """Histograms of what the hidden layer puts out after training."""
-    from fmnist_jax.histograms import hidden_probe
+    from fmnist_jax.probes.histograms import hidden_probe
 
     return (hidden_probe(when="end"),)
 
 
 def figures(dataset: Results) -> Figures:
     """Learning curves, and the hidden values after training."""
-    from fmnist_jax import details, plots
+    from fmnist_jax.figures import details, plots
 
     return {
         "curves": plots.curves(dataset, line="batch_norm"),

@@ -7,20 +7,21 @@ Nothing is trained: a few seconds, on any data set that the loader reads.
 
 from typing import TYPE_CHECKING
 
-from experiments.common import Answer, Inspection, main
+from fmnist_jax.runner.command_line import Answer, Inspection, main
 
 if TYPE_CHECKING:
-    from fmnist_jax.data import Data
+    from fmnist_jax.data.dataset import Data
 
 
 def answer(data: "Data") -> Answer:
     """Counts, pixels, copies and order; sample images and distributions."""
-    from fmnist_jax import data_figures, survey
+    from fmnist_jax.analysis import survey
+    from fmnist_jax.figures import data_set
 
     tables = survey.tables(data)
     figures = {
-        "samples": data_figures.samples(data),
-        "distributions": data_figures.distributions(data),
+        "samples": data_set.samples(data),
+        "distributions": data_set.distributions(data),
     }
     return Answer(tables, figures, survey.sentences(tables))
 

@@ -6,12 +6,17 @@ A lab loaded MNIST for Fashion-MNIST. 12 runs of its network: half a minute on t
 cores.
 """
 
-from experiments.common import Experiment, Figures, Results, main
+from fmnist_jax.runner.command_line import (
+    Experiment,
+    Figures,
+    Results,
+    main,
+)
 
 
 def figures(dataset: Results) -> Figures:
     """Learning curves; how large the effect of each mix-up is."""
-    from fmnist_jax import details, plots
+    from fmnist_jax.figures import details, plots
 
     final = ["train_accuracy", "test_accuracy"]
     return {

@@ -5,12 +5,17 @@
 9 runs of the book's network under Adam: two minutes on two cores.
 """
 
-from experiments.common import Experiment, Figures, Results, main
+from fmnist_jax.runner.command_line import (
+    Experiment,
+    Figures,
+    Results,
+    main,
+)
 
 
 def figures(dataset: Results) -> Figures:
     """Learning curves, and the gap from training to test accuracy."""
-    from fmnist_jax import details, plots
+    from fmnist_jax.figures import details, plots
 
     return {
         "curves": plots.curves(dataset, line="hidden_sizes"),

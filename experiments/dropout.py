@@ -5,12 +5,17 @@
 6 runs of the book's network under Adam, 30 epochs: nine minutes on two cores.
 """
 
-from experiments.common import Experiment, Figures, Results, main
+from fmnist_jax.runner.command_line import (
+    Experiment,
+    Figures,
+    Results,
+    main,
+)
 
 
 def figures(dataset: Results) -> Figures:
     """Learning curves; the gap with dropout off, and on as the source measured."""
-    from fmnist_jax import details, plots
+    from fmnist_jax.figures import details, plots
 
     return {
         "curves": plots.curves(dataset, line="dropout_rate"),

@@ -5,12 +5,18 @@
 As the lab's callback does it; 12 runs of its network: half a minute on two cores.
 """
 
-from experiments.common import Answer, Experiment, Figures, Results, main
+from fmnist_jax.runner.command_line import (
+    Answer,
+    Experiment,
+    Figures,
+    Results,
+    main,
+)
 
 
 def figures(dataset: Results) -> Figures:
     """Learning curves; when each run stopped, and what it had reached."""
-    from fmnist_jax import details, plots
+    from fmnist_jax.figures import details, plots
 
     final = ["stopped_epoch", "test_accuracy"]
     return {
@@ -21,7 +27,7 @@ def figures(dataset: Results) -> Figures:
 
 def answer(dataset: Results) -> Answer:
     """The epoch at which each run stopped."""
-    from fmnist_jax import report, results
+    from fmnist_jax.analysis import report, results
 
     return Answer({"stops": results.stops(dataset)}, sentences=report.stops(dataset))
 

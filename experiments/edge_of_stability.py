@@ -8,7 +8,7 @@ eigenvalue λ of the Hessian after each epoch: a minute on two cores. Unscaled p
 the first 2,000.
 """
 
-from experiments.common import (
+from fmnist_jax.runner.command_line import (
     Answer,
     Experiment,
     Figures,
@@ -23,19 +23,21 @@ ALL = 60_000  # as one batch: capped at the images that there are
 
 def probes(plans: Plans) -> Probes:
     """What decides stability: where steps are divided, preconditioned sharpness."""
-    from fmnist_jax import sharpness, stability, theory
+    from fmnist_jax import stability
+    from fmnist_jax.probes import sharpness
+    from fmnist_jax.sweeps import initial_sharpness
 
     for plan in plans:
         for group in plan.groups:  # refuses an optimizer that has no such rate
             stability.stable_rate(group.config.optimizer, 1.0)
-    if any(theory.is_divided(plan) for plan in plans):
+    if any(initial_sharpness.is_divided(plan) for plan in plans):
         return [sharpness.preconditioned_sharpness_probe("epoch")]
     return [sharpness.sharpness_probe("epoch")]
 
 
 def figures(dataset: Results) -> Figures:
     """Learning curves; sharpness and its edge, with the training loss below."""
-    from fmnist_jax import edge, plots
+    from fmnist_jax.figures import edge, plots
 
     curves = plots.curves(dataset, line="learning_rate")
     return {"curves": curves, "edge": edge.figure(dataset)}
@@ -43,7 +45,7 @@ def figures(dataset: Results) -> Figures:
 
 def answer(dataset: Results) -> Answer:
     """How far each run is from the edge, at the start and at the end."""
-    from fmnist_jax import edge
+    from fmnist_jax.analysis import edge
 
     table = edge.table(dataset)
     return Answer({"edge": table}, sentences=edge.sentences(table))

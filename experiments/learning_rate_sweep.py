@@ -5,12 +5,19 @@
 18 runs of the book's network under Adam: three minutes on two cores.
 """
 
-from experiments.common import Experiment, Figures, Plans, Probes, Results, main
+from fmnist_jax.runner.command_line import (
+    Experiment,
+    Figures,
+    Plans,
+    Probes,
+    Results,
+    main,
+)
 
 
 def probes(plans: Plans) -> Probes:
     """Histograms of the parameters after training."""
-    from fmnist_jax.histograms import parameter_probe
+    from fmnist_jax.probes.histograms import parameter_probe
 
     configs = [group.config for plan in plans for group in plan.groups]
     return (parameter_probe(configs, when="end"),)
@@ -18,7 +25,7 @@ def probes(plans: Plans) -> Probes:
 
 def figures(dataset: Results) -> Figures:
     """Learning curves, where they end, and the parameters after training."""
-    from fmnist_jax import details, plots
+    from fmnist_jax.figures import details, plots
 
     names = {"w1": "W1", "b1": "b1", "w2": "W2", "b2": "b2"}
     return {

@@ -12,11 +12,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments import flags, folders, resuming, unfinished
-from experiments.common import command_line, execute
-from experiments.folders import PARTS
-from experiments.help import asks_for_help
-from fmnist_jax.kinds import UserError, choose
+from fmnist_jax.errors import UserError, choose
+from fmnist_jax.runner import flags, output_folder
+from fmnist_jax.runner.command_line import command_line, execute
+from fmnist_jax.runner.help import asks_for_help
+from fmnist_jax.sweeps import plan_file, resuming
+from fmnist_jax.sweeps.plan_file import PARTS
 
 
 def run(argv: Sequence[str]) -> None:
@@ -32,13 +33,13 @@ def run(argv: Sequence[str]) -> None:
     if not sources:
         raise UserError("Name the folders of the shards: merge FOLDER FOLDER …")
     out_dir = _folder(options["out_dir"] or str(sources[0]))
-    begun = folders.is_under_way(out_dir) and not options["overwrite"]
-    saved = _plan([*sources, *([out_dir] if begun else [])])
+    progress = output_folder.is_under_way(out_dir) and not options["overwrite"]
+    saved = _plan([*sources, *([out_dir] if progress else [])])
     experiment = choose("experiment", saved["experiment"], find_experiments())
     if not options["overwrite"]:
-        folders.check_free(out_dir)
-    folders.check_writable(out_dir)
-    with folders.made(out_dir), folders.held(out_dir):
+        output_folder.check_free(out_dir)
+    output_folder.check_writable(out_dir)
+    with output_folder.made(out_dir), output_folder.locked(out_dir):
         resuming.gather(out_dir, saved, _parts(sources, saved))
     dropped = (*flags.SHARING, "out_dir", "overwrite")
     arguments = flags.without(["", *saved["arguments"]], dropped)
@@ -57,9 +58,9 @@ def _plan(sources: Sequence[Path]) -> Mapping[str, Any]:
     Raises:
       UserError: where they are not of one sweep.
     """
-    from fmnist_jax.parts import digest
+    from fmnist_jax.sweeps.checkpoints import digest
 
-    plans = [unfinished.read_plan(source) for source in sources]
+    plans = [plan_file.read_plan(source) for source in sources]
     for source, each in zip(sources, plans, strict=True):
         if not source.is_dir():
             raise UserError(f"{source} is no folder.")
@@ -74,7 +75,7 @@ def _plan(sources: Sequence[Path]) -> Mapping[str, Any]:
             )
     for source, each in zip(sources, plans, strict=True):
         if digest(each["sweeps"]) != digest(plans[0]["sweeps"]):
-            differs = unfinished.difference(plans[0]["sweeps"], each["sweeps"])
+            differs = plan_file.difference(plans[0]["sweeps"], each["sweeps"])
             raise UserError(
                 f"{sources[0]} and {source} hold no shards of one sweep: "
                 f"{differs or 'the runs are grouped otherwise'} (shards need the same "
@@ -89,9 +90,9 @@ def _parts(sources: Sequence[Path], saved: Mapping[str, Any]) -> dict[str, bytes
     Raises:
       UserError: where some are not done.
     """
-    from fmnist_jax import parts
+    from fmnist_jax.sweeps import checkpoints
 
-    digest = parts.digest(saved["sweeps"])
+    digest = checkpoints.digest(saved["sweeps"])
     names = [
         f"{number}-{group}.part"
         for number, sweep in enumerate(saved["sweeps"])
@@ -102,7 +103,7 @@ def _parts(sources: Sequence[Path], saved: Mapping[str, Any]) -> dict[str, bytes
     for name in names:
         for path in (source / PARTS / name for source in sources):
             try:
-                if path.exists() and parts.read(path, digest).left is None:
+                if path.exists() and checkpoints.read(path, digest).left is None:
                     found[name] = path.read_bytes()
             except UserError as error:
                 problems.append(f" {error}")

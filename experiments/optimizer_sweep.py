@@ -6,13 +6,20 @@ Each optimizer at the best of some rates, and at the book's 1e-2. 96 runs of the
 network: a quarter of an hour on two cores; --hidden_sizes=128 takes three minutes.
 """
 
-from experiments.common import Answer, Experiment, Figures, Results, main
 from fmnist_jax.config import OPTIMIZERS
+from fmnist_jax.runner.command_line import (
+    Answer,
+    Experiment,
+    Figures,
+    Results,
+    main,
+)
 
 
 def figures(dataset: Results) -> Figures:
     """Curves at each optimizer's best rate; where all rates end."""
-    from fmnist_jax import plots, results
+    from fmnist_jax.analysis import results
+    from fmnist_jax.figures import plots
 
     best = results.chosen(dataset, along="learning_rate")
     return {
@@ -23,7 +30,7 @@ def figures(dataset: Results) -> Figures:
 
 def answer(dataset: Results) -> Answer:
     """Each optimizer at its best rate."""
-    from fmnist_jax import results
+    from fmnist_jax.analysis import results
 
     return Answer({"best": results.summarise_chosen(dataset, along="learning_rate")})
 

@@ -8,7 +8,14 @@ source took --epochs=30.
 
 from typing import Any
 
-from experiments.common import Experiment, Figures, Plans, Probes, Results, main
+from fmnist_jax.runner.command_line import (
+    Experiment,
+    Figures,
+    Plans,
+    Probes,
+    Results,
+    main,
+)
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "none": {},
@@ -24,14 +31,15 @@ VARIANTS: dict[str, dict[str, Any]] = {
 
 def probes(plans: Plans) -> Probes:
     """The share of weights near zero."""
-    from fmnist_jax.histograms import near_zero_probe
+    from fmnist_jax.probes.histograms import near_zero_probe
 
     return (near_zero_probe(),)
 
 
 def figures(dataset: Results) -> Figures:
     """Learning curves; what each penalty does to accuracy, gap and weights."""
-    from fmnist_jax import details, plots, results
+    from fmnist_jax.analysis import results
+    from fmnist_jax.figures import details, plots
 
     final = ["test_accuracy", "accuracy_gap", "near_zero_share"]
     return {

@@ -16,16 +16,16 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from experiments.common import command_line
-from experiments.flags import COMMON, parse_flags
-from fmnist_jax.kinds import UserError, unknown
+from fmnist_jax.errors import UserError, unknown
+from fmnist_jax.runner.command_line import command_line
+from fmnist_jax.runner.flags import COMMON, parse_flags
 
 if TYPE_CHECKING:
     import xarray as xr
 
-    from experiments.sources.findings import Finding
-    from experiments.sources.references import References
-    from fmnist_jax.data import Data
+    from experiments.reproduction.findings import Finding
+    from experiments.reproduction.references import References
+    from fmnist_jax.data.dataset import Data
 
 QUESTION = "Which rows and claims of the sources hold, over seeds?"
 NUM_SEEDS, MORE_SEEDS = 6, 10
@@ -53,8 +53,8 @@ def parse(argv: Sequence[str]) -> dict[str, Any]:
     Raises:
       UserError: for an unknown flag, or a value that is not allowed.
     """
-    from experiments.sources.claims import DECISIONS
-    from experiments.sources.references import load
+    from experiments.reproduction.claims import DECISIONS
+    from experiments.reproduction.references import load
 
     given = parse_flags(argv, _TEXTS, _COUNTS, _SWITCHES)
     given["num_seeds"] = given["num_seeds"] or NUM_SEEDS
@@ -76,10 +76,10 @@ def needed(only: Sequence[str]) -> list[str]:
     Beside those of ``TRAININGS`` it may hold what is measured without training; and a
     bug's configuration comes with the others that show it both ways.
     """
-    from experiments.sources.claims import DECISIONS
-    from experiments.sources.judging import trained_for
-    from experiments.sources.page import BUGS
-    from experiments.sources.rows import TRAININGS
+    from experiments.reproduction.claims import DECISIONS
+    from experiments.reproduction.judging import trained_for
+    from experiments.reproduction.page import BUGS
+    from experiments.reproduction.rows import TRAININGS
 
     found: set[str] = set()
     for name in only:
@@ -95,8 +95,8 @@ def needed(only: Sequence[str]) -> list[str]:
 
 def measurer(options: Mapping[str, Any]) -> Measure:
     """Returns what gives a configuration's runs of so many seeds, by its name."""
-    from experiments.sources import measuring
-    from experiments.sources.rows import TRAININGS
+    from experiments.reproduction import measuring
+    from experiments.reproduction.rows import TRAININGS
     from fmnist_jax import data
 
     folder = Path(options["out_dir"])
@@ -131,8 +131,8 @@ def measurer(options: Mapping[str, Any]) -> Measure:
 
 def decide(claim: str, measure: Measure, num_seeds: int) -> "Finding":
     """Decides a claim; over more seeds where the first ones leave it undecided."""
-    from experiments.sources.claims import DECISIONS
-    from experiments.sources.findings import UNDECIDED
+    from experiments.reproduction.claims import DECISIONS
+    from experiments.reproduction.findings import UNDECIDED
 
     decision = DECISIONS[claim]
     found = decision.find({n: measure(n, num_seeds) for n in decision.trainings})
@@ -156,21 +156,20 @@ def write(
     Raises:
       UserError: where it cannot be written.
     """
-    from experiments.folders import writing
-    from experiments.sources.figures import row_figure
-    from experiments.sources.judging import trained_for
-    from experiments.sources.page import page
-    from fmnist_jax.results import replaced
+    from experiments.reproduction.figures import row_figure
+    from experiments.reproduction.judging import trained_for
+    from experiments.reproduction.page import page
+    from fmnist_jax.files import atomic_write, explaining_write_errors
 
     path, text = folder / "reproduction.md", page(references, runs, findings)
-    with writing(folder):
+    with explaining_write_errors(folder):
         (folder / FIGURES).mkdir(parents=True, exist_ok=True)
         for name, row in references.rows.items():
             own = {n: runs[n] for n in trained_for(name) if n in runs}
             if own:
                 figure = row_figure(name, row, own)
                 figure.savefig(folder / FIGURES / f"{name}.png", dpi=90)
-        with replaced(path) as new:
+        with atomic_write(path) as new:
             new.write_text(text, encoding="utf-8")
     return path
 
@@ -184,7 +183,7 @@ def help_text() -> str:
 
 def run(argv: Sequence[str]) -> None:
     """Measures what is missing, judges it, and writes the page."""
-    from experiments.help import asks_for_help
+    from fmnist_jax.runner.help import asks_for_help
 
     if asks_for_help(argv):
         print(help_text())
@@ -194,18 +193,18 @@ def run(argv: Sequence[str]) -> None:
     if options["dry_run"]:
         print(f"{len(names)} configurations: {', '.join(names)}.")
         return
-    from experiments.folders import check_writable, held, made
+    from fmnist_jax.runner.output_folder import check_writable, locked, made
 
     for flag in ("out_dir", "docs_dir"):
         check_writable(Path(options[flag]), flag)
     out_dir = Path(options["out_dir"])
-    with made(out_dir), held(out_dir):
+    with made(out_dir), locked(out_dir):
         _measure_and_write(options, names)
 
 
 def _measure_and_write(options: Mapping[str, Any], names: Sequence[str]) -> None:
-    from experiments.sources.claims import DECISIONS
-    from experiments.sources.references import load
+    from experiments.reproduction.claims import DECISIONS
+    from experiments.reproduction.references import load
     from fmnist_jax.devices import use_compilation_cache, use_cpu_cores
 
     use_cpu_cores()

@@ -8,7 +8,13 @@ float32, so that twins agree to the bit; by 255 it is not, and SGD makes more of
 
 from typing import Any
 
-from experiments.common import Answer, Experiment, Figures, Results, main
+from fmnist_jax.runner.command_line import (
+    Answer,
+    Experiment,
+    Figures,
+    Results,
+    main,
+)
 
 # Learning rate; powers of the divisor in the rate and epsilon of the first kernel.
 OPTIMIZERS = {"sgd": (1e-2, 2, 0), "adam": (1e-3, 1, 1)}
@@ -35,17 +41,17 @@ TWINS = {f"{name} ÷1 as ÷{d:g}": f"{name} ÷{d:g}" for name, d in PAIRS}
 
 def figures(dataset: Results) -> Figures:
     """Learning curves, twins over each other, and how far they part."""
-    from fmnist_jax import twins
+    from fmnist_jax.figures import rescaled
 
-    return {"twins": twins.figure(dataset, "side", TWINS)}
+    return {"rescaled": rescaled.figure(dataset, "side", TWINS)}
 
 
 def answer(dataset: Results) -> Answer:
     """How far twins part in each epoch."""
-    from fmnist_jax import twins
+    from fmnist_jax.analysis import rescaled
 
-    table = twins.table(dataset, "side", TWINS)
-    return Answer({"twins": table}, sentences=twins.sentences(table))
+    table = rescaled.table(dataset, "side", TWINS)
+    return Answer({"rescaled": table}, sentences=rescaled.sentences(table))
 
 
 EXPERIMENT = Experiment(

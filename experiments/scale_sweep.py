@@ -5,12 +5,17 @@
 18 runs of the keras preset: under a minute on two cores.
 """
 
-from experiments.common import Experiment, Figures, Results, main
+from fmnist_jax.runner.command_line import (
+    Experiment,
+    Figures,
+    Results,
+    main,
+)
 
 
 def figures(dataset: Results) -> Figures:
     """Learning curves, and where they end against the divisor."""
-    from fmnist_jax import plots
+    from fmnist_jax.figures import plots
 
     return {
         "curves": plots.curves(dataset, line="divisor"),

@@ -5,20 +5,27 @@
 9 runs of the lab's network: twenty seconds on two cores.
 """
 
-from experiments.common import Experiment, Figures, Plans, Probes, Results, main
 from fmnist_jax.config import ORDERS
+from fmnist_jax.runner.command_line import (
+    Experiment,
+    Figures,
+    Plans,
+    Probes,
+    Results,
+    main,
+)
 
 
 def probes(plans: Plans) -> Probes:
     """What the network predicts after each epoch."""
-    from fmnist_jax.histograms import predictions_probe
+    from fmnist_jax.probes.histograms import predictions_probe
 
     return (predictions_probe(),)
 
 
 def figures(dataset: Results) -> Figures:
     """Learning curves, and what is predicted: what it saw last?"""
-    from fmnist_jax import details, plots
+    from fmnist_jax.figures import details, plots
 
     return {
         "curves": plots.curves(dataset, line="order"),

@@ -5,19 +5,28 @@
 Tables of the sigmoid, and what saturates in networks that have none: about a minute.
 """
 
-from experiments.common import Answer, Experiment, Plans, Probes, Results, main
+from fmnist_jax.runner.command_line import (
+    Answer,
+    Experiment,
+    Plans,
+    Probes,
+    Results,
+    main,
+)
 
 
 def probes(plans: Plans) -> Probes:
     """What is saturated after each epoch."""
-    from fmnist_jax.diagnostics import Probe, saturation
+    from fmnist_jax.probes.health import saturation
+    from fmnist_jax.probes.probe import Probe
 
     return [Probe(saturation, examples=1000)]
 
 
 def answer(dataset: Results) -> Answer:
     """The sigmoid itself, and shares of the trained networks."""
-    from fmnist_jax.saturation import figures, sentences, tables
+    from fmnist_jax.analysis.saturation import sentences, tables
+    from fmnist_jax.figures.saturation import figures
 
     return Answer(tables(dataset), figures(dataset), sentences(dataset))
 

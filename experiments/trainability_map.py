@@ -7,31 +7,39 @@ two cores. --divisors=1e-2:1e6:256 --learning_rates=1e-9:1e3:256 is one for a GP
 --zoom=1:1e3,1e-4:1 a closer look.
 """
 
-from experiments.common import Answer, Data, Experiment, Figures, Plan, Results, main
+from fmnist_jax.runner.command_line import (
+    Answer,
+    Data,
+    Experiment,
+    Figures,
+    Plan,
+    Results,
+    main,
+)
 
 
 def beside(plan: Plan, data: Data) -> Results:
     """The sharpness at initialisation, and the rates that it says are stable."""
-    from fmnist_jax import theory
+    from fmnist_jax.sweeps import initial_sharpness
 
-    return theory.stable_rates(plan, data)
+    return initial_sharpness.stable_rates(plan, data)
 
 
 def figures(dataset: Results) -> Figures:
     """Loss, accuracy and status over the plane, with theory's lines."""
-    from experiments.sources.rows import points
-    from fmnist_jax import maps
+    from experiments.reproduction.rows import points
+    from fmnist_jax.figures import maps
 
     return {**maps.maps(dataset, points()), **maps.rates(dataset)}
 
 
 def answer(dataset: Results) -> Answer:
     """Which rates train, against those that theory calls stable."""
-    from fmnist_jax import boundaries
+    from fmnist_jax.analysis import trainability
 
-    table = boundaries.trainable_rates(dataset)
+    table = trainability.trainable_rates(dataset)
     tables = {} if table.empty else {"rates": table}
-    return Answer(tables, sentences=boundaries.sentences(dataset, table))
+    return Answer(tables, sentences=trainability.sentences(dataset, table))
 
 
 EXPERIMENT = Experiment(

@@ -10,7 +10,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from fmnist_jax.kinds import (
+from fmnist_jax.errors import UserError, check_is, choose
+from fmnist_jax.values import (
     COUNT,
     FRACTION,
     HIDDEN_SIZES,
@@ -23,11 +24,8 @@ from fmnist_jax.kinds import (
     SWITCH,
     TARGET,
     WHOLE,
-    Kind,
-    UserError,
-    check_is,
+    ValueType,
     choice,
-    choose,
 )
 
 INITIALIZERS = ("flax", "keras", "pytorch")
@@ -96,7 +94,7 @@ class Setting:
       span: least and greatest on a map, where nobody says otherwise.
     """
 
-    kind: Kind
+    kind: ValueType
     label: str
     help: str
     flag: str | None
@@ -106,7 +104,7 @@ class Setting:
 
 def _setting(
     default: Any,
-    kind: Kind,
+    kind: ValueType,
     label: str,
     help: str,
     flag: str | None,
@@ -343,7 +341,7 @@ def check_all(config: Config, hparams: Hparams) -> None:
             check(name, getattr(hparams, name))
 
 
-def own_settings(config: Config) -> dict[str, float]:
+def choice_defaults(config: Config) -> dict[str, float]:
     """Returns what optimizer and schedule of ``config`` read, and its defaults.
 
     Raises:
@@ -360,12 +358,12 @@ def resolve(config: Config, hparams: Hparams) -> Hparams:
 
     What neither reads stays as it is, ``None`` included.
     """
-    own = own_settings(config)
+    own = choice_defaults(config)
     missing = {name: v for name, v in own.items() if getattr(hparams, name) is None}
     return dataclasses.replace(hparams, **missing)
 
 
-def chooser(name: str) -> str | None:
+def owning_choice(name: str) -> str | None:
     """Returns the choice whose own settings include ``name``; None for no such one."""
     for field, table in _OWN_SETTINGS.items():
         if any(name in own for own in table.values()):
@@ -373,19 +371,19 @@ def chooser(name: str) -> str | None:
     return None
 
 
-def readers(name: str) -> list[str]:
+def choices_using(name: str) -> list[str]:
     """Returns the optimizers or schedules that read a setting; none if all runs do."""
     name = _READ_WITH.get(name, name)
-    table = _OWN_SETTINGS.get(chooser(name) or "", {})
+    table = _OWN_SETTINGS.get(owning_choice(name) or "", {})
     return [each for each, own in table.items() if name in own]
 
 
-def reads(config: Config, name: str) -> bool:
+def uses_setting(config: Config, name: str) -> bool:
     """Whether a run of ``config`` depends on the setting ``name``."""
     if name in _OF_THE_MLP and config.model is not None:
         return False
-    if readers(name):
-        return _READ_WITH.get(name, name) in own_settings(config)
+    if choices_using(name):
+        return _READ_WITH.get(name, name) in choice_defaults(config)
     if name == "batch_norm":
         return bool(config.hidden_sizes)
     return name != "model" or config.model is not None
@@ -399,7 +397,7 @@ def named(name: str) -> str:
 
 def no_effect(name: str) -> UserError:
     """Returns the error for a setting that no run depends on."""
-    of, names, by = [], readers(name), chooser(_READ_WITH.get(name, name))
+    of, names, by = [], choices_using(name), owning_choice(_READ_WITH.get(name, name))
     if name in _OF_THE_MLP or not names:
         hidden = " with hidden layers" if name == "batch_norm" else ""
         of.append(f"the built-in MLP{hidden}")

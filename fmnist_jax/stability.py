@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from fmnist_jax.config import OPTIMIZERS
-from fmnist_jax.kinds import choose
+from fmnist_jax.errors import choose
 
 # None for adagrad, whose steps shrink for ever, and lion, whose steps never do.
 GAINS: Mapping[str, Callable[[Mapping[str, Any]], Any]] = {

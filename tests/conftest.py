@@ -12,7 +12,8 @@ os.environ["MPLBACKEND"] = "agg"
 
 import jax
 
-from fmnist_jax.data import Data, load
+from fmnist_jax.data import load
+from fmnist_jax.data.dataset import Data
 
 jax.config.update("jax_platforms", "cpu")
 jax.config.update("jax_num_cpu_devices", 2)

@@ -12,7 +12,7 @@ import pytest
 from benchmarks import jobs, machine, peers, startup, step, table, throughput
 from benchmarks.startup import Seconds
 from benchmarks.workers import Worker, WorkerError, fastest
-from fmnist_jax.data import Data
+from fmnist_jax.data.dataset import Data
 
 RATES = machine.Rates(flops=200e9, bandwidth=100e9)
 STEPS = 6

@@ -17,11 +17,11 @@ from fmnist_jax.config import (
     check,
     check_all,
     coordinate,
-    reads,
     resolve,
     show,
+    uses_setting,
 )
-from fmnist_jax.kinds import UserError, unknown
+from fmnist_jax.errors import UserError, unknown
 
 
 def test_presets_are_the_sources() -> None:
@@ -40,7 +40,7 @@ def test_presets_are_the_sources() -> None:
 
 
 def test_tables_name_what_is_implemented() -> None:
-    from fmnist_jax import losses, models, optimizers
+    from fmnist_jax.training import losses, models, optimizers
 
     assert set(losses.LOSSES) == set(LOSS_LEGENDS)
     assert set(models._INITIALIZERS) == set(INITIALIZERS)
@@ -58,7 +58,7 @@ def test_resolve_fills_in_what_the_optimizer_reads(optimizer: str) -> None:
     assert read == {"divisor": 255.0, **own}
     given = resolve(config, Hparams(learning_rate=0.25))
     assert given.learning_rate == 0.25
-    assert {name for name in SETTINGS if reads(config, name)} == {
+    assert {name for name in SETTINGS if uses_setting(config, name)} == {
         "divisor", *own, "hidden_sizes", "initializer", "loss", "optimizer",
         "batch_size", "num_epochs", "name", "evaluate_train", "evaluate_dropout",
         "order", "schedule", "batch_norm", "penalized", "dropout_rate", "l1", "l2",
@@ -74,7 +74,7 @@ def test_resolve_fills_in_what_the_schedule_reads(schedule: str) -> None:
     resolved = resolve(config, Hparams())
     assert {name: getattr(resolved, name) for name in own} == own
     every = {name for settings in SCHEDULES.values() for name in settings}
-    assert {name for name in every if reads(config, name)} == set(own)
+    assert {name for name in every if uses_setting(config, name)} == set(own)
 
 
 @pytest.mark.parametrize(

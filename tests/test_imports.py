@@ -1,6 +1,7 @@
-"""What may import what, each asserted in a fresh process."""
+"""Who may import whom, and what a fresh process loads."""
 
 import ast
+import graphlib
 import subprocess
 import sys
 from pathlib import Path
@@ -8,35 +9,21 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-# Imports go down only: a module may import those on the lines below its own.
-LAYERS = (
-    "theory",
-    "sweeping",
-    "memory",
-    "ahead",
-    "descriptions",
-    "parts",
-    "seats checks",
-    "programs",
-    "joining sharpness layers",
-    "histograms",
-    "diagnostics",
-    "training",
-    "models losses optimizers schedules",
-    "planning",
-    "data_figures saturation details maps edge twins",
-    "report plots survey boundaries",
-    "results stability",
-    "data",
-    "sources prepared synthetic download",
-    "dataset",
-    "idx official",
-    "cost",
-    "devices",
-    "config",
-    "kinds",
-)
-RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names.split()}
+BASE = "errors files values devices"
+# Room: the rooms whose modules it may import, beside its own. No exemptions.
+RULES = {
+    "base": "",
+    "config": BASE,
+    "stability": f"{BASE} config",
+    "data": f"{BASE} config",
+    "training": f"{BASE} config data",
+    "probes": f"{BASE} config data training stability",
+    "sweeps": f"{BASE} config data training stability probes",
+    "analysis": f"{BASE} config data.dataset stability",
+    "figures": f"{BASE} config data.dataset stability analysis",
+    "runner": f"{BASE} config data training stability probes sweeps analysis figures",
+    "experiments": "fmnist_jax",
+}
 
 
 def loaded(code: str) -> set[str]:
@@ -54,20 +41,24 @@ def loaded(code: str) -> set[str]:
     [
         ("import fmnist_jax", "jax flax optax numpy absl tensorflow_datasets"),
         ("import fmnist_jax.config", "jax flax optax numpy absl"),
-        ("import fmnist_jax.planning", "jax flax optax absl"),
+        ("import fmnist_jax.sweeps.planning", "jax flax optax absl"),
+        ("import fmnist_jax.sweeps.cost", "jax flax optax absl"),
         ("import fmnist_jax.data", "jax flax absl tensorflow_datasets"),
-        ("import fmnist_jax.details, fmnist_jax.report", "jax flax absl"),
-        ("import fmnist_jax.maps", "jax flax absl"),
-        ("import fmnist_jax.sweeping", "tensorflow_datasets matplotlib tqdm"),
-        ("import fmnist_jax.data_figures, fmnist_jax.survey", "jax flax absl"),
-        ("import fmnist_jax.saturation, experiments.pages", "jax flax absl"),
+        ("import fmnist_jax.figures.details", "jax flax absl"),
+        ("import fmnist_jax.figures.maps", "jax flax absl"),
+        ("import fmnist_jax.sweeps.engine", "tensorflow_datasets matplotlib tqdm"),
+        ("from fmnist_jax.figures import data_set, edge, rescaled", "jax flax absl"),
+        ("from fmnist_jax.analysis import survey, report, edge", "jax flax absl"),
+        ("from fmnist_jax.figures import saturation", "jax flax absl"),
+        ("import fmnist_jax.runner.page", "jax flax absl"),
         ("import experiments.data_checks", "jax flax numpy matplotlib xarray"),
         ("import experiments.sigmoid_saturation", "jax flax numpy matplotlib xarray"),
         ("import experiments.scale_sweep", "jax flax numpy matplotlib xarray"),
         ("import experiments.trainability_map", "jax flax numpy matplotlib xarray"),
         ("import experiments.regularization", "jax flax numpy matplotlib xarray"),
-        ("import experiments.flags, experiments.output", "jax flax matplotlib"),
-        ("import experiments.running, experiments.merge", "jax flax matplotlib"),
+        ("from fmnist_jax.runner import flags, output", "jax flax matplotlib"),
+        ("from fmnist_jax.runner import execution", "jax flax matplotlib"),
+        ("import experiments.merge", "jax flax matplotlib"),
     ],
 )
 def test_modules_load_only_what_they_need(code: str, absent: str) -> None:
@@ -76,7 +67,7 @@ def test_modules_load_only_what_they_need(code: str, absent: str) -> None:
 
 def test_public_names_are_what_they_say() -> None:
     code = (
-        "import fmnist_jax.sweeping, fmnist_jax.planning\n"
+        "import fmnist_jax.sweeps.engine, fmnist_jax.sweeps.planning\n"
         "from fmnist_jax import *\n"
         "from fmnist_jax import sweep, plan, join, load\n"
         "assert all(map(callable, (sweep, plan, join, load, Config, MLP)))\n"
@@ -84,31 +75,72 @@ def test_public_names_are_what_they_say() -> None:
     assert "jax" in loaded(code)
 
 
-def _imports(path: Path) -> set[str]:
-    tree = ast.parse(path.read_text())
-    names = set()
-    for node in ast.walk(tree):
+def _modules() -> dict[str, Path]:
+    """Returns the modules of library and experiments, by their dotted names."""
+    paths = [
+        p for top in ("fmnist_jax", "experiments") for p in ROOT.glob(f"{top}/**/*.py")
+    ]
+    names = [path.relative_to(ROOT).with_suffix("").parts for path in paths]
+    return {
+        ".".join(name[:-1] if name[-1] == "__init__" else name): path
+        for name, path in zip(names, paths, strict=True)
+    }
+
+
+def _imports(name: str, path: Path, modules: dict[str, Path]) -> set[str]:
+    """Returns the modules of ours that one imports anywhere, for types too."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom) and node.module:
-            names.add(node.module)
-            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+            for alias in node.names:
+                dotted = f"{node.module}.{alias.name}"
+                found.add(dotted if dotted in modules else node.module)
         elif isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
-    return names
+            found |= {alias.name for alias in node.names}
+    return (found & modules.keys()) - {name}
 
 
-def test_every_module_of_the_library_imports_downwards_only() -> None:
-    paths = {path.stem: path for path in (ROOT / "fmnist_jax").glob("[!_]*.py")}
-    assert paths.keys() == RANK.keys()
-    for name, path in paths.items():
-        below = {m for m in RANK if f"fmnist_jax.{m}" in _imports(path)} - {name}
-        typing_only = {"planning", "data"} if name == "cost" else set()
-        for other in below - typing_only:
-            assert RANK[other] >= RANK[name], f"{name} imports {other}, which is above"
+def _room(name: str) -> str:
+    top, _, inner = name.partition(".")
+    if top == "experiments":
+        return "experiments"
+    room = inner.partition(".")[0]
+    return "base" if room in BASE.split() else room
 
 
-def test_absl_stays_in_the_experiments_and_flax_in_the_models() -> None:
-    for path in (ROOT / "fmnist_jax").glob("*.py"):
-        top = {name.split(".")[0] for name in _imports(path)}
-        assert "absl" not in top, path
-        assert "experiments" not in top, path
-        assert ("flax" in top) == (path.stem == "models"), path
+def test_imports_go_down_only() -> None:
+    modules = _modules()
+    assert {_room(name) for name in modules} - {""} == RULES.keys()
+    for name, path in modules.items():
+        room = _room(name)
+        if not room:
+            continue  # the face of the package
+        for other in _imports(name, path, modules):
+            inside = other.removeprefix("fmnist_jax.")
+            allowed = [*RULES[room].split(), *(BASE.split() if room == "base" else [])]
+            is_allowed = _room(other) == room or any(
+                f"{inside}.".startswith(f"{each}.") for each in allowed
+            )
+            is_allowed |= room == "experiments"
+            assert is_allowed, f"{name} must not import {other}"
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    modules = _modules()
+    graph = {name: _imports(name, path, modules) for name, path in modules.items()}
+    graphlib.TopologicalSorter(graph).prepare()  # raises CycleError
+
+
+def test_absl_stays_in_the_runner_and_flax_in_the_models() -> None:
+    for name, path in _modules().items():
+        top = {
+            name.split(".")[0]
+            for node in ast.walk(ast.parse(path.read_text()))
+            for name in (
+                [node.module or ""] if isinstance(node, ast.ImportFrom)
+                else [a.name for a in node.names] if isinstance(node, ast.Import)
+                else []
+            )
+        }  # fmt: skip
+        assert "absl" not in top or _room(name) == "runner", name
+        assert ("flax" in top) == (name == "fmnist_jax.training.models"), name

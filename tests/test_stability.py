@@ -10,9 +10,9 @@ import optax
 import pytest
 
 from fmnist_jax.config import OPTIMIZERS, Config, Hparams
-from fmnist_jax.kinds import UserError
-from fmnist_jax.optimizers import make_optimizer
+from fmnist_jax.errors import UserError
 from fmnist_jax.stability import GAINS, stable_rate, stable_sharpness
+from fmnist_jax.training.optimizers import make_optimizer
 
 CURVATURE, NUM_STEPS = 7.0, 400
 START = 1e-100  # so that w stays far below 1, however it grows

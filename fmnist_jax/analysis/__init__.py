@@ -1,0 +1,1 @@
+"""Labelled results to numbers, tables and sentences. Imports no jax."""

@@ -1,0 +1,135 @@
+"""The two official data sets: their names, check sums and where they are offered.
+
+Fashion-MNIST: https://github.com/zalandoresearch/fashion-mnist (arXiv 1708.07747).
+MNIST: http://yann.lecun.com/exdb/mnist. Both come as files of the same names and
+sizes, so only the bytes tell which is which.
+"""
+
+import hashlib
+from typing import NamedTuple
+
+import numpy as np
+
+from fmnist_jax.data import idx
+from fmnist_jax.errors import UserError
+
+
+class Official(NamedTuple):
+    """One official data set."""
+
+    title: str
+    class_names: tuple[str, ...]
+    folders: tuple[str, ...]  # where it may lie below a folder that a user names
+    sha256: dict[str, str]  # of the uncompressed IDX files, by the keys of idx.FILES
+    url: str  # of the folder that offers the .gz files
+    gz_sha256: dict[str, str]  # of those
+
+
+def _by_role(*values: str) -> dict[str, str]:
+    return dict(zip(idx.FILES, values, strict=True))
+
+
+OFFICIAL = {
+    "fashion_mnist": Official(
+        title="Fashion-MNIST",
+        class_names=(
+            *("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat"),
+            *("Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
+        ),
+        folders=("fashion_mnist", "fashion-mnist", "FashionMNIST/raw", "."),
+        sha256=_by_role(
+            "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
+            "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
+            "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
+            "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
+        ),
+        url="https://storage.googleapis.com/tensorflow/tf-keras-datasets/",
+        gz_sha256=_by_role(
+            "3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84",
+            "a04f17134ac03560a47e3764e11b92fc97de4d1bfaf8ba1a3aa29af54cc90845",
+            "346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073",
+            "67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5",
+        ),
+    ),
+    "mnist": Official(
+        title="MNIST",
+        class_names=tuple("0123456789"),
+        folders=("mnist", "MNIST/raw", "."),
+        sha256=_by_role(
+            "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+            "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
+            "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+            "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
+        ),
+        url="https://storage.googleapis.com/cvdf-datasets/mnist/",
+        gz_sha256=_by_role(
+            "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609",
+            "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c",
+            "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6",
+            "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6",
+        ),
+    ),
+}
+NUM_EXAMPLES = {"train": 60_000, "test": 10_000}
+
+
+def owner(role: str, array: np.ndarray) -> str | None:
+    """Which official data set an array is of, if any.
+
+    Args:
+        role: a key of `idx.FILES`.
+        array: uint8 in the official order, images [N, H, W] or labels [N].
+    """
+    digest = hashlib.sha256(idx.header(array))
+    digest.update(np.ascontiguousarray(array).data)
+    for name, official in OFFICIAL.items():
+        if official.sha256[role] == digest.hexdigest():
+            return name
+    return None
+
+
+def identify(arrays: idx.Arrays) -> str | None:
+    """The official data set whose four arrays these are, or None."""
+    owners = {owner(role, array) for role, array in arrays.items()}
+    return owners.pop() if len(owners) == 1 else None
+
+
+def check(name: str, arrays: idx.Arrays, where: str) -> None:
+    """Checks that these are, bit for bit, the four arrays of a data set.
+
+    Raises:
+        UserError: they are not; the line says what they are instead.
+    """
+    title = OFFICIAL[name].title
+    owners = {role: owner(role, array) for role, array in arrays.items()}
+    found = set(owners.values())
+    if found == {name}:
+        return
+    if len(found) == 1 and (other := next(iter(found))):
+        raise UserError(
+            f"{where} holds {OFFICIAL[other].title}, not {title}: use "
+            f"--dataset={other}, or name a folder that holds {title}."
+        )
+    if found == {None}:
+        raise UserError(
+            f"{where} holds a data set, but not {title} "
+            f"({_difference(arrays)}): use --dataset=idx for other IDX files."
+        )
+    strange = [
+        f"{idx.FILES[role]} ({OFFICIAL[other].title}'s)" if other else idx.FILES[role]
+        for role, other in owners.items()
+        if other != name
+    ]
+    raise UserError(
+        f"{where} holds {title} only in part ({_difference(arrays)}): not of it are "
+        f"{', '.join(strange)}; replace them by {title}'s."
+    )
+
+
+def _difference(arrays: idx.Arrays) -> str:
+    for split, count in NUM_EXAMPLES.items():
+        if (given := len(arrays[f"{split}_labels"])) != count:
+            return f"{given:,} {split} examples instead of {count:,}"
+        if (label := arrays[f"{split}_labels"].max()) > 9:
+            return f"{split} labels up to {label} instead of 9"
+    return "the sha256 of its files differ"

@@ -1,0 +1,1 @@
+"""Labelled results to figures. Imports no jax, trains nothing, saves nothing."""

@@ -1,0 +1,1 @@
+"""What is measured of one run beside its losses and accuracies."""

@@ -1,0 +1,1 @@
+"""An experiment from its command line to its folder."""

@@ -1,0 +1,1 @@
+"""Many runs: a plan, its compiled programs, and labelled results."""

@@ -1,0 +1,133 @@
+"""Whether a plan's networks, probes and data fit together, before anything runs."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+
+from fmnist_jax import training
+from fmnist_jax.config import Config
+from fmnist_jax.data.dataset import Data, Dataset
+from fmnist_jax.errors import UserError, check_is
+from fmnist_jax.probes.health import HEALTH, probes_at
+from fmnist_jax.probes.probe import WHEN, Probe, run_probes
+from fmnist_jax.sweeps.labelling import VARIABLES
+from fmnist_jax.sweeps.planning import Plan, run_hparams
+from fmnist_jax.training.models import make_model, takes_train
+
+
+def check_plan(plan: Plan, data: Data, num_devices: int) -> None:
+    """Raises UserError for the first thing that does not fit.
+
+    Args:
+      plan: what is to run.
+      data: what on.
+      num_devices: how many devices there are.
+    """
+    check_is("data", data, Data, "Data, as load('fashion_mnist') returns it")
+    for probe in plan.probes:
+        check_is("A probe", probe, Probe, "a Probe, such as Probe(function)")
+    if plan.num_devices > num_devices:
+        raise UserError(
+            f"The runs were planned for {plan.num_devices} devices (GPUs, or cores of "
+            f"the processor), of which there are {num_devices} here; go on where there "
+            "are as many, or plan anew (a command: another --out_dir, or --overwrite)."
+        )
+    examples = len(data.train.labels)
+    groups = {group.config: group for group in plan.groups}
+    for config, group in groups.items():
+        if config.batch_size > examples:
+            raise UserError(
+                f"batch_size is {config.batch_size}; expected at most the {examples} "
+                "training examples."
+            )
+        _check_program(config, run_hparams(plan, config, group.runs[0]), plan, data)
+
+
+def _check_program(config: Config, hparams: Any, plan: Plan, data: Data) -> None:
+    """Traces the shapes of a program's step and probes; computes nothing."""
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    train = jax.eval_shape(lambda: jax.tree.map(jax.numpy.asarray, data.train))
+    batch = jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct((config.batch_size, *x.shape[1:]), x.dtype),
+        train,
+    )
+    state = jax.eval_shape(
+        lambda key: training.init(
+            config, hparams, key, data.image_shape, data.num_classes
+        ),
+        key,
+    )
+    _check_network(config, hparams, state, batch, data.num_classes)
+    after, _ = jax.eval_shape(
+        lambda state, key, batch: training.train_step(
+            config, hparams, state, key, batch
+        ),
+        state, key, batch,
+    )  # fmt: skip
+    _check_state(state, after)
+    found = dict.fromkeys((*VARIABLES, *plan.axes, "epoch", "status"), "the results")
+    for when in WHEN:
+        for probe in probes_at(when, plan.probes):
+            values = jax.eval_shape(
+                lambda s, k, t, p=probe: run_probes((p,), config, hparams, s, k, t),
+                state, key, train,
+            )  # fmt: skip
+            if probe is not HEALTH:
+                _check_probe(probe, values, found, plan)
+
+
+def _check_state(before: training.State, after: training.State) -> None:
+    changed = jax.tree.map(lambda x: x.shape, before.model_state)
+    if changed != jax.tree.map(lambda x: x.shape, after.model_state):
+        raise UserError(
+            "The network's collections change their shapes from step to step "
+            f"({', '.join(before.model_state)}); only 'intermediates' may be sown into."
+        )
+
+
+def _check_network(
+    config: Config, hparams: Any, state: Any, batch: Dataset, num_classes: int
+) -> None:
+    model = make_model(config, hparams, num_classes)
+    if "batch_stats" in state.model_state and not takes_train(model):
+        raise UserError(
+            "The network keeps batch statistics, but its __call__ takes no argument "
+            "`train`, so that it would never update them."
+        )
+    logits = jax.eval_shape(
+        lambda state, images: training.forward(
+            config, hparams, state, None, images, False
+        )[0],
+        state, batch.images,
+    )  # fmt: skip
+    expected = (batch.labels.shape[0], num_classes)
+    if logits.shape != expected:
+        raise UserError(
+            f"The network gives shape {logits.shape} for a batch; expected logits "
+            f"{expected}: one for each of the {num_classes} classes."
+        )
+
+
+def _check_probe(
+    probe: Probe, values: Mapping[str, Any], found: dict[str, str], plan: Plan
+) -> None:
+    for name, value in values.items():
+        if name in found:
+            raise UserError(
+                f"The probe output {name!r} has the name of one in {found[name]}; give "
+                "it another."
+            )
+        found[name] = "another probe"
+        dims = probe.dims.get(name, ())
+        if len(dims) != len(value.shape):
+            raise UserError(
+                f"The probe output {name!r} has shape {value.shape}, but dims names "
+                f"{len(dims)} dimensions: {dims}."
+            )
+        for dim in dims:
+            if dim in (*plan.axes, "epoch"):
+                raise UserError(
+                    f"The probe output {name!r} has a dimension {dim!r}, which is an "
+                    "axis of the results; give it another name."
+                )

@@ -1,0 +1,88 @@
+"""What a plan will cost, estimated before JAX starts. Imports no jax."""
+
+import math
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fmnist_jax.devices import num_cpu_cores
+from fmnist_jax.sweeps.model_size import num_parameters, state_bytes
+
+if TYPE_CHECKING:
+    from fmnist_jax.data.dataset import Data
+    from fmnist_jax.sweeps.planning import Plan
+
+# Passes over the parameters in memory that a step takes, beside its matrix products.
+STREAMS = {"sgd": 4, "adam": 11, "adamw": 12}
+EFFICIENCY = 0.7  # of the floor that arithmetic and memory set
+SECONDS_PER_PROGRAM, SECONDS_TO_START = 2.0, 4.0
+
+
+def _measured_speed() -> tuple[float, float]:
+    """Returns one core's float32 GEMM in FLOP/s and its cache's traffic in bytes/s.
+
+    The fastest of many: whatever else runs on the machine hardly shows.
+    """
+    size = 64  # small enough for NumPy's BLAS to stay on one core
+    small, out = np.ones((2, size, size), np.float32)
+    large, sums = np.ones((2, 512, 512), np.float32)
+
+    def fastest(work: Callable[[], object]) -> float:
+        times = []
+        for _ in range(60):
+            start = time.perf_counter()
+            work()
+            times.append(time.perf_counter() - start)
+        return min(times)
+
+    gemm = fastest(lambda: np.matmul(small, small, out=out))
+    add = fastest(lambda: np.add(large, large, out=sums))
+    return 2 * size**3 / gemm, 3 * large.nbytes / add
+
+
+def expected_seconds(plan: "Plan", data: "Data") -> float:
+    """Returns a rough estimate of a sweep's time on this machine's cores.
+
+    The floor of arithmetic and memory traffic, from a measurement of a few
+    milliseconds, over the efficiency usually reached; start and compilation on top.
+    Cores that are more than the devices used count as their square root.
+    """
+    flops_per_second, bytes_per_second = _measured_speed()
+    train_examples, test_examples = len(data.train.labels), len(data.test.labels)
+    total = SECONDS_TO_START + SECONDS_PER_PROGRAM * plan.num_programs
+    cores_per_device = max(1, num_cpu_cores() / plan.num_devices)
+    efficiency = EFFICIENCY * math.sqrt(cores_per_device)
+    for group in plan.groups:
+        config = group.config
+        parameters = num_parameters(config, math.prod(data.image_shape))
+        evaluated = test_examples + train_examples * config.evaluate_train
+        evaluated *= 1 + config.evaluate_dropout
+        probed = sum(
+            probe.gradients * min(probe.examples, train_examples)
+            / (1 if probe.when == "epoch" else config.num_epochs)
+            for probe in plan.probes
+        )  # fmt: skip
+        # Two FLOPs a parameter forward; as many again for each of two gradients.
+        flops = parameters * (6 * (train_examples + probed) + 2 * evaluated)
+        steps = math.ceil(train_examples / config.batch_size)
+        streams = STREAMS.get(config.optimizer, 6)
+        traffic = 4 * parameters * streams * steps
+        floor = flops / flops_per_second + traffic / bytes_per_second
+        total += group.width * config.num_epochs * floor / efficiency
+    return total
+
+
+def memory_bytes(plan: "Plan", data: "Data") -> int:
+    """Returns a rough estimate of the memory that the widest group works in.
+
+    What probes compute is not counted: it is known only once JAX has started.
+    """
+    num_inputs = math.prod(data.image_shape)
+    runs = max(
+        group.width * plan.num_devices * state_bytes(group.config, num_inputs)
+        for group in plan.groups
+    )
+    data_bytes = sum(array.nbytes for part in (data.train, data.test) for array in part)
+    return 2 * runs + (1 + plan.num_devices) * data_bytes

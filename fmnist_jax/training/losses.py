@@ -1,0 +1,89 @@
+"""Losses of each example, from its logits, and penalties on the parameters.
+
+Shapes in names: B examples, C classes.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import Array
+
+from fmnist_jax.config import Config, Hparams
+from fmnist_jax.errors import choose
+
+CLIP = 1e-7  # Keras's backend epsilon
+
+
+def _of_label(values_BxC: Array, labels_B: Array) -> Array:
+    """Returns each row's value at its label; the gradient is no scatter."""
+    is_label_BxC = labels_B[:, None] == jnp.arange(values_BxC.shape[-1])[None, :]
+    return jnp.sum(jnp.where(is_label_BxC, values_BxC, 0), axis=-1)
+
+
+def softmax(logits_BxC: Array, labels_B: Array) -> Array:
+    """Softmax cross-entropy of each example, computed from the logits.
+
+    Args:
+      logits_BxC: float ``[B, C]``.
+      labels_B: int ``[B]`` in 0…C-1.
+
+    Returns:
+      Losses in nats, ``[B]``.
+    """
+    return jax.nn.logsumexp(logits_BxC, axis=-1) - _of_label(logits_BxC, labels_B)
+
+
+def clipped(logits_BxC: Array, labels_B: Array) -> Array:
+    """Cross-entropy of probabilities clipped to [1e-7, 1 - 1e-7].
+
+    What Keras computed for a softmax output layer on TensorFlow up to 1.13, and still
+    computes on its JAX backend. Outside the range the gradient is exactly zero, so that
+    a saturated wrong example costs -ln 1e-7 = 16.118 and moves nothing.
+
+    Args:
+      logits_BxC: float ``[B, C]``.
+      labels_B: int ``[B]`` in 0…C-1.
+
+    Returns:
+      Losses in nats, ``[B]``.
+    """
+    probability_B = _of_label(jax.nn.softmax(logits_BxC, axis=-1), labels_B)
+    return -jnp.log(jnp.clip(probability_B, CLIP, 1 - CLIP))
+
+
+LOSSES: dict[str, Callable[[Array, Array], Array]] = {
+    "clipped": clipped,
+    "softmax": softmax,
+}
+
+
+def get_loss(name: str) -> Callable[[Array, Array], Array]:
+    """Returns a loss by its name: logits ``[B, C]`` and labels ``[B]`` to ``[B]``."""
+    return choose("loss", name, LOSSES)
+
+
+def penalty(config: Config, hparams: Hparams, params: Any) -> Array:
+    """Returns what the objective has beside the loss, a float32 scalar.
+
+    ``l1`` times the sum of absolute values, ``l2`` times the sum over arrays of their
+    Euclidean norms (of both, the gradient at 0 is 0, as in PyTorch), and ``l2_squared``
+    times the sum of squares; of all parameters, or with ``penalized="kernels"`` of the
+    arrays of more than one dimension. What is None is not computed.
+    """
+    leaves = jax.tree.leaves(params)
+    if config.penalized == "kernels":
+        leaves = [leaf for leaf in leaves if leaf.ndim > 1]
+    norms: dict[str, Callable[[Array], Array]] = {
+        "l1": lambda p: jnp.sum(p * jnp.sign(p)),  # to JAX, abs has slope 1 at 0
+        "l2": lambda p: optax.safe_norm(p, 0.0),
+        "l2_squared": lambda p: jnp.sum(p**2),
+    }
+    total = jnp.zeros(())
+    for name, norm in norms.items():
+        weight = getattr(hparams, name)
+        if weight is not None:
+            total += weight * sum(norm(leaf) for leaf in leaves)
+    return total

@@ -1,0 +1,152 @@
+import itertools
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from matplotlib.patches import Rectangle, StepPatch
+
+from fmnist_jax.analysis import survey
+from fmnist_jax.data import load
+from fmnist_jax.data.dataset import Data, Dataset
+from fmnist_jax.figures import data_set
+from tests.figures.test_plots import texts_of
+
+MNIST_COUNTS = [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]
+
+
+def make(labels: Any, images: Any = None, **kwargs: Any) -> Data:
+    """Data whose two splits have the same labels, but no image twice."""
+    count = len(labels)
+    if images is None:
+        images = np.arange(2 * count * 4, dtype=np.float32).reshape(-1, 2, 2)
+    train, test = np.split(np.asarray(images), 2)
+    return Data(Dataset(train, labels), Dataset(test, labels), **kwargs)
+
+
+def test_counts_and_moments_are_those_of_numpy(small: Data) -> None:
+    table = survey.classes(small).set_index("class")
+    for split, (_, labels) in (("train", small.train), ("test", small.test)):
+        for index, name in enumerate(small.class_names):
+            assert table.loc[name, split] == (labels == index).sum()
+        assert table[f"{split}_percent"].sum() == pytest.approx(100)
+    row = survey.pixels(small).iloc[0]
+    assert row["mean"] == pytest.approx(small.train.images.astype(float).mean())
+    assert row["std"] == pytest.approx(small.train.images.astype(float).std())
+    assert (row["shape"], row["type"], row["min"], row["max"]) == (
+        "28x28", "uint8", 0, 255
+    )  # fmt: skip
+    images = np.random.default_rng(0).normal(3, 2, (5000, 2, 2)).astype(np.float32)
+    row = survey.pixels(make(np.zeros(2500, int), images)).iloc[1]
+    assert row["mean"] == pytest.approx(images[2500:].astype(float).mean())
+    assert row["std"] == pytest.approx(images[2500:].astype(float).std())
+
+
+@pytest.mark.parametrize("counts", [[3, 2, 2], [1, 4], [2, 2, 2, 1], [5], [1, 1]])
+def test_runs_of_random_orders_by_trying_all_orders(counts: list[int]) -> None:
+    labels = [label for label, count in enumerate(counts) for _ in range(count)]
+    orders = np.array(list(itertools.permutations(labels)))
+    runs = 1 + (orders[:, 1:] != orders[:, :-1]).sum(1)
+    mean, deviation = survey.runs_at_random(counts)
+    assert mean == pytest.approx(runs.mean())
+    assert deviation == pytest.approx(runs.std(), abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("labels", "runs", "longest", "verdict"),
+    [
+        (np.repeat(np.arange(10), 20), 10, 20, "no, equal labels stand together"),
+        (np.tile(np.arange(10), 20), 200, 1, "yes, mixed more evenly than by chance"),
+        (np.zeros(9, int), 1, 9, "one class or one example only"),
+        (np.random.default_rng(0).integers(0, 10, 200), None, None,
+         "yes, like a random order"),
+    ],
+)  # fmt: skip
+def test_orders_are_told_apart(
+    labels: Any, runs: int | None, longest: int | None, verdict: str
+) -> None:
+    data = make(labels)
+    row = survey.order(data).iloc[0]
+    if runs:
+        assert (row["runs"], row["longest_run"]) == (runs, longest)
+    said = survey.sentences(survey.tables(data))[0]
+    assert said.startswith(f"Shuffled? The train file: {verdict}")
+
+
+def test_copies_within_and_across_splits() -> None:
+    images = np.arange(10 * 4, dtype=np.uint8).reshape(10, 2, 2)
+    images[2] = images[1] = images[0]  # labels 0, 1 and 0
+    images[6] = images[3]  # test 1, label 1; train 3, label 1
+    images[7] = images[0]  # test 2, label 0; train 0 and 2, labels 0; 1
+    images[8] = images[4]  # test 3, label 1; train 4, label 0
+    data = make(np.array([0, 1, 0, 1, 0]), images)
+    found = survey.copies(data)[["copies", "other_label"]].values.tolist()
+    assert found == [[2, 1], [0, 0], [3, 1]]
+    said = survey.sentences(survey.tables(data))[1]
+    assert "byte for byte: 3 (1 of them with another label)" in said
+    assert "copies of another: 2" in said
+
+
+def test_answers_about_scale_and_balance() -> None:
+    images = np.linspace(-1, 1, 80, dtype=np.float32).reshape(20, 2, 2)
+    labels = np.array([0] * 6 + [2] * 4)
+    names = ("cat", "dog", "emu")
+    data = make(labels, images, class_names=names, name="zoo")
+    answers = survey.sentences(survey.tables(data))
+    assert answers[2].startswith("Scaled? Yes: the training pixels are float32 from -1")
+    assert answers[3] == (
+        "Balanced? No: from 0.000 % of the training images (dog) to 60.000 % (cat)."
+    )
+    assert answers[4].startswith(
+        "Guessing the most frequent training class, cat, is right for 60.00 % of the "
+        "training and 60.00 % of the test images"
+    )
+    assert "7,200 dogs and 1,800 cats: 80 %, not the 72 % that" in answers[4]
+    figure = data_set.samples(data)  # a class without an image leaves a gap
+    assert {"cat", "dog", "emu"} <= set(texts_of(figure).splitlines())
+    assert "zoo: 10 training and 10 test images" in texts_of(figure)
+
+
+@pytest.mark.parametrize("channels", [(), (1,), (3,), (4,)])
+def test_sample_sheets_show_the_images(channels: tuple[int, ...]) -> None:
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (60, 4, 5, *channels), np.uint8)
+    images[0, 0, 0], images[0, 0, 1] = 0, 255
+    data = make(np.arange(30), images)
+    sheet = np.asarray(data_set.samples(data).axes[0].images[0].get_array())
+    gap = data_set.GAP
+    shown = sheet[2 * (4 + gap) :][:4, :5]  # the third row: the one image of class 2
+    expected = images[2].reshape(4, 5, -1) / 255
+    np.testing.assert_allclose(shown, expected if channels == (3,) else
+                               np.repeat(expected[..., :1], 3, -1))  # fmt: skip
+    figure = data_set.samples(data)
+    assert "the first 20 of 30" in texts_of(figure)
+    assert "custom" in texts_of(data_set.distributions(data))
+
+
+def test_bars_and_steps_are_the_shares(small: Data) -> None:
+    by_class, by_pixel = data_set.distributions(small).axes
+    bars = [bar for bar in by_class.patches[:10] if isinstance(bar, Rectangle)]
+    widths = [bar.get_width() for bar in bars]
+    assert widths == survey.classes(small)["train_percent"].tolist()
+    (steps, _) = (p.get_data()[0] for p in by_pixel.patches if isinstance(p, StepPatch))
+    dark = 100 * (small.train.images < 8).mean()
+    assert steps[0] == pytest.approx(dark)
+    assert sum(steps) == pytest.approx(100)
+
+
+def test_published_figures_of_both_sets(real_dir: Path) -> None:
+    found = survey.tables(load("fashion_mnist", real_dir))
+    assert found["classes"]["train"].tolist() == [6000] * 10
+    assert found["classes"]["test"].tolist() == [1000] * 10
+    row = found["pixels"].iloc[0]
+    assert (row["mean"], row["std"]) == pytest.approx((72.9404, 90.0212), abs=5e-5)
+    assert survey.sentences(found)[3] == (
+        "Balanced? Yes: 6,000 training images of each of 10 classes."
+    )
+    assert found["copies"]["copies"].tolist() == [0, 0, 0]
+    found = survey.tables(load("mnist", real_dir))
+    assert found["classes"]["train"].tolist() == MNIST_COUNTS
+    assert survey.sentences(found)[3] == (
+        "Balanced? Nearly: from 9.035 % of the training images (5) to 11.237 % (1)."
+    )

@@ -1,0 +1,79 @@
+"""A user's own arrays: kept in the library's types, or one line says why not."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fmnist_jax.data.dataset import Data, Dataset
+from fmnist_jax.errors import UserError
+
+
+def own(images: Any = None, labels: Any = None, **kwargs: Any) -> Data:
+    good = Dataset(np.zeros((4, 2, 3), np.uint8), np.array([0, 1, 2, 1]))
+    images = good.images if images is None else images
+    return Data(
+        Dataset(images, good.labels if labels is None else labels), good, **kwargs
+    )
+
+
+def test_own_arrays_are_kept_in_the_types_the_library_uses() -> None:
+    data = own(np.linspace(0, 1, 24).reshape(4, 2, 3))
+    assert data.train.images.dtype == np.float32
+    assert data.train.labels.dtype == np.int32
+    assert data.test.images.dtype == np.uint8
+    assert own(np.full((4, 2, 3), 255)).train.images.dtype == np.uint8
+    assert own(np.full((4, 2, 3), 255)).train.images.max() == 255
+    assert own(np.ones((4, 2, 3), np.float16)).train.images.dtype == np.float32
+    assert (data.num_classes, data.image_shape) == (3, (2, 3))
+    assert (data.name, data.title, data.source) == ("custom", "custom", "arrays given")
+    assert own(class_names=["a", "b", "c", "d"]).num_classes == 4
+
+
+def test_images_of_ml_dtypes_are_taken() -> None:
+    ml_dtypes = pytest.importorskip("ml_dtypes")
+    data = own(np.ones((4, 2, 3), ml_dtypes.bfloat16))
+    assert data.train.images.dtype == np.float32
+
+
+def test_fingerprint_depends_on_types_shapes_and_values() -> None:
+    zeros = np.zeros((4, 2, 3), np.uint8)
+    assert own().fingerprint == own().fingerprint == own(zeros[::-1]).fingerprint
+    changed = [own(zeros + 1), own(zeros.astype(np.float32)), own(labels=[1, 1, 2, 1])]
+    flat = Dataset(zeros.reshape(4, 6), own().train.labels)
+    changed.append(Data(flat, flat))  # the same bytes in another shape
+    assert len({data.fingerprint for data in (own(), *changed)}) == 5
+
+
+@pytest.mark.parametrize(
+    ("images", "labels", "kwargs", "words"),
+    [
+        (np.zeros((0, 2, 3)), [], {}, ["train images", "at least one", "(0, 2, 3)"]),
+        (np.zeros(4), None, {}, ["[N, ...]", "(4,)"]),
+        ([[1, 2], [3]], None, {}, ["train images must be one array"]),
+        (np.full((4, 2, 3), "a"), None, {}, ["uint8 or floating", "<U1"]),
+        (np.zeros((4, 2, 3), bool), None, {}, ["uint8 or floating", "bool"]),
+        (np.full((4, 2, 3), 256), None, {}, ["0 to 255", "256"]),
+        (np.full((4, 2, 3), -1), None, {}, ["0 to 255", "-1"]),
+        (np.full((4, 2, 3), np.nan), None, {}, ["finite", "24 values"]),
+        (np.full((4, 2, 3), 1e300), None, {}, ["finite float32"]),
+        (np.zeros((4, 3, 3)), None, {}, ["one shape", "(3, 3)", "(2, 3)"]),
+        (None, [0, 1, 2], {}, ["4 images", "3 labels"]),
+        (None, [0.0, 1, 2, 3], {}, ["train labels", "whole numbers", "float64"]),
+        (None, np.eye(4, dtype=int), {}, ["whole numbers [N]", "(4, 4)"]),
+        (None, [0, 1, 2, -1], {}, ["0 to 2147483646", "-1"]),
+        (None, [0, 1, 2, 3], {"class_names": "abc"}, ["0 to 2", "3 class names"]),
+    ],
+)
+def test_wrong_arrays_get_one_line(
+    images: Any, labels: Any, kwargs: Any, words: list[str]
+) -> None:
+    with pytest.raises(UserError) as error:
+        own(images, labels, **kwargs)
+    assert [word for word in words if word not in str(error.value)] == []
+    assert "\n" not in str(error.value)
+
+
+def test_something_else_than_a_dataset_gets_one_line() -> None:
+    with pytest.raises(UserError, match=r"test must be a Dataset.*got int"):
+        Data(own().train, 3)  # type: ignore[arg-type]

@@ -1,0 +1,133 @@
+"""IDX files that are not what they should be: one line each, and no memory lost."""
+
+import gzip
+import os
+import random
+import struct
+import tracemalloc
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fmnist_jax.data import idx, load
+from fmnist_jax.errors import UserError
+from tests.data.data_files import (
+    _no_other_sources,  # noqa: F401 (autouse)
+    assert_equal,
+    damage,
+    error_of,
+    make_arrays,
+    write,
+)
+
+
+def images_file(shape: tuple[int, ...] = (2, 3, 3), size: int = 18) -> bytes:
+    return (
+        bytes([0, 0, 8, len(shape)])
+        + struct.pack(f">{len(shape)}I", *shape)
+        + (bytes(range(size)))
+    )
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (b"", ["not an IDX file"]),
+        (b"\0\0\x08", ["not an IDX file"]),
+        (b"\x89PNG" + bytes(40), ["not an IDX file", "89504e47"]),
+        (b"\0\0\x0d\x03" + bytes(40), ["type 0x0d", "unsigned bytes"]),
+        (images_file((18,)), ["has 1 dimensions", "expected 3"]),
+        (images_file()[:11], ["truncated", "header"]),
+        (images_file()[:-1], ["truncated", "2 x 3 x 3", "17 follow"]),
+        (images_file() + b"\0", ["goes on after the 2 x 3 x 3"]),
+        (images_file((0, 28, 28), 0), ["is empty", "0 x 28 x 28"]),
+        (images_file((2**31, 2**31, 2**31)), ["claims 2,147,483,648 x", "at most"]),
+        (gzip.compress(images_file())[:-9], ["cannot be read", "end-of-stream"]),
+        (gzip.compress(images_file()) + b"x", ["cannot be read"]),
+        (gzip.compress(images_file() + b"x"), ["goes on after"]),
+        (b"\x1f\x8b" + bytes(40), ["cannot be read"]),
+    ],
+)
+def test_malformed_files_get_one_line(
+    body: bytes, words: list[str], tmp_path: Path
+) -> None:
+    path = tmp_path / "train-images-idx3-ubyte"
+    path.write_bytes(body)
+    with pytest.raises(UserError) as error:
+        idx.read(path, 3)
+    line = str(error.value)
+    assert [word for word in (str(path), *words) if word not in line] == []
+    assert "\n" not in line
+
+
+@pytest.mark.parametrize("claim", [(2**20, 2**5, 2**5), (1, 8, 8)])
+def test_a_bomb_costs_no_memory(claim: tuple[int, ...], tmp_path: Path) -> None:
+    path = tmp_path / "bomb.gz"
+    with gzip.open(path, "wb", 1) as file:  # 64 MB of zeros; claims 1 GiB, or 64 bytes
+        file.write(images_file(claim, 0))
+        for _ in range(64):
+            file.write(bytes(10**6))
+    tracemalloc.start()
+    try:
+        with pytest.raises(UserError, match=r"truncated|goes on"):
+            idx.read(path, 3)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < (2e8 if claim[0] > 1 else 4e6)
+
+
+def test_folders_pipes_and_dead_links_are_not_files(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")  # opening it would wait for ever
+    with pytest.raises(UserError, match="pipe is not a file"):
+        idx.read(tmp_path / "pipe", 3)
+    folder = write(tmp_path / "d", make_arrays())
+    (folder / idx.FILES["test_labels"]).unlink()
+    (folder / idx.FILES["test_labels"]).mkdir()
+    assert "t10k-labels-idx1-ubyte is not a file" in error_of("auto", folder)
+    (folder / idx.FILES["test_labels"]).rmdir()
+    (folder / idx.FILES["test_labels"]).symlink_to("nowhere")
+    assert "t10k-labels-idx1-ubyte cannot be read" in error_of("auto", folder)
+
+
+def test_what_may_not_be_read_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = write(tmp_path / "d", make_arrays())
+
+    def refuse(path: Any, *_: Any) -> Any:
+        raise PermissionError(13, "Permission denied", path)
+
+    with monkeypatch.context() as patch:  # the tests may run as root
+        patch.setattr("builtins.open", refuse)
+        line = error_of("idx", folder)
+    assert "train-images-idx3-ubyte cannot be read: Permission denied" in line
+    monkeypatch.setattr(idx.os, "listdir", refuse)
+    assert f"{folder} cannot be read: Permission denied" in error_of("idx", folder)
+
+
+@pytest.mark.parametrize("suffix", ["", ".gz"])
+def test_damaged_files_are_errors_or_still_well_formed(
+    suffix: str, tmp_path: Path
+) -> None:
+    rng, arrays = random.Random(0), make_arrays(1, 5, 4)
+    errors: list[str] = []
+    for _ in range(500):
+        folder = write(tmp_path / "d", arrays, suffix)
+        role = rng.choice(list(arrays))
+        path = folder / (idx.FILES[role] + suffix)
+        path.write_bytes(damage(path.read_bytes(), rng))
+        with pytest.raises(UserError):  # never taken for an official set
+            load("auto", folder)
+        try:
+            data = load("idx", folder)
+        except UserError as error:
+            errors.append(str(error))
+        else:  # only values can have changed, without anything that could tell
+            assert data.train.images.shape == (5, 28, 28)
+            assert data.test.images.shape == (4, 28, 28)
+            if suffix:  # gzip has a check sum
+                assert_equal(data, arrays)
+    assert len(errors) > 200
+    assert not any("\n" in line for line in errors)

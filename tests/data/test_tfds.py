@@ -1,0 +1,376 @@
+"""Reading what TensorFlow Datasets prepared, without TensorFlow."""
+
+import io
+import json
+import logging
+import shutil
+import struct
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fmnist_jax.data import idx, load, tfds
+from fmnist_jax.errors import UserError
+from tests.data.data_files import (
+    REAL,
+    ROOT,
+    _no_other_sources,  # noqa: F401 (autouse)
+    assert_equal,
+    error_of,
+    make_arrays,
+    make_official,
+    needs_real,
+)
+
+Image = pytest.importorskip("PIL.Image")
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of TFDS
+
+
+def png(image: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(image).save(file, "png", compress_level=1)
+    return file.getvalue()
+
+
+def prepare(name: str, root: Path, **splits: tuple[np.ndarray, np.ndarray]) -> Path:
+    """Makes a real TFDS array_record directory, by TFDS' own builder and writer.
+
+    Returns:
+        The folder of the prepared version.
+    """
+    import tensorflow_datasets
+
+    def examples(images: np.ndarray, labels: np.ndarray) -> Iterator[Any]:
+        for index, (image, label) in enumerate(zip(images, labels, strict=True)):
+            example = {"image": png(image), "label": int(label), "id": str(index)}
+            yield index, {key: example[key] for key in builder.info.features}
+
+    tensorflow_datasets.disable_progress_bar()
+    builder = tensorflow_datasets.builder(
+        name, data_dir=str(root), file_format="array_record"
+    )
+    builder._split_generators = lambda *_: {
+        split: examples(*arrays) for split, arrays in splits.items()
+    }
+    config = tensorflow_datasets.download.DownloadConfig(try_download_gcs=False)
+    builder.download_and_prepare(download_config=config)
+    return Path(builder.data_dir)
+
+
+def split_pairs(arrays: idx.Arrays) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    return {
+        split: (arrays[f"{split}_images"], arrays[f"{split}_labels"])
+        for split in ("train", "test")
+    }
+
+
+def to_tfrecord(folder: Path, shards: int = 2) -> None:
+    """Turns a prepared array_record folder into a tfrecord one, framed by hand."""
+    import tensorflow_datasets
+
+    builder = tensorflow_datasets.builder_from_directory(str(folder))
+    info = json.loads((folder / "dataset_info.json").read_text())
+    for split in info["splits"]:
+        name = split["name"]
+        records = list(tfds._records(tensorflow_datasets, builder, name, folder))
+        parts = [part.tolist() for part in np.array_split(range(len(records)), shards)]
+        for shard, part in enumerate(parts):
+            file = f"{info['name']}-{name}.tfrecord-{shard:05}-of-{shards:05}"
+            framed = (
+                struct.pack("<QI", len(records[i]), 0) + records[i] + bytes(4)
+                for i in part
+            )
+            (folder / file).write_bytes(b"".join(framed))
+        split["shardLengths"] = [str(len(part)) for part in parts]
+    info["fileFormat"] = "tfrecord"
+    (folder / "dataset_info.json").write_text(json.dumps(info))
+    for path in folder.glob("*.array_record-*"):
+        path.unlink()
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, idx.Arrays]:
+    """A prepared fashion_mnist of 300 + 100 images (version 3.0.1), and its arrays."""
+    arrays = make_arrays(3, 300, 100)
+    root = tmp_path_factory.mktemp("tfds")
+    return prepare("fashion_mnist", root, **split_pairs(arrays)), arrays
+
+
+@pytest.fixture
+def official_small(
+    small: tuple[Path, idx.Arrays], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> tuple[Path, idx.Arrays]:
+    """A copy of it that counts as the official set; the TFDS directory it is in."""
+    folder, arrays = small
+    shutil.copytree(folder, tmp_path / "tfds" / "fashion_mnist" / folder.name)
+    make_official(monkeypatch, "fashion_mnist", arrays)
+    return tmp_path / "tfds", arrays
+
+
+@pytest.mark.parametrize("file_format", ["array_record", "tfrecord"])
+def test_prepared_directory_comes_back_in_the_official_order(
+    file_format: str, official_small: tuple[Path, idx.Arrays]
+) -> None:
+    root, arrays = official_small
+    folder = root / "fashion_mnist" / "3.0.1"
+    if file_format == "tfrecord":
+        to_tfrecord(folder)
+    stored = tfds.read(folder)[0]
+    assert (stored["train_labels"] != arrays["train_labels"]).any()
+    data = load("fashion_mnist", root)
+    assert_equal(data, arrays)
+    assert data.source == f"TFDS directory {root / 'fashion_mnist'}"
+    assert (data.name, data.class_names[0]) == ("fashion_mnist", "T-shirt/top")
+
+
+@pytest.mark.parametrize("variable", ["TFDS_DATA_DIR", "HOME"])
+def test_directories_of_the_environment_are_found(
+    variable: str,
+    official_small: tuple[Path, idx.Arrays],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    root, arrays = official_small
+    if variable == "HOME":
+        root.rename(tmp_path / "tensorflow_datasets")
+        root = tmp_path
+    monkeypatch.setenv(variable, str(root))
+    assert_equal(
+        load(train_examples=9, test_examples=9),
+        {role: array[:9] for role, array in arrays.items()},
+    )
+
+
+def test_nothing_is_logged(
+    official_small: tuple[Path, idx.Arrays], capfd: pytest.CaptureFixture[str]
+) -> None:
+    load("auto", official_small[0])
+    assert capfd.readouterr() == ("", "")
+    assert logging.getLogger("absl").level < logging.CRITICAL
+    # TFDS says some things only once in a process.
+    code = "import sys; from fmnist_jax.data import tfds; tfds.read(sys.argv[1])"
+    folder = official_small[0] / "fashion_mnist" / "3.0.1"
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code, folder],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_what_is_not_the_official_set_is_an_error(
+    small: tuple[Path, idx.Arrays], tmp_path: Path
+) -> None:
+    root = small[0].parents[2]
+    line = error_of("auto", root)
+    assert f"TFDS directory {root / 'fashion_mnist'} holds a data set" in line
+    assert "300 train examples instead of 60,000" in line
+
+
+def edit(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    info = json.loads((folder / "dataset_info.json").read_text())
+    change(info)
+    (folder / "dataset_info.json").write_text(json.dumps(info))
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda info: info["splits"].pop(), ["no split 'test'", "only train"]),
+        (lambda info: info.update(fileFormat="parquet"), ["format parquet"]),
+        (
+            lambda info: info["splits"][0].update(shardLengths=["299"]),
+            ["299 train examples instead of 300"],
+        ),
+        (
+            lambda info: info["splits"][0].update(shardLengths=[str(2**40)]),
+            ["cannot be read as a TFDS data set", "bound 300"],
+        ),
+        (lambda info: info.clear(), ["cannot be read as a TFDS data set"]),
+    ],
+)
+def test_damaged_directories_get_one_line(
+    change: Callable[[dict[str, Any]], object],
+    words: list[str],
+    official_small: tuple[Path, idx.Arrays],
+) -> None:
+    root, _ = official_small
+    folder = root / "fashion_mnist" / "3.0.1"
+    edit(folder, change)
+    line = error_of("fashion_mnist", root)
+    assert [word for word in words if word not in line] == []
+    assert str(root / "fashion_mnist") in line
+
+
+def test_lost_and_damaged_records_are_found(
+    official_small: tuple[Path, idx.Arrays], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root, _ = official_small
+    folder = root / "fashion_mnist" / "3.0.1"
+    to_tfrecord(folder)
+    path = folder / "fashion_mnist-test.tfrecord-00001-of-00002"
+    body = path.read_bytes()
+    first = 16 + struct.unpack("<Q", body[:8])[0]
+    path.write_bytes(body[first:])
+    line = error_of("auto", root)
+    assert "split 'test' has 99 examples, not the 100 that it says" in line
+    path.write_bytes(body + body[:first])
+    assert "has 101 examples" in error_of("auto", root)
+    for damaged in (body[:-1], body[:5], b"\xff" * 8 + body[8:]):
+        path.write_bytes(damaged)
+        assert f"{path} is truncated or damaged" in error_of("auto", root)
+    path.write_bytes(body[:12] + bytes(50) + body[62:])
+    assert "cannot be read as a TFDS data set" in error_of("auto", root)
+    path.write_bytes(body)
+    edit(folder, lambda info: info["splits"][0].update(shardLengths=["150", 2**40]))
+    line = error_of("auto", root)
+    assert "claims 1,099,511,627,926 images of shape (28, 28, 1)" in line
+    # In a place that the user did not name it is passed over, and told.
+    monkeypatch.setenv("TFDS_DATA_DIR", str(root))
+    notice = load("auto", train_examples=1, test_examples=1).notice
+    assert f"{folder} claims" in notice
+
+
+def test_truncated_array_record_is_found(
+    official_small: tuple[Path, idx.Arrays],
+) -> None:
+    root, _ = official_small
+    path = next((root / "fashion_mnist" / "3.0.1").glob("*train.array_record*"))
+    path.write_bytes(path.read_bytes()[:-70_000])
+    assert "cannot be read as a TFDS data set" in error_of("fashion_mnist", root)
+
+
+# Other sets, by name.
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "class_name"),
+    [("cifar10", (32, 32, 3), "1"), ("kmnist", (28, 28), "ki")],
+)
+def test_another_image_set_is_read_by_name(
+    name: str, shape: tuple[int, ...], class_name: str, tmp_path: Path
+) -> None:
+    rng = np.random.default_rng(0)
+    images, labels = rng.integers(0, 256, (12, *shape), np.uint8), np.arange(12) % 10
+    few = images[:5], labels[:5]
+    folder = prepare(name, tmp_path / "d", train=(images, labels), test=few)
+    data = load(name, tmp_path / "d", test_examples=4)
+    assert (data.name, data.title, data.image_shape) == (name, name, shape)
+    assert (len(data.train.labels), len(data.test.labels)) == (12, 4)
+    assert (len(data.class_names), data.class_names[1]) == (10, class_name)
+    assert data.source == f"TFDS directory {folder}"
+    for image, label in zip(*data.train, strict=True):  # in TFDS' order, so as a set
+        same = (images == image).reshape(12, -1).all(1)
+        assert labels[same].tolist() == [label]
+
+
+def test_the_newest_version_and_a_named_one(tmp_path: Path) -> None:
+    for version in ("3.0.2/x", "3.9.0", "3.10.0", "incomplete.X_4.0.0"):
+        folder = tmp_path / "d" / version
+        folder.mkdir(parents=True)
+        (folder / "dataset_info.json").touch()
+    assert tfds.find(tmp_path, "d") == tmp_path / "d" / "3.10.0"
+    assert tfds.find(tmp_path, "d:3.9.0") == tmp_path / "d" / "3.9.0"
+    assert tfds.find(tmp_path, "d:3.8.0") is None
+    for name in ("../d", "d/..", "/d", "D", ""):
+        assert tfds.find(tmp_path, name) is None
+
+
+def test_configurations_are_named_where_there_are_several(tmp_path: Path) -> None:
+    for config in ("letters", "digits"):
+        folder = tmp_path / "emnist" / config / "3.1.0"
+        folder.mkdir(parents=True)
+        (folder / "dataset_info.json").touch()
+    line = error_of("emnist", tmp_path)
+    assert "emnist/digits, emnist/letters: name one" in line
+    found = tfds.find(tmp_path, "emnist/digits")
+    assert found == tmp_path / "emnist" / "digits" / "3.1.0"
+
+
+@pytest.mark.parametrize("name", ["cifar10", "emnist/letters"])
+def test_what_is_not_prepared_gets_the_command(name: str, tmp_path: Path) -> None:
+    line = error_of(name)
+    assert f"`tfds build {name}`" in line
+    assert str(tmp_path / "TFDS_DATA_DIR") in line
+    (tmp_path / "my data").mkdir()
+    line = error_of(name, tmp_path / "my data")
+    assert f"`tfds build {name} --data_dir='{tmp_path / 'my data'}'`" in line
+
+
+def test_sets_of_other_kinds_are_refused(
+    small: tuple[Path, idx.Arrays], tmp_path: Path
+) -> None:
+    folder = tmp_path / "fashion_mnist" / "3.0.1"
+    shutil.copytree(small[0], folder)
+    features = json.loads((folder / "features.json").read_text())
+    inner = features["featuresDict"]["features"]
+    inner["picture"] = inner.pop("image")
+    (folder / "features.json").write_text(json.dumps(features))
+    with pytest.raises(UserError, match="is not a set of uint8 images"):
+        tfds.read(folder)
+
+
+def test_no_module_is_imported_because_a_folder_names_it(
+    small: tuple[Path, idx.Arrays], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "kmnist" / "3.0.1"
+    shutil.copytree(small[0], folder)
+    path = folder / "features.json"
+    own = json.loads(path.read_text())
+    here, there = own["pythonClassName"], "this.X"  # which prints a poem
+    inner = own["featuresDict"]["features"]
+    as_text = json.dumps({"image": {"type": there, "content": {}}})
+    for features in (
+        {**own, "pythonClassName": there},
+        {"featuresDict": {"features": {**inner, "x": {"pythonClassName": there}}},
+         "pythonClassName": here},
+        {"python_class_name": there, "featuresDict": {}},
+        {"type": there, "content": {}},
+        {"type": here, "content": {"image": {"type": there, "content": {}}}},
+        {"pythonClassName": here, "jsonFeature": {"json": as_text}},
+    ):  # fmt: skip
+        path.write_text(json.dumps(features))
+        line = error_of("kmnist", tmp_path)
+        assert f"{path} names the class 'this.X'" in line
+        assert "this" not in sys.modules
+    path.write_text(" " * (2**20 + 1))
+    assert "larger than 1,048,576 bytes" in error_of("kmnist", tmp_path)
+    path.write_text("[" * 100_000)
+    assert "cannot be read as a TFDS data set" in error_of("kmnist", tmp_path)
+    assert capsys.readouterr() == ("", "")
+
+
+def test_images_of_several_shapes_are_refused(tmp_path: Path) -> None:
+    images = [np.zeros((4, 4, 3), np.uint8), np.zeros((5, 4, 3), np.uint8)]
+    pair: Any = (images, np.array([0, 1]))
+    prepare("tf_flowers", tmp_path, train=pair, test=pair)
+    line = error_of("tf_flowers", tmp_path)
+    assert "several shapes" in line
+    assert "all must have one" in line
+
+
+def test_without_tfds_there_is_a_line(
+    official_small: tuple[Path, idx.Arrays], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "tensorflow_datasets", None)
+    line = error_of("fashion_mnist", official_small[0])
+    assert "needs more packages" in line
+    assert "pip install tensorflow-datasets" in line
+    assert error_of("cifar10").startswith("Unknown dataset 'cifar10'")
+
+
+@needs_real
+def test_official_fashion_mnist_from_tfds(tmp_path: Path) -> None:
+    given = load("fashion_mnist", REAL)
+    pairs = {"train": tuple(given.train), "test": tuple(given.test)}
+    prepare("fashion_mnist", tmp_path / "tfds", **pairs)
+    data = load("fashion_mnist", tmp_path / "tfds")
+    assert data.fingerprint == given.fingerprint
+    assert data.source.startswith("TFDS directory")

@@ -1,0 +1,210 @@
+"""The page of several experiments, as a browser would read it."""
+
+import base64
+import json
+import os
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import unquote
+
+import pandas as pd
+import pytest
+
+from experiments.__main__ import find_experiments
+from fmnist_jax.errors import UserError
+from fmnist_jax.runner import command_line, output_folder, page
+
+ROOT = Path(__file__).parents[2]
+NAMES = ("data_checks", "sigmoid_saturation")
+FLAGS = (
+    *("--dataset=synthetic", "--train_examples=96", "--test_examples=50"),
+    *("--divisors=1,255", "--losses=clipped", "--num_seeds=2", "--epochs=1"),
+)
+PNG = "data:image/png;base64,"
+VOID = {"meta", "img", "dt", "dd", "li", "html", "br"}  # closed by what follows
+
+
+class Reader(HTMLParser):
+    """Collects tags with their attributes, texts, and what is left open."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.texts: list[str] = []
+        self.open: list[str] = []
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag not in VOID:
+            assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.texts.append(data)
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder that a selection leaves where no --out_dir is given."""
+    cwd = tmp_path_factory.mktemp("cwd")
+    done = subprocess.run(
+        [sys.executable, "-m", "experiments", f"--only={','.join(NAMES)}", *FLAGS],
+        capture_output=True, text=True, cwd=cwd, check=False,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    (found,) = (cwd / "runs").iterdir()
+    assert f"Page: {found.relative_to(cwd) / 'index.html'}" in done.stdout
+    return found
+
+
+def test_a_selection_leaves_a_folder_each_and_a_page(root: Path) -> None:
+    assert {path.name for path in root.iterdir()} == {*NAMES, "index.html"}
+    assert root.name[:2] == "20"
+    for name in NAMES:
+        facts = json.loads((root / name / "config.json").read_text())
+        assert facts["command"][2] == f"experiments.{name}"
+        trains = name != "data_checks"  # which takes no settings of training
+        assert ("--divisors=1,255" in facts["command"]) == trains
+        for file in (*facts["tables"], *facts["figures"]):
+            assert (root / name / file).is_file()
+
+
+def test_the_page_holds_everything_and_loads_nothing(root: Path) -> None:
+    text = (root / "index.html").read_text()
+    reader = Reader(text)
+    assert reader.open == []
+    tags = {tag for tag, _ in reader.tags}
+    assert not tags & {"script", "link", "iframe", "object", "embed"}
+    for _, attributes in reader.tags:
+        assert not any(name.startswith("on") for name in attributes)
+        for name in ("src", "href", "srcset", "action"):
+            value = attributes.get(name) or ""
+            assert "//" not in value.split(",")[0], value
+    assert "url(" not in text
+    assert "@import" not in text
+    assert "width=device-width" in text
+    assert "prefers-color-scheme: dark" in text
+    found = [
+        base64.b64decode(
+            (attributes["src"] or "").removeprefix("data:image/png;base64,")
+        )
+        for tag, attributes in reader.tags
+        if tag == "img"
+    ]
+    figures = []
+    for name in NAMES:
+        facts = json.loads((root / name / "config.json").read_text())
+        figures += [root / name / figure for figure in facts["figures"]]
+    assert found == [path.read_bytes() for path in figures]
+    links = [unquote(a["href"] or "") for tag, a in reader.tags if tag == "a"]
+    assert [root / link for link in links if link[0] != "#"] == figures
+    ids = {a["id"] for tag, a in reader.tags if tag == "article"}
+    assert {link[1:] for link in links if link[0] == "#"} == ids == set(NAMES)
+
+
+def test_the_page_says_what_was_asked_run_and_found(root: Path) -> None:
+    said = "\n".join(Reader((root / "index.html").read_text()).texts)
+    for name in NAMES:
+        facts = json.loads((root / name / "config.json").read_text())
+        assert facts["question"] in said
+        assert f"python -m experiments.{name} --dataset=synthetic" in said
+        assert all(sentence in said for sentence in facts["sentences"])
+        assert all(line in said for line in facts.get("legend", []))
+        assert all(Path(table).stem in said for table in facts["tables"])
+    summary = pd.read_csv(root / "sigmoid_saturation" / "summary.csv")
+    for mean, std in zip(
+        summary["test_accuracy_mean"], summary["test_accuracy_std"], strict=True
+    ):
+        assert f"{100 * mean:.2f} ± {100 * std:.2f}" in said
+    for text in ("synthetic stand-in, not Fashion-MNIST, 96 training and 50 test",
+                 "pixel divisor ÷1, ÷255 × loss clipped × seed 0, 1",
+                 "hidden layers 128, initialiser keras", "epochs 1"):  # fmt: skip
+        assert text in said
+
+
+def test_fixed_is_what_all_runs_have_in_common() -> None:
+    """Optimizers read settings of their own; None is what none of a run's reads."""
+    facts = {
+        "axes": {
+            "optimizer": ["sgd", "adam", "lion"], "target_accuracy": [0.9, None],
+            "loss": list("abcdefg"), "seed": [*range(7)],
+        },
+        "settings": {
+            "divisor": 255.0, "batch_size": 32, "evaluate_train": True,
+            "hidden_sizes": "128x64", "l1": None, "momentum": [None, None, None],
+            "b1": [None, 0.9, 0.9], "b2": [None, 0.999, 0.99], "eps": [1e-7] * 3,
+            "l2": [[None, 0.1], [None, 0.1], [None, 0.1]],
+        },
+        "along": {
+            **{name: ["optimizer"] for name in ("momentum", "b1", "b2", "eps")},
+            "l2": ["optimizer", "regularizer"],
+        },
+    }  # fmt: skip
+    assert page._settings(facts) == {
+        "Swept": "optimizer sgd, adam, lion × target accuracy 0.9, never × "
+        "loss a, b, c, d, e, f, g × seed 0, 1, 2, …, 6",
+        "Fixed": "pixel divisor ÷255, batch size 32, evaluate on the training set "
+        "True, hidden layers 128x64, epsilon 1e-07",
+        "By optimizer": "b1, b2",
+        "By optimizer and regularizer": "L2 penalty (norm)",
+    }
+
+
+def test_what_varies_with_an_axis_is_not_fixed(tmp_path: Path) -> None:
+    command_line.execute(
+        [find_experiments()["optimizer_sweep"]],
+        ["x", "--dataset=synthetic", "--train_examples=32", "--test_examples=10",
+         "--epochs=1", "--num_seeds=1", "--hidden_sizes=4", "--learning_rates=0.01",
+         "--optimizers=sgd,momentum,adam", f"--out_dir={tmp_path}"],
+    )  # fmt: skip
+    terms = page._settings(json.loads((tmp_path / "config.json").read_text()))
+    assert terms.keys() == {"Swept", "Fixed", "By optimizer"}
+    assert terms["By optimizer"] == "momentum, b1, b2, epsilon"
+    assert "None" not in str(terms)
+    assert "loss softmax" in terms["Fixed"]
+
+
+def test_what_comes_from_outside_is_escaped(tmp_path: Path) -> None:
+    evil = '<script>"&'
+    facts = {
+        "experiment": "a",
+        "question": f"Why {evil}?",
+        "command": ["python", evil],
+        "datasets": [{
+            "title": evil, "source": evil, "notice": f"note {evil}",
+            "train_examples": 1, "test_examples": 1,
+        }],
+        "tables": ["t.csv"], "figures": ["f.png"], "sentences": [f"It is {evil}."],
+    }  # fmt: skip
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "config.json").write_text(json.dumps(facts))
+    (tmp_path / "a" / "f.png").write_bytes(b"figure")
+    pd.DataFrame({evil: [evil]}).to_csv(tmp_path / "a" / "t.csv", index=False)
+    text = page.write([tmp_path / "a"]).read_text()
+    reader = Reader(text)
+    assert "script" not in {tag for tag, _ in reader.tags}
+    said = "\n".join(reader.texts)
+    assert said.count(evil) >= 7
+    assert f"note {evil}" in said
+
+
+def test_a_folder_with_a_page_or_results_is_refused(root: Path) -> None:
+    options = {"out_dir": str(root), "overwrite": False}
+    with pytest.raises(UserError, match=r"holds results already: open .*index\.html"):
+        output_folder.choose(["x", "y"], options)
+    with pytest.raises(UserError, match="open_dataset"):
+        output_folder.choose(["x", "sigmoid_saturation"], options)
+    chosen = output_folder.choose(["x", "y"], {**options, "overwrite": True})
+    assert output_folder.each(chosen, ["x", "y"]) == [root / "x", root / "y"]
+    below = {"out_dir": str(root / "new"), "overwrite": False}
+    assert output_folder.each(output_folder.choose(["x"], below), ["x"]) == [
+        root / "new"
+    ]

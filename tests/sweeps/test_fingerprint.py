@@ -1,0 +1,221 @@
+"""What tells one plan from another, and what is said of it."""
+
+import copy
+import dataclasses
+import functools
+import json
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+import pytest
+
+from fmnist_jax.config import Config, Hparams
+from fmnist_jax.data.dataset import Data
+from fmnist_jax.probes.probe import Probe
+from fmnist_jax.sweeps.checkpoints import digest
+from fmnist_jax.sweeps.fingerprint import (
+    as_described,
+    described,
+    difference,
+    is_description,
+)
+from fmnist_jax.sweeps.planning import Plan, plan
+
+CONFIG = Config(hidden_sizes=(8,), num_epochs=4, batch_size=50)
+ENVIRONMENT = {"jax": "0.10.2", "platform": "cpu"}
+AXES = {"divisor": [1.0, 255.0], "loss": ["clipped", "softmax"], "seed": range(3)}
+
+
+def of(todo: Plan, data: Data, **environment: str) -> dict[str, Any]:
+    return described(todo, data, {**ENVIRONMENT, **environment})
+
+
+def weights(config: Any, hparams: Any, state: Any, key: Any, batch: Any) -> Any:
+    return {"w": state.params["Dense_0"]["kernel"][:3, 0]}
+
+
+def other_weights(*args: Any) -> Any:
+    return weights(*args)
+
+
+def test_plans_are_told_apart_by_what_their_probes_compute(small: Data) -> None:
+    dims = {"w": ("input",)}
+    sweeps = [
+        of(plan({}, CONFIG, Hparams(), probes=[probe]), small)
+        for probe in (
+            Probe(weights, "end", dims),
+            Probe(other_weights, "end", dims),
+            Probe(weights, "end", {"w": ("unit",)}),
+            Probe(functools.partial(weights), "end", dims),
+            Probe(functools.partial(other_weights), "end", dims),
+        )
+    ]
+    assert f"{__name__}.weights" in sweeps[0]["probes"][0]
+    assert "0x" not in str(sweeps)  # which process it was, means nothing
+    assert len({digest(sweep) for sweep in sweeps}) == 5
+    for other in sweeps[1:]:
+        assert difference(sweeps[0], other) == "the probes are not the same"
+    assert difference(sweeps[3], sweeps[4]) == "the probes are not the same"
+    assert difference(sweeps[0], sweeps[0]) is None
+
+
+class Network(nn.Module):
+    units: int
+    activation: Any = jnp.tanh
+
+    @nn.compact
+    def __call__(self, x_BxF: Any) -> Any:
+        return nn.Dense(10)(self.activation(nn.Dense(self.units)(x_BxF)))
+
+
+def test_plans_are_told_apart_by_all_of_a_network(small: Data) -> None:
+    def of_network(network: Any) -> dict[str, Any]:
+        config = dataclasses.replace(CONFIG, model=network)
+        return of(plan({}, config, Hparams()), small)
+
+    one, again, larger = (of_network(Network(units)) for units in (8, 8, 9))
+    assert difference(one, again) is None
+    assert "units = 8" in one["settings"]["model"]
+    assert "0x" not in one["settings"]["model"]
+    assert str(difference(one, larger)).startswith(
+        "model is tests.sweeps.test_fingerprint.N"
+    )
+
+
+def test_plans_are_told_apart_by_versions_and_platform(small: Data) -> None:
+    todo = plan({}, CONFIG, Hparams())
+    here = of(todo, small)
+    for there, expected in [
+        ({"jax": "0.10.1"}, "jax is 0.10.1 there and 0.10.2 here"),
+        ({"platform": "gpu"}, "platform is gpu there and cpu here"),
+        ({"XLA_FLAGS": "--x=1"}, "XLA_FLAGS is --x=1 there and not set here"),
+    ]:
+        other = of(todo, small, **there)
+        assert difference(other, here) == expected
+        assert digest(other) != digest(here)
+
+
+def test_plans_are_told_apart_by_what_decides_results(small: Data) -> None:
+    todo = plan(AXES, CONFIG, Hparams(), 2)
+    one = of(todo, small)
+    assert one == json.loads(json.dumps(one))
+    assert as_described(todo, one) == todo
+    narrow = plan(AXES, CONFIG, Hparams(), 1, max_width=1)
+    assert as_described(narrow, one) == todo
+    assert difference(one, of(narrow, small)) is None
+    assert digest(one) != digest(of(narrow, small))
+    order = "the axes are divisor,loss,seed there and loss,divisor,seed here"
+    for changed, expected in [
+        (({**AXES, "divisor": [1.0, 2.0]}, CONFIG), "divisor is 1,255 there and 1,2 h"),
+        (({**AXES, "seed": range(4)}, CONFIG), "seed is 3 seeds there and 4 seeds"),
+        ((AXES, dataclasses.replace(CONFIG, num_epochs=5)), "num_epochs is 4 there a"),
+        ((dict(list(AXES.items())[::-1]), CONFIG), order),
+    ]:
+        other = of(plan(*changed, Hparams(), 2), small)
+        assert expected in str(difference(one, other))
+        assert digest(one) != digest(other)
+    other = of(plan(AXES, CONFIG, Hparams(b1=0.5), 2), small)
+    assert difference(one, other) == "b1 is the default there and 0.5 here"
+    probe = Probe(lambda *_: {"one": jnp.ones(())})
+    other = of(plan(AXES, CONFIG, Hparams(), 2, probes=[probe]), small)
+    assert difference(one, other) == "the probes are not the same"
+
+
+RATES = (1e-4, 2e-4, 3e-4, 4e-4, 5e-4, 6e-4, 7e-4, 8e-4)
+
+
+@pytest.mark.parametrize(
+    ("name", "there", "here", "expected"),
+    [
+        ("learning_rate", RATES, (*RATES[:5], 1.0, *RATES[6:]),
+         "value 6 of learning_rate is 0.0006 there and 1.0 here"),
+        ("learning_rate", RATES, (*RATES[:6], RATES[7], RATES[6]),
+         "value 7 of learning_rate is 0.0007 there and 0.0008 here"),
+        ("learning_rate", RATES[:2], RATES[1::-1],
+         "learning_rate is 0.0001,0.0002 there and 0.0002,0.0001 here"),
+        ("learning_rate", (1e-3, 1.0), (1.0000004e-3, 1.0),
+         "value 1 of learning_rate is 0.001 there and 0.0010000004 here"),
+        ("learning_rate", (1e-3,), (1.0000004e-3,),
+         "learning_rate is 0.001 there and 0.0010000004 here"),
+        ("dropout_rate", (0.0,), (-0.0,), "dropout_rate is 0 there and -0 here"),
+        ("seed", (0, 1), (0, 2), "value 2 of seed is 1 there and 2 here"),
+        ("hidden_sizes", ((8,), (9,)), ((9,), (8,)),
+         "hidden_sizes is 8,9 there and 9,8 here"),
+    ],
+)  # fmt: skip
+def test_every_bit_of_every_value_counts(
+    name: str, there: Any, here: Any, expected: str, small: Data
+) -> None:
+    one, other = (
+        of(plan({name: values}, CONFIG, Hparams()), small) for values in (there, here)
+    )
+    assert difference(one, one) is None
+    assert difference(one, other) == expected
+    assert digest(one) != digest(other)
+
+
+def test_every_bit_of_a_setting_that_is_no_axis_counts(small: Data) -> None:
+    one, other = (
+        of(plan({}, CONFIG, Hparams(learning_rate=rate)), small)
+        for rate in (1e-3, 1.0000004e-3)
+    )
+    assert difference(one, other) == (
+        "learning_rate is 0.001 there and 0.0010000004 here"
+    )
+
+
+def test_plans_are_told_apart_by_their_data(small: Data) -> None:
+    todo = plan({}, CONFIG, Hparams())
+    images = small.train.images.copy()
+    images[7, 3, 3] ^= 1
+    other = dataclasses.replace(small, train=small.train._replace(images=images))
+    assert difference(of(todo, small), of(todo, other)) == ("the data are not the same")
+    more = dataclasses.replace(small, class_names=tuple("abcdefghijkl"))
+    assert difference(of(todo, small), of(todo, more)) == (
+        "num_classes is 10 there and 12 here"
+    )
+
+
+def test_nothing_that_decides_results_may_change_unseen(small: Data) -> None:
+    """Whatever is put in place of any value in a description, it is no longer equal."""
+    one = of(plan(AXES, CONFIG, Hparams()), small)
+    count = 0
+    for key in one.keys() - {"devices", "groups"}:
+        places: list[Any] = [[key]]
+        while places:
+            place = places.pop()
+            other = copy.deepcopy(one)
+            inner = other
+            for step in place[:-1]:
+                inner = inner[step]
+            value = inner[place[-1]]
+            if isinstance(value, (dict, list)) and value:
+                steps = value if isinstance(value, dict) else range(len(value))
+                places += [[*place, step] for step in steps]
+                continue
+            inner[place[-1]] = f"{value}?"
+            count += 1
+            assert difference(one, other) is not None, place
+            assert digest(one) != digest(other), place
+    assert count > 50
+
+
+def test_what_has_another_form_is_no_description(small: Data) -> None:
+    one = of(plan(AXES, CONFIG, Hparams(), 2), small)
+    assert is_description(one)
+    group = one["groups"][0]
+    wrong: list[Any] = [5, None, [], {}, "x", *({k: v} for k, v in one.items())]
+    wrong += [{n: v for n, v in one.items() if n != name} for name in one]
+    wrong += [one | {name: 5} for name in one if name != "devices"]
+    wrong += [one | {"devices": n} for n in (0, -1, 1.0, "2", None)]
+    wrong += [
+        one | {"axes": a} for a in (dict(one["axes"]), [], [["divisor"]], [[5, [1]]])
+    ]
+    for runs in ([], [0], [*group["runs"][:-1], 99], group["runs"] * 2, ["0"], 0):
+        wrong.append(one | {"groups": [group | {"runs": runs}, *one["groups"][1:]]})
+    for width in (0, -1, 1, 2.0, "3", None):
+        wrong.append(one | {"groups": [group | {"width": width}, *one["groups"][1:]]})
+    wrong.append(one | {"groups": []})
+    wrong.append(one | {"axes": [[str(n), [0] * 1000] for n in range(10)]})
+    assert [each for each in wrong if is_description(each)] == []

@@ -1,0 +1,231 @@
+import dataclasses
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fmnist_jax.config import Config, Hparams
+from fmnist_jax.data.dataset import Data, Dataset
+from fmnist_jax.errors import UserError
+from fmnist_jax.probes.health import health
+from fmnist_jax.probes.probe import Probe
+from fmnist_jax.sweeps import cost
+from fmnist_jax.sweeps.cost import expected_seconds, memory_bytes
+from fmnist_jax.sweeps.model_size import num_parameters, state_bytes
+from fmnist_jax.sweeps.planning import plan, run_hparams, run_settings
+from fmnist_jax.training.models import MLP
+
+
+def test_static_axes_make_programs_and_traced_axes_do_not() -> None:
+    axes = {
+        "optimizer": ["sgd", "adam"],
+        "divisor": [1, 255, 1000],
+        "learning_rate": np.logspace(-5, 0, 16),
+        "seed": range(5),
+    }
+    todo = plan(axes, Config(), Hparams(), 2)
+    assert todo.num_runs == 2 * 3 * 16 * 5
+    assert todo.num_programs == 2
+    assert list(todo.axes) == ["optimizer", "divisor", "learning_rate", "seed"]
+
+
+def test_every_run_stands_in_one_group_of_its_program() -> None:
+    axes = {
+        "seed": range(3),
+        "divisor": [1.0, 2.0, 3.0],
+        "loss": ["softmax", "clipped"],
+    }
+    todo = plan(axes, Config(), Hparams(), 2, max_width=2)
+    runs = [run for group in todo.groups for run in group.runs]
+    assert sorted(runs) == list(range(18))
+    for group in todo.groups:
+        assert len(group.runs) <= group.width * 2
+        for run in group.runs:
+            assert run_settings(todo, run)["loss"] == group.config.loss
+    assert list(todo.axes)[-1] == "seed"  # wherever it was named
+    assert run_settings(todo, 0) == {"divisor": 1.0, "loss": "softmax", "seed": 0}
+    assert run_settings(todo, 17) == {"divisor": 3.0, "loss": "clipped", "seed": 2}
+
+
+@pytest.mark.parametrize("devices", [1, 2, 3, 8])
+@pytest.mark.parametrize("runs", [1, 2, 7, 9, 18, 64, 100])
+def test_widths_pad_little(devices: int, runs: int) -> None:
+    todo = plan({"seed": range(runs)}, Config(), Hparams(), devices)
+    assert len({group.width for group in todo.groups}) == 1
+    width, places = todo.groups[0].width, len(todo.groups) * todo.num_devices
+    assert runs <= width * places < runs + places  # never a row of empty places
+    suits = min(int(8.2e6 / state_bytes(Config())), -(-runs // todo.num_devices))
+    assert suits / 2 <= width <= suits
+
+
+def test_a_large_state_goes_through_alone() -> None:
+    config = Config(hidden_sizes=(1000,))
+    todo = plan({"seed": range(8)}, config, Hparams(), 2)
+    assert {group.width for group in todo.groups} == {1}
+
+
+@pytest.mark.parametrize(
+    ("sizes", "optimizer", "runs", "devices", "used"),
+    [
+        ((1000,), "adam", 9, 2, 1),  # 12.7 MB each, twice
+        ((1000,), "sgd", 9, 2, 2),  # 6.4 MB
+        ((1000, 1000), "sgd", 9, 2, 1),  # 14.4 MB
+        ((1000, 1000), "sgd", 9, 4, 4),
+        ((1000, 1000), "sgd", 2, 4, 2),
+    ],
+)
+def test_two_devices_share_runs_that_fit_into_a_cache_together(
+    sizes: tuple[int, ...], optimizer: str, runs: int, devices: int, used: int
+) -> None:
+    config = Config(hidden_sizes=sizes, optimizer=optimizer)
+    axes = {"seed": range(runs)}
+    todo = plan(axes, config, Hparams(), devices)
+    assert (todo.num_devices, todo.groups[0].width) == (used, 1)
+    alone = plan(axes, config, Hparams(), devices, max_width=1)
+    mixed = plan({"hidden_sizes": [sizes, (8,)], **axes}, config, Hparams(), devices)
+    assert alone.num_devices == mixed.num_devices == min(runs, devices)
+
+
+@pytest.mark.parametrize(
+    ("axes", "message"),
+    [
+        ({"divisors": [1]}, "Unknown axis 'divisors'.*Did you mean divisor"),
+        ({"num_epochs": [1, 2]}, "num_epochs is no axis: .* give it to Config"),
+        ({"divisor": []}, "divisor has no values"),
+        ({"divisor": [1, 1.0]}, "divisor has 1.0 twice"),
+        ({"divisor": [1e6, 1000000.0001]}, "divisor has 1000000.0 twice"),
+        ({"divisor": 255}, "axis divisor is 255; expected a list"),
+        ({"optimizer": "adam"}, "axis optimizer is 'adam'; expected a list"),
+        ({"seed": range(2_000_000)}, "2,000,000 runs; expected at most 1,000,000"),
+        ({"seed": [2**32]}, "seed is 4294967296"),
+        ({"model": [dict]}, "model is a type; expected a Flax module"),
+        ({"model": [3]}, "model is a int; expected a Flax module"),
+        ({"divisor": [1, 0]}, "divisor is 0; expected a positive number"),
+        ({"seed": [-1]}, "seed is -1"),
+        ({"optimizer": ["adam", "x"]}, "optimizer is 'x'; expected one of"),
+        (
+            {"momentum": [0, 0.9]},
+            r"^momentum \(--momenta\) has no effect here: it is a setting of the "
+            r"optimizers momentum, nesterov; choose one with optimizer "
+            r"\(--optimizers\), or leave it out\.$",
+        ),
+        (
+            {"hidden_sizes": [128]},
+            r"_sizes is 128; .*a tuple each: \(\), \(128,\)",
+        ),
+        (
+            {"batch_norm": ["on"], "hidden_sizes": [()]},
+            r"\(--batch_norms\) has no effect here: .* MLP with hidden layers",
+        ),
+        ({"penalized": ["all"]}, r"has no effect here: give l1 \(--l1s\), l2 "),
+        (["divisor"], "axes is a list; expected a dict"),
+        ({"first_kernel_eps": [0]}, "first_kernel_eps is 0; expected a positive"),
+        (
+            {"first_kernel_eps": [1, 255], "optimizer": ["sgd"]},
+            "first_kernel_eps has no effect.*MLP under the optimizers rmsprop, adag",
+        ),
+        (
+            {"first_kernel_rate": [1, 2], "model": [MLP(10)]},
+            "^first_kernel_rate .* has no effect here: it is a setting of the built-in "
+            "MLP; leave it out",
+        ),
+    ],
+)
+def test_mistakes_are_one_clear_line(axes: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message) as caught:
+        plan(axes, Config(), Hparams(), 1)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "how", "message"),
+    [
+        ([Hparams(), Config()], {}, "config is a Hparams; expected a Config"),
+        ([Config(), Config()], {}, "hparams is a Config; expected an Hparams"),
+        ([Config(), Hparams()], {"probes": print}, "probes is a .*; expected a list"),
+        ([Config(), Hparams()], {"max_width": 0}, "max_width is 0; expected a whole"),
+        ([Config(), Hparams()], {"max_width": "2"}, "max_width is '2'; expected a"),
+    ],
+)
+def test_what_makes_no_plan_is_one_clear_line(
+    given: list[Any], how: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(UserError, match=message):
+        plan({"divisor": [1]}, *given, **how)
+
+
+def test_a_setting_that_some_program_reads_is_allowed() -> None:
+    axes = {"momentum": [0.0, 0.9], "optimizer": ["adam", "nesterov"]}
+    assert plan(axes, Config(), Hparams()).num_runs == 4
+
+
+def test_run_hparams_are_resolved_numbers() -> None:
+    axes = {"divisor": [1, 255], "optimizer": ["sgd", "adam"]}
+    todo = plan(axes, Config(), Hparams(eps=1e-7))
+    hparams = run_hparams(todo, Config(optimizer="adam"), 3)
+    read = {n: v for n, v in dataclasses.asdict(hparams).items() if v is not None}
+    assert read == {
+        "divisor": 255, "learning_rate": 1e-3, "b1": 0.9, "b2": 0.999, "eps": 1e-7
+    }  # fmt: skip
+
+
+def test_costs_grow_with_the_work() -> None:
+    assert num_parameters(Config(hidden_sizes=(128,))) == 784 * 128 + 128 + 1290
+    assert num_parameters(Config(hidden_sizes=())) == 7850
+    assert state_bytes(Config(hidden_sizes=())) == 4 * 4 * 7850  # adam: p, g, m, v
+    data = Data(Dataset(np.zeros((600, 28, 28), np.uint8), np.arange(600) % 10),
+                Dataset(np.zeros((10, 28, 28), np.uint8), np.arange(10)))  # fmt: skip
+    few = plan({"seed": range(2)}, Config(hidden_sizes=(1000,)), Hparams())
+    many = plan({"seed": range(80)}, Config(hidden_sizes=(1000,)), Hparams())
+    assert expected_seconds(many, data) > expected_seconds(few, data)
+    # Two runs side by side: their states, and the data here and on each device.
+    two = plan({"seed": [0, 1]}, Config(hidden_sizes=()), Hparams(), 2)
+    data_bytes = 610 * (784 + 4)
+    assert memory_bytes(two, data) == 2 * 2 * 16 * 7850 + 3 * data_bytes
+
+
+def test_what_probes_compute_is_in_the_expected_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(cost, "_measured_speed", lambda: (1e9, 1e9))
+    monkeypatch.setattr(cost, "num_cpu_cores", lambda: 1)
+    data = Data(Dataset(np.zeros((600, 28, 28), np.uint8), np.arange(600) % 10),
+                Dataset(np.zeros((10, 28, 28), np.uint8), np.arange(10)))  # fmt: skip
+    config = Config(hidden_sizes=(), num_epochs=3)
+    bare = expected_seconds(plan({}, config, Hparams()), data)
+    for when, times in (("init", 1), ("epoch", 3), ("end", 1)):
+        probe = Probe(health, when, examples=100, gradients=20)
+        todo = plan({}, config, Hparams(), probes=[probe])
+        flops = times * 20 * 100 * 6 * 7850
+        np.testing.assert_allclose(
+            expected_seconds(todo, data) - bare, flops / 1e9 / cost.EFFICIENCY
+        )
+
+
+def test_the_speed_is_measured_on_one_core_and_not_by_chance() -> None:
+    flops, traffic = cost._measured_speed()
+    assert 1e9 < flops < 1e13
+    assert 1e9 < traffic < 1e13
+
+
+def test_a_hundred_thousand_runs_are_planned_at_once() -> None:
+    axes = {
+        "divisor": np.logspace(-2, 6, 500),
+        "learning_rate": np.logspace(-9, 3, 200),
+        "loss": ["softmax", "clipped"],
+    }
+    todo = plan(axes, Config(), Hparams(), max_width=1000)
+    assert todo.num_runs == 200_000
+    assert len(todo.groups) == 200
+    assert run_settings(todo, todo.groups[-1].runs[-1]) == {
+        "divisor": 1e6, "learning_rate": 1e3, "loss": "clipped", "seed": 0
+    }  # fmt: skip
+
+
+def test_few_runs_take_few_devices() -> None:
+    todo = plan(
+        {"loss": ["softmax", "clipped"], "seed": [0, 1, 2]}, Config(), Hparams(), 8
+    )
+    assert todo.num_devices == 3
+    assert {group.width for group in todo.groups} == {1}
+    assert plan({}, Config(), Hparams(), 8).num_devices == 1

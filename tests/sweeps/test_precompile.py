@@ -1,0 +1,77 @@
+"""Programs compiled before they are due."""
+
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from fmnist_jax.config import Config, Hparams
+from fmnist_jax.data.dataset import Data
+from fmnist_jax.sweeps import precompile
+from fmnist_jax.sweeps.planning import plan
+
+AXES = {"hidden_sizes": [(1,), (2,), (3,)], "seed": range(6)}
+
+
+class Fake:
+    """A lowered program."""
+
+    def __init__(self, size: int, done: list[int], gate: threading.Event) -> None:
+        self.size, self.done, self.gate = size, done, gate
+
+    def compile(self) -> None:
+        if self.size == 2:
+            raise RuntimeError("what the call will say too")
+        if self.size == 3:
+            assert self.gate.wait(60)
+        self.done.append(self.size)
+
+
+def test_each_program_is_compiled_once_and_waited_for(
+    small: Data, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[int] = []
+    gate = threading.Event()
+
+    def lowered(_: Any, config: Config, __: Any, width: int) -> Iterator[Fake]:
+        assert width == 2
+        yield Fake(config.hidden_sizes[0], done, gate)
+
+    monkeypatch.setattr(precompile, "lowered", lowered)
+    todo = plan(AXES, Config(), Hparams(), max_width=2)
+    assert len(todo.groups) == 9
+    with precompile.compiled(todo, todo.groups, small) as wait_for:
+        wait_for(todo.groups[0])
+        assert done == [1]
+        wait_for(todo.groups[3])  # fails, and says nothing
+        assert done == [1]
+        gate.set()
+        wait_for(todo.groups[-1])
+        assert done == [1, 3]
+    assert done == [1, 3]
+
+
+def test_what_is_not_begun_is_left_when_the_sweep_is(
+    small: Data, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[Config] = []
+    gate = threading.Event()
+
+    def lowered(_: Any, config: Config, *__: Any) -> Iterator[Fake]:
+        started.append(config)
+        assert gate.wait(60)
+        yield from ()
+
+    monkeypatch.setattr(precompile, "lowered", lowered)
+    monkeypatch.setattr(precompile, "num_cpu_cores", lambda: 1)
+    todo = plan(AXES, Config(), Hparams())
+
+    def leave() -> None:
+        with precompile.compiled(todo, todo.groups, small):
+            threading.Timer(0.2, gate.set).start()
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        leave()
+    assert len(started) <= 1

@@ -1,0 +1,524 @@
+"""Experiments that are stopped, and go on."""
+
+import contextlib
+import json
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import pytest
+
+from experiments.__main__ import find_experiments
+from experiments.scale_sweep import EXPERIMENT
+from fmnist_jax.analysis import results
+from fmnist_jax.errors import UserError
+from fmnist_jax.runner import (
+    command_line,
+    execution,
+    output_folder,
+)
+from fmnist_jax.sweeps import (
+    checkpoints,
+    environment,
+    plan_file,
+    programs,
+    resuming,
+    sweep_progress,
+)
+from fmnist_jax.sweeps.sweep_progress import ALONE, Share
+
+ROOT = Path(__file__).parents[2]
+# Two programs of a group each, four epochs.
+FLAGS = [
+    "--dataset=synthetic", "--train_examples=96", "--test_examples=50", "--epochs=4",
+    "--divisors=1,255", "--num_seeds=1", "--hidden_sizes=8",
+]  # fmt: skip
+FILES = {"results.nc", "summary.csv", "config.json", "curves.png", "final.png"}
+
+
+def execute(out_dir: Path, *more: str) -> None:
+    command_line.execute(
+        [EXPERIMENT], ["scale_sweep", *FLAGS, f"--out_dir={out_dir}", *more]
+    )
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """The results.nc of a sweep that nothing stops."""
+    out_dir = tmp_path_factory.mktemp("undisturbed") / "out"
+    execute(out_dir)
+    assert {path.name for path in out_dir.iterdir()} == FILES
+    return (out_dir / "results.nc").read_bytes()
+
+
+@contextlib.contextmanager
+def failing_at(
+    save: int, error: BaseException, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[None]:
+    """Has the save with this number, from 0, fail; states are saved at each epoch."""
+    original, count = checkpoints.write, iter(range(1000))
+
+    def write(*args: Any) -> None:
+        if next(count) == save:
+            raise error
+        original(*args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(resuming, "SECONDS_BETWEEN_SAVES", 0.0)
+        patch.setattr(resuming, "SHARE_OF_SAVING", 1e9)
+        patch.setattr(checkpoints, "write", write)
+        yield
+
+
+@pytest.mark.parametrize("save", [1, 3, 4, 7])
+def test_a_sweep_that_dies_goes_on_to_the_same_bytes(
+    save: int,
+    undisturbed: bytes,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Saves 0 to 2 are of the first group's epochs, 3 is of the whole."""
+    interrupt = pytest.raises(KeyboardInterrupt)
+    with failing_at(save, KeyboardInterrupt(), monkeypatch), interrupt as caught:
+        execute(tmp_path)
+    assert caught.value.__notes__[0].startswith("To go on: python -m experiments.scale")
+    assert not (tmp_path / "results.nc").exists()
+    assert (tmp_path / "parts" / "1-0.part").exists() is False
+    assert (tmp_path / "parts" / "0-1.part").exists() == (save > 4)
+    epochs: list[int] = []
+    original = execution._train
+
+    def counting(job: Any, progress: sweep_progress.SweepProgress, *rest: Any) -> None:
+        epochs.append(sweep_progress.num_epochs_kept(progress))
+        original(job, progress, *rest)
+
+    monkeypatch.setattr(execution, "_train", counting)
+    execute(tmp_path)
+    assert epochs == [{1: 2, 3: 6, 4: 8, 7: 14}[save]]  # two runs a group
+    assert f"Going on: {save // 4} of 2 groups" in capsys.readouterr().out
+    assert (tmp_path / "results.nc").read_bytes() == undisturbed
+    assert {path.name for path in tmp_path.iterdir()} == FILES
+
+
+def test_what_is_damaged_or_foreign_is_done_again(
+    undisturbed: bytes,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    interrupt = pytest.raises(KeyboardInterrupt)
+    with failing_at(7, KeyboardInterrupt(), monkeypatch), interrupt:
+        execute(tmp_path)
+    first, second = (tmp_path / "parts" / f"0-{group}.part" for group in (0, 1))
+    first.write_bytes(second.read_bytes())
+    second.write_bytes(second.read_bytes()[:-1])
+    execute(tmp_path)
+    said = capsys.readouterr().out
+    assert f"Note: {first} holds something else. Its runs are done again." in said
+    assert f"Note: {second} is damaged, or of another version. Its runs" in said
+    assert "version. Its runs are done again." in said
+    assert (tmp_path / "results.nc").read_bytes() == undisturbed
+
+
+def test_other_settings_data_and_damaged_plans_are_refused(
+    undisturbed: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    interrupt = pytest.raises(KeyboardInterrupt)
+    with failing_at(4, KeyboardInterrupt(), monkeypatch), interrupt:
+        execute(tmp_path)
+    plan = tmp_path / "parts" / "plan.json"
+    before = {path: path.read_bytes() for path in plan.parent.iterdir()}
+
+    def refused(flag: str, value: str, message: str) -> None:
+        flags = [each for each in FLAGS if not each.startswith(flag)]
+        argv = ["x", *flags, f"{flag}={value}", f"--out_dir={tmp_path}"]
+        with pytest.raises(UserError, match=message) as error:
+            command_line.execute([EXPERIMENT], argv)
+        assert "name another folder, or say --overwrite" in str(error.value)
+        assert "\n" not in str(error.value)
+        assert not hasattr(error.value, "__notes__")
+        assert {path: path.read_bytes() for path in before} == before
+
+    refused("--divisors", "1,2", "is not finished: divisor is 1,255 there and 1,2 here")
+    refused("--epochs", "5", "num_epochs is 4 there and 5 here")
+    refused("--train_examples", "95", "the data are not the same")
+    almost = "learning_rate is 0.001 there and 0.0010000004 here"
+    refused("--learning_rates", "0.0010000004", almost)
+    share = ["--num_shards=2", "--shard_index=0"]
+    with pytest.raises(UserError, match=almost):
+        execute(tmp_path, "--learning_rates=0.0010000004", *share)
+    with monkeypatch.context() as patch:
+        there = plan_file.environment()
+        assert there["jax"] == jax.__version__
+        assert there["platform"] == jax.devices()[0].platform
+        patch.setattr(plan_file, "environment", lambda: {**there, "jax": "0.1"})
+        refused("--epochs", "4", f"jax is {jax.__version__} there and 0.1 here")
+    plan.write_bytes(before[plan][:-5])
+    before[plan] = plan.read_bytes()
+    refused("--epochs", "4", "plan.json is damaged")
+    execute(tmp_path, "--overwrite")
+    assert (tmp_path / "results.nc").read_bytes() == undisturbed
+    assert {path.name for path in tmp_path.iterdir()} == FILES
+
+
+def test_plans_that_are_none_are_refused_and_may_be_replaced(
+    undisturbed: bytes, tmp_path: Path
+) -> None:
+    chosen = [find_experiments()[name] for name in ("depth_sweep", "scale_sweep")]
+    plan = tmp_path / "parts" / "plan.json"
+    plan.parent.mkdir()
+    sweep = {"experiment": "scale_sweep", "arguments": [], "shares": 1, "sweeps": []}
+    others: list[Any] = [
+        *(5, [], {}, {"sweeps": [{}]}, {"sweeps": 5}, {"selection": {}, "old": []}),
+        *(sweep, sweep | {"sweeps": [{}]}),
+        *({"selection": {"a": 5}, "old": []}, {"selection": {"a": [{}]}, "old": []}),
+        *({"selection": {"a": []}}, {"selection": {"a": []}, "old": [5]}),
+    ]
+    for other in others:
+        checkpoints.write_plan(plan, other)
+        for experiments in ([EXPERIMENT], chosen):
+            with pytest.raises(UserError) as error:
+                command_line.execute(
+                    experiments, ["x", *FLAGS, f"--out_dir={tmp_path}"]
+                )
+            assert str(error.value) == (
+                f"--out_dir={tmp_path} holds what is not finished: {plan} is damaged, "
+                "or of another version; name another folder, or say --overwrite."
+            )
+    plan.unlink()
+    os.mkfifo(plan)
+    with pytest.raises(UserError, match=r"plan\.json is not a file; name another"):
+        execute(tmp_path)
+    execute(tmp_path, "--overwrite")
+    assert (tmp_path / "results.nc").read_bytes() == undisturbed
+    (plan / "x").mkdir(parents=True)
+    with pytest.raises(UserError, match=r"plan\.json is not a file; name another"):
+        execute(tmp_path)
+    with pytest.raises(UserError) as error:
+        execute(tmp_path, "--overwrite")
+    assert str(error.value) == f"{plan} cannot be written: Is a directory."
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("jax_default_prng_impl", "rbg"),
+        ("jax_threefry_partitionable", False),
+        ("jax_enable_x64", True),
+        ("jax_random_seed_offset", 3),
+        ("jax_disable_jit", True),
+        ("jax_disable_most_optimizations", True),
+    ],
+)
+def test_settings_of_jax_that_decide_bits_are_told(name: str, value: Any) -> None:
+    before = plan_file.environment()
+    own = jax.config.values[name]
+    jax.config.update(name, value)
+    try:
+        after = plan_file.environment()
+    finally:
+        jax.config.update(name, own)
+    assert after == before | {name: str(value)}
+    assert after != before
+
+
+def test_flags_of_xla_are_told_but_not_how_many_devices_there_are(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    devices = "--xla_force_host_platform_device_count=8"
+    monkeypatch.delenv("XLA_FLAGS", raising=False)
+    before = plan_file.environment()
+    monkeypatch.setenv("XLA_FLAGS", devices)
+    assert plan_file.environment() == before
+    monkeypatch.setenv("XLA_FLAGS", f"--xla_a=1  {devices} --xla_b=2")
+    assert plan_file.environment() == before | {"XLA_FLAGS": "--xla_a=1 --xla_b=2"}
+
+
+def test_the_code_is_told_from_any_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = plan_file.environment()["fmnist_jax"]
+    execute(tmp_path / "out")
+    facts = json.loads((tmp_path / "out" / "config.json").read_text())
+    assert facts["versions"]["fmnist_jax"] == own
+    shutil.copytree(ROOT / "fmnist_jax", tmp_path / "copy")
+    copy = tmp_path / "copy" / "sweeps" / "environment.py"
+    monkeypatch.setattr(environment, "__file__", str(copy))
+    assert environment._code.__wrapped__() == own
+    with open(tmp_path / "copy" / "training" / "losses.py", "a") as file:
+        file.write("\n")
+    changed = environment._code.__wrapped__()
+    (tmp_path / "copy" / "training" / "losses.py").rename(
+        tmp_path / "copy" / "training" / "lossy.py"
+    )
+    assert len({own, changed, environment._code.__wrapped__()}) == 3
+
+
+def test_no_room_is_one_line_and_what_is_finished_is_kept(
+    undisturbed: bytes,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    full = OSError(28, "No space left on device")
+    argv = ["x", *FLAGS, f"--out_dir={tmp_path}"]
+    with failing_at(4, full, monkeypatch), pytest.raises(SystemExit) as caught:
+        command_line.main(EXPERIMENT, argv)
+    assert caught.value.code == 2
+    line, note = capsys.readouterr().err.splitlines()[-2:]
+    assert line == f"Error: {tmp_path} cannot be written: No space left on device."
+    assert note.startswith("To go on: python -m experiments.scale_sweep --dataset")
+    with monkeypatch.context() as patch:  # then there is none for the results
+
+        def no_room(*_: Any) -> None:
+            raise full
+
+        patch.setattr(results, "save", no_room)
+        with pytest.raises(UserError, match="No space left"):
+            execute(tmp_path)
+    monkeypatch.setattr(resuming, "run", lambda *_: iter(()))  # nothing is left to do
+    execute(tmp_path)
+    assert (tmp_path / "results.nc").read_bytes() == undisturbed
+
+
+def test_a_device_that_fails_is_one_line_and_what_is_finished_is_kept(
+    undisturbed: bytes,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    original = programs.epoch
+
+    def lost(config: Any, *args: Any) -> Any:
+        if config.loss == "softmax":  # the second program
+            raise jax.errors.JaxRuntimeError("INTERNAL: device lost\nat 0x0")
+        return original(config, *args)
+
+    argv = ["x", *FLAGS, f"--out_dir={tmp_path}"]
+    with monkeypatch.context() as patch:
+        patch.setattr(programs, "epoch", lost)
+        with pytest.raises(SystemExit) as caught:
+            command_line.main(EXPERIMENT, argv)
+    assert caught.value.code == 2
+    line, note = capsys.readouterr().err.splitlines()[-2:]
+    assert line == "Error: the device failed: INTERNAL: device lost at 0x0."
+    assert note.startswith("To go on: ")
+    execute(tmp_path)
+    assert "Going on: 1 of 2 groups" in capsys.readouterr().out
+    assert (tmp_path / "results.nc").read_bytes() == undisturbed
+
+
+def test_one_folder_has_one_writer(tmp_path: Path) -> None:
+    with output_folder.locked(tmp_path) as folder:
+        start = time.monotonic()
+        with pytest.raises(SystemExit) as caught:
+            command_line.main(EXPERIMENT, ["x", *FLAGS, f"--out_dir={tmp_path}"])
+        assert time.monotonic() - start < 30  # nothing was waited for
+        assert caught.value.code == 2
+        in_use = pytest.raises(UserError, match="is in use: another process")
+        with in_use as error, output_folder.locked(tmp_path, Share(0, 2)):
+            pass
+        assert "\n" not in str(error.value)
+        assert folder.exists()
+    assert not folder.exists()
+    with (
+        output_folder.locked(tmp_path, Share(0, 2)),
+        output_folder.locked(tmp_path, Share(1, 2)),
+    ):
+        for share in (Share(1, 2), ALONE):
+            in_use = pytest.raises(UserError, match="is in use: another process")
+            with in_use, output_folder.locked(tmp_path, share):
+                pass
+    assert folder.exists()  # the others may be about to use it
+
+
+def written(path: Path) -> int:
+    return path.stat().st_mtime_ns if path.exists() else 0
+
+
+def test_signals_stop_after_the_epoch_and_the_command_that_is_told_goes_on(
+    tmp_path: Path,
+) -> None:
+    first = tmp_path / "out" / "parts" / "0-0.part"
+    flags = [flag for flag in FLAGS if flag != "--epochs=4"]
+    argv = [sys.executable, "-m", "experiments.scale_sweep", *flags, "--epochs=1500"]
+    argv.append(f"--out_dir={tmp_path / 'out'}")
+    for number, at in ((signal.SIGINT, first.parent / "plan.json"),
+                       (signal.SIGTERM, first)):  # fmt: skip
+        before = written(at)
+        # Not ignored there, as it is in what a shell has put into the background.
+        own = signal.signal(signal.SIGINT, signal.default_int_handler)
+        process = subprocess.Popen(
+            argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT
+        )
+        signal.signal(signal.SIGINT, own)
+        while written(at) == before and process.poll() is None:
+            time.sleep(0.01)
+        process.send_signal(number)
+        _, said = process.communicate(timeout=120)
+        assert process.returncode == 130, said
+        assert "Interrupted; what is finished is kept." in said
+        assert "Traceback" not in said
+    assert first.exists()
+    command = said.splitlines()[-1].removeprefix("To go on: ")
+    assert shlex.split(command) == ["python", *argv[1:]]
+    done = subprocess.run(
+        [sys.executable, *shlex.split(command)[1:]], capture_output=True, text=True,
+        cwd=ROOT, check=True,
+    )  # fmt: skip
+    assert "Going on: 1 of 2 groups of runs done." in done.stdout
+    assert (results.load(tmp_path / "out").status != "missing").all()
+
+
+def test_a_selection_goes_on_with_what_is_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its first experiment is done, its second dies half-way."""
+    chosen = [find_experiments()[name] for name in ("depth_sweep", "scale_sweep")]
+    flags = [flag for flag in FLAGS if not flag.startswith("--hidden_sizes")]
+    argv = ["x", *flags, "--hidden_sizes=4,8", f"--out_dir={tmp_path}"]
+    interrupt = pytest.raises(KeyboardInterrupt)
+    with failing_at(9, KeyboardInterrupt(), monkeypatch), interrupt as caught:
+        command_line.execute(chosen, argv)
+    (note,) = caught.value.__notes__
+    assert note.startswith(
+        "To go on: python -m experiments --only=depth_sweep,scale_sweep --dataset="
+    )
+    first = (tmp_path / "depth_sweep" / "results.nc").stat().st_mtime_ns
+    capsys.readouterr()
+    differs = "depth_sweep: b1 is the default there and 0.5 here; name another folder"
+    with pytest.raises(UserError, match=differs):
+        command_line.execute(chosen, [*argv, "--b1s=.5"])
+    with pytest.raises(UserError, match="it is of depth_sweep, scale_sweep; name"):
+        command_line.execute([*chosen, find_experiments()["data_checks"]], argv)
+    # The same, said otherwise: the order of flags and experiments, a default, a switch.
+    argv = ["x", *argv[:0:-1], "--batch_sizes", "32", "--overwrite"]
+    command_line.execute(chosen[::-1], argv)
+    assert "depth_sweep is done already." in capsys.readouterr().out
+    assert (tmp_path / "depth_sweep" / "results.nc").stat().st_mtime_ns == first
+    assert (tmp_path / "scale_sweep" / "results.nc").exists()
+    page = (tmp_path / "index.html").read_text()
+    assert all(experiment.question in page for experiment in chosen)
+    assert not list(tmp_path.rglob("parts"))
+    with pytest.raises(UserError, match="holds results already"):
+        command_line.execute(chosen, argv[:-1])
+
+
+def test_a_sweep_and_a_selection_do_not_take_each_other_up(
+    undisturbed: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each is refused where the other is not finished, and nothing of it is lost."""
+    chosen = [find_experiments()[name] for name in ("depth_sweep", "scale_sweep")]
+    flags = [flag for flag in FLAGS if not flag.startswith("--hidden_sizes")]
+    one, several = tmp_path / "one", tmp_path / "several"
+    argv = ["x", *flags, "--hidden_sizes=4,8"]
+    interrupt = pytest.raises(KeyboardInterrupt)
+    with failing_at(4, KeyboardInterrupt(), monkeypatch), interrupt:
+        execute(one)
+    with failing_at(9, KeyboardInterrupt(), monkeypatch), interrupt:
+        command_line.execute(chosen, [*argv, f"--out_dir={several}"])
+
+    def files(folder: Path) -> dict[Path, bytes]:
+        return {path: path.read_bytes() for path in folder.glob("parts/*.*")}
+
+    before = files(one), files(several)
+    assert all(before)
+    advice = "; name another folder, or say --overwrite"
+    with pytest.raises(UserError, match=f"a selection that is not finished{advice}"):
+        execute(several)
+    with pytest.raises(UserError, match=f"a sweep that is not finished{advice}"):
+        command_line.execute(chosen, [*argv, f"--out_dir={one}"])
+    assert (files(one), files(several)) == before
+
+    execute(several, "--overwrite")
+    assert (several / "results.nc").read_bytes() == undisturbed
+    with failing_at(1, KeyboardInterrupt(), monkeypatch), interrupt:
+        command_line.execute(chosen, [*argv, f"--out_dir={one}", "--overwrite"])
+    plan = one / "parts" / "plan.json"
+    assert list(files(one)) == [plan]
+    plan.write_bytes(plan.read_bytes()[:-5])
+    with pytest.raises(UserError, match=r"plan\.json is damaged, .*" + advice):
+        command_line.execute(chosen, [*argv, f"--out_dir={one}"])
+    command_line.execute(chosen, [*argv, f"--out_dir={one}", "--overwrite"])
+    assert (one / "scale_sweep" / "results.nc").exists()
+    assert not list(one.rglob("parts"))
+
+
+def stopped_unread(argv: list[str]) -> int:
+    """Returns the status of a sweep that loses its reader, and is stopped."""
+    own = signal.signal(signal.SIGINT, signal.default_int_handler)
+    process = subprocess.Popen(
+        argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT
+    )
+    signal.signal(signal.SIGINT, own)
+    assert process.stdout
+    while not process.stdout.readline().startswith("If interrupted, "):
+        assert process.poll() is None
+    time.sleep(0.5)  # it trains now
+    process.stdout.close()
+    process.send_signal(signal.SIGINT)
+    return process.wait(120)
+
+
+def test_ctrl_c_that_ends_who_reads_the_output_too_loses_nothing(
+    tmp_path: Path,
+) -> None:
+    """As ``… 2>&1 | tee log`` does."""
+    flags = [flag for flag in FLAGS if flag != "--epochs=4"]
+    argv = [sys.executable, "-m", "experiments.scale_sweep", *flags, "--epochs=5000"]
+    out_dir = tmp_path / "out"
+    assert stopped_unread([*argv, f"--out_dir={out_dir}"]) == 130
+    assert list(out_dir.glob("parts/*.part"))
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "said"),
+    [
+        (BrokenPipeError(32, "Broken pipe"), 141, ""),
+        (OSError(28, "No space left on device"), 2, "Error: the output cannot be "
+         "written: [Errno 28] No space left on device.\n"),
+        (OSError(122, "Disk quota exceeded"), 2, "Error: the output cannot be "
+         "written: [Errno 122] Disk quota exceeded.\n"),
+    ],
+)  # fmt: skip
+def test_an_output_that_cannot_be_written_is_no_bug(
+    error: OSError, status: int, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def command(_: Any) -> None:
+        raise error
+
+    with pytest.raises(SystemExit) as caught:
+        command_line.command_line(command, ["x"])
+    assert caught.value.code == status
+    assert capsys.readouterr().err == said
+
+
+def test_closed_outputs_are_no_bug(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As of ``… >&- 2>&-``."""
+    monkeypatch.setattr(sys, "stdout", None)
+    monkeypatch.setattr(sys, "stderr", None)
+    with pytest.raises(SystemExit) as caught:
+        command_line.command_line(lambda _: print("to no one"), ["x"])
+    assert caught.value.code == 0
+    for stream in (sys.stdout, sys.stderr):
+        stream.close()
+
+
+def test_help_without_a_reader_ends_without_a_word() -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "experiments.scale_sweep", "--help"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT,
+    )  # fmt: skip
+    assert process.stdout
+    process.stdout.close()
+    _, said = process.communicate(timeout=60)
+    assert (process.returncode, said) == (141, b"")

@@ -1,0 +1,310 @@
+"""Initial weights, the forward pass, and modules of users' own."""
+
+from collections.abc import Callable
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import ml_dtypes
+import numpy as np
+import pytest
+
+from fmnist_jax.config import INITIALIZERS, Config, Hparams
+from fmnist_jax.training.models import (
+    MLP,
+    apply_model,
+    hidden_outputs,
+    init_variables,
+    make_model,
+    matmul,
+)
+
+NUM_INPUTS, NUM_CLASSES = 300, 10
+
+jit_init = jax.jit(init_variables, static_argnums=0)
+
+
+def initial_params(initializer: str, hidden_sizes: tuple[int, ...], seed: int) -> Any:
+    config = Config(hidden_sizes=hidden_sizes, initializer=initializer)
+    model = make_model(config, Hparams(), NUM_CLASSES)
+    images = jnp.zeros((1, 15, NUM_INPUTS // 15))
+    variables = jit_init(model, jax.random.key(seed), images)
+    return jax.tree.map(np.asarray, variables["params"])
+
+
+def assert_uniform(values: np.ndarray, bound: float) -> None:
+    """The values fill ±bound evenly (of over 10,000 of them)."""
+    assert values.size >= 10_000
+    assert np.all(np.abs(values) <= bound * (1 + 1e-6))
+    np.testing.assert_allclose(
+        [values.min(), values.max()], [-bound, bound], rtol=0.005
+    )
+    quantiles = np.quantile(values, [0.1, 0.25, 0.5, 0.75, 0.9])
+    expected = bound * np.array([-0.8, -0.5, 0, 0.5, 0.8])
+    np.testing.assert_allclose(quantiles, expected, atol=0.05 * bound)
+    np.testing.assert_allclose(values.var(), bound**2 / 3, rtol=0.05)
+
+
+def test_every_initializer_is_tested() -> None:
+    assert set(INITIALIZERS) == {"flax", "keras", "pytorch"}
+
+
+def test_keras_draws_glorot_uniform_kernels_and_zero_biases() -> None:
+    params = initial_params("keras", (100, 120), 0)
+    sizes = [(NUM_INPUTS, 100), (100, 120), (120, NUM_CLASSES)]
+    for layer, (inputs, outputs) in enumerate(sizes):
+        kernel = params[f"Dense_{layer}"]["kernel"]
+        assert kernel.shape == (inputs, outputs)
+        if layer < 2:
+            assert_uniform(kernel, (6 / (inputs + outputs)) ** 0.5)
+        np.testing.assert_array_equal(params[f"Dense_{layer}"]["bias"], 0)
+
+
+def test_pytorch_draws_kernels_and_biases_by_the_inputs() -> None:
+    params = initial_params("pytorch", (100, 10_000), 0)
+    assert_uniform(params["Dense_0"]["kernel"], NUM_INPUTS**-0.5)
+    assert_uniform(params["Dense_1"]["kernel"], 100**-0.5)
+    assert_uniform(params["Dense_1"]["bias"], 100**-0.5)
+    assert_uniform(params["Dense_2"]["kernel"], 10_000**-0.5)
+    assert np.all(np.abs(params["Dense_2"]["bias"]) <= 10_000**-0.5)
+
+
+def test_flax_draws_truncated_lecun_normal_kernels_and_zero_biases() -> None:
+    params = initial_params("flax", (100, 120), 0)
+    for layer, inputs in enumerate((NUM_INPUTS, 100)):
+        kernel = params[f"Dense_{layer}"]["kernel"]
+        np.testing.assert_allclose(kernel.var(), 1 / inputs, rtol=0.05)
+        # A normal cut off at two of its own standard deviations, which are larger by
+        # what the cut takes away.
+        cut = 2 * inputs**-0.5 / 0.87962566103423978
+        assert 0.97 * cut < np.abs(kernel).max() <= cut
+        np.testing.assert_array_equal(params[f"Dense_{layer}"]["bias"], 0)
+
+
+@pytest.mark.parametrize("initializer", INITIALIZERS)
+def test_weights_differ_between_layers_and_seeds_only(initializer: str) -> None:
+    first, again, other = (
+        initial_params(initializer, (50, 50, 50), seed) for seed in (0, 0, 1)
+    )
+    jax.tree.map(np.testing.assert_array_equal, first, again)
+    kernels = [
+        params[f"Dense_{layer}"]["kernel"].ravel()
+        for params in (first, other)
+        for layer in (1, 2)
+    ]
+    correlations = np.corrcoef(kernels)[~np.eye(4, dtype=bool)]
+    assert np.all(np.abs(correlations) < 0.1)
+
+
+def forward_64(params: Any, x: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
+    """Returns logits and hidden layers of an MLP, in float64."""
+    h, hidden = x.reshape(len(x), -1).astype(np.float64), []
+    for layer in range(len(params)):
+        dense = params[f"Dense_{layer}"]
+        h = h @ dense["kernel"].astype(np.float64) + dense["bias"]
+        if layer < len(params) - 1:
+            h = np.maximum(h, 0)
+            hidden.append(h)
+    return h, hidden
+
+
+@pytest.mark.parametrize("hidden_sizes", [(), (128,), (16, 8)])
+def test_the_mlp_is_that_of_numpy(hidden_sizes: tuple[int, ...]) -> None:
+    params = initial_params("pytorch", hidden_sizes, 0)
+    sizes = (NUM_INPUTS, *hidden_sizes, NUM_CLASSES)
+    assert {name: dense["kernel"].shape for name, dense in params.items()} == {
+        f"Dense_{i}": sizes[i : i + 2] for i in range(len(sizes) - 1)
+    }
+    x = np.random.RandomState(0).random_sample((7, 15, NUM_INPUTS // 15))
+    x = (255 * x).astype(np.float32)
+    model, x_device = MLP(NUM_CLASSES, hidden_sizes), jnp.asarray(x)
+    logits, model_state = apply_model(model, {"params": params}, None, x_device, True)
+    expected, expected_hidden = forward_64(params, x)
+    np.testing.assert_allclose(logits, expected, rtol=1e-5, atol=1e-4)
+    assert model_state == {}
+
+    logits, hidden = hidden_outputs(model, {"params": params}, x_device)
+    np.testing.assert_allclose(logits, expected, rtol=1e-5, atol=1e-4)
+    for ours, theirs in zip(hidden, expected_hidden, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-4)
+
+
+def products(function: Any, x: Any, w: Any, g: Any) -> Any:
+    """Returns ``x @ w`` and the gradients that ``g`` gives x and w."""
+    y, backward = jax.vjp(function, x, w)
+    return y, *backward(g)
+
+
+def test_the_gradient_of_matmul_is_that_of_jnp_matmul() -> None:
+    random = np.random.RandomState(0)
+    shapes = ((6, 30), (30, 20), (6, 20))  # [B, I], [I, O], [B, O]
+    many = [random.standard_normal((3, *s)).astype(np.float32) for s in shapes]
+    vmapped = jax.vmap(lambda *a: products(matmul, *a))(*many)
+    for run in range(3):
+        x, w, g = (array[run] for array in many)
+        ours, theirs = products(matmul, x, w, g), products(jnp.matmul, x, w, g)
+        exact = (x @ w, g @ w.T, x.T @ g)
+        for a, b, c, d in zip(ours, theirs, exact, vmapped, strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
+            np.testing.assert_allclose(a, c, rtol=1e-5, atol=1e-5)
+            np.testing.assert_allclose(d[run], b, rtol=1e-5, atol=1e-5)
+
+
+def tf32(x: np.ndarray) -> np.ndarray:
+    """Rounds float32 to 10 bits of mantissa, ties to even, by its bits."""
+    bits = x.astype(np.float32).view(np.uint32)
+    even = (bits >> 13) & 1
+    return ((bits + 0xFFF + even) & ~np.uint32(0x1FFF)).view(np.float32)
+
+
+def bf16(x: np.ndarray) -> np.ndarray:
+    return x.astype(ml_dtypes.bfloat16).astype(np.float32)
+
+
+TRANSFORMS: dict[str, Callable[[Any], Any]] = {
+    "plain": lambda f: f,
+    "jitted": jax.jit,
+    "vmapped": lambda f: (
+        lambda *a: [y[1] for y in jax.vmap(f)(*(jnp.stack([0 * v, v]) for v in a))]
+    ),
+}
+
+
+@pytest.mark.parametrize("transform", TRANSFORMS)
+@pytest.mark.parametrize(
+    ("precision", "rounded"),
+    [("float32", lambda x: x), ("tf32", tf32), ("bf16", bf16)],
+)
+def test_products_are_those_of_operands_rounded_as_said(
+    precision: str, rounded: Callable[[np.ndarray], np.ndarray], transform: str
+) -> None:
+    random = np.random.RandomState(0)
+    shapes = ((6, 300), (300, 40), (6, 40))  # [B, I], [I, O], [B, O]
+    x, w, g = (random.standard_normal(s).astype(np.float32) for s in shapes)
+    x[0, :4] = 1 + np.array([8, 24, 1, 3]) / 2048  # halfway, in either precision
+
+    def ours(x: Any, w: Any, g: Any) -> Any:
+        return products(lambda x, w: matmul(x, w, precision), x, w, g)
+
+    found = TRANSFORMS[transform](ours)(x, w, g)
+    a, b, c = (rounded(array).astype(np.float64) for array in (x, w, g))
+    for actual, expected in zip(found, (a @ b, c @ b.T, a.T @ c), strict=True):
+        assert actual.dtype == jnp.float32
+        # A mantissa of one bit more or less would be off by a hundred times as much.
+        np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=2e-5)
+
+
+def test_the_mlp_has_the_gradient_of_plain_dense_layers() -> None:
+    class Plain(nn.Module):
+        @nn.compact
+        def __call__(self, x: Any) -> Any:
+            x = nn.relu(nn.Dense(16)(x.reshape(len(x), -1)))
+            return nn.Dense(NUM_CLASSES)(x)
+
+    params = initial_params("keras", (16,), 0)
+    x = jnp.asarray(np.random.RandomState(0).random_sample((7, NUM_INPUTS)), "float32")
+
+    def slope(model: nn.Module) -> Any:
+        def total(p: Any) -> Any:
+            return jnp.sum(jnp.sin(model.apply({"params": p}, x)))  # type: ignore[arg-type]
+
+        return jax.grad(total)(params)
+
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5),
+        slope(MLP(NUM_CLASSES, (16,))),
+        slope(Plain()),
+    )
+
+
+class WithoutTrain(nn.Module):
+    """A user's module with no ``train`` argument."""
+
+    @nn.compact
+    def __call__(self, x: Any) -> Any:
+        return nn.Dense(3)(x)
+
+
+class WithEverything(nn.Module):
+    """A user's module with batch norm and dropout."""
+
+    @nn.compact
+    def __call__(self, x: Any, train: bool) -> Any:
+        x = nn.BatchNorm(use_running_average=not train, momentum=0.9)(x)
+        return nn.Dropout(0.5, deterministic=not train)(x)
+
+
+def test_a_module_of_ones_own_takes_the_place_of_the_mlp() -> None:
+    module = WithoutTrain()
+    assert make_model(Config(model=module), Hparams(), NUM_CLASSES) is module
+    built_in = make_model(Config(), Hparams(), NUM_CLASSES)
+    assert built_in == MLP(NUM_CLASSES, (128,), "keras")
+
+
+@pytest.mark.parametrize("train", [False, True])
+def test_a_module_without_train_is_called_without(train: bool) -> None:
+    model, x = WithoutTrain(), jnp.arange(8.0).reshape(2, 4)
+    variables = init_variables(model, jax.random.key(0), x)
+    dense = variables["params"]["Dense_0"]
+    logits, model_state = apply_model(model, variables, jax.random.key(1), x, train)
+    expected = np.asarray(x) @ np.asarray(dense["kernel"])
+    np.testing.assert_allclose(logits, expected, rtol=1e-5, atol=1e-6)
+    assert model_state == {}
+
+
+def test_batch_statistics_are_updated_in_training_only() -> None:
+    model = WithEverything()
+    x = jnp.asarray(np.random.RandomState(0).standard_normal((200, 4)) * 3 + 1, "f4")
+    variables = init_variables(model, jax.random.key(0), x)
+    start = variables["batch_stats"]["BatchNorm_0"]
+    np.testing.assert_array_equal(start["mean"], 0)
+    np.testing.assert_array_equal(start["var"], 1)
+
+    logits, model_state = apply_model(model, variables, None, x, False)
+    np.testing.assert_allclose(logits, x / np.sqrt(1 + 1e-5), rtol=1e-5, atol=1e-5)
+    jax.tree.map(
+        np.testing.assert_array_equal,
+        model_state,
+        {"batch_stats": variables["batch_stats"]},
+    )
+
+    _, model_state = apply_model(model, variables, jax.random.key(1), x, True)
+    after = model_state["batch_stats"]["BatchNorm_0"]
+    assert set(model_state) == {"batch_stats"}
+    np.testing.assert_allclose(after["mean"], 0.1 * x.mean(0), rtol=1e-4)
+    np.testing.assert_allclose(after["var"], 0.9 + 0.1 * x.var(0), rtol=1e-4)
+
+
+def test_dropout_follows_the_key_in_training_only() -> None:
+    model, x = WithEverything(), jnp.ones((50, 4)) * jnp.array([[1.0], [-1.0]] * 25)
+    variables = init_variables(model, jax.random.key(0), x)
+
+    def logits(seed: int, train: bool) -> np.ndarray:
+        return np.asarray(
+            apply_model(model, variables, jax.random.key(seed), x, train)[0]
+        )
+
+    first = logits(1, True)
+    share_kept = np.mean(first != 0)
+    assert 0.35 < share_kept < 0.65
+    np.testing.assert_allclose(np.abs(first[first != 0]), 2, rtol=1e-4)
+    np.testing.assert_array_equal(first, logits(1, True))
+    assert np.any(first != logits(2, True))
+    np.testing.assert_array_equal(logits(1, False), logits(2, False))
+    assert np.all(logits(1, False) != 0)
+
+
+def test_hidden_outputs_of_a_module_that_sows_nothing_are_none() -> None:
+    model, x = WithEverything(), jnp.ones((2, 4))
+    variables = init_variables(model, jax.random.key(0), x)
+    _, hidden = hidden_outputs(model, variables, x)
+    assert hidden == ()
+
+
+def test_sowing_leaves_no_trace_in_training() -> None:
+    model, x = MLP(NUM_CLASSES), jnp.ones((2, 4))
+    variables = init_variables(model, jax.random.key(0), x)
+    assert set(variables) == {"params"}
+    _, model_state = apply_model(model, variables, None, x, True)
+    assert model_state == {}
