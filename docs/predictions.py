@@ -82,7 +82,7 @@ def predict(data: Mapping[str, Data]) -> pd.DataFrame:
         rows.append(
             {
                 "dataset": name,
-                "hidden_sizes": SETTINGS["hidden_sizes"].kind.text(hidden_sizes),
+                "hidden_sizes": SETTINGS["hidden_sizes"].value_type.text(hidden_sizes),
                 "divisor": divisor,
                 "sharpness": middle,
                 "sharpness_min": sharpness.min(),
@@ -103,7 +103,7 @@ def measure(predicted: pd.DataFrame, data: Mapping[str, Data]) -> pd.DataFrame:
         low, high = guesses.min() - MARGIN, guesses.max() + MARGIN
         first, last = (round(end * STEPS_PER_DECADE) for end in (low, high))
         rates = 10.0 ** (np.arange(first, last + 1) / STEPS_PER_DECADE)
-        hidden_sizes = SETTINGS["hidden_sizes"].kind.parse(row["hidden_sizes"])
+        hidden_sizes = SETTINGS["hidden_sizes"].value_type.parse(row["hidden_sizes"])
         config, divisor = setting(hidden_sizes), row["divisor"]
         axes = {"divisor": [divisor], RATE: rates, "seed": SEEDS}
         on = data[row["dataset"]]

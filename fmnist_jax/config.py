@@ -86,7 +86,7 @@ class Setting:
     """What is known of one field of ``Config`` or ``Hparams`` beside its default.
 
     Attributes:
-      kind: its values.
+      value_type: its values.
       label: on figures and in tables.
       help: on the command line.
       flag: on the command line; None for the library only.
@@ -94,7 +94,7 @@ class Setting:
       span: least and greatest on a map, where nobody says otherwise.
     """
 
-    kind: ValueType
+    value_type: ValueType
     label: str
     help: str
     flag: str | None
@@ -104,14 +104,14 @@ class Setting:
 
 def _setting(
     default: Any,
-    kind: ValueType,
+    value_type: ValueType,
     label: str,
     help: str,
     flag: str | None,
     off: float | None = None,
     span: tuple[float, float] | None = None,
 ) -> Any:
-    setting = Setting(kind, label, help, flag, off, span)
+    setting = Setting(value_type, label, help, flag, off, span)
     return dataclasses.field(default=default, metadata={"setting": setting})
 
 
@@ -319,15 +319,17 @@ def _settings(cls: type) -> dict[str, Setting]:
 
 STATIC, TRACED = _settings(Config), _settings(Hparams)
 SETTINGS: Mapping[str, Setting] = {**TRACED, **STATIC}
-_KINDS = {name: setting.kind for name, setting in SETTINGS.items()} | {"seed": SEED}
+_VALUE_TYPES = {name: setting.value_type for name, setting in SETTINGS.items()} | {
+    "seed": SEED
+}
 
 
 def check(name: str, value: Any) -> None:
     """Raises UserError where ``value`` is not allowed for the setting ``name``."""
-    kind = _KINDS[name]
-    if not kind.accepts(value):
+    value_type = _VALUE_TYPES[name]
+    if not value_type.accepts(value):
         given = f"a {type(value).__name__}" if name == "model" else repr(value)
-        raise UserError(f"{name} is {given}; expected {kind.allowed}.")
+        raise UserError(f"{name} is {given}; expected {value_type.allowed}.")
 
 
 def check_all(config: Config, hparams: Hparams) -> None:
@@ -389,13 +391,13 @@ def uses_setting(config: Config, name: str) -> bool:
     return name != "model" or config.model is not None
 
 
-def named(name: str) -> str:
+def setting_with_flag(name: str) -> str:
     """Returns a setting's name with its flag, as library and command line know it."""
     flag = SETTINGS[name].flag
     return f"{name} (--{flag})" if flag not in (None, name) else name
 
 
-def no_effect(name: str) -> UserError:
+def no_effect_error(name: str) -> UserError:
     """Returns the error for a setting that no run depends on."""
     of, names, by = [], choices_using(name), owning_choice(_READ_WITH.get(name, name))
     if name in _OF_THE_MLP or not names:
@@ -403,9 +405,9 @@ def no_effect(name: str) -> UserError:
         of.append(f"the built-in MLP{hidden}")
     if by:
         of.append(f"the {by}{'s' * (len(names) > 1)} {', '.join(names)}")
-    choose_one = f"choose one with {named(by)}, or " if by else ""
+    choose_one = f"choose one with {setting_with_flag(by)}, or " if by else ""
     return UserError(
-        f"{named(name)} has no effect here: it is a setting of {' under '.join(of)}; "
+        f"{setting_with_flag(name)} has no effect here: it is a setting of {' under '.join(of)}; "
         f"{choose_one}leave it out."
     )
 
@@ -414,13 +416,13 @@ def check_first_kernel(config: Config, hparams: Hparams) -> None:
     """Raises UserError where a network of the user's is to have a first kernel."""
     for name in _FIRST_KERNEL:
         if config.model is not None and getattr(hparams, name) is not None:
-            raise no_effect(name)
+            raise no_effect_error(name)
 
 
 def coordinate(name: str, value: Any) -> Any:
     """Returns what stands for ``value`` on the axis ``name`` of the results."""
-    kind = _KINDS[name]
-    return value if kind.numeric else kind.text(value)
+    value_type = _VALUE_TYPES[name]
+    return value if value_type.numeric else value_type.text(value)
 
 
 def show(name: str, value: Any) -> str:
@@ -437,7 +439,7 @@ def show(name: str, value: Any) -> str:
 
 def is_log(name: str) -> bool:
     """Whether what matters of a setting's values is their ratio."""
-    return SETTINGS[name].kind not in (FRACTION, SHARE, TARGET, WHOLE)
+    return SETTINGS[name].value_type not in (FRACTION, SHARE, TARGET, WHOLE)
 
 
 def axis_label(name: str) -> str:

@@ -15,7 +15,7 @@ import xarray as xr
 from fmnist_jax.errors import UserError
 from fmnist_jax.files import atomic_write
 
-RESULTS, SUMMARY, SETTINGS = "results.nc", "summary.csv", "config.json"
+RESULTS_FILE, SUMMARY_FILE, SETTINGS_FILE = "results.nc", "summary.csv", "config.json"
 # What tables show of a run's last epoch.
 FINAL = ("test_accuracy", "test_loss", "train_accuracy", "train_loss")
 
@@ -154,18 +154,18 @@ def save_netcdf(dataset: xr.Dataset, path: Path) -> Path:
 
 def save(dataset: xr.Dataset, out_dir: Path, settings: Mapping[str, Any]) -> list[Path]:
     """Writes results, summary and settings into a folder; returns their paths."""
-    saved = save_netcdf(dataset, out_dir / RESULTS)
-    with atomic_write(out_dir / SUMMARY) as path:
+    saved = save_netcdf(dataset, out_dir / RESULTS_FILE)
+    with atomic_write(out_dir / SUMMARY_FILE) as path:
         summarise(dataset).to_csv(path, index=False)
-    return [saved, out_dir / SUMMARY, save_settings(out_dir, settings)]
+    return [saved, out_dir / SUMMARY_FILE, save_settings(out_dir, settings)]
 
 
 def save_settings(out_dir: Path, settings: Mapping[str, Any]) -> Path:
     """Writes settings into a folder; returns their path."""
-    with atomic_write(out_dir / SETTINGS) as path:
+    with atomic_write(out_dir / SETTINGS_FILE) as path:
         text = json.dumps(_strict(settings), indent=2, ensure_ascii=False)
         path.write_text(text + "\n", encoding="utf-8")
-    return out_dir / SETTINGS
+    return out_dir / SETTINGS_FILE
 
 
 def load(path: Path | str) -> xr.Dataset:
@@ -175,7 +175,7 @@ def load(path: Path | str) -> xr.Dataset:
       UserError: if there are none, or if they cannot be read.
     """
     path = Path(path)
-    path = path / RESULTS if path.is_dir() else path
+    path = path / RESULTS_FILE if path.is_dir() else path
     if not path.exists():
         raise UserError(f"There are no results at {path}.")
     try:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fmnist_jax.analysis.results import RESULTS, SETTINGS, SUMMARY
+from fmnist_jax.analysis.results import RESULTS_FILE, SETTINGS_FILE, SUMMARY_FILE
 from fmnist_jax.config import Config, Hparams
 from fmnist_jax.runner import output_folder, page
 from fmnist_jax.runner.jobs import Inspection, Job, plans
@@ -118,13 +118,13 @@ def _drop(folder: Path, old: Sequence[str]) -> None:
     """Removes results that were to be overwritten when the selection began."""
     if _sum(folder) in old:
         with output_folder.explaining_write_errors(folder):
-            for name in (SETTINGS, RESULTS):
+            for name in (SETTINGS_FILE, RESULTS_FILE):
                 (folder / name).unlink(missing_ok=True)
 
 
 def _sum(folder: Path) -> str:
     """Returns the sha256 of an experiment's settings, which say when it ended."""
-    path = folder / SETTINGS
+    path = folder / SETTINGS_FILE
     return hashlib.sha256(path.read_bytes()).hexdigest() if path.exists() else ""
 
 
@@ -156,14 +156,14 @@ def _left(
 
 def _is_done(folder: Path, old: Sequence[str]) -> bool:
     """Whether all that an experiment's new settings name is there, and no plan."""
-    path = folder / SETTINGS
+    path = folder / SETTINGS_FILE
     if output_folder.is_under_way(folder) or not path.exists() or _sum(folder) in old:
         return False
     try:
         facts = json.loads(path.read_text(encoding="utf-8"))
     except ValueError:  # it is damaged
         return False
-    named = [RESULTS, SUMMARY] if "axes" in facts else []
+    named = [RESULTS_FILE, SUMMARY_FILE] if "axes" in facts else []
     named += [*facts.get("tables", ()), *facts.get("figures", ())]
     return "tables" in facts and all((folder / name).exists() for name in named)
 

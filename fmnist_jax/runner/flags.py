@@ -200,7 +200,7 @@ def parse(
     _check_taken([name for name, v in given.items() if v], experiments)
     lists = {name: given.pop(name) for name in SETTING_FLAGS}
     given["settings"] = {
-        name: parse_list(flag, setting.kind, text)
+        name: parse_list(flag, setting.value_type, text)
         for flag, (name, setting) in SETTING_FLAGS.items()
         if (text := lists[flag]) is not None
     }

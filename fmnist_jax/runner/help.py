@@ -26,13 +26,13 @@ def _setting_entry(name: str, setting: Setting, experiment: Experiment) -> str:
     own = getattr(hparams if name in TRACED else config, name)
     own = setting.off if own is None else own
     values = experiment.axes.get(name, () if own is None else (own,))
-    texts = [setting.kind.text(value) for value in values]
+    texts = [setting.value_type.text(value) for value in values]
     if name in (experiment.plane or ()) and setting.span:
-        texts = [":".join([*map(setting.kind.text, setting.span), str(VALUES)])]
+        texts = [":".join([*map(setting.value_type.text, setting.span), str(VALUES)])]
     default = ",".join(texts) or _own_defaults(name)
     return _entry(
         f"{setting.flag}",
-        f"{setting.help}; {setting.kind.allowed} (default: {default})",
+        f"{setting.help}; {setting.value_type.allowed} (default: {default})",
     )
 
 

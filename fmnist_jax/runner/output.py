@@ -183,7 +183,7 @@ def finish_inspection(
     return [
         *_tables(answer),
         *answer.sentences,
-        *_files([out_dir / results.SETTINGS, *paths]),
+        *_files([out_dir / results.SETTINGS_FILE, *paths]),
     ]
 
 

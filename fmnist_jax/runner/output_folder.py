@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from fmnist_jax.analysis.results import RESULTS, SETTINGS, SUMMARY
+from fmnist_jax.analysis.results import RESULTS_FILE, SETTINGS_FILE, SUMMARY_FILE
 from fmnist_jax.errors import UserError, reason
 from fmnist_jax.files import explaining_write_errors, remove_temporary
 from fmnist_jax.sweeps.plan_file import LOCK, PARTS, PLAN
@@ -57,11 +57,11 @@ def check_free(folder: Path) -> None:
     """Refuses a folder with results in it, unless they are about to be written."""
     if is_under_way(folder):
         return
-    found = [folder / name for name in (RESULTS, SETTINGS, INDEX)]
+    found = [folder / name for name in (RESULTS_FILE, SETTINGS_FILE, INDEX)]
     path = next((path for path in found if os.path.exists(path)), None)
     if path is None:
         return
-    is_netcdf = path.name == RESULTS
+    is_netcdf = path.name == RESULTS_FILE
     how = f"them with xarray.open_dataset({str(path)!r})" if is_netcdf else path
     raise UserError(
         f"--out_dir={folder} holds results already: open {how}, name another folder, "
@@ -175,7 +175,9 @@ def locked(
 
 def _drop_unfinished(out_dir: Path, share: Share) -> None:
     """Removes what is left of files that nobody else writes now."""
-    for name in (RESULTS, SUMMARY, SETTINGS, INDEX) if share.number == 0 else ():
+    for name in (
+        (RESULTS_FILE, SUMMARY_FILE, SETTINGS_FILE, INDEX) if share.number == 0 else ()
+    ):
         remove_temporary(out_dir, name)
     for name in (PLAN, "*.part") if share.total == 1 else ():
         remove_temporary(out_dir / PARTS, name)

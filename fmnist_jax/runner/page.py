@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from fmnist_jax.analysis import report
-from fmnist_jax.analysis.results import SETTINGS, SUMMARY
+from fmnist_jax.analysis.results import SETTINGS_FILE, SUMMARY_FILE
 from fmnist_jax.config import axis_label, show
 from fmnist_jax.files import atomic_write
 from fmnist_jax.runner.output_folder import INDEX
@@ -72,7 +72,9 @@ def write(folders: Sequence[Path]) -> Path:
 
 def page(folders: Sequence[Path]) -> str:
     """Returns the page of some experiments' folders."""
-    facts = [json.loads((f / SETTINGS).read_text(encoding="utf-8")) for f in folders]
+    facts = [
+        json.loads((f / SETTINGS_FILE).read_text(encoding="utf-8")) for f in folders
+    ]
     names = [each["experiment"] for each in facts]
     lines = dict.fromkeys(line for each in facts for line in each.get("legend", []))
     legend = f"<h2>What the words mean</h2>\n{_list(lines)}" if lines else ""
@@ -92,7 +94,7 @@ def page(folders: Sequence[Path]) -> str:
 def _article(folder: Path, facts: Mapping[str, Any]) -> str:
     name, datasets = facts["experiment"], facts["datasets"]
     notices = [data["notice"] for data in datasets if data["notice"]]
-    tables = [SUMMARY] * ("axes" in facts) + facts["tables"]
+    tables = [SUMMARY_FILE] * ("axes" in facts) + facts["tables"]
     terms = {"Data": "; ".join(map(_data, datasets)), **_settings(facts)}
     return "\n".join(
         [

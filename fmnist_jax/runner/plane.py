@@ -49,7 +49,7 @@ def _values(flag: str, name: str, given: Sequence[float] | None) -> Sequence[flo
     if given is not None:
         if len(given) < 2:
             raise UserError(
-                f"--{setting.flag}: {setting.kind.text(given[0])} is one value, but "
+                f"--{setting.flag}: {setting.value_type.text(given[0])} is one value, but "
                 f"--{flag} needs several, such as 1e-3:1:24."
             )
         return sorted(given)
@@ -62,7 +62,7 @@ def _windows(text: str, names: Sequence[str]) -> list[Window]:
     parts = text.split(",")
     if len(parts) != len(names):
         raise _no_window(text)
-    kinds = [SETTINGS[name].kind for name in names]
+    kinds = [SETTINGS[name].value_type for name in names]
     return [_window(text, part, kind) for part, kind in zip(parts, kinds, strict=True)]
 
 

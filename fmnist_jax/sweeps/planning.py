@@ -17,9 +17,9 @@ from fmnist_jax.config import (
     check,
     check_all,
     coordinate,
-    named,
-    no_effect,
+    no_effect_error,
     resolve,
+    setting_with_flag,
     uses_setting,
 )
 from fmnist_jax.errors import UserError, check_is, unknown
@@ -205,7 +205,7 @@ def check_effects(names: Iterable[str], configs: Iterable[Config]) -> None:
     """Raises UserError for the first setting that no run of ``configs`` depends on."""
     for name in names:
         if name != "seed" and not any(uses_setting(config, name) for config in configs):
-            raise no_effect(name)
+            raise no_effect_error(name)
 
 
 def _check_penalized(axes: Mapping[str, Any], hparams: Hparams) -> None:
@@ -214,7 +214,7 @@ def _check_penalized(axes: Mapping[str, Any], hparams: Hparams) -> None:
     there = [n for n in penalties if n in axes or getattr(hparams, n) is not None]
     if "penalized" in axes and not there:
         raise UserError(
-            f"penalized has no effect here: give {', '.join(map(named, penalties))}, "
+            f"penalized has no effect here: give {', '.join(map(setting_with_flag, penalties))}, "
             "or leave it out."
         )
 

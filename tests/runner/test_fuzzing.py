@@ -36,11 +36,13 @@ def values_of(name: str) -> st.SearchStrategy[Any]:
     """What may be said of a setting."""
     if name in NAMED:
         return st.sampled_from(NAMED[name])
-    return sizes if name == "hidden_sizes" else NUMBERS[config.SETTINGS[name].kind]
+    return (
+        sizes if name == "hidden_sizes" else NUMBERS[config.SETTINGS[name].value_type]
+    )
 
 
 def written(name: str, value: Any) -> str:
-    return config.SETTINGS[name].kind.text(value) if isinstance(value, tuple) else (
+    return config.SETTINGS[name].value_type.text(value) if isinstance(value, tuple) else (
         value if isinstance(value, str) else repr(value)
     )  # fmt: skip
 
