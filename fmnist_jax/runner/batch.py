@@ -74,7 +74,7 @@ def run(
                 _write_page(root, chosen, old)
         except BaseException as error:
             if not getattr(error, "__notes__", []):
-                error.add_note(f"To go on: {command}")
+                error.add_note(f"To resume: {command}")
             if not any(map(os.path.exists, chosen)):  # nothing is lost
                 output_folder.discard(folder)
             raise

@@ -52,7 +52,7 @@ def main(
 def command_line(
     command: Callable[[Sequence[str]], None],
     argv: Sequence[str] | None = None,
-    interrupted: str = "Interrupted; what is finished is kept.",
+    interrupted: str = "Interrupted. Completed work is saved.",
 ) -> None:
     """Runs a command and exits: 0, 2 with one line for a user's mistake, 130.
 

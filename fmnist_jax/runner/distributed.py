@@ -46,7 +46,7 @@ def joined(options: Mapping[str, Any], command: str) -> Iterator[Share]:
     """
     said = (
         "Error: --distributed: this process was ended, by JAX where another has died, "
-        f"or from outside; what is finished is kept.\nTo go on: {command}"
+        f"or from outside; completed work is saved.\nTo resume: {command}"
     )
     script = 'read -r word || printf "%s\\n" "$1" >&2'
     shell = subprocess.Popen(
@@ -212,7 +212,7 @@ def _from_all(array: np.ndarray) -> np.ndarray:
     except JaxRuntimeError as error:
         raise UserError(
             "--distributed: another process has ended, or cannot be reached "
-            f"({reason(error)}); what is finished is kept."
+            f"({reason(error)}); completed work is saved."
         ) from error
 
 

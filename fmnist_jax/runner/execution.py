@@ -108,9 +108,9 @@ def _done(
         progress = _begun(job, data, out_dir, arguments, share, trains)
         print("\n".join(output.before(job, progress.plans, data)), flush=True)
         print("\n".join(sweep_progress.said(progress, command)), flush=True)
-        with interrupts.going_on_with(command, progress.folder):
+        with interrupts.adding_resume_command(command, progress.folder):
             _train(job, progress, data, is_stopped)
-    with interrupts.going_on_with(command, progress.folder):
+    with interrupts.adding_resume_command(command, progress.folder):
         said = _saved(job, progress, data, out_dir, arguments)
     if job.options["distributed"] or share.total == 1:
         output_folder.discard(progress.folder)

@@ -44,7 +44,7 @@ def stop_signals() -> Iterator[Callable[[], bool]]:
 
 
 @contextlib.contextmanager
-def going_on_with(command: str, folder: Path) -> Iterator[None]:
+def adding_resume_command(command: str, folder: Path) -> Iterator[None]:
     """Has whatever ends the training say how to go on, and devices fail in a line.
 
     Args:
@@ -60,7 +60,7 @@ def going_on_with(command: str, folder: Path) -> Iterator[None]:
         if isinstance(error, JaxRuntimeError):
             ends = UserError(f"the device failed: {reason(error)}.")
         if any(folder.glob("*.part")) or not isinstance(ends, UserError):
-            ends.add_note(f"To go on: {command}")
+            ends.add_note(f"To resume: {command}")
         if ends is error:
             raise
         raise ends from error

@@ -65,7 +65,7 @@ def check_free(folder: Path) -> None:
     how = f"them with xarray.open_dataset({str(path)!r})" if is_netcdf else path
     raise UserError(
         f"--out_dir={folder} holds results already: open {how}, name another folder, "
-        "or say --overwrite."
+        "or pass --overwrite."
     )
 
 

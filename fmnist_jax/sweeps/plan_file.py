@@ -92,7 +92,7 @@ def refuse(out_dir: Path, problem: str | None, overwrite: bool) -> None:
     """Refuses a folder with what is not finished, and is not to be overwritten."""
     if problem and not overwrite:
         raise UserError(
-            f"--out_dir={out_dir} holds {problem}; name another folder, or say "
+            f"--out_dir={out_dir} holds {problem}; name another folder, or pass "
             "--overwrite."
         )
 

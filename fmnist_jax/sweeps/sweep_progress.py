@@ -94,13 +94,13 @@ def said(progress: SweepProgress, command: str) -> list[str]:
     own = own_groups(progress)
     done = sum(is_done(progress, *pair) for pair in own)
     going_on = any(g in progress.kept[n] for n, g in own)
-    there = f"Going on: {done} of {_groups(len(own))} done."
+    there = f"Resuming: {done} of {_groups(len(own))} are done."
     shared = f"This process's share of the runs: {_groups(len(own))}."
     return [
         *progress.notices,
         *([shared] if progress.share.total > 1 else []),
         *([there] if going_on else []),
-        f"If interrupted, this goes on: {command}",
+        f"To resume: {command}",
     ]
 
 

@@ -179,7 +179,7 @@ def test_no_room_is_one_line_and_the_same_command_goes_on(
     assert caught.value.code == 2
     said = capsys.readouterr().err
     line = f"Error: {root / file} cannot be written: No space left on device.\n"
-    again = f"To go on: python -m experiments {' '.join(flags)}\n"
+    again = f"To resume: python -m experiments {' '.join(flags)}\n"
     assert said.endswith(line + again if module is page else line)
     assert root.exists() == (module is page)
     execute(root)
@@ -219,7 +219,7 @@ def test_what_is_lost_of_what_was_done_is_done_again(
         with pytest.raises(KeyboardInterrupt) as caught:
             execute(tmp_path)
     (note,) = caught.value.__notes__
-    assert note.startswith("To go on: python -m experiments --only=first,second ")
+    assert note.startswith("To resume: python -m experiments --only=first,second ")
     shutil.rmtree(tmp_path / "first")
     (tmp_path / "second" / "labels.csv").unlink()
     with pytest.raises(UserError, match="second holds results already"):

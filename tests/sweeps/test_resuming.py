@@ -90,7 +90,7 @@ def test_a_sweep_that_dies_goes_on_to_the_same_bytes(
     interrupt = pytest.raises(KeyboardInterrupt)
     with failing_at(save, KeyboardInterrupt(), monkeypatch), interrupt as caught:
         execute(tmp_path)
-    assert caught.value.__notes__[0].startswith("To go on: python -m experiments.scale")
+    assert caught.value.__notes__[0].startswith("To resume: python -m experiments.")
     assert not (tmp_path / "results.nc").exists()
     assert (tmp_path / "parts" / "1-0.part").exists() is False
     assert (tmp_path / "parts" / "0-1.part").exists() == (save > 4)
@@ -104,7 +104,7 @@ def test_a_sweep_that_dies_goes_on_to_the_same_bytes(
     monkeypatch.setattr(execution, "_train", counting)
     execute(tmp_path)
     assert epochs == [{1: 2, 3: 6, 4: 8, 7: 14}[save]]  # two runs a group
-    assert f"Going on: {save // 4} of 2 groups" in capsys.readouterr().out
+    assert f"Resuming: {save // 4} of 2 groups" in capsys.readouterr().out
     assert (tmp_path / "results.nc").read_bytes() == undisturbed
     assert {path.name for path in tmp_path.iterdir()} == FILES
 
@@ -143,7 +143,7 @@ def test_other_settings_data_and_damaged_plans_are_refused(
         argv = ["x", *flags, f"{flag}={value}", f"--out_dir={tmp_path}"]
         with pytest.raises(UserError, match=message) as error:
             command_line.execute([EXPERIMENT], argv)
-        assert "name another folder, or say --overwrite" in str(error.value)
+        assert "name another folder, or pass --overwrite" in str(error.value)
         assert "\n" not in str(error.value)
         assert not hasattr(error.value, "__notes__")
         assert {path: path.read_bytes() for path in before} == before
@@ -192,7 +192,7 @@ def test_plans_that_are_none_are_refused_and_may_be_replaced(
                 )
             assert str(error.value) == (
                 f"--out_dir={tmp_path} holds what is not finished: {plan} is damaged, "
-                "or of another version; name another folder, or say --overwrite."
+                "or of another version; name another folder, or pass --overwrite."
             )
     plan.unlink()
     os.mkfifo(plan)
@@ -276,7 +276,7 @@ def test_no_room_is_one_line_and_what_is_finished_is_kept(
     assert caught.value.code == 2
     line, note = capsys.readouterr().err.splitlines()[-2:]
     assert line == f"Error: {tmp_path} cannot be written: No space left on device."
-    assert note.startswith("To go on: python -m experiments.scale_sweep --dataset")
+    assert note.startswith("To resume: python -m experiments.scale_sweep --dataset")
     with monkeypatch.context() as patch:  # then there is none for the results
 
         def no_room(*_: Any) -> None:
@@ -311,9 +311,9 @@ def test_a_device_that_fails_is_one_line_and_what_is_finished_is_kept(
     assert caught.value.code == 2
     line, note = capsys.readouterr().err.splitlines()[-2:]
     assert line == "Error: the device failed: INTERNAL: device lost at 0x0."
-    assert note.startswith("To go on: ")
+    assert note.startswith("To resume: ")
     execute(tmp_path)
-    assert "Going on: 1 of 2 groups" in capsys.readouterr().out
+    assert "Resuming: 1 of 2 groups" in capsys.readouterr().out
     assert (tmp_path / "results.nc").read_bytes() == undisturbed
 
 
@@ -366,16 +366,16 @@ def test_signals_stop_after_the_epoch_and_the_command_that_is_told_goes_on(
         process.send_signal(number)
         _, said = process.communicate(timeout=120)
         assert process.returncode == 130, said
-        assert "Interrupted; what is finished is kept." in said
+        assert "Interrupted. Completed work is saved." in said
         assert "Traceback" not in said
     assert first.exists()
-    command = said.splitlines()[-1].removeprefix("To go on: ")
+    command = said.splitlines()[-1].removeprefix("To resume: ")
     assert shlex.split(command) == ["python", *argv[1:]]
     done = subprocess.run(
         [sys.executable, *shlex.split(command)[1:]], capture_output=True, text=True,
         cwd=ROOT, check=True,
     )  # fmt: skip
-    assert "Going on: 1 of 2 groups of runs done." in done.stdout
+    assert "Resuming: 1 of 2 groups of runs are done." in done.stdout
     assert (results.load(tmp_path / "out").status != "missing").all()
 
 
@@ -391,7 +391,7 @@ def test_a_selection_goes_on_with_what_is_left(
         command_line.execute(chosen, argv)
     (note,) = caught.value.__notes__
     assert note.startswith(
-        "To go on: python -m experiments --only=depth_sweep,scale_sweep --dataset="
+        "To resume: python -m experiments --only=depth_sweep,scale_sweep --dataset="
     )
     first = (tmp_path / "depth_sweep" / "results.nc").stat().st_mtime_ns
     capsys.readouterr()
@@ -432,7 +432,7 @@ def test_a_sweep_and_a_selection_do_not_take_each_other_up(
 
     before = files(one), files(several)
     assert all(before)
-    advice = "; name another folder, or say --overwrite"
+    advice = "; name another folder, or pass --overwrite"
     with pytest.raises(UserError, match=f"a selection that is not finished{advice}"):
         execute(several)
     with pytest.raises(UserError, match=f"a sweep that is not finished{advice}"):
@@ -461,7 +461,7 @@ def stopped_unread(argv: list[str]) -> int:
     )
     signal.signal(signal.SIGINT, own)
     assert process.stdout
-    while not process.stdout.readline().startswith("If interrupted, "):
+    while not process.stdout.readline().startswith("To resume: "):
         assert process.poll() is None
     time.sleep(0.5)  # it trains now
     process.stdout.close()

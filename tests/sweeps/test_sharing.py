@@ -89,7 +89,7 @@ def test_shards_of_other_sweeps_and_damaged_ones_are_not_merged(tmp_path: Path) 
     plan_file.write_text("{}")
     with pytest.raises(UserError, match=r"plan\.json is damaged"):
         merge.run(["merge", str(one)])
-    with pytest.raises(UserError, match="Name the output_folder"):
+    with pytest.raises(UserError, match="Name the folders"):
         merge.run(["merge"])
 
 
@@ -286,9 +286,9 @@ def test_processes_on_jax_distributed_give_the_bytes_of_one(
 
 JOINING = """
 import sys
-from experiments import common, hosts
 from experiments.scale_sweep import EXPERIMENT
-hosts.SECONDS_TO_START = int(sys.argv.pop(1))
+from fmnist_jax.runner import command_line, distributed
+distributed.SECONDS_TO_START = int(sys.argv.pop(1))
 command_line.main(EXPERIMENT)
 """
 
@@ -328,7 +328,7 @@ def test_what_cannot_be_joined_is_a_line(tmp_path: Path) -> None:
         first.send_signal(signal.SIGINT)  # while it waits
         ((code, said),) = results_of([first])
         assert code == 130, said
-        assert said.endswith("Interrupted; what is finished is kept.\n")
+        assert said.endswith("Interrupted. Completed work is saved.\n")
     assert not list(tmp_path.iterdir())
 
 
@@ -339,7 +339,7 @@ def test_an_error_of_one_process_alone_is_a_line(tmp_path: Path) -> None:
     assert code == 2, said
     assert "is in use" in said.splitlines()[-1]
     last = other.splitlines()[-1]  # to where the other had come decides which
-    assert last.startswith(("To go on: ", "Error: --distributed: ")), other
+    assert last.startswith(("To resume: ", "Error: --distributed: ")), other
 
 
 def test_processes_that_plan_other_runs_are_refused(tmp_path: Path) -> None:
@@ -365,13 +365,13 @@ def test_where_a_process_dies_the_rest_end_and_a_restart_completes(
     assert code != 0
     *_, line, how = said.splitlines()
     assert line.startswith("Error: --distributed: ")
-    assert line.endswith("; what is finished is kept.")
-    assert how.startswith("To go on: python -m experiments.scale_sweep ")
+    assert line.endswith("; completed work is saved.")
+    assert how.startswith("To resume: python -m experiments.scale_sweep ")
     kept = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*/parts/*.part")}
     assert kept
     for code, said in results_of(together(tmp_path, 2, epochs=300)):
         assert code == 0, said
-        assert "Going on: " in said
+        assert "Resuming: " in said
     found = results.load(tmp_path / "0")
     assert (found.status != "missing").all()
     ((code, said),) = results_of([start(tmp_path / "alone", epochs=300)])
