@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from experiments.reproduction.rows import TRAININGS
+from experiments.reproduction.configurations import CONFIGURATIONS
 from fmnist_jax import Config, Data, Hparams, load, use_cpu_cores
 from fmnist_jax.config import resolve
 from fmnist_jax.runner import scripts
@@ -88,7 +88,7 @@ def main(data_dir: str) -> None:
     """Prints the table."""
     use_cpu_cores()
     data = load("fashion_mnist", data_dir)
-    config, hparams = TRAININGS["tiny-input-bn"].resolved()
+    config, hparams = CONFIGURATIONS["tiny-input-bn"].resolved()
     print(
         "| Adam's ε | seed | epoch | training loss | test accuracy, running statistics "
         "(%) | exact statistics (%) | running mean off, in √(variance + ε) | in "

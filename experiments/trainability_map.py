@@ -27,7 +27,7 @@ def beside(plan: Plan, data: Data) -> Results:
 
 def figures(dataset: Results) -> Figures:
     """Loss, accuracy and status over the plane, with theory's lines."""
-    from experiments.reproduction.rows import points
+    from experiments.reproduction.configurations import points
     from fmnist_jax.figures import maps
 
     return {**maps.maps(dataset, points()), **maps.rates(dataset)}

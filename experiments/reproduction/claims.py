@@ -1,50 +1,92 @@
-"""Each claim of the sources: the configurations it needs, and what decides it."""
+"""The claims of the sources: the measurements that each needs, and its rule."""
 
-from collections.abc import Mapping
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+
+import xarray as xr
 
 from experiments.reproduction import scale_claims as scale
 from experiments.reproduction import training_claims as training
-from experiments.reproduction.findings import Decision
+from experiments.reproduction.configurations import (
+    BUGS,
+    CONFIGURATIONS,
+    configurations_of,
+)
+from experiments.reproduction.findings import UNDECIDED, Finding
 
-SCALES = ("keras-255", "keras-1", "keras-1-logits")
-# "curvature", "epoch-seconds" and "scaling" are no trainings: see ``measuring``.
-DECISIONS: Mapping[str, Decision] = {
-    "claim-less-time": Decision(
-        ("epoch-seconds", "book-255", "book-1"), scale.less_time
+# A measurement's name and number of seeds -> its results.
+Measure = Callable[[str, int], xr.Dataset]
+MORE_SEEDS = 10
+# Measured without training a configuration; see ``measuring``.
+UNTRAINED = ("curvature", "scaling", "epoch-seconds")
+# Claim -> its rule, and the names of the measurements that the rule takes.
+DECISIONS: Mapping[str, tuple[Callable[..., Finding], Sequence[str]]] = {
+    "claim-less-time": (scale.less_time, ["epoch-seconds", "book-255", "book-1"]),
+    "claim-needs-time": (scale.needs_time, ["keras-1", "keras-255", "keras-1000"]),
+    "claim-sigmoid": (scale.sigmoid, ["keras-255", "keras-1", "keras-1-logits"]),
+    "claim-softmax-is-sigmoid": (
+        scale.softmax_is_sigmoid,
+        ["keras-1", "keras-1-logits"],
     ),
-    "claim-needs-time": Decision(
-        ("keras-1", "keras-255", "keras-1000"), scale.needs_time
+    "claim-symmetric": (scale.symmetric, ["curvature"]),
+    "claim-batch-updates": (training.batch_updates, ["batch-10000"]),
+    "claim-depth-0": (training.depth_0, ["depth-0", "adam-1e-3"]),
+    "claim-depth-2": (training.depth_2, ["depth-2", "adam-1e-3"]),
+    "claim-adam-faster": (training.adam_faster, ["adam-1e-2", "book-255"]),
+    "claim-dropout-gap": (training.dropout_gap, ["adam-1e-3", "dropout"]),
+    "claim-dropout-downscale": (training.dropout_downscale, ["scaling"]),
+    "claim-l1-gap": (training.l1_gap, ["adam-1e-3", "l1"]),
+    "claim-anneal": (training.anneal, ["adam-1e-3", "annealing"]),
+    "claim-bn-rescues": (
+        scale.bn_rescues,
+        ["tiny-input", "tiny-input-bn", "adam-1e-3"],
     ),
-    "claim-sigmoid": Decision(SCALES, scale.sigmoid),
-    "claim-softmax-is-sigmoid": Decision(SCALES, scale.softmax_is_sigmoid),
-    "claim-symmetric": Decision(("curvature",), scale.symmetric),
-    "claim-batch-updates": Decision(("batch-10000",), training.batch_updates),
-    "claim-depth-0": Decision(("depth-0", "adam-1e-3"), training.depth_0),
-    "claim-depth-2": Decision(("depth-2", "adam-1e-3"), training.depth_2),
-    "claim-adam-faster": Decision(("adam-1e-2", "book-255"), training.adam_faster),
-    "claim-dropout-gap": Decision(("adam-1e-3", "dropout"), training.dropout_gap),
-    "claim-dropout-downscale": Decision(("scaling",), training.dropout_downscale),
-    "claim-l1-gap": Decision(("adam-1e-3", "l1"), training.l1_gap),
-    "claim-anneal": Decision(("adam-1e-3", "annealing"), training.anneal),
-    "claim-bn-rescues": Decision(
-        ("tiny-input", "tiny-input-bn", "adam-1e-3"), scale.bn_rescues
-    ),
-    "claim-unscaled-low-rate": Decision(
-        (
-            "lr-.1-unscaled", "lr-1e-3-unscaled", "lr-1e-5-unscaled", "book-1",
-            "book-1-rate-0.0001", "book-1-rate-1e-06",
-        ),
+    "claim-unscaled-low-rate": (
         scale.unscaled_low_rate,
+        [
+            *("lr-.1-unscaled", "lr-1e-3-unscaled", "lr-1e-5-unscaled"),
+            *("book-1", "book-1-rate-0.0001", "book-1-rate-1e-06"),
+        ],
     ),
-    "claim-shuffle": Decision(
-        ("lab-fashion_mnist-255", "order-file", "order-sorted"), training.shuffle
+    "claim-shuffle": (
+        training.shuffle,
+        ["lab-fashion_mnist-255", "order-file", "order-sorted"],
     ),
-    "claim-255-huge": Decision(
-        (
-            "book-255", "book-1", "lab-fashion_mnist-255", "lab-fashion_mnist-1",
-            "keras-255", "keras-1",
-        ),
+    "claim-255-huge": (
         scale.huge_255,
+        [
+            *("book-255", "book-1"),
+            *("lab-fashion_mnist-255", "lab-fashion_mnist-1"),
+            *("keras-255", "keras-1"),
+        ],
     ),
-    "claim-majority": Decision((), training.majority),
-}  # fmt: skip
+    "claim-majority": (training.majority, []),
+}
+
+
+def needed(names: Sequence[str]) -> list[str]:
+    """Returns the measurements that rows and claims need, in the order of training.
+
+    If a row shows a source's bug, all configurations of that bug are needed.
+    """
+    rows = {c for name in names for c in configurations_of(name)}
+    claims = {c for n in names if n in DECISIONS for c in DECISIONS[n][1]}
+    bugs = {c for bug in BUGS.values() if rows & set(bug[::2]) for c in bug}
+    order = [*UNTRAINED, *CONFIGURATIONS]
+    return sorted(rows | claims | bugs, key=order.index)
+
+
+def decide(claim: str, measure: Measure, num_seeds: int) -> Finding:
+    """Decides a claim, with ``MORE_SEEDS`` if it is undecided with ``num_seeds``."""
+    rule, names = DECISIONS[claim]
+
+    def find(seeds: int) -> Finding:
+        return rule(*(measure(name, seeds) for name in names))
+
+    finding = find(num_seeds)
+    if finding.verdict != UNDECIDED or num_seeds >= MORE_SEEDS:
+        return finding
+    print(f"{claim} is undecided with {num_seeds} seeds; using {MORE_SEEDS}.")
+    finding = find(MORE_SEEDS)
+    measured = f"{finding.measured} ({MORE_SEEDS} seeds.)"
+    return dataclasses.replace(finding, measured=measured)

@@ -1,82 +1,92 @@
-"""What a claim's finding is made of: a measurement in words, and its verdict."""
+"""How claims are decided: paired differences over seeds, as verdicts and in words."""
 
 import dataclasses
-from collections.abc import Callable, Mapping
 
 import numpy as np
 import xarray as xr
 
+from experiments.reproduction.verdicts import our_values
 from fmnist_jax.analysis.intervals import Interval, paired_interval
 
-Runs = Mapping[str, xr.Dataset]
 SUPPORTED, CONTRADICTED, UNDECIDED = "supported", "contradicted", "undecided"
 CHANCE = 0.1
 
 
 @dataclasses.dataclass(frozen=True)
 class Finding:
-    """A claim's verdict, and what was measured, in words."""
+    """A verdict, and the measurement behind it in words."""
 
     verdict: str
     measured: str
 
 
-@dataclasses.dataclass(frozen=True)
-class Decision:
-    """How a claim is decided.
+def judge_claim(better_by: Interval) -> str:
+    """Judges "A is better than B" by the interval of how much better A was.
 
-    Attributes:
-      trainings: names of the configurations it needs.
-      find: runs of these, over the same seeds, to the finding.
+    Returns "supported" if the interval is above 0, "contradicted" if it is below 0, and
+    "undecided" otherwise: also if there is no interval, or if it is 0 exactly.
     """
+    if better_by.low > 0:
+        return SUPPORTED
+    return CONTRADICTED if better_by.high < 0 else UNDECIDED
 
-    trainings: tuple[str, ...]
-    find: Callable[[Runs], Finding]
+
+def worst(*findings: Finding) -> str:
+    """Returns the verdict of a claim that consists of several."""
+    order = (CONTRADICTED, UNDECIDED, SUPPORTED)
+    return min((finding.verdict for finding in findings), key=order.index)
 
 
-def at(runs: xr.Dataset, name: str, epoch: int = -1) -> np.ndarray:
-    """Returns a metric by seed after an epoch from 1 on; -1 is the last, float64.
+def by_seed(runs: xr.Dataset, metric: str, epoch: int) -> np.ndarray:
+    """Returns a metric after an epoch, counted from 1; ``[seeds]``, float64.
 
-    The accuracy of a run that diverged is that of guessing.
+    A diverged run has the accuracy of chance. ``accuracy_gap`` is the training accuracy
+    minus the test accuracy; ``accuracy_gap_with_dropout`` likewise.
     """
-    position = epoch - 1 if epoch > 0 else epoch
-    found = runs[name].isel(epoch=position).transpose("seed").values.astype(float)
-    return np.nan_to_num(found, nan=CHANCE) if "accuracy" in name else found
+    ending = metric.removeprefix("accuracy_gap")
+    if ending != metric:
+        train = by_seed(runs, f"train_accuracy{ending}", epoch)
+        return train - by_seed(runs, f"test_accuracy{ending}", epoch)
+    values = our_values(runs, metric)[:, epoch - 1]
+    return np.nan_to_num(values, nan=CHANCE) if "accuracy" in metric else values
 
 
 def last_common(*runs: xr.Dataset) -> int:
-    """Returns the last epoch that all of some runs have."""
-    return min(each.sizes["epoch"] for each in runs)
+    """Returns the last epoch that all runs have."""
+    return min(dataset.sizes["epoch"] for dataset in runs)
 
 
-def points(difference: np.ndarray) -> tuple[Interval, str]:
-    """Returns a paired difference of accuracies, and the same in words."""
-    found = paired_interval(difference)
-    text = (
-        f"{100 * found.estimate:+.2f} points ({100 * found.low:+.2f} to "
-        f"{100 * found.high:+.2f})"
-    )
-    return found, text
+def points(differences: np.ndarray) -> Finding:
+    """Judges whether differences of shares are above 0; words in percentage points."""
+    interval = paired_interval(differences)
+    ends = f"{100 * interval.low:+.2f} to {100 * interval.high:+.2f}"
+    text = f"{100 * interval.estimate:+.2f} points ({ends})"
+    return Finding(judge_claim(interval), text)
 
 
-def nats(difference: np.ndarray) -> tuple[Interval, str]:
-    """Returns a paired difference of losses, and the same in words."""
-    found = paired_interval(difference)
-    return found, f"{found.estimate:+.3f} ({found.low:+.3f} to {found.high:+.3f})"
+def nats(differences: np.ndarray) -> Finding:
+    """Judges whether differences of losses are above 0."""
+    interval = paired_interval(differences)
+    text = f"{interval.estimate:+.3f} ({interval.low:+.3f} to {interval.high:+.3f})"
+    return Finding(judge_claim(interval), text)
 
 
-def percent(values: np.ndarray) -> str:
-    """Returns the mean of shares, and their spread over seeds, in percent."""
-    return f"{100 * values.mean():.1f} ± {100 * values.std(ddof=1):.1f} %"
+def difference(
+    metric: str,
+    first: xr.Dataset,
+    second: xr.Dataset,
+    epoch: int,
+    second_epoch: int | None = None,
+) -> Finding:
+    """Judges whether a metric is higher in the first runs than in the second.
+
+    Both are compared after an epoch, the second after ``second_epoch`` if it is given.
+    """
+    others = by_seed(second, metric, second_epoch or epoch)
+    differences = by_seed(first, metric, epoch) - others
+    return nats(differences) if "loss" in metric else points(differences)
 
 
-def worst(*verdicts: str) -> str:
-    """Returns the verdict of a claim that says several things at once."""
-    order = (CONTRADICTED, UNDECIDED, SUPPORTED)
-    return min(verdicts, key=order.index)
-
-
-def gap(runs: xr.Dataset, epoch: int = -1, ending: str = "") -> np.ndarray:
-    """Returns by how much training accuracy is above test accuracy, by seed."""
-    train = at(runs, f"train_accuracy{ending}", epoch)
-    return train - at(runs, f"test_accuracy{ending}", epoch)
+def percent(shares: np.ndarray) -> str:
+    """Returns mean and standard deviation of shares over seeds, in percent."""
+    return f"{100 * shares.mean():.1f} ± {100 * shares.std(ddof=1):.1f} %"

@@ -1,8 +1,11 @@
-"""Trains the configurations of the sources, each once, and keeps what they gave."""
+"""Trains the configurations of the sources, and saves or reads their results."""
 
 import dataclasses
+import functools
 import time
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +13,12 @@ import numpy as np
 import scipy.special
 import xarray as xr
 
-from experiments.reproduction.rows import TINY, Training, probes
+from experiments.reproduction.claims import Measure
+from experiments.reproduction.configurations import (
+    CONFIGURATIONS,
+    TINY_INPUTS,
+)
+from fmnist_jax import data as data_sets
 from fmnist_jax.analysis.results import save_netcdf
 from fmnist_jax.config import (
     PRESETS,
@@ -23,18 +31,94 @@ from fmnist_jax.config import (
 from fmnist_jax.data.dataset import Data
 from fmnist_jax.errors import UserError, reason
 from fmnist_jax.files import explaining_write_errors
+from fmnist_jax.probes import health, histograms
+from fmnist_jax.probes.probe import Probe
 from fmnist_jax.sweeps.engine import sweep
 from fmnist_jax.training.loop import run_keys
 from fmnist_jax.training.models import dropout
 from fmnist_jax.training.step import init
 
-DIVISORS = (1.0, 255.0, 1000.0, TINY)
+DIVISORS = (1.0, 255.0, 1000.0, TINY_INPUTS)
 TIMED, REPEATS = (1.0, 255.0), 5
 
 
-def _kept(folder: Path, name: str) -> list[xr.Dataset]:
-    """Returns what a folder holds of a configuration: a file for some seeds each."""
-    return [_read(path) for path in sorted(folder.glob(f"{name}.seeds*.nc"))]
+def measurer(options: Mapping[str, Any], names: Iterable[str]) -> Measure:
+    """Returns a function that measures by name.
+
+    Args:
+      options: flags of the command line.
+      names: of the measurements to come; their data sets are loaded now, so that a
+        missing one is reported before any training.
+    """
+    folder = Path(options["out_dir"])
+
+    @functools.cache
+    def load(name: str) -> Data:
+        return data_sets.load(
+            options["dataset"] or name,
+            options["data_dir"],
+            train_examples=options["train_examples"],
+            test_examples=options["test_examples"],
+        )
+
+    def measure(name: str, num_seeds: int) -> xr.Dataset:
+        if name == "curvature":
+            return curvature(load("fashion_mnist"))
+        if name == "epoch-seconds":
+            return epoch_seconds(load("fashion_mnist"), folder)
+        if name == "scaling":
+            return dropout_scaling(num_seeds)
+        data = load(CONFIGURATIONS[name].dataset)
+        return train(name, num_seeds, data, folder, options["epochs"])
+
+    for name in names:
+        if name in CONFIGURATIONS:
+            load(CONFIGURATIONS[name].dataset)
+    return measure
+
+
+def train(
+    name: str, num_seeds: int, data: Data, folder: Path, epochs: int | None = None
+) -> xr.Dataset:
+    """Returns a configuration's runs of the first seeds; trains the missing ones.
+
+    Args:
+      name: name of the configuration.
+      num_seeds: number of seeds.
+      data: data set to train on.
+      folder: folder of the results, with one file for seeds that were trained together.
+      epochs: limit for the number of epochs.
+
+    Raises:
+      UserError: if a file cannot be read or written, or if its data or settings differ.
+    """
+    config, hparams = CONFIGURATIONS[name].resolved()
+    config = dataclasses.replace(
+        config,
+        num_epochs=min(epochs or config.num_epochs, config.num_epochs),
+        batch_size=min(config.batch_size, len(data.train.labels)),
+    )
+    results = [_read(path) for path in sorted(folder.glob(f"{name}.seeds*.nc"))]
+    for saved in results:
+        _check(saved, name, config, hparams, data)
+    trained = {int(seed) for saved in results for seed in saved.seed}
+    missing = [seed for seed in range(num_seeds) if seed not in trained]
+    if missing:
+        probes = (
+            histograms.parameter_probe([config]),
+            histograms.hidden_probe(),
+            histograms.predictions_probe(),
+            Probe(health.saturation),
+        )
+        new = sweep({"seed": missing}, data, config, hparams, probes)
+        _save(new, folder / f"{name}.seeds{missing[0]}-{missing[-1]}.nc")
+        results.append(new)
+    return xr.concat(results, "seed").sortby("seed").sel(seed=range(num_seeds))
+
+
+def _save(results: xr.Dataset, path: Path) -> None:
+    with explaining_write_errors(path.parent):
+        save_netcdf(results, path)
 
 
 def _read(path: Path) -> xr.Dataset:
@@ -43,80 +127,39 @@ def _read(path: Path) -> xr.Dataset:
             return dataset.load()
     except (OSError, ValueError, KeyError) as error:
         raise UserError(
-            f"{path} cannot be read ({reason(error)}); delete it to measure it anew."
+            f"{path} cannot be read ({reason(error)}); delete it to measure it again."
         ) from error
 
 
 def _check(
-    dataset: xr.Dataset, name: str, config: Config, hparams: Hparams, data: Data
+    saved: xr.Dataset, name: str, config: Config, hparams: Hparams, data: Data
 ) -> None:
-    """Refuses what is kept where it came from other data or other settings."""
-    if dataset.attrs["dataset_fingerprint"] != data.fingerprint:
+    """Refuses results of other data or other settings."""
+    if saved.attrs["dataset_fingerprint"] != data.fingerprint:
         raise UserError(
-            f"What is kept of {name} came from other data; choose another --out_dir."
+            f"The results of {name} are of other data; choose another --out_dir."
         )
     settings = vars(config) | vars(resolve(config, hparams))
     for setting, value in settings.items():
         if value is None or setting == "name" or not uses_setting(config, setting):
             continue
-        found = dataset.coords[setting].item() if setting in dataset.coords else None
+        previous = saved.coords[setting].item() if setting in saved.coords else None
         expected = coordinate(setting, value)
-        if found != (str(expected) if isinstance(expected, bool) else expected):
+        if previous != (str(expected) if isinstance(expected, bool) else expected):
             raise UserError(
-                f"What is kept of {name} was trained with {setting} {found}, now "
+                f"The results of {name} were trained with {setting} {previous}, now "
                 f"{expected}; choose another --out_dir."
             )
 
 
-def measure(
-    name: str,
-    training: Training,
-    num_seeds: int,
-    data: Data,
-    folder: Path,
-    epochs: int | None = None,
-) -> xr.Dataset:
-    """Returns a configuration's runs of the first seeds; trains those not yet kept.
-
-    Args:
-      name: of the configuration, and of its files.
-      training: the configuration.
-      num_seeds: how many.
-      data: to train on.
-      folder: where results are kept.
-      epochs: at most so many, for a quick look.
-
-    Raises:
-      UserError: where a file cannot be read or written, or came from other data or
-        epochs.
-    """
-    config, hparams = training.resolved()
-    config = dataclasses.replace(
-        config,
-        num_epochs=min(epochs or config.num_epochs, config.num_epochs),
-        batch_size=min(config.batch_size, len(data.train.labels)),
-    )
-    datasets = _kept(folder, name)
-    for dataset in datasets:
-        _check(dataset, name, config, hparams, data)
-    done = {int(seed) for dataset in datasets for seed in dataset.seed}
-    missing = [seed for seed in range(num_seeds) if seed not in done]
-    if missing:
-        new = sweep({"seed": missing}, data, config, hparams, probes(training))
-        with explaining_write_errors(folder):
-            save_netcdf(new, folder / f"{name}.seeds{missing[0]}-{missing[-1]}.nc")
-        datasets.append(new)
-    return xr.concat(datasets, "seed").sortby("seed").sel(seed=range(num_seeds))
-
-
 def curvature(data: Data, units: int = 4, examples: int = 2000) -> xr.Dataset:
-    """Returns the spectrum of the loss's curvature for hidden units, by divisor.
+    """Returns the Hessian eigenvalues of the loss for single hidden units, by divisor.
 
-    Of the keras preset's network at initialisation: for one unit's incoming weights and
-    bias the Hessian of the mean cross-entropy is the mean over images of
-    ``c 1[z > 0] x xᵀ`` with x = (pixels / divisor, 1), z the unit's input and c the
-    variance, under the softmax outputs, of the unit's outgoing weights: exactly, as a
-    ReLU bends nowhere but at 0. Float64; eigenvalues ascending.
+    They are those of the keras preset's network at initialisation, ascending, in
+    float64. For the incoming weights and bias of one unit, the Hessian of the mean
+    cross-entropy is the mean over images of ``c 1[z > 0] x xᵀ``: x = (pixels / divisor,
+    1), z is the unit's input, and c is the variance of the unit's outgoing weights
+    under the softmax outputs. This is exact, since a ReLU is linear except at 0.
     """
     config, hparams = PRESETS["keras"]
     key, *_ = run_keys(0)
@@ -135,39 +178,37 @@ def curvature(data: Data, units: int = 4, examples: int = 2000) -> xr.Dataset:
             variance = p @ outgoing**2 - (p @ outgoing) ** 2
             weights = variance * (z[:, unit] > 0) / len(x)
             spectra.append(np.linalg.eigvalsh((x.T * weights) @ x))
-    shape = (len(DIVISORS), units, -1)
-    found = (("divisor", "unit", "rank"), np.reshape(spectra, shape))
-    return xr.Dataset({"eigenvalue": found}, {"divisor": list(DIVISORS)})
+    eigenvalues = np.reshape(spectra, (len(DIVISORS), units, -1))
+    variables = {"eigenvalue": (("divisor", "unit", "rank"), eigenvalues)}
+    return xr.Dataset(variables, {"divisor": list(DIVISORS)})
 
 
 def epoch_seconds(data: Data, folder: Path) -> xr.Dataset:
-    """Returns the seconds of an epoch of the book's network, scaled and not, in turns.
+    """Returns the seconds of an epoch of the book's network, unscaled and scaled.
 
-    They are kept like runs, so that a page can be written again.
+    Both are timed in turns. The times are saved and read like the results of runs.
     """
     path = folder / "epoch-seconds.nc"
     if path.exists():
         return _read(path)
     config, hparams = PRESETS["book"]
     config = dataclasses.replace(config, num_epochs=1, evaluate_train=False)
-    seconds = np.empty((2, REPEATS))
-    for repeat in range(-1, REPEATS):  # the first time it is compiled
-        for at, divisor in enumerate(TIMED):
+    seconds = np.empty((len(TIMED), REPEATS))
+    for repeat in range(-1, REPEATS):  # -1 compiles and is overwritten
+        for row, divisor in enumerate(TIMED):
             start = time.perf_counter()
             sweep({"divisor": [divisor]}, data, config, hparams)
-            seconds[at, repeat] = time.perf_counter() - start
-    found = xr.Dataset(
-        {"seconds": (("divisor", "repeat"), seconds)}, {"divisor": list(TIMED)}
-    )
-    with explaining_write_errors(folder):
-        save_netcdf(found, path)
-    return found
+            seconds[row, repeat] = time.perf_counter() - start
+    variables = {"seconds": (("divisor", "repeat"), seconds)}
+    times = xr.Dataset(variables, {"divisor": list(TIMED)})
+    _save(times, path)
+    return times
 
 
-def dropout_scaling(num_seeds: int, rate: float = 0.25) -> xr.Dataset:
-    """Returns what dropout makes of activations of 1, by seed: on average, and kept."""
-    ones = jnp.ones((1000, 1000))
-    dropped = [dropout(jax.random.key(seed), rate, ones) for seed in range(num_seeds)]
-    kept = [float(jnp.max(values)) for values in dropped]
+def dropout_scaling(num_seeds: int, dropout_rate: float = 0.25) -> xr.Dataset:
+    """Returns mean ``ratio`` and maximum ``factor`` of ones after dropout, by seed."""
+    ones, keys = jnp.ones((1000, 1000)), map(jax.random.key, range(num_seeds))
+    dropped = [dropout(key, dropout_rate, ones) for key in keys]
     ratios = [float(jnp.mean(values)) for values in dropped]
-    return xr.Dataset({"ratio": ("seed", ratios), "kept": ("seed", kept)})
+    factors = [float(jnp.max(values)) for values in dropped]
+    return xr.Dataset({"ratio": ("seed", ratios), "factor": ("seed", factors)})

@@ -1,9 +1,9 @@
-"""What the sources published, as data: every row of numbers and every claim in words.
+"""What the sources published: every row of numbers and every claim in words.
 
-``references.json`` beside this file holds it. Accuracies are fractions. The reading
-error of a number read from a plot is the one known for that plot (a pixel); where none
-is known, half the last digit of the metric's coarsest numbers. Printed numbers have 0.
-Every source ran one unseeded run, so that the spread over seeds is in none of them.
+Read from ``references.json`` in this folder. Accuracies are fractions. The reading
+error of a number from a plot is the known error of that plot (a pixel), or else half
+the last digit of the metric's coarsest numbers. The reading error of printed numbers is
+0. Every source ran one unseeded run, so none publishes a spread over seeds.
 """
 
 import dataclasses
@@ -13,27 +13,28 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 PATH = Path(__file__).with_name("references.json")
 
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """One experiment of the sources; all arrays are [E], by epoch from 1 on.
+    """One experiment of the sources; arrays are [E], by epoch from 1 on.
 
     Attributes:
       source: the text that published it.
       config: the configuration in words.
-      num_epochs: E, how long it trained.
-      published: metric to values, NaN where none is published. Metrics bear the names
-        of ours; ``train_loss_and_penalty`` is the sum of the two, and what ends in
-        ``_with_dropout`` was measured with dropout on.
-      reading_error: metric to the errors of its values, NaN where there is no value.
-      also_compared_with: metric to the other one of ours that it may mean.
-      learning_rate: the rate during each epoch, where a source says more than one.
-      parameters: layer to smallest and largest value after training.
-      hidden_values: min, max, and the ``share_below`` a ``threshold``, after training.
-      note: what else is known or asked.
+      num_epochs: E, the number of epochs.
+      published: values by metric, NaN for epochs without one. The metrics have our
+        names; ``train_loss_and_penalty`` is the sum of the two, and metrics ending in
+        ``_with_dropout`` were measured with dropout on.
+      reading_error: errors of these values by metric, NaN for epochs without a value.
+      also_compared_with: our metric that a published metric may mean instead.
+      learning_rate: learning rate of each epoch, if a source gives more than one.
+      parameters: minimum and maximum after training, by layer.
+      hidden_values: min, max and the ``share_below`` a ``threshold``, after training.
+      note: further facts or questions.
     """
 
     source: str
@@ -50,7 +51,7 @@ class Row:
 
 @dataclasses.dataclass(frozen=True)
 class Claim:
-    """A claim in words, and what the published figures or arithmetic suggest of it."""
+    """A claim in words, and what the published figures or arithmetic suggest."""
 
     claim: str
     source: str
@@ -59,10 +60,10 @@ class Claim:
 
 @dataclasses.dataclass(frozen=True)
 class References:
-    """Rows and claims by name, and which rows repeat one configuration.
+    """Rows and claims by name, and groups of rows with the same configuration.
 
     Attributes:
-      replicates: groups of rows, each with how many of its epochs it shares.
+      replicates: for each group, the number of shared epochs by row.
     """
 
     rows: Mapping[str, Row]
@@ -74,18 +75,19 @@ def load(path: Path = PATH) -> References:
     """Reads the references.
 
     Raises:
-      ValueError: where the file says what cannot be; it names the row.
+      ValueError: if a row or a group is inconsistent; the message names it.
     """
-    found = json.loads(path.read_text(encoding="utf-8"))
-    rows = {name: _row(name, entry) for name, entry in found["rows"].items()}
-    for name in {name for group in found["replicates"] for name in group} - rows.keys():
+    entries = json.loads(path.read_text(encoding="utf-8"))
+    rows = {name: _row(name, entry) for name, entry in entries["rows"].items()}
+    replicates = entries["replicates"]
+    for name in {name for group in replicates for name in group} - rows.keys():
         raise ValueError(f"replicates: there is no row {name!r}.")
-    claims = {name: Claim(**entry) for name, entry in found["claims"].items()}
-    return References(rows, claims, found["replicates"])
+    claims = {name: Claim(**entry) for name, entry in entries["claims"].items()}
+    return References(rows, claims, replicates)
 
 
 def other_reading(row: Row) -> Row:
-    """Returns the row with its numbers under the other names that they may mean."""
+    """Returns the row with its numbers under the metrics that they may mean instead."""
     names = row.also_compared_with
     return dataclasses.replace(
         row,
@@ -96,20 +98,20 @@ def other_reading(row: Row) -> Row:
 
 
 def replicated(references: References, group: Mapping[str, int], metric: str) -> Any:
-    """Returns what the rows of a group published of a metric, [rows, E].
+    """Returns the published values of a metric for a group, ``[rows, E]``.
 
-    NaN stands where a row published nothing, or no longer shares the configuration.
+    A value is NaN if none is published, or after the epochs that the row shares.
     """
     values = np.full((len(group), max(group.values())), np.nan)
-    for at, (name, shared) in enumerate(group.items()):
+    for number, (name, shared) in enumerate(group.items()):
         published = references.rows[name].published.get(metric)
         if published is not None:
-            values[at, :shared] = published[:shared]
+            values[number, :shared] = published[:shared]
     return values
 
 
 def _row(name: str, entry: Mapping[str, Any]) -> Row:
-    """Returns a row from its entry in the file, every number checked."""
+    """Returns a row from its entry in the file, with every number checked."""
     length = entry["num_epochs"]
     published = {
         metric: _by_epoch(f"{name}, {metric}", values, length)
@@ -124,41 +126,35 @@ def _row(name: str, entry: Mapping[str, Any]) -> Row:
     }
     for metric, values in published.items():
         top = 1 if "accuracy" in metric else np.inf
-        if not np.all(np.isnan(values) | ((values >= 0) & (values <= top))):
+        if np.any((values < 0) | (values > top)):
             raise ValueError(f"{name}: {metric} is outside 0…{top:g}.")
     computed: dict[str, Any] = {"published": published, "reading_error": reading_error}
     if "learning_rate" in entry:
         rates = _by_epoch(f"{name}, learning_rate", entry["learning_rate"], length)
-        computed["learning_rate"] = _held(rates)
+        computed["learning_rate"] = pd.Series(rates).ffill().to_numpy()
     return Row(**{**entry, **computed})
 
 
-def _by_epoch(what: str, values: Any, length: int) -> np.ndarray:
-    """Returns [E] from a list of all epochs, or a mapping of epochs to values."""
+def _by_epoch(name: str, values: Any, length: int) -> np.ndarray:
+    """Returns [E] from a list of all epochs, or from values by epoch."""
     if isinstance(values, list):
-        values = dict(enumerate(values, start=1))
         if len(values) != length:
-            raise ValueError(f"{what}: {len(values)} values for {length} epochs.")
-    found = np.full(length, np.nan)
+            raise ValueError(f"{name}: {len(values)} values for {length} epochs.")
+        return np.array(values, float)
+    array = np.full(length, np.nan)
     for epoch, value in values.items():
         if not 1 <= int(epoch) <= length:
-            raise ValueError(f"{what}: epoch {epoch} of {length}.")
-        found[int(epoch) - 1] = value
-    return found
+            raise ValueError(f"{name}: epoch {epoch} of {length}.")
+        array[int(epoch) - 1] = value
+    return array
 
 
-def _errors(what: str, given: Any, values: np.ndarray) -> np.ndarray:
-    """Returns an error for each value, from one for all or by epoch."""
-    if isinstance(given, int | float):
-        errors = np.where(np.isnan(values), np.nan, given)
+def _errors(name: str, errors: Any, values: np.ndarray) -> np.ndarray:
+    """Returns an error for each value, from one number or from errors by epoch."""
+    if isinstance(errors, int | float):
+        array = np.where(np.isnan(values), np.nan, errors)
     else:
-        errors = _by_epoch(what, given, len(values))
-    if np.any(np.isnan(errors) != np.isnan(values)) or np.any(errors < 0):
-        raise ValueError(f"{what}: each value needs one, not below 0, and no other.")
-    return errors
-
-
-def _held(values: np.ndarray) -> np.ndarray:
-    """Returns each epoch's value, or the last one before it."""
-    last = np.maximum.accumulate(np.where(np.isnan(values), 0, np.arange(len(values))))
-    return values[last]
+        array = _by_epoch(name, errors, len(values))
+    if np.any(np.isnan(array) != np.isnan(values)) or np.any(array < 0):
+        raise ValueError(f"{name}: each value, and no other epoch, needs one ≥ 0.")
+    return array

@@ -1,8 +1,7 @@
-"""How what we measured is judged against what was published or claimed.
+"""Published rows compared with our results.
 
-A published number is one more unseeded run: it agrees if it lies in the 95 % prediction
-interval of our seeds, widened by its reading error. A claim "A is better than B" is
-judged by the 95 % interval of the mean difference, paired over seeds.
+A published number counts as one more unseeded run: it agrees if it lies in the 95 %
+prediction interval of our seeds, widened by its reading error.
 """
 
 import dataclasses
@@ -10,7 +9,9 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
+import xarray as xr
 
+from experiments.reproduction.references import Row
 from fmnist_jax.analysis.intervals import (
     Interval,
     moments,
@@ -18,22 +19,23 @@ from fmnist_jax.analysis.intervals import (
     share_interval,
 )
 
-# A row agrees if at least this share of its numbers do, and its final loss.
+# Share of a row's numbers that has to agree, beside its final loss.
 ROW_PERCENT = 90
-# Our numbers are float32: seeds that all give .1 are off a published .1 by 1.5e-9.
+# Float32 rounding: seeds that all give .1 differ from a published .1 by 1.5e-9.
 ROUNDING = float(np.finfo(np.float32).eps)
+WITH_PENALTY = "train_loss_and_penalty"
 
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
-    """A metric of ours beside the published one; arrays are [E], by epoch.
+    """A metric of ours and the published one; arrays are [E], by epoch.
 
     Attributes:
-      published: NaN where nothing is.
-      mean: of our seeds.
-      spread: standard deviation of our seeds.
-      allowed: how far off the mean agrees, reading error included; NaN where our seeds
-        give no interval.
+      published: published numbers; NaN for epochs without one.
+      mean: mean over our seeds.
+      spread: standard deviation over our seeds.
+      allowed: largest difference from the mean that agrees, with the reading error; NaN
+        if our seeds give no interval.
     """
 
     published: np.ndarray
@@ -43,18 +45,18 @@ class Comparison:
 
     @property
     def known(self) -> np.ndarray:
-        """Where a number is published."""
+        """Whether a number is published."""
         return np.isfinite(self.published)
 
     @property
     def excess(self) -> np.ndarray:
-        """How far published numbers lie above the interval, below it (< 0), or 0."""
+        """Signed distance of published numbers from the interval; 0 inside it."""
         gap = self.published - self.mean
         return np.sign(gap) * np.maximum(np.abs(gap) - self.allowed, 0)
 
     @property
     def agrees(self) -> np.ndarray:
-        """Where a published number agrees: nowhere that our seeds give no interval."""
+        """Whether a published number agrees; False if our seeds give no interval."""
         return self.excess == 0
 
 
@@ -65,14 +67,21 @@ class RowVerdict:
     Attributes:
       verdict: "agrees", "differs" or "none published".
       num_agreeing: how many of the ``num_published`` numbers agree.
-      outside: metric, epoch and excess of each that does not; the excess is NaN where
-        our seeds give no interval.
+      outside: metric, epoch and excess of each number that does not agree; the excess
+        is NaN if our seeds give no interval.
     """
 
     verdict: str
     num_agreeing: int
     num_published: int
     outside: Sequence[tuple[str, int, float]]
+
+
+def our_values(runs: xr.Dataset, metric: str) -> np.ndarray:
+    """Returns our values of a published metric, ``[seeds, epochs]``; float64."""
+    is_sum = metric == WITH_PENALTY
+    values = runs.train_loss + runs.train_penalty if is_sum else runs[metric]
+    return values.transpose("seed", "epoch").values.astype(float)
 
 
 def compare(
@@ -85,10 +94,24 @@ def compare(
     return Comparison(np.asarray(published_E, float), mean, spread, allowed)
 
 
+def comparisons(row: Row, runs: xr.Dataset) -> dict[str, Comparison]:
+    """Compares each published metric of a row with ours, by metric."""
+    epochs = slice(min(row.num_epochs, runs.sizes["epoch"]))
+    return {
+        metric: compare(
+            our_values(runs, metric)[:, epochs],
+            published[epochs],
+            row.reading_error[metric][epochs],
+        )
+        for metric, published in row.published.items()
+        if metric in runs or metric == WITH_PENALTY
+    }
+
+
 def judge_row(comparisons: Mapping[str, Comparison]) -> RowVerdict:
     """Judges a row: 90 % of its numbers and its final test loss have to agree.
 
-    Where no test loss is published, the final train loss has to.
+    If no test loss is published, the final training loss has to agree.
     """
     known = {m: c for m, c in comparisons.items() if c.known.any()}
     published = sum(int(c.known.sum()) for c in known.values())
@@ -96,17 +119,22 @@ def judge_row(comparisons: Mapping[str, Comparison]) -> RowVerdict:
     if not published:
         return RowVerdict("none published", 0, 0, [])
     outside = [
-        (metric, int(at) + 1, float(c.excess[at]))
+        (metric, int(position) + 1, float(c.excess[position]))
         for metric, c in known.items()
-        for at in np.flatnonzero(c.known & ~c.agrees)
+        for position in np.flatnonzero(c.known & ~c.agrees)
     ]
     enough = 100 * agreeing >= ROW_PERCENT * published
     verdict = "agrees" if enough and _final_loss_agrees(known) else "differs"
     return RowVerdict(verdict, agreeing, published, outside)
 
 
+def judge(row: Row, runs: xr.Dataset) -> RowVerdict:
+    """Judges a row by our runs of it."""
+    return judge_row(comparisons(row, runs))
+
+
 def explain(row: RowVerdict, reason: str = "") -> str:
-    """Returns a verdict as a sentence, with the reason for what differs, if known."""
+    """Returns a verdict as a sentence, with the known reason for differences."""
     if not row.num_published:
         return "None published."
     text = (
@@ -114,47 +142,35 @@ def explain(row: RowVerdict, reason: str = "") -> str:
         "published numbers agree"
     )
     if row.outside:
-        text += f"; {', '.join(_cell(*found) for found in row.outside)}"
+        text += f"; {', '.join(_excess_text(*number) for number in row.outside)}"
     return f"{text}." + (f" {reason}" if reason else "")
 
 
 def share_agreeing(rows: Iterable[RowVerdict]) -> Interval:
-    """Returns the share of all numbers that agree, where .95 is expected.
+    """Returns the share of all published numbers that agree; .95 is expected.
 
-    The interval takes numbers for independent; those of one run are not, so that the
-    true one is wider.
+    The interval assumes independent numbers. The numbers of one run are dependent, so
+    the true interval is wider.
     """
     rows = list(rows)
-    return share_interval(
-        sum(row.num_agreeing for row in rows), sum(row.num_published for row in rows)
-    )
-
-
-def judge_claim(better_by: Interval) -> str:
-    """Judges "A is better than B" by the interval of how much better A was.
-
-    Returns "supported" where all of it is above 0, "contradicted" where all of it is
-    below, and "undecided" otherwise: also for no interval, and for 0 exactly.
-    """
-    if better_by.low > 0:
-        return "supported"
-    return "contradicted" if better_by.high < 0 else "undecided"
+    agreeing = sum(row.num_agreeing for row in rows)
+    return share_interval(agreeing, sum(row.num_published for row in rows))
 
 
 def _final_loss_agrees(comparisons: Mapping[str, Comparison]) -> bool:
-    """Whether the last published test loss agrees, else the last train loss."""
+    """Whether the last published test loss agrees, or else the last training loss."""
     for start in ("test_loss", "train_loss"):
-        for metric, found in comparisons.items():
+        for metric, comparison in comparisons.items():
             if metric.startswith(start):
-                return bool(found.agrees[np.flatnonzero(found.known)[-1]])
+                return bool(comparison.agrees[np.flatnonzero(comparison.known)[-1]])
     return True
 
 
-def _cell(metric: str, epoch: int, excess: float) -> str:
-    """Returns ``train loss e4 too low by 0.0012`` for a number that is outside."""
-    where = f"{metric.replace('_', ' ')} e{epoch}"
+def _excess_text(metric: str, epoch: int, excess: float) -> str:
+    """Returns ``train loss e4 too low by 0.0012`` for a number that does not agree."""
+    name = f"{metric.replace('_', ' ')} e{epoch}"
     if math.isnan(excess):
-        return f"{where} (half of our seeds or more diverge)"
+        return f"{name} (at least half of our seeds diverge)"
     scale, unit = (100, " points") if "accuracy" in metric else (1, "")
     side = "high" if excess > 0 else "low"
-    return f"{where} too {side} by {scale * abs(excess):.2g}{unit}"
+    return f"{name} too {side} by {scale * abs(excess):.2g}{unit}"

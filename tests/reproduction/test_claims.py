@@ -1,4 +1,4 @@
-"""What decides a claim gives the verdict that made-up runs deserve."""
+"""The rules of the claims give the expected verdicts for made-up runs."""
 
 from typing import Any
 
@@ -9,48 +9,62 @@ import xarray as xr
 from experiments.reproduction import findings
 from experiments.reproduction import scale_claims as scale
 from experiments.reproduction import training_claims as training
-from experiments.reproduction.claims import DECISIONS
-from experiments.reproduction.findings import CONTRADICTED, SUPPORTED, UNDECIDED
+from experiments.reproduction.claims import DECISIONS, UNTRAINED
+from experiments.reproduction.configurations import CONFIGURATIONS
+from experiments.reproduction.findings import (
+    CONTRADICTED,
+    SUPPORTED,
+    UNDECIDED,
+    Finding,
+)
 from experiments.reproduction.references import load
-from experiments.reproduction.rows import TRAININGS
 
 SEEDS, EPOCHS = 5, 3
 SHARES = (
-    "saturated_outputs_share", "saturated_true_share", "dead_units_share",
+    "saturated_outputs_share",
+    "saturated_true_share",
+    "dead_units_share",
     "zero_gradient_share",
-)  # fmt: skip
+)
 
 
 def runs(seed: int = 0, **values: Any) -> xr.Dataset:
-    """Made-up runs: each metric has the value given (by epoch or not), and noise."""
+    """Made-up runs: metrics with the given values, one or one per epoch, and noise."""
     random = np.random.RandomState(seed)
     defaults: dict[str, Any] = {
-        "train_accuracy": 0.9, "test_accuracy": 0.8, "test_loss": 0.5,
-        "train_accuracy_with_dropout": 0.85, "test_accuracy_with_dropout": 0.8,
+        "train_accuracy": 0.9,
+        "test_accuracy": 0.8,
+        "test_loss": 0.5,
+        "train_accuracy_with_dropout": 0.85,
+        "test_accuracy_with_dropout": 0.8,
         **dict.fromkeys(SHARES, 0.1),
-    }  # fmt: skip
+    }
     shape = (SEEDS, EPOCHS)
-    found: dict[str, Any] = {
+    variables: dict[str, Any] = {
         name: (("seed", "epoch"), value + 0.002 * random.standard_normal(shape))
         for name, value in {**defaults, **values}.items()
         if name != "predicted_share"
     }
     if "predicted_share" in values:
         shares = np.broadcast_to(values["predicted_share"], (SEEDS, EPOCHS, 2))
-        found["predicted_share"] = (("seed", "epoch", "class"), shares)
-    return xr.Dataset(found, attrs={"train_examples": 60_000})
+        variables["predicted_share"] = (("seed", "epoch", "class"), shares)
+    return xr.Dataset(variables, attrs={"train_examples": 60_000})
 
 
-def verdict(name: str, **given: xr.Dataset) -> str:
-    by_name = {key.replace("_", "-"): value for key, value in given.items()}
-    trainings = DECISIONS[name].trainings
-    return DECISIONS[name].find({t: by_name[t] for t in trainings}).verdict
+def decide(claim: str, measurements: dict[str, xr.Dataset]) -> Finding:
+    rule, names = DECISIONS[claim]
+    return rule(*(measurements[name] for name in names))
 
 
-def test_every_claim_of_the_sources_has_a_decision_and_what_it_needs() -> None:
+def verdict(claim: str, **measurements: xr.Dataset) -> str:
+    by_name = {key.replace("_", "-"): runs for key, runs in measurements.items()}
+    return decide(claim, by_name).verdict
+
+
+def test_every_claim_of_the_sources_has_a_rule_and_its_measurements() -> None:
     assert DECISIONS.keys() == load().claims.keys()
-    needed = {name for d in DECISIONS.values() for name in d.trainings}
-    assert needed <= {*TRAININGS, "curvature", "scaling", "epoch-seconds"}
+    measured = {name for _, names in DECISIONS.values() for name in names}
+    assert measured <= {*CONFIGURATIONS, *UNTRAINED}
 
 
 @pytest.mark.parametrize(
@@ -67,16 +81,11 @@ def test_gaps_are_compared_with_the_plain_networks(gap: float, expected: str) ->
     assert deeper == opposite.get(expected, expected)
 
 
-def test_a_claim_of_two_parts_is_as_good_as_its_worse_one() -> None:
+def test_a_claim_of_two_parts_has_the_verdict_of_the_worse_one() -> None:
     sgd = runs(1, test_accuracy=0.8)
     level = runs(1, test_accuracy=[0.85, 0.8, 0.8])
-    level.test_accuracy[:, -1] = sgd.test_accuracy[:, -1] + [
-        0.01,
-        -0.01,
-        0.01,
-        -0.01,
-        0,
-    ]
+    differences = [0.01, -0.01, 0.01, -0.01, 0]
+    level.test_accuracy[:, -1] = sgd.test_accuracy[:, -1] + differences
     assert verdict("claim-adam-faster", adam_1e_2=level, book_255=sgd) == UNDECIDED
     worse = runs(2, test_accuracy=[0.85, 0.8, 0.7])
     assert verdict("claim-adam-faster", adam_1e_2=worse, book_255=sgd) == CONTRADICTED
@@ -84,47 +93,49 @@ def test_a_claim_of_two_parts_is_as_good_as_its_worse_one() -> None:
     assert verdict("claim-adam-faster", adam_1e_2=better, book_255=sgd) == SUPPORTED
 
 
-def test_a_loss_that_rises_at_a_constant_rate_only_supports_annealing() -> None:
+def test_a_loss_that_rises_only_at_a_constant_learning_rate_supports_annealing() -> (
+    None
+):
     rising = runs(1, test_loss=[0.4, 0.3, 0.5])
     falling = runs(2, test_loss=[0.4, 0.35, 0.3])
-    name = "claim-anneal"
-    assert verdict(name, adam_1e_3=rising, annealing=falling) == SUPPORTED
-    assert verdict(name, adam_1e_3=falling, annealing=rising) == CONTRADICTED
+    claim = "claim-anneal"
+    assert verdict(claim, adam_1e_3=rising, annealing=falling) == SUPPORTED
+    assert verdict(claim, adam_1e_3=falling, annealing=rising) == CONTRADICTED
 
 
-def test_a_huge_difference_is_one_of_ten_points_everywhere() -> None:
+def test_a_huge_difference_is_one_of_ten_points_in_all_configurations() -> None:
     scaled, unscaled = runs(1, test_accuracy=0.85), runs(2, test_accuracy=0.3)
-    names = DECISIONS["claim-255-huge"].trainings
-    given = {n: scaled if n.endswith("255") else unscaled for n in names}
-    assert scale.huge_255(given).verdict == SUPPORTED
-    given["lab-fashion_mnist-1"] = runs(3, test_accuracy=0.82)
-    assert scale.huge_255(given).verdict == CONTRADICTED
+    _, names = DECISIONS["claim-255-huge"]
+    measurements = {n: scaled if n.endswith("255") else unscaled for n in names}
+    assert decide("claim-255-huge", measurements).verdict == SUPPORTED
+    measurements["lab-fashion_mnist-1"] = runs(3, test_accuracy=0.82)
+    assert decide("claim-255-huge", measurements).verdict == CONTRADICTED
 
 
-def test_the_network_that_predicts_what_it_saw_last() -> None:
-    given = {"lab-fashion_mnist-255": runs(1), "order-file": runs(2)}
+def test_a_network_that_predicts_the_last_class() -> None:
+    shuffled, mixed = runs(1), runs(2)
     for share, expected in ((0.9, SUPPORTED), (0.2, CONTRADICTED)):
-        given["order-sorted"] = runs(3, predicted_share=[1 - share, share])
-        assert training.shuffle(given).verdict == expected
+        by_class = runs(3, predicted_share=[1 - share, share])
+        assert training.shuffle(shuffled, mixed, by_class).verdict == expected
     by_epoch = [[0.1, 0.9], [0.8, 0.2], [0.8, 0.2]]
-    given["order-sorted"] = runs(3, predicted_share=by_epoch)
-    found = training.shuffle(given)
-    assert found.verdict == CONTRADICTED
-    assert "90.0 ± 0.0 % after epoch 1 (supported)" in found.measured
+    finding = training.shuffle(shuffled, mixed, runs(3, predicted_share=by_epoch))
+    assert finding.verdict == CONTRADICTED
+    assert "90.0 ± 0.0 % after epoch 1 (supported)" in finding.measured
 
 
 def test_claims_that_arithmetic_decides() -> None:
-    found = training.batch_updates({"batch-10000": runs()})
-    assert found.verdict == CONTRADICTED
-    assert "1,875" in found.measured
-    assert training.majority({}).verdict == CONTRADICTED
-    assert "80 %" in training.majority({}).measured
+    updates = training.batch_updates(runs())
+    assert updates.verdict == CONTRADICTED
+    assert "1,875" in updates.measured
+    majority = training.majority()
+    assert majority.verdict == CONTRADICTED
+    assert "Always predicting dogs is right for 80 %" in majority.measured
 
 
 @pytest.mark.parametrize(
-    ("values", "expected", "said"),
+    ("values", "expected", "texts"),
     [
-        ([1, 2, 3], SUPPORTED, ("largest 3, 1.5 times", "in 0, 2.6 directions")),
+        ([1, 2, 3], SUPPORTED, ("largest 3, at least 1.5 times", "in 0, 2.6 dir")),
         ([1, 2, 30], CONTRADICTED, ("15 times the median", "in 0, 1.2 directions")),
         ([1, 1, 1], SUPPORTED, ("1 times the median", "in 0, 3.0 directions")),
         ([0, 1e-10, 30], CONTRADICTED, ("3e11 times", "in 0, 1.0 directions")),
@@ -133,81 +144,80 @@ def test_claims_that_arithmetic_decides() -> None:
     ],
 )
 def test_a_round_spectrum_and_a_long_one(
-    values: list[float], expected: str, said: tuple[str, ...]
+    values: list[float], expected: str, texts: tuple[str, ...]
 ) -> None:
     dims = ("divisor", "unit", "rank")
     spectra = np.array(values, float) / np.array([1, 4])[:, None, None]
-    found = xr.Dataset({"eigenvalue": (dims, spectra)}, {"divisor": [1.0, 2.0]})
-    finding = scale.symmetric({"curvature": found})
+    curvature = xr.Dataset({"eigenvalue": (dims, spectra)}, {"divisor": [1.0, 2.0]})
+    finding = scale.symmetric(curvature)
     assert finding.verdict == expected
-    assert all(text in finding.measured for text in said)
+    assert all(text in finding.measured for text in texts)
 
 
-def test_a_run_that_diverges_guesses_and_its_loss_decides_nothing() -> None:
-    lost = runs(1, train_accuracy=0.8)
+def test_a_diverged_run_has_the_accuracy_of_chance_and_its_loss_decides_nothing() -> (
+    None
+):
+    diverged = runs(1, train_accuracy=0.8)
     for name in ("train_accuracy", "test_accuracy"):
-        lost[name][:, -1] = np.nan
-    assert np.all(findings.at(lost, "test_accuracy") == 0.1)
-    lost.test_loss[0, -1] = np.nan
-    found = verdict("claim-anneal", adam_1e_3=lost, annealing=runs(2))
-    assert found == UNDECIDED
+        diverged[name][:, -1] = np.nan
+    assert np.all(findings.by_seed(diverged, "test_accuracy", EPOCHS) == 0.1)
+    assert np.all(findings.by_seed(diverged, "accuracy_gap", EPOCHS) == 0)
+    diverged.test_loss[0, -1] = np.nan
+    finding = verdict("claim-anneal", adam_1e_3=diverged, annealing=runs(2))
+    assert finding == UNDECIDED
 
 
-def test_time_and_progress_are_told_apart() -> None:
+def test_duration_and_progress_are_separate() -> None:
     seconds = np.array([[2.0, 2.1, 1.9], [1.0, 1.05, 0.95]])
     times = xr.Dataset({"seconds": (("divisor", "repeat"), seconds)})
-    given = {"book-255": runs(1, test_accuracy=0.85), "book-1": runs(2)}
-    found = scale.less_time({**given, "epoch-seconds": times})
-    assert found.verdict == SUPPORTED
-    assert "takes 0.50 times as long as one at ÷1 (0.50 to 0.50)" in found.measured
+    finding = scale.less_time(times, runs(1, test_accuracy=0.85), runs(2))
+    assert finding.verdict == SUPPORTED
+    expected = "takes 0.50 times as long as an epoch at ÷1 (0.50 to 0.50)"
+    assert expected in finding.measured
 
 
-def test_saturation_is_no_reason_where_the_saturated_network_trains() -> None:
-    names = DECISIONS["claim-sigmoid"].trainings
-    given = {name: runs(i) for i, name in enumerate(names)}
-    for share, accuracy, expected, said in (
-        (0.5, 0.8, CONTRADICTED, ("logits more outputs", "network trains: test")),
-        (0.5, 0.2, SUPPORTED, ("logits more outputs", "does not train", "may be")),
-        (0.01, 0.2, UNDECIDED, ("logits fewer outputs", "does not tell whether")),
-        (0.1, 0.8, UNDECIDED, ("not surely more", "trains: test", "does not tell")),
+def test_saturation_is_not_the_reason_if_the_saturated_network_trains() -> None:
+    scaled, clipped = runs(0), runs(1)
+    for share, accuracy, expected, texts in (
+        (0.5, 0.8, CONTRADICTED, (" (supported). At", "50 % (supported)")),
+        (0.5, 0.2, SUPPORTED, (" (supported). At", "50 % (contradicted)", "may be")),
+        (0.01, 0.2, UNDECIDED, (" (contradicted). At", "does not tell whether")),
+        (0.1, 0.8, UNDECIDED, (" (undecided). At", "50 % (supported)", "not tell")),
     ):
         logits = runs(9, saturated_outputs_share=share, test_accuracy=accuracy)
-        found = scale.sigmoid({**given, "keras-1-logits": logits})
-        assert found.verdict == expected
-        assert all(text in found.measured for text in said)
-        assert ("does not keep" in found.measured) == (expected == CONTRADICTED)
+        finding = scale.sigmoid(scaled, clipped, logits)
+        assert finding.verdict == expected
+        assert all(text in finding.measured for text in texts)
+        assert ("does not keep" in finding.measured) == (expected == CONTRADICTED)
 
 
 @pytest.mark.parametrize(
-    ("clipped", "logits", "expected", "said"),
+    ("clipped", "logits", "expected", "text"),
     [
-        (0.9, 0.1, CONTRADICTED, "the clip takes the gradient away, not the softmax"),
+        (0.9, 0.1, CONTRADICTED, "the clip removes the gradient, not the softmax"),
         (0.9, 0.9, SUPPORTED, "stops learning under both"),
-        (0.1, 0.1, CONTRADICTED, "neither takes"),
-        (0.1, 0.9, CONTRADICTED, "is open"),
-        (0.9, 0.5, UNDECIDED, "is open"),
+        (0.1, 0.1, CONTRADICTED, "neither removes"),
+        (0.1, 0.9, CONTRADICTED, "remains open"),
+        (0.9, 0.5, UNDECIDED, "remains open"),
     ],
 )
-def test_a_softmax_without_gradient_under_one_loss_only(
-    clipped: float, logits: float, expected: str, said: str
+def test_a_softmax_without_gradient_under_one_loss_or_both(
+    clipped: float, logits: float, expected: str, text: str
 ) -> None:
-    both = {"keras-1": clipped, "keras-1-logits": logits}
-    given = {
-        name: runs(i, zero_gradient_share=share)
-        for i, (name, share) in enumerate(both.items())
-    }
-    found = scale.softmax_is_sigmoid(given)
-    assert found.verdict == expected
-    assert said in found.measured
+    shares = (clipped, logits)
+    pair = [runs(seed, zero_gradient_share=s) for seed, s in enumerate(shares)]
+    finding = scale.softmax_is_sigmoid(*pair)
+    assert finding.verdict == expected
+    assert text in finding.measured
 
 
-def test_what_dropout_leaves_to_scale_at_prediction() -> None:
-    for kept, expected, said in (
-        (4 / 3, CONTRADICTED, "multiplied by 1.3333 in training, so that nothing"),
-        (1.0, SUPPORTED, "multiplied by 1.0000 in training, so that a factor of 0.75"),
+def test_the_scaling_that_dropout_leaves_for_prediction() -> None:
+    for factor, expected, text in (
+        (4 / 3, CONTRADICTED, "by 1.3333 in training, so nothing is left"),
+        (1.0, SUPPORTED, "by 1.0000 in training, so a factor of 0.75"),
     ):
-        ratio = 0.75 * kept + np.array([-1e-3, 0, 1e-3])
-        values = {"ratio": ("seed", ratio), "kept": ("seed", np.full(3, kept))}
-        found = training.dropout_downscale({"scaling": xr.Dataset(values)})
-        assert found.verdict == expected
-        assert said in found.measured
+        ratio = 0.75 * factor + np.array([-1e-3, 0, 1e-3])
+        values = {"ratio": ("seed", ratio), "factor": ("seed", np.full(3, factor))}
+        finding = training.dropout_downscale(xr.Dataset(values))
+        assert finding.verdict == expected
+        assert text in finding.measured

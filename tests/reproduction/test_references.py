@@ -1,4 +1,4 @@
-"""The published numbers, against the sources' tables typed again by hand."""
+"""The published numbers against the tables of the sources, typed a second time."""
 
 import json
 from pathlib import Path
@@ -9,7 +9,7 @@ import pytest
 
 from experiments.reproduction import references
 
-FOUND = references.load()
+REFERENCES = references.load()
 NAN = np.nan
 ROWS = (
     "scale-book-1 scale-book-255 scale-keras-255 scale-keras-1 scale-keras-1000 "
@@ -26,32 +26,32 @@ CLAIMS = (
 NONE_PUBLISHED = {"scale-book-nozerograd", "lab-mixup", "l2", "l2-squared"}
 
 
-def test_every_row_and_every_claim_is_there() -> None:
-    assert list(FOUND.rows) == ROWS.split()
-    assert list(FOUND.claims) == [f"claim-{name}" for name in CLAIMS.split()]
-    assert all(row.source for row in FOUND.rows.values())
-    for claim in FOUND.claims.values():
+def test_every_row_and_every_claim_is_present() -> None:
+    assert list(REFERENCES.rows) == ROWS.split()
+    assert list(REFERENCES.claims) == [f"claim-{name}" for name in CLAIMS.split()]
+    assert all(row.source for row in REFERENCES.rows.values())
+    for claim in REFERENCES.claims.values():
         assert claim.source
         assert claim.claim.endswith(".")
         assert claim.suggested.endswith((".", "?"))
-    without = {name for name, row in FOUND.rows.items() if not row.published}
+    without = {name for name, row in REFERENCES.rows.items() if not row.published}
     assert without == NONE_PUBLISHED
 
 
 @pytest.mark.parametrize("name", ROWS.split())
-def test_rows_have_a_number_and_an_error_where_they_have_either(name: str) -> None:
-    row = FOUND.rows[name]
+def test_every_number_has_an_error(name: str) -> None:
+    row = REFERENCES.rows[name]
     assert row.config
     assert row.published.keys() == row.reading_error.keys()
     for metric, values in row.published.items():
         errors = row.reading_error[metric]
         assert values.shape == errors.shape == (row.num_epochs,)
         np.testing.assert_array_equal(np.isnan(values), np.isnan(errors))
-        known = values[~np.isnan(values)]
-        assert len(known) > 0
-        assert np.all(known > 0)
+        numbers = values[~np.isnan(values)]
+        assert len(numbers) > 0
+        assert np.all(numbers > 0)
         if "accuracy" in metric:
-            assert np.all(known < 1)
+            assert np.all(numbers < 1)
     for low, high in row.parameters.values():
         assert low < high
 
@@ -74,74 +74,90 @@ def test_rows_have_a_number_and_an_error_where_they_have_either(name: str) -> No
         ("annealing", "test_loss", (3, 17, 30), (0.353, 0.304, 0.305), 0.0005),
         ("depth-0", "test_loss", (1, 5), (0.514, 0.4515), 0.0005),
         ("depth-2", "test_accuracy", (1, 5), (0.844, 0.871), 0.0005),
-        ("tiny-input", "test_accuracy", (1, 20, 60, 100), (0.577, 0.807, 0.841, 0.85),
-         0.0033),
+        (
+            "tiny-input",
+            "test_accuracy",
+            (1, 20, 60, 100),
+            (0.577, 0.807, 0.841, 0.85),
+            0.0033,
+        ),
         ("tiny-input-bn", "train_loss", (1, 2, 100), (0.558, 0.993, 0.350), 0.0005),
         ("dropout", "test_accuracy_with_dropout", (1, 30), (0.832, 0.868), 0.0005),
         ("no-dropout", "test_loss", (1, 30), (0.44, 0.453), (0.005, 0.0005)),
         ("no-reg", "test_loss", (1, 5, 10), (0.426, 0.341, 0.350), 0.0005),
         ("l1", "train_loss_and_penalty", (1, 10, 30), (0.882, 0.4765, 0.441), 0.0005),
     ],
-)  # fmt: skip
-def test_numbers_are_the_published_ones(
+)
+def test_numbers_are_as_published(
     name: str, metric: str, epochs: tuple[int, ...], values: Any, errors: Any
 ) -> None:
-    at = np.array(epochs) - 1
-    np.testing.assert_array_equal(FOUND.rows[name].published[metric][at], values)
-    np.testing.assert_array_equal(FOUND.rows[name].reading_error[metric][at], errors)
+    row, positions = REFERENCES.rows[name], np.array(epochs) - 1
+    np.testing.assert_array_equal(row.published[metric][positions], values)
+    np.testing.assert_array_equal(row.reading_error[metric][positions], errors)
 
 
 def test_epochs_without_a_number_are_nan() -> None:
-    row = FOUND.rows["opt-sgd"]
-    known = np.flatnonzero(~np.isnan(row.published["test_loss"])) + 1
-    assert known.tolist() == [1, 5, 10]
+    row = REFERENCES.rows["opt-sgd"]
+    numbers = np.flatnonzero(~np.isnan(row.published["test_loss"])) + 1
+    assert numbers.tolist() == [1, 5, 10]
     assert row.num_epochs == 10
 
 
-def test_rates_of_annealing_fall_after_the_epochs_that_the_source_names() -> None:
-    rates = FOUND.rows["annealing"].learning_rate
-    assert rates is not None
-    assert (np.flatnonzero(np.diff(rates)) + 1).tolist() == [2, 8, 11, 14, 15, 16, 17]
+def test_the_learning_rate_falls_after_the_published_epochs() -> None:
+    learning_rate = REFERENCES.rows["annealing"].learning_rate
+    assert learning_rate is not None
+    falls = np.flatnonzero(np.diff(learning_rate)) + 1
+    assert falls.tolist() == [2, 8, 11, 14, 15, 16, 17]
     halves = 1e-3 * 0.5 ** np.arange(8)
-    np.testing.assert_allclose(np.unique(rates)[::-1], np.maximum(halves, 1e-5))
-    assert len(rates) == 30
+    expected = np.maximum(halves, 1e-5)
+    np.testing.assert_allclose(np.unique(learning_rate)[::-1], expected)
+    assert len(learning_rate) == 30
 
 
 def test_ranges_of_parameters_and_hidden_values() -> None:
-    with_ranges = {name for name, row in FOUND.rows.items() if row.parameters}
+    with_ranges = {name for name, row in REFERENCES.rows.items() if row.parameters}
     assert with_ranges == {
-        *(f"lr-{rate}-{scaled}" for rate in (".1", "1e-3", "1e-5")
-          for scaled in ("scaled", "unscaled")),
-        "tiny-input", "tiny-input-bn", "dropout", "no-dropout",
-    }  # fmt: skip
-    assert FOUND.rows["lr-.1-scaled"].parameters["w1"] == [-33.9, 23.0]
-    assert FOUND.rows["lr-1e-5-unscaled"].parameters["b2"] == [0.0056, 0.030]
-    assert FOUND.rows["tiny-input-bn"].parameters["gamma"] == [0.664, 2.30]
-    hidden = FOUND.rows["tiny-input"].hidden_values
+        *(
+            f"lr-{rate}-{scaled}"
+            for rate in (".1", "1e-3", "1e-5")
+            for scaled in ("scaled", "unscaled")
+        ),
+        "tiny-input",
+        "tiny-input-bn",
+        "dropout",
+        "no-dropout",
+    }
+    assert REFERENCES.rows["lr-.1-scaled"].parameters["w1"] == [-33.9, 23.0]
+    assert REFERENCES.rows["lr-1e-5-unscaled"].parameters["b2"] == [0.0056, 0.030]
+    assert REFERENCES.rows["tiny-input-bn"].parameters["gamma"] == [0.664, 2.30]
+    hidden = REFERENCES.rows["tiny-input"].hidden_values
     assert hidden == {"min": 0, "max": 0.247, "threshold": 0.025, "share_below": 0.75}
 
 
-def test_the_other_reading_of_dropout_is_without_it() -> None:
-    row = FOUND.rows["dropout"]
+def test_the_other_reading_of_dropout_is_with_dropout_off() -> None:
+    row = REFERENCES.rows["dropout"]
     other = references.other_reading(row)
     assert other.published.keys() == other.reading_error.keys()
     assert other.published.keys() == {
-        "train_loss", "test_loss", "train_accuracy", "test_accuracy",
-    }  # fmt: skip
+        "train_loss",
+        "test_loss",
+        "train_accuracy",
+        "test_accuracy",
+    }
     assert other.published["test_loss"] is row.published["test_loss_with_dropout"]
-    assert references.other_reading(FOUND.rows["l1"]) == FOUND.rows["l1"]
+    assert references.other_reading(REFERENCES.rows["l1"]) == REFERENCES.rows["l1"]
 
 
-def test_replicates_hold_the_epochs_of_one_configuration() -> None:
-    adam, large, sgd = FOUND.replicates
-    values = references.replicated(FOUND, adam, "test_loss")
+def test_replicates_share_the_epochs_of_one_configuration() -> None:
+    adam, large, sgd = REFERENCES.replicates
+    values = references.replicated(REFERENCES, adam, "test_loss")
     assert values.shape == (5, 30)
     np.testing.assert_array_equal(values[:, 0], [0.427, 0.414, 0.426, 0.44, 0.441])
     np.testing.assert_array_equal(values[:, 4], [0.349, 0.372, 0.341, 0.346, NAN])
     assert np.isnan(values[4, 1:]).all()
-    losses = references.replicated(FOUND, large, "train_loss")
+    losses = references.replicated(REFERENCES, large, "train_loss")
     np.testing.assert_array_equal(losses[:, 0], [0.5385, 0.536])
-    assert np.isnan(references.replicated(FOUND, sgd, "test_loss")[1]).all()
+    assert np.isnan(references.replicated(REFERENCES, sgd, "test_loss")[1]).all()
 
 
 @pytest.mark.parametrize(
@@ -153,18 +169,27 @@ def test_replicates_hold_the_epochs_of_one_configuration() -> None:
         ({"published": {"train_loss": {"5": -1.0}}}, r"train_loss is outside 0…inf"),
         ({"published": {"test_loss": {"5": 1.0}}}, "needs its reading error"),
         ({"reading_error": {}}, "needs its reading error"),
-        ({"reading_error": {"train_loss": {"4": 0.1}}}, "each value needs one"),
-        ({"reading_error": {"train_loss": {"5": -0.1}}}, "each value needs one"),
-        ({"reading_error": {"train_loss": -0.1}}, "each value needs one"),
+        (
+            {"reading_error": {"train_loss": {"4": 0.1}}},
+            "each value, and no other epoch",
+        ),
+        (
+            {"reading_error": {"train_loss": {"5": -0.1}}},
+            "each value, and no other epoch",
+        ),
+        ({"reading_error": {"train_loss": -0.1}}, "each value, and no other epoch"),
     ],
 )
-def test_what_cannot_be_is_refused(
+def test_inconsistent_rows_are_refused(
     tmp_path: Path, change: dict[str, Any], message: str
 ) -> None:
     row: dict[str, Any] = {
-        "source": "a text", "config": "a network", "num_epochs": 5,
-        "published": {"train_loss": {"5": 1.0}}, "reading_error": {"train_loss": 0},
-    }  # fmt: skip
+        "source": "a text",
+        "config": "a network",
+        "num_epochs": 5,
+        "published": {"train_loss": {"5": 1.0}},
+        "reading_error": {"train_loss": 0},
+    }
     path = tmp_path / "references.json"
     text = {"rows": {"some-row": row}, "claims": {}, "replicates": []}
     path.write_text(json.dumps(text))
@@ -175,14 +200,17 @@ def test_what_cannot_be_is_refused(
         references.load(path)
 
 
-def test_accuracies_in_percent_and_unknown_rows_and_keys_are_refused(
+def test_accuracies_in_percent_and_unnumbers_rows_and_keys_are_refused(
     tmp_path: Path,
 ) -> None:
     path = tmp_path / "references.json"
     row: dict[str, Any] = {
-        "source": "a text", "config": "a network", "num_epochs": 1,
-        "published": {"test_accuracy": [85.0]}, "reading_error": {"test_accuracy": 0},
-    }  # fmt: skip
+        "source": "a text",
+        "config": "a network",
+        "num_epochs": 1,
+        "published": {"test_accuracy": [85.0]},
+        "reading_error": {"test_accuracy": 0},
+    }
     text = {"rows": {"a": row}, "claims": {}, "replicates": []}
     path.write_text(json.dumps(text))
     with pytest.raises(ValueError, match="a: test_accuracy is outside 0…1"):

@@ -1,4 +1,4 @@
-"""Intervals and verdicts, against tables, hand-made numbers and simulations."""
+"""Intervals and verdicts against tables, hand-made numbers and simulations."""
 
 import math
 
@@ -7,12 +7,12 @@ import pytest
 from scipy import stats
 
 from experiments.reproduction import references
+from experiments.reproduction.findings import judge_claim
 from experiments.reproduction.verdicts import (
     Comparison,
     RowVerdict,
     compare,
     explain,
-    judge_claim,
     judge_row,
     share_agreeing,
 )
@@ -30,14 +30,14 @@ T_2, T_4 = 4.302653, 2.776445
 
 
 def comparison(*agrees: bool | None) -> Comparison:
-    """Published numbers that lie .5 above ours, or 2 where they do not agree."""
+    """Published numbers .5 above ours, or 2 above if they are to disagree."""
     values = {True: 1.5, False: 3.0, None: NAN}
-    published = np.array([values[each] for each in agrees])
+    published = np.array([values[agreement] for agreement in agrees])
     ones = np.ones(len(agrees))
     return Comparison(published, ones, ones, ones)
 
 
-def test_prediction_interval_of_numbers_done_by_hand() -> None:
+def test_prediction_interval_of_hand_made_numbers() -> None:
     # 1 … 5: mean 3, variance 10 / 4; all equal: no width.
     values = np.array([[1, 7], [2, 7], [3, 7], [4, 7], [5, 7]], np.float32)
     mean, half = prediction_interval(values)
@@ -45,7 +45,7 @@ def test_prediction_interval_of_numbers_done_by_hand() -> None:
     np.testing.assert_allclose(half, [T_4 * math.sqrt(2.5 * 1.2), 0], rtol=1e-6)
 
 
-def test_prediction_interval_over_the_finite_seeds_if_these_are_the_most() -> None:
+def test_prediction_interval_over_the_finite_seeds_if_they_are_the_majority() -> None:
     values = np.array(
         [[1, 1, 1], [2, 2, NAN], [3, 3, NAN], [NAN, INF, INF], [NAN, -INF, 5]]
     )
@@ -53,7 +53,7 @@ def test_prediction_interval_over_the_finite_seeds_if_these_are_the_most() -> No
     expected = T_2 * math.sqrt(1 + 1 / 3)
     np.testing.assert_allclose(mean, [2, 2, NAN])
     np.testing.assert_allclose(half, [expected, expected, NAN], rtol=1e-6)
-    # Half of the seeds is not most of them.
+    # Half of the seeds is no majority.
     assert np.isnan(prediction_interval(values[[0, 1, 3, 4]])[1][0])
 
 
@@ -66,7 +66,7 @@ def test_one_seed_has_no_spread(values: np.ndarray) -> None:
 
 
 @pytest.mark.parametrize("num_seeds", [3, 5, 10])
-def test_prediction_interval_holds_95_of_100_further_runs(num_seeds: int) -> None:
+def test_prediction_interval_contains_95_of_100_further_runs(num_seeds: int) -> None:
     draws = np.random.default_rng(0).normal(2.0, 3.0, (num_seeds + 1, 40_000))
     mean, half = prediction_interval(draws[:-1])
     share = np.mean(np.abs(draws[-1] - mean) <= half)
@@ -74,14 +74,16 @@ def test_prediction_interval_holds_95_of_100_further_runs(num_seeds: int) -> Non
 
 
 @pytest.mark.parametrize("num_seeds", [3, 5, 10])
-def test_paired_interval_holds_the_true_difference_in_95_of_100(num_seeds: int) -> None:
+def test_paired_interval_contains_the_true_difference_in_95_of_100(
+    num_seeds: int,
+) -> None:
     draws = np.random.default_rng(1).normal(0.3, 1.0, (2_000, num_seeds))
-    found = [paired_interval(each) for each in draws]
-    share = np.mean([each.low <= 0.3 <= each.high for each in found])
+    intervals = [paired_interval(differences) for differences in draws]
+    share = np.mean([i.low <= 0.3 <= i.high for i in intervals])
     assert share == pytest.approx(0.95, abs=0.015)
 
 
-def test_compare_widens_by_the_reading_error_and_by_float32() -> None:
+def test_intervals_are_widened_by_the_reading_error_and_by_float32_rounding() -> None:
     values = np.array([[1, 0.1], [2, 0.1], [3, 0.1], [4, 0.1], [5, 0.1]], np.float32)
     half = T_4 * math.sqrt(2.5 * 1.2)
     for published, error, agrees in [
@@ -91,43 +93,43 @@ def test_compare_widens_by_the_reading_error_and_by_float32() -> None:
         (3 - half - 0.01, 0.02, True),
         (NAN, NAN, False),
     ]:
-        found = compare(values, np.array([published, 0.1]), np.array([error, 0.0]))
-        assert found.agrees.tolist() == [agrees, True]
-        assert found.known.tolist() == [not math.isnan(published), True]
-    np.testing.assert_allclose(found.spread, [math.sqrt(2.5), 0])
+        compared = compare(values, np.array([published, 0.1]), np.array([error, 0.0]))
+        assert compared.agrees.tolist() == [agrees, True]
+        assert compared.known.tolist() == [not math.isnan(published), True]
+    np.testing.assert_allclose(compared.spread, [math.sqrt(2.5), 0])
     above = compare(values, np.array([3 + half + 0.5, NAN]), np.array([0.2, NAN]))
     np.testing.assert_allclose(above.excess, [0.3, NAN], atol=1e-5)
     below = compare(values, np.array([3 - half - 0.5, 0.11]), np.array([0.2, 0.004]))
     np.testing.assert_allclose(below.excess, [-0.3, 0.006], atol=1e-5)
 
 
-def test_a_number_agrees_with_no_seeds_that_diverge() -> None:
+def test_no_number_agrees_with_diverged_seeds() -> None:
     values = np.full((5, 1), NAN)
-    found = judge_row({"test_loss": compare(values, np.array([1.0]), np.zeros(1))})
-    assert found.verdict == "differs"
-    assert "our seeds or more diverge" in explain(found)
+    row = judge_row({"test_loss": compare(values, np.array([1.0]), np.zeros(1))})
+    assert row.verdict == "differs"
+    assert "at least half of our seeds diverge" in explain(row)
 
 
 def test_a_row_agrees_with_nine_numbers_of_ten_and_its_final_loss() -> None:
     nine = comparison(*[True] * 4 + [False])
     five, none = comparison(*[True] * 5), comparison(*[None] * 5)
-    found = judge_row({"train_loss": five, "train_accuracy": nine})
-    assert found == RowVerdict("agrees", 9, 10, [("train_accuracy", 5, 1.0)])
+    row = judge_row({"train_loss": five, "train_accuracy": nine})
+    assert row == RowVerdict("agrees", 9, 10, [("train_accuracy", 5, 1.0)])
     assert judge_row({"train_loss": nine, "train_accuracy": five}).verdict == "differs"
-    # The test loss decides where there is one, in whatever order, with dropout or not.
+    # The test loss decides if there is one, in any order, with dropout or without.
     for name in ("test_loss", "test_loss_with_dropout"):
         rows = {"train_loss": nine, name: five, "train_accuracy": none}
         assert judge_row(rows).verdict == "agrees"
         assert judge_row({"train_loss": five, name: nine}).verdict == "differs"
-    # One published late, not in the last epoch of all.
+    # The last published number decides, in whichever epoch it is.
     early = comparison(True, True, True, False, None)
     assert judge_row({"train_accuracy": five, "test_loss": early}).verdict == "differs"
-    # A test loss of which nothing is published decides nothing.
+    # A test loss without published numbers decides nothing.
     rows = {"train_loss": five, "test_loss": none}
     assert judge_row(rows) == RowVerdict("agrees", 5, 5, [])
 
 
-def test_a_row_differs_with_less_than_nine_numbers_of_ten() -> None:
+def test_a_row_differs_with_fewer_than_nine_numbers_of_ten() -> None:
     eight = comparison(*[True, False, False, *[True] * 7])
     assert judge_row({"test_loss": eight}).verdict == "differs"
     nine_of_eleven = comparison(*[True] * 5 + [False] * 2 + [True] * 4)
@@ -138,9 +140,9 @@ def test_a_row_differs_with_less_than_nine_numbers_of_ten() -> None:
 
 
 def test_a_row_without_numbers_has_no_verdict() -> None:
-    found = judge_row({"train_loss": comparison(None, None)})
-    assert found == judge_row({}) == RowVerdict("none published", 0, 0, [])
-    assert explain(found) == "None published."
+    row = judge_row({"train_loss": comparison(None, None)})
+    assert row == judge_row({}) == RowVerdict("none published", 0, 0, [])
+    assert explain(row) == "None published."
 
 
 def test_verdicts_as_sentences() -> None:
@@ -155,28 +157,28 @@ def test_verdicts_as_sentences() -> None:
     assert explain(RowVerdict("agrees", 5, 5, [])) == all_agree
 
 
-def test_share_of_numbers_that_agree_over_rows() -> None:
+def test_share_of_agreeing_numbers_over_rows() -> None:
     rows = [
         RowVerdict("agrees", 9, 10, []),
         RowVerdict("none published", 0, 0, []),
         RowVerdict("agrees", 1, 10, []),
     ]
     # Clopper and Pearson's table for 10 of 20.
-    found = share_agreeing(iter(rows))
-    assert found.estimate == 0.5
-    assert (found.low, found.high) == pytest.approx((0.2720, 0.7280), abs=1e-4)
+    share = share_agreeing(iter(rows))
+    assert share.estimate == 0.5
+    assert (share.low, share.high) == pytest.approx((0.2720, 0.7280), abs=1e-4)
     assert math.isnan(share_agreeing(rows[1:2]).estimate)
     everything = share_interval(20, 20)
     assert everything.high == 1
     assert everything.low == pytest.approx(0.025 ** (1 / 20))
 
 
-def test_paired_interval_is_the_t_test_s() -> None:
+def test_paired_interval_is_that_of_the_t_test() -> None:
     first, second = np.random.default_rng(2).normal(size=(2, 7))
     expected = stats.ttest_rel(first, second).confidence_interval(0.95)
-    found = paired_interval(first - second)
-    assert (found.low, found.high) == pytest.approx((expected.low, expected.high))
-    assert found.estimate == pytest.approx(np.mean(first - second))
+    interval = paired_interval(first - second)
+    assert (interval.low, interval.high) == pytest.approx((expected.low, expected.high))
+    assert interval.estimate == pytest.approx(np.mean(first - second))
 
 
 @pytest.mark.parametrize(
@@ -192,43 +194,43 @@ def test_paired_interval_is_the_t_test_s() -> None:
         ([1.0, 1.0, 1.0, 1.0, INF], "undecided"),
     ],
 )
-def test_claims_are_judged_by_the_differences(
+def test_claims_are_judged_by_differences(
     differences: list[float], verdict: str
 ) -> None:
     assert judge_claim(paired_interval(np.array(differences))) == verdict
 
 
-def test_a_claim_is_decided_where_the_interval_leaves_0_out() -> None:
+def test_a_claim_is_decided_if_the_interval_excludes_0() -> None:
     # Mean 1, deviation s, 5 seeds: the half-width is t_4 s / sqrt(5), 1 at s = .8054.
     shape = np.array([-1, -1, 0, 1, 1]) / 1.0
     for s, verdict in [(0.80, "supported"), (0.81, "undecided")]:
-        found = paired_interval(1 + s * shape)
-        assert found.high - 1 == pytest.approx(T_4 * s / math.sqrt(5), rel=1e-6)
-        assert judge_claim(found) == verdict
+        interval = paired_interval(1 + s * shape)
+        assert interval.high - 1 == pytest.approx(T_4 * s / math.sqrt(5), rel=1e-6)
+        assert judge_claim(interval) == verdict
     assert judge_claim(Interval(1.0, 0.0, 2.0)) == "undecided"
 
 
-def test_spreads_of_the_sources_own_replicates() -> None:
+def test_spreads_of_replicates_in_the_sources() -> None:
     published = references.load()
     theirs = references.replicated(published, published.replicates[0], "test_loss")
-    found = compare_spreads(np.array([0.36, 0.35, 0.37, 0.34, 0.38]), theirs[:, 4])
-    # .349 .372 .341 .346, of mean .352, and none of annealing's.
-    assert found.ours == pytest.approx(math.sqrt(250e-6))
-    assert found.theirs == pytest.approx(math.sqrt(566e-6 / 3))
+    spreads = compare_spreads(np.array([0.36, 0.35, 0.37, 0.34, 0.38]), theirs[:, 4])
+    # .349 .372 .341 .346 with mean .352; annealing has no number.
+    assert spreads.ours == pytest.approx(math.sqrt(250e-6))
+    assert spreads.theirs == pytest.approx(math.sqrt(566e-6 / 3))
     ratio = math.sqrt(750 / 566)
-    assert found.ratio.estimate == pytest.approx(ratio)
+    assert spreads.ratio.estimate == pytest.approx(ratio)
     # F at .975 is 15.101 with (4, 3) degrees of freedom, and 9.979 with (3, 4).
     expected = (ratio / math.sqrt(15.101), ratio * math.sqrt(9.979))
-    assert (found.ratio.low, found.ratio.high) == pytest.approx(expected, rel=1e-3)
+    assert (spreads.ratio.low, spreads.ratio.high) == pytest.approx(expected, rel=1e-3)
 
 
-def test_interval_of_the_ratio_of_spreads_holds_the_true_one() -> None:
+def test_interval_of_the_ratio_of_spreads_contains_the_true_ratio() -> None:
     rng = np.random.default_rng(3)
-    found = [
+    ratios = [
         compare_spreads(rng.normal(0, 2.0, 5), rng.normal(5, 1.0, 4)).ratio
         for _ in range(2_000)
     ]
-    share = np.mean([each.low <= 2.0 <= each.high for each in found])
+    share = np.mean([r.low <= 2.0 <= r.high for r in ratios])
     assert share == pytest.approx(0.95, abs=0.015)
 
 
@@ -236,7 +238,7 @@ def test_interval_of_the_ratio_of_spreads_holds_the_true_one() -> None:
     ("ours", "theirs"),
     [([1, 2, 3], [1, NAN]), ([1, 1, 1], [1, 2]), ([1, 2], [3, 3]), ([], [1, 2])],
 )
-def test_spreads_that_cannot_be_compared(
+def test_spreads_that_cannot_be_compared_give_no_interval(
     ours: list[float], theirs: list[float]
 ) -> None:
     ratio = compare_spreads(np.array(ours, float), np.array(theirs, float)).ratio
