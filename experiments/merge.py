@@ -1,9 +1,10 @@
-"""Puts the shards of a sweep together.
+"""Merges the shards of a sweep.
 
     python -m experiments.merge FOLDER FOLDER … [--out_dir=FOLDER] [--overwrite]
 
-Each FOLDER is the --out_dir of a shard, or of several. The results, as one process
-gives them, go to --out_dir, or else to the first folder. Nothing is trained.
+Each FOLDER is the --out_dir of one or several shards. The results are written to
+--out_dir, or else to the first FOLDER. They equal those of one process. Nothing is
+trained.
 """
 
 import os
@@ -21,107 +22,99 @@ from fmnist_jax.sweeps.plan_file import PARTS
 
 
 def run(argv: Sequence[str]) -> None:
-    """Gathers the parts in one folder, and finishes the sweep there."""
+    """Copies the checkpoints of all shards to one folder, and finishes the sweep."""
     if asks_for_help(argv):
         print(__doc__.strip())
         return
     from experiments.__main__ import find_experiments
 
-    sources = [_folder(each) for each in argv[1:] if not each.startswith("-")]
-    given = [argv[0], *(each for each in argv[1:] if each.startswith("-"))]
-    options = flags.parse_flags(given, ["out_dir"], [], ["overwrite"])
-    if not sources:
+    folders = [Path(os.path.expanduser(a)) for a in argv[1:] if not a.startswith("-")]
+    arguments = [argv[0], *(a for a in argv[1:] if a.startswith("-"))]
+    options = flags.parse_flags(arguments, ["out_dir"], [], ["overwrite"])
+    if not folders:
         raise UserError("Name the folders of the shards: merge FOLDER FOLDER …")
-    out_dir = _folder(options["out_dir"] or str(sources[0]))
-    progress = output_folder.is_under_way(out_dir) and not options["overwrite"]
-    saved = _plan([*sources, *([out_dir] if progress else [])])
-    experiment = choose("experiment", saved["experiment"], find_experiments())
+    out_dir = Path(os.path.expanduser(options["out_dir"] or folders[0]))
+    resumes = output_folder.is_unfinished(out_dir) and not options["overwrite"]
+    plan = _shared_plan([*folders, *([out_dir] if resumes else [])])
+    experiment = choose("experiment", plan["experiment"], find_experiments())
     if not options["overwrite"]:
         output_folder.check_free(out_dir)
     output_folder.check_writable(out_dir)
-    with output_folder.made(out_dir), output_folder.locked(out_dir):
-        resuming.gather(out_dir, saved, _parts(sources, saved))
-    dropped = (*flags.SHARING, "out_dir", "overwrite")
-    arguments = flags.without(["", *saved["arguments"]], dropped)
-    command = [argv[0], *arguments, f"--out_dir={out_dir}"]
-    execute([experiment], command, trains=False)
+    with output_folder.ensure_dir(out_dir), output_folder.locked(out_dir):
+        resuming.gather(out_dir, plan, _checkpoints(folders, plan))
+    sharing = (*flags.SHARING, "out_dir", "overwrite")
+    arguments = flags.without(["", *plan["arguments"]], sharing)
+    execute([experiment], [argv[0], *arguments, f"--out_dir={out_dir}"], trains=False)
 
 
-def _folder(given: str) -> Path:
-    """Returns a folder as it is meant; ``~`` is the user's."""
-    return Path(os.path.expanduser(given))
-
-
-def _plan(sources: Sequence[Path]) -> Mapping[str, Any]:
+def _shared_plan(folders: Sequence[Path]) -> Mapping[str, Any]:
     """Returns the plan of all shards.
 
     Raises:
-      UserError: where they are not of one sweep.
+      UserError: if a folder contains no shard, or shards of different sweeps.
     """
     from fmnist_jax.sweeps.checkpoints import digest
 
-    plans = [plan_file.read_plan(source) for source in sources]
-    for source, each in zip(sources, plans, strict=True):
-        if not source.is_dir():
-            raise UserError(f"{source} is no folder.")
-        if each is None:
+    plans = [plan_file.read_plan(folder) for folder in folders]
+    for folder, plan in zip(folders, plans, strict=True):
+        if not folder.is_dir():
+            raise UserError(f"{folder} is not a folder.")
+        if plan is None:
             raise UserError(
-                f"{source} holds no shards: its sweep is finished, or none was begun."
+                f"{folder} contains no shards: its sweep has finished or not started."
             )
-        if "sweeps" not in each:
+        if "sweeps" not in plan:
             raise UserError(
-                f"{source} holds a selection of experiments, and no shard of a sweep: "
-                "shards are of one experiment each."
+                f"{folder} contains a selection of experiments, not a shard; a shard "
+                "belongs to one experiment."
             )
-    for source, each in zip(sources, plans, strict=True):
-        if digest(each["sweeps"]) != digest(plans[0]["sweeps"]):
-            differs = plan_file.difference(plans[0]["sweeps"], each["sweeps"])
+    first = plans[0]["sweeps"]
+    for folder, plan in zip(folders, plans, strict=True):
+        if digest(plan["sweeps"]) != digest(first):
+            problem = plan_file.difference(first, plan["sweeps"])
             raise UserError(
-                f"{sources[0]} and {source} hold no shards of one sweep: "
-                f"{differs or 'the runs are grouped otherwise'} (shards need the same "
-                "flags, the same --num_shards and as many devices each)."
+                f"{folders[0]} and {folder} contain shards of different sweeps: "
+                f"{problem or 'the runs are grouped differently'} (shards need the "
+                "same flags, --num_shards and number of devices)."
             )
     return plans[0]
 
 
-def _parts(sources: Sequence[Path], saved: Mapping[str, Any]) -> dict[str, bytes]:
-    """Returns the part file of each group, by its name.
+def _checkpoints(folders: Sequence[Path], plan: Mapping[str, Any]) -> dict[str, bytes]:
+    """Returns the checkpoint of each group, by its file name.
 
     Raises:
-      UserError: where some are not done.
+      UserError: if groups are not finished.
     """
     from fmnist_jax.sweeps import checkpoints
 
-    digest = checkpoints.digest(saved["sweeps"])
+    digest = checkpoints.digest(plan["sweeps"])
     names = [
         f"{number}-{group}.part"
-        for number, sweep in enumerate(saved["sweeps"])
+        for number, sweep in enumerate(plan["sweeps"])
         for group in range(len(sweep["groups"]))
     ]
-    found: dict[str, bytes] = {}
-    problems: list[str] = []
+    finished: dict[str, bytes] = {}
+    problems = ""
     for name in names:
-        for path in (source / PARTS / name for source in sources):
+        for path in (folder / PARTS / name for folder in folders):
             try:
                 if path.exists() and checkpoints.read(path, digest).left is None:
-                    found[name] = path.read_bytes()
+                    finished[name] = path.read_bytes()
             except UserError as error:
-                problems.append(f" {error}")
-    if missing := [number for number, name in enumerate(names) if name not in found]:
+                problems += f" {error}"
+    missing = [number for number, name in enumerate(names) if name not in finished]
+    if missing:
+        shards = sorted({number % plan["shares"] for number in missing})
+        which = f"--shard_index={','.join(map(str, shards))} "
+        which += f"of --num_shards={plan['shares']}"
+        if plan["shares"] == 1:
+            which = f"the first is number {missing[0]}"
         raise UserError(
-            f"{len(missing)} of {len(names)} groups of runs are not done "
-            f"({_told(missing, saved['shares'])}): run the shards again "
-            f"that are not finished, then merge.{''.join(problems)}"
+            f"{len(missing)} of {len(names)} groups of runs are not finished "
+            f"({which}): run the unfinished shards again, then merge.{problems}"
         )
-    return found
-
-
-def _told(missing: Sequence[int], shares: int) -> str:
-    """Returns whose groups are missing, of so many shards; without any, which."""
-    if shares == 1:
-        return f"the first is number {missing[0]}"
-    shards = sorted({number % shares for number in missing})
-    return f"--shard_index={','.join(map(str, shards))} of --num_shards={shares}"
+    return finished
 
 
 if __name__ == "__main__":

@@ -73,7 +73,7 @@ def run(argv: Sequence[str]) -> None:
         print(help_text())
         return
     from experiments.reproduction.claims import needed
-    from fmnist_jax.runner.output_folder import check_writable, locked, made
+    from fmnist_jax.runner.output_folder import check_writable, ensure_dir, locked
 
     options = parse(argv)
     names = needed(options["only"])
@@ -83,7 +83,7 @@ def run(argv: Sequence[str]) -> None:
     for flag in ("out_dir", "docs_dir"):
         check_writable(Path(options[flag]), flag)
     out_dir = Path(options["out_dir"])
-    with made(out_dir), locked(out_dir):
+    with ensure_dir(out_dir), locked(out_dir):
         _measure_and_write(options, names)
 
 

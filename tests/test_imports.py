@@ -56,7 +56,10 @@ def loaded(code: str) -> set[str]:
         ("import experiments.scale_sweep", "jax flax numpy matplotlib xarray"),
         ("import experiments.trainability_map", "jax flax numpy matplotlib xarray"),
         ("import experiments.regularization", "jax flax numpy matplotlib xarray"),
-        ("from fmnist_jax.runner import flags, output", "jax flax matplotlib"),
+        (
+            "from fmnist_jax.runner import flags, saving, terminal",
+            "jax flax matplotlib",
+        ),
         ("from fmnist_jax.runner import execution", "jax flax matplotlib"),
         ("import experiments.merge", "jax flax matplotlib"),
     ],

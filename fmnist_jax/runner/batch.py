@@ -61,8 +61,8 @@ def run(
     Raises:
       UserError: where they may not, or where another process is at work there.
     """
-    chosen = output_folder.each(root, [*selection])
-    with output_folder.locked(root, worth=PLAN) as folder:
+    chosen = output_folder.experiment_folders(root, [*selection])
+    with output_folder.locked(root, keep=PLAN) as folder:
         old = _begin(root, chosen, selection, overwrite)
         try:
             left = _left(selection, chosen, old)
@@ -157,7 +157,7 @@ def _left(
 def _is_done(folder: Path, old: Sequence[str]) -> bool:
     """Whether all that an experiment's new settings name is there, and no plan."""
     path = folder / SETTINGS_FILE
-    if output_folder.is_under_way(folder) or not path.exists() or _sum(folder) in old:
+    if output_folder.is_unfinished(folder) or not path.exists() or _sum(folder) in old:
         return False
     try:
         facts = json.loads(path.read_text(encoding="utf-8"))

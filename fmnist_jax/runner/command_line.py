@@ -136,9 +136,12 @@ def execute(
     loaded = _loaded(jobs, options)
     data = [own_data(job, loaded, options) for job in jobs]
     jobs = _each(names, _fitted, jobs, data)
-    anew = options["out_dir"] is None
-    made = nullcontext(root) if options["dry_run"] else output_folder.made(root, anew)
-    with made as root:
+    folder = (
+        nullcontext(root)
+        if options["dry_run"]
+        else output_folder.ensure_dir(root, unique=options["out_dir"] is None)
+    )
+    with folder as root:
         _do(experiments, jobs, data, root, argv, options, trains)
 
 
@@ -157,7 +160,7 @@ def _do(
 
     again = command(experiments, argv, root)
     names = [experiment.name for experiment in experiments]
-    chosen = output_folder.each(root, names)
+    chosen = output_folder.experiment_folders(root, names)
 
     def do(name: str) -> None:
         index = names.index(name)
@@ -231,12 +234,12 @@ def _checked(
 
 def _fitted(job: Job | Inspection, data: Mapping[str, "Data"]) -> Job | Inspection:
     """Fits a job to the data; refuses what they or this machine's memory forbid."""
-    from fmnist_jax.runner import output
+    from fmnist_jax.sweeps import cost
 
     if isinstance(job, Inspection):
         return job
     for variant in job.variants:
         job = fit_batch_sizes(job, len(data[variant.dataset].train.labels))
     for todo, variant in zip(plans(job), job.variants, strict=True):
-        output.check_memory(todo, data[variant.dataset])
+        cost.check_memory(todo, data[variant.dataset])
     return job

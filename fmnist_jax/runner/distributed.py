@@ -1,4 +1,4 @@
-"""Processes that share the runs of a sweep, on JAX's distributed runtime."""
+"""Processes that share the runs of a sweep through JAX's distributed runtime."""
 
 import atexit
 import contextlib
@@ -20,61 +20,61 @@ from fmnist_jax.runner import output_folder
 from fmnist_jax.sweeps import resuming, sweep_progress
 from fmnist_jax.sweeps.sweep_progress import Share, SweepProgress
 
-# How long a process waits for the others to appear, and how soon one that died is
-# noticed: the rest then end, and what they have finished is kept.
+# How long a process waits for the others to start, and how long until the death of a
+# process is noticed. The others then exit; their completed work is saved.
 SECONDS_TO_START, SECONDS_TO_NOTICE = 120, 20
-# The end of process 0 aborts the rest: how much later it leaves where all of them have
-# an error, and where they are interrupted, each at the end of its epoch. (JAX ends it
-# itself 13 s after another has left.)
+# The exit of process 0 aborts the others. Its delay if all processes have an error, and
+# if they are interrupted, each at the end of its epoch. (JAX aborts process 0 itself
+# 13 s after another process has exited.)
 SECONDS_TO_LEAVE, SECONDS_TO_SAVE = 2, 10
 
 
 @contextlib.contextmanager
-def joined(options: Mapping[str, Any], command: str) -> Iterator[Share]:
-    """Joins the other processes, and gives this one's share.
+def connected(options: Mapping[str, Any], command: str) -> Iterator[Share]:
+    """Connects to the other processes, and yields the share of this one.
 
-    Where process 0 has died, or another is silent for SECONDS_TO_NOTICE, JAX aborts the
-    rest below Python. So a shell waits for a word that all is well, or the end of the
-    pipe on which it would come, and then says what happened and how to go on.
+    If process 0 dies, or another is silent for ``SECONDS_TO_NOTICE``, JAX aborts the
+    others without a Python exception. A watchdog shell prints a message with the
+    resume command if its pipe closes before it receives a word.
 
     Args:
-      options: of the command line.
-      command: what goes on.
+      options: parsed flags.
+      command: the command that resumes the sweep.
 
     Raises:
-      UserError: where the others cannot be found.
+      UserError: if the other processes cannot be reached.
     """
-    said = (
-        "Error: --distributed: this process was ended, by JAX where another has died, "
-        f"or from outside; completed work is saved.\nTo resume: {command}"
+    message = (
+        "Error: --distributed: this process was ended, from outside or by JAX because "
+        f"another process died; completed work is saved.\nTo resume: {command}"
     )
     script = 'read -r word || printf "%s\\n" "$1" >&2'
-    shell = subprocess.Popen(
-        ["sh", "-c", script, "sh", said],
+    watchdog = subprocess.Popen(
+        ["sh", "-c", script, "sh", message],
         stdin=subprocess.PIPE,
-        start_new_session=True,  # Ctrl-C is not for it
+        start_new_session=True,  # not to receive Ctrl-C
     )
     share = None
     try:
-        share = _join(options)
+        share = _connect(options)
         yield share
     except (UserError, KeyboardInterrupt) as error:
         is_stopped = isinstance(error, KeyboardInterrupt)
         pause = SECONDS_TO_SAVE if is_stopped else SECONDS_TO_LEAVE
         is_last = share is not None and share.number == 0
-        atexit.register(_leave, shell, 130 if is_stopped else 2, pause * is_last)
+        atexit.register(_exit, watchdog, 130 if is_stopped else 2, pause * is_last)
         raise
     except BaseException:
-        shell.communicate(b"well\n")
+        watchdog.communicate(b"well\n")
         raise
-    shell.communicate(b"well\n")
+    watchdog.communicate(b"well\n")
 
 
-def _join(options: Mapping[str, Any]) -> Share:
-    """Joins the other processes; returns this one's share.
+def _connect(options: Mapping[str, Any]) -> Share:
+    """Connects to the other processes; returns the share of this one.
 
     Raises:
-      UserError: where they cannot be found.
+      UserError: if the other processes cannot be reached.
     """
     import jax
 
@@ -82,16 +82,16 @@ def _join(options: Mapping[str, Any]) -> Share:
     if address:
         _check_address(address, is_first=int(options["process_id"]) == 0)
     print(f"Waiting for all processes, {SECONDS_TO_START} s at most.", flush=True)
-    # In a thread: JAX's own wait ignores Ctrl-C, and aborts where it has been too long.
+    # In a thread: JAX's wait ignores Ctrl-C, and aborts the process when it times out.
     answers = queue.SimpleQueue[Exception | None]()
     threading.Thread(target=_initialize, args=(options, answers), daemon=True).start()
     try:
         error = answers.get(timeout=SECONDS_TO_START)
     except queue.Empty:
         raise UserError(
-            f"--distributed: not all processes came within {SECONDS_TO_START} s; start "
-            "them all within that time, with the same flags but for --process_id and "
-            "--coordinator the address of process 0."
+            f"--distributed: not all processes started within {SECONDS_TO_START} s; "
+            "start all within that time, with the same flags except --process_id, and "
+            "with the address of process 0 as --coordinator."
         ) from None
     if error is not None:
         raise _explained(error, address) from error
@@ -99,45 +99,45 @@ def _join(options: Mapping[str, Any]) -> Share:
 
 
 def _explained(error: Exception, address: str | None) -> Exception:
-    """Returns what a user is told of an error in joining; a bug's stays what it is."""
+    """Returns a UserError for a failure to connect; other errors are bugs."""
     if not isinstance(error, RuntimeError | ValueError):
         return error
     why = reason(error).rstrip(".")
     if address:
         return UserError(
-            f"--distributed: {why}; has another process ended, or is {address} no "
-            "address of process 0's, or not free?"
+            f"--distributed: {why}. Has another process ended? Is {address} a free "
+            "address of process 0?"
         )
     return UserError(
-        "--distributed: no cluster (Slurm, Open MPI, GKE) can be joined here; give "
-        f"--coordinator=HOST:PORT --num_processes=4 --process_id=2 too ({why})."
+        f"--distributed: JAX detects no cluster (Slurm, Open MPI, GKE) here ({why}); "
+        "add --coordinator=HOST:PORT --num_processes=4 --process_id=2."
     )
 
 
 def _check_address(address: str, is_first: bool) -> None:
-    """Refuses a host that is not known and, on process 0, a port that is not free."""
+    """Raises UserError for an unknown host or, on process 0, a port in use."""
     host, _, port = address.rpartition(":")
     try:
         socket.getaddrinfo(host.strip("[]"), None)
     except (OSError, UnicodeError) as error:
         raise UserError(
-            f"--coordinator={address}: {host!r} cannot be found ({reason(error)}); "
-            "expected the host of process 0, by its name or number."
+            f"--coordinator={address}: {host!r} cannot be resolved ({reason(error)}); "
+            "expected the name or IP address of the host of process 0."
         ) from error
     try:
         if is_first:
             socket.create_server(("", int(port))).close()
     except OSError as error:
         raise UserError(
-            f"--coordinator={address}: process 0 cannot have port {port} "
-            f"({reason(error)}); choose another, for all processes."
+            f"--coordinator={address}: process 0 cannot use port {port} "
+            f"({reason(error)}); choose another port for all processes."
         ) from error
 
 
 def _initialize(
     options: Mapping[str, Any], answers: "queue.SimpleQueue[Exception | None]"
 ) -> None:
-    """Starts JAX's distributed runtime; answers with None, or what went wrong."""
+    """Starts JAX's distributed runtime; puts None or the error into the queue."""
     import jax
 
     number = options["process_id"]
@@ -146,11 +146,11 @@ def _initialize(
             options["coordinator"],
             options["num_processes"],
             None if number is None else int(number),
-            initialization_timeout=2 * SECONDS_TO_START,  # it is given up before
+            initialization_timeout=2 * SECONDS_TO_START,  # _connect gives up earlier
             heartbeat_timeout_seconds=SECONDS_TO_NOTICE,
-            shutdown_timeout_seconds=SECONDS_TO_NOTICE,  # they end together, or fail
+            shutdown_timeout_seconds=SECONDS_TO_NOTICE,
         )
-        jax.devices()  # for which they have to reach each other, too
+        jax.devices()  # this needs a connection to the other processes, too
     except Exception as error:
         answers.put(error)
     else:
@@ -158,51 +158,50 @@ def _initialize(
 
 
 def check_same(progress: SweepProgress) -> None:
-    """Refuses plans that are not the same on all hosts; all of them call it."""
-    own = np.frombuffer(bytes.fromhex(progress.digest), np.uint8)
-    if (_from_all(own) != own).any():
+    """Raises UserError if the processes have different plans. All processes call it."""
+    digest = np.frombuffer(bytes.fromhex(progress.digest), np.uint8)
+    if (_all_gather(digest) != digest).any():
         if not any(progress.folder.glob("*.part")):
-            output_folder.discard(progress.folder)  # or the next try would take it up
+            output_folder.discard(progress.folder)  # or the next start would resume it
         raise UserError(
-            "--distributed: the processes plan other runs; give all of them the same "
-            "flags, data, versions and number of devices."
+            "--distributed: the processes have different plans; give all of them the "
+            "same flags, data, versions and number of devices."
         )
 
 
 def assemble(progress: SweepProgress) -> None:
-    """Keeps the parts of all processes on process 0, too; all of them call it."""
+    """Copies the checkpoints of all processes to process 0. All processes call it."""
     files = [
         sweep_progress.own_files(
             dataclasses.replace(progress, share=Share(number, progress.share.total))
         )
         for number in range(progress.share.total)
     ]
-    own = [path.read_bytes() for path in files[progress.share.number]]
+    contents = [path.read_bytes() for path in files[progress.share.number]]
     sizes = np.zeros(max(map(len, files)), np.int32)
-    sizes[: len(own)] = [len(content) for content in own]
-    all_sizes = _from_all(sizes)
+    sizes[: len(contents)] = [len(content) for content in contents]
+    all_sizes = _all_gather(sizes)
     longest = int(all_sizes.sum(axis=1).max())
-    contents = _from_all(np.frombuffer(b"".join(own).ljust(longest, b"\0"), np.uint8))
+    padded = b"".join(contents).ljust(longest, b"\0")
+    all_contents = _all_gather(np.frombuffer(padded, np.uint8))
     if progress.share.number > 0:
         return
-    for paths, content, ends in zip(
-        files, contents, all_sizes.cumsum(axis=1), strict=True
-    ):
-        pieces = np.split(content, ends)
-        for path, piece in zip(paths, pieces, strict=False):
+    ends = all_sizes.cumsum(axis=1)
+    for paths, content, split in zip(files, all_contents, ends, strict=True):
+        for path, piece in zip(paths, np.split(content, split), strict=False):
             resuming.store(path, piece.tobytes())
 
 
 def wait_for_all() -> None:
     """Returns when all processes have called it."""
-    _from_all(np.zeros(1, np.int32))
+    _all_gather(np.zeros(1, np.int32))
 
 
-def _from_all(array: np.ndarray) -> np.ndarray:
-    """Returns the arrays of all processes, ``[processes, …]``; all of them call it.
+def _all_gather(array: np.ndarray) -> np.ndarray:
+    """Returns the arrays of all processes, ``[processes, …]``. All processes call it.
 
     Raises:
-      UserError: where one of them has ended.
+      UserError: if another process has ended.
     """
     from jax.errors import JaxRuntimeError
     from jax.experimental import multihost_utils
@@ -211,18 +210,18 @@ def _from_all(array: np.ndarray) -> np.ndarray:
         return np.asarray(multihost_utils.process_allgather(array))
     except JaxRuntimeError as error:
         raise UserError(
-            "--distributed: another process has ended, or cannot be reached "
+            "--distributed: another process has ended or cannot be reached "
             f"({reason(error)}); completed work is saved."
         ) from error
 
 
-def _leave(shell: subprocess.Popen[bytes], status: int, pause: float) -> None:
-    """Exits at once: JAX would wait for the others, and abort as they do not come."""
+def _exit(watchdog: subprocess.Popen[bytes], status: int, pause: float) -> None:
+    """Exits without JAX's shutdown, which would wait for the others, and abort."""
     if pause and status == 130:
-        print(f"Leaving in {pause} s, after the others.", file=sys.stderr)
+        print(f"Exiting in {pause} s, after the others.", file=sys.stderr)
     sys.stdout.flush()
     sys.stderr.flush()
-    with contextlib.suppress(KeyboardInterrupt):  # or at once
+    with contextlib.suppress(KeyboardInterrupt):  # Ctrl-C ends the pause
         time.sleep(pause)
-    shell.communicate(b"well\n")
+    watchdog.communicate(b"well\n")
     os._exit(status)

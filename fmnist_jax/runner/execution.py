@@ -11,9 +11,10 @@ from fmnist_jax.devices import num_cpu_cores, use_compilation_cache, use_cpu_cor
 from fmnist_jax.runner import (
     distributed,
     interrupts,
-    output,
     output_folder,
+    saving,
     shards,
+    terminal,
 )
 from fmnist_jax.runner.jobs import (
     Data,
@@ -37,20 +38,22 @@ def inspect(
     options: Mapping[str, Any],
 ) -> None:
     """Answers from the data alone, saves and reports."""
-    print("\n".join([*output.about(inspection, [data]), ""]), flush=True)
+    print("\n".join([*terminal.introduction(inspection, [data]), ""]), flush=True)
     if options["dry_run"]:
         return
-    with output_folder.made(out_dir), output_folder.locked(out_dir) as folder:
+    with output_folder.ensure_dir(out_dir), output_folder.locked(out_dir) as folder:
         if not options["overwrite"]:
             output_folder.check_free(
                 out_dir
             )  # again: it may have been another process's
-        if output_folder.is_under_way(out_dir):
+        if output_folder.is_unfinished(out_dir):
             problem = "a sweep that is not finished"
             plan_file.refuse(out_dir, problem, options["overwrite"])
-        said = output.finish_inspection(inspection, data, out_dir, arguments)
+        answer = inspection.answer(data)
+        facts = saving.facts(inspection, [data], arguments)
+        paths = saving.save_answer(answer, facts, out_dir)
         output_folder.discard(folder)
-    print("\n".join(said))
+    print("\n".join(terminal.results(answer, paths)))
 
 
 def run(
@@ -76,18 +79,18 @@ def run(
         todo = plans(job, num_cpu_cores())
         probes = tuple(job.experiment.probes(todo))
         todo = [dataclasses.replace(each, probes=probes) for each in todo]
-        print("\n".join(output.before(job, todo, data)))
+        print("\n".join(terminal.overview(job, todo, data)))
         return
     use_cpu_cores()
     use_compilation_cache()
     joined = (
-        distributed.joined(job.options, command)
+        distributed.connected(job.options, command)
         if job.options["distributed"]
         else contextlib.nullcontext(shards.own(job.options))
     )
     with (
         joined as share,
-        output_folder.made(out_dir),
+        output_folder.ensure_dir(out_dir),
         output_folder.locked(out_dir, share),
     ):
         said = _done(job, data, out_dir, arguments, command, share, trains)
@@ -106,7 +109,7 @@ def _done(
     """Does a process's share, in a folder that is held; says what came."""
     with interrupts.stop_signals() as is_stopped:
         progress = _begun(job, data, out_dir, arguments, share, trains)
-        print("\n".join(output.before(job, progress.plans, data)), flush=True)
+        print("\n".join(terminal.overview(job, progress.plans, data)), flush=True)
         print("\n".join(sweep_progress.said(progress, command)), flush=True)
         with interrupts.adding_resume_command(command, progress.folder):
             _train(job, progress, data, is_stopped)
@@ -186,15 +189,17 @@ def _saved(
     arguments: Sequence[str],
 ) -> list[str]:
     """Saves what is this process's to save; says what came."""
-    distributed, share = job.options["distributed"], progress.share
-    if distributed:
+    is_distributed, share = job.options["distributed"], progress.share
+    if is_distributed:
         distributed.assemble(progress)
-    if share.total > 1 and not (distributed and share.number == 0):
+    if share.total > 1 and not (is_distributed and share.number == 0):
         said = sweep_progress.said_of_share(progress)
     else:
-        found = _joined(job, progress, data)
-        said = output.finish_runs(job, data, found, out_dir, arguments)
-    if distributed:
+        dataset = _joined(job, progress, data)
+        facts = saving.facts(job.experiment, data, arguments)
+        answer, paths = saving.save_runs(job, dataset, facts, out_dir)
+        said = terminal.results(answer, paths, dataset)
+    if is_distributed:
         distributed.wait_for_all()
     return said
 

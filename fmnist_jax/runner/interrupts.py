@@ -1,4 +1,4 @@
-"""How a sweep that is under way is stopped, and what it says then."""
+"""Interrupting a sweep, and the command that resumes it."""
 
 import contextlib
 import os
@@ -13,54 +13,57 @@ from fmnist_jax.errors import UserError, reason
 
 @contextlib.contextmanager
 def stop_signals() -> Iterator[Callable[[], bool]]:
-    """Gives whether Ctrl-C was pressed, or the process told to end (SIGTERM).
+    """Yields a function that returns whether SIGINT (Ctrl-C) or SIGTERM has arrived.
 
-    The first asks to stop soon, and is not lost, as a ``KeyboardInterrupt`` is that is
-    raised in a callback of the garbage collector; a second does what it always does.
+    The first signal sets a flag: a ``KeyboardInterrupt`` that is raised in a callback
+    of the garbage collector would be lost. A second signal has its usual effect.
     """
-    asked = threading.Event()
-    before: dict[int, Any] = {}
+    stopped = threading.Event()
+    handlers: dict[int, Any] = {}
 
     def restore() -> None:
-        for number, handler in before.items():
+        for number, handler in handlers.items():
             signal.signal(number, handler)
 
     def stop(*_: Any) -> None:
         restore()
-        asked.set()
-        # What print() writes to may be in use where the signal comes. Who reads it, as
-        # `tee` does, may have ended of the same Ctrl-C.
+        stopped.set()
+        # Not print(): the signal may have interrupted a write to the same stream. The
+        # pipe is closed if the same Ctrl-C has ended its reader, such as `tee`.
         with contextlib.suppress(OSError):
             os.write(2, b"\nStopping after this epoch; Ctrl-C again stops at once.\n")
 
     if threading.current_thread() is threading.main_thread():
         for number in (signal.SIGINT, signal.SIGTERM):
             if signal.getsignal(number) != signal.SIG_IGN:
-                before[number] = signal.signal(number, stop)
+                handlers[number] = signal.signal(number, stop)
     try:
-        yield asked.is_set
+        yield stopped.is_set
     finally:
         restore()
 
 
 @contextlib.contextmanager
 def adding_resume_command(command: str, folder: Path) -> Iterator[None]:
-    """Has whatever ends the training say how to go on, and devices fail in a line.
+    """Adds a note with the resume command to any exception that ends a sweep.
+
+    A user's mistake gets the note only if there are checkpoints. An error of a device
+    becomes a UserError.
 
     Args:
-      command: what goes on.
-      folder: of the parts.
+      command: the command that resumes the sweep.
+      folder: of the checkpoints.
     """
     from jax.errors import JaxRuntimeError
 
     try:
         yield
     except BaseException as error:
-        ends: BaseException = error
+        final: BaseException = error
         if isinstance(error, JaxRuntimeError):
-            ends = UserError(f"the device failed: {reason(error)}.")
-        if any(folder.glob("*.part")) or not isinstance(ends, UserError):
-            ends.add_note(f"To resume: {command}")
-        if ends is error:
+            final = UserError(f"the device failed: {reason(error)}.")
+        if any(folder.glob("*.part")) or not isinstance(final, UserError):
+            final.add_note(f"To resume: {command}")
+        if final is error:
             raise
-        raise ends from error
+        raise final from error

@@ -1,6 +1,7 @@
 """What a plan will cost, estimated before JAX starts. Imports no jax."""
 
 import math
+import os
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -8,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fmnist_jax.devices import num_cpu_cores
+from fmnist_jax.errors import UserError
 from fmnist_jax.sweeps.model_size import num_parameters, state_bytes
 
 if TYPE_CHECKING:
@@ -86,3 +88,14 @@ def memory_bytes(plan: "Plan", data: "Data") -> int:
     )
     data_bytes = sum(array.nbytes for part in (data.train, data.test) for array in part)
     return 2 * runs + (1 + plan.num_devices) * data_bytes
+
+
+def check_memory(plan: "Plan", data: "Data") -> None:
+    """Raises UserError if a plan needs more memory than this machine has."""
+    expected = memory_bytes(plan, data)
+    available = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if expected > available:
+        raise UserError(
+            f"A run needs about {expected / 1e9:,.0f} GB, but this machine has "
+            f"{available / 1e9:,.0f} GB; choose smaller --hidden_sizes."
+        )

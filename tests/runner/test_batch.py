@@ -17,9 +17,9 @@ from fmnist_jax.errors import UserError
 from fmnist_jax.runner import (
     command_line,
     execution,
-    output,
     output_folder,
     page,
+    saving,
 )
 from fmnist_jax.runner.jobs import Answer, Experiment, Inspection
 from fmnist_jax.sweeps import checkpoints
@@ -106,7 +106,7 @@ def test_a_selection_that_is_killed_goes_on_from_wherever_it_was(
     for root in left:
         if (root / "index.html").exists() and not (root / "parts/plan.json").exists():
             assert files(root) - {"parts", "parts/lock"} == FILES
-            with pytest.raises(UserError, match="holds results already"):
+            with pytest.raises(UserError, match="contains results already"):
                 execute(root)
             continue
         is_done = (root / "first" / "config.json").exists()
@@ -147,7 +147,7 @@ def test_results_beside_a_plan_are_not_what_is_done(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(output, "finish_runs", interrupt)
+        patch.setattr(saving, "save_runs", interrupt)
         with pytest.raises(KeyboardInterrupt):
             command_line.execute([FIRST], [*argv, "--overwrite"])
     execute(tmp_path)
@@ -192,9 +192,9 @@ def test_a_selection_has_its_folder_alone(
     root, original = tmp_path / "root", execution.inspect
 
     def meanwhile(*args: Any) -> None:
-        with pytest.raises(UserError, match=f"{root} is in use: another process"):
+        with pytest.raises(UserError, match=f"{root} is in use by another"):
             execute(root, "--overwrite")
-        in_use = pytest.raises(UserError, match="second is in use: another process")
+        in_use = pytest.raises(UserError, match="second is in use by another")
         with output_folder.locked(root / "second"), in_use:
             original(*args)
         original(*args)
@@ -222,7 +222,7 @@ def test_what_is_lost_of_what_was_done_is_done_again(
     assert note.startswith("To resume: python -m experiments --only=first,second ")
     shutil.rmtree(tmp_path / "first")
     (tmp_path / "second" / "labels.csv").unlink()
-    with pytest.raises(UserError, match="second holds results already"):
+    with pytest.raises(UserError, match="second contains results already"):
         execute(tmp_path)
     first = (tmp_path / "first" / "results.nc").stat().st_mtime_ns
     execute(tmp_path, "--overwrite")
@@ -291,7 +291,7 @@ def test_settings_that_damage_befell_are_not_of_what_is_done(
         with pytest.raises(KeyboardInterrupt):
             inspect(tmp_path)
     (tmp_path / "second" / "config.json").write_text("{")
-    with pytest.raises(UserError, match="second holds results already"):
+    with pytest.raises(UserError, match="second contains results already"):
         inspect(tmp_path)
     inspect(tmp_path, "--overwrite")
     assert len(pd.read_csv(tmp_path / "second" / "labels.csv")) == 7
@@ -315,7 +315,7 @@ def test_another_sweep_that_is_not_finished_is_left_alone(
 
     argv = ["x", *TINY, "--learning_rates=0.5", f"--out_dir={tmp_path / 'first'}"]
     with monkeypatch.context() as patch:
-        patch.setattr(output, "finish_runs", interrupt)
+        patch.setattr(saving, "save_runs", interrupt)
         with pytest.raises(KeyboardInterrupt):
             command_line.execute([FIRST], argv)
     before = files(tmp_path)

@@ -1,8 +1,9 @@
-"""The page of several experiments, as a browser would read it."""
+"""The HTML page of several experiments, parsed as a browser does."""
 
 import base64
 import json
 import os
+import shlex
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -23,11 +24,11 @@ FLAGS = (
     *("--divisors=1,255", "--losses=clipped", "--num_seeds=2", "--epochs=1"),
 )
 PNG = "data:image/png;base64,"
-VOID = {"meta", "img", "dt", "dd", "li", "html", "br"}  # closed by what follows
+VOID = {"meta", "img", "br"}  # elements without an end tag
 
 
 class Reader(HTMLParser):
-    """Collects tags with their attributes, texts, and what is left open."""
+    """Collects tags with their attributes, texts, and open elements."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -52,32 +53,32 @@ class Reader(HTMLParser):
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder that a selection leaves where no --out_dir is given."""
+    """The default output folder of two experiments."""
     cwd = tmp_path_factory.mktemp("cwd")
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-m", "experiments", f"--only={','.join(NAMES)}", *FLAGS],
         capture_output=True, text=True, cwd=cwd, check=False,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
     )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    (found,) = (cwd / "runs").iterdir()
-    assert f"Page: {found.relative_to(cwd) / 'index.html'}" in done.stdout
-    return found
+    assert process.returncode == 0, process.stderr
+    (folder,) = (cwd / "runs").iterdir()
+    assert f"Page: {folder.relative_to(cwd) / 'index.html'}" in process.stdout
+    return folder
 
 
-def test_a_selection_leaves_a_folder_each_and_a_page(root: Path) -> None:
+def test_a_selection_has_a_folder_per_experiment_and_a_page(root: Path) -> None:
     assert {path.name for path in root.iterdir()} == {*NAMES, "index.html"}
     assert root.name[:2] == "20"
     for name in NAMES:
         facts = json.loads((root / name / "config.json").read_text())
         assert facts["command"][2] == f"experiments.{name}"
-        trains = name != "data_checks"  # which takes no settings of training
+        trains = name != "data_checks"  # it has no training settings
         assert ("--divisors=1,255" in facts["command"]) == trains
         for file in (*facts["tables"], *facts["figures"]):
             assert (root / name / file).is_file()
 
 
-def test_the_page_holds_everything_and_loads_nothing(root: Path) -> None:
+def test_the_page_embeds_the_figures_and_loads_nothing(root: Path) -> None:
     text = (root / "index.html").read_text()
     reader = Reader(text)
     assert reader.open == []
@@ -92,10 +93,8 @@ def test_the_page_holds_everything_and_loads_nothing(root: Path) -> None:
     assert "@import" not in text
     assert "width=device-width" in text
     assert "prefers-color-scheme: dark" in text
-    found = [
-        base64.b64decode(
-            (attributes["src"] or "").removeprefix("data:image/png;base64,")
-        )
+    images = [
+        base64.b64decode((attributes["src"] or "").removeprefix(PNG))
         for tag, attributes in reader.tags
         if tag == "img"
     ]
@@ -103,35 +102,35 @@ def test_the_page_holds_everything_and_loads_nothing(root: Path) -> None:
     for name in NAMES:
         facts = json.loads((root / name / "config.json").read_text())
         figures += [root / name / figure for figure in facts["figures"]]
-    assert found == [path.read_bytes() for path in figures]
+    assert images == [path.read_bytes() for path in figures]
     links = [unquote(a["href"] or "") for tag, a in reader.tags if tag == "a"]
     assert [root / link for link in links if link[0] != "#"] == figures
     ids = {a["id"] for tag, a in reader.tags if tag == "article"}
     assert {link[1:] for link in links if link[0] == "#"} == ids == set(NAMES)
 
 
-def test_the_page_says_what_was_asked_run_and_found(root: Path) -> None:
-    said = "\n".join(Reader((root / "index.html").read_text()).texts)
+def test_the_page_shows_questions_settings_and_results(root: Path) -> None:
+    page_text = "\n".join(Reader((root / "index.html").read_text()).texts)
     for name in NAMES:
         facts = json.loads((root / name / "config.json").read_text())
-        assert facts["question"] in said
-        assert f"python -m experiments.{name} --dataset=synthetic" in said
-        assert all(sentence in said for sentence in facts["sentences"])
-        assert all(line in said for line in facts.get("legend", []))
-        assert all(Path(table).stem in said for table in facts["tables"])
+        assert facts["question"] in page_text
+        assert f"python -m experiments.{name} --dataset=synthetic" in page_text
+        assert all(sentence in page_text for sentence in facts["sentences"])
+        assert all(line in page_text for line in facts.get("legend", []))
+        assert all(Path(table).stem in page_text for table in facts["tables"])
     summary = pd.read_csv(root / "sigmoid_saturation" / "summary.csv")
     for mean, std in zip(
         summary["test_accuracy_mean"], summary["test_accuracy_std"], strict=True
     ):
-        assert f"{100 * mean:.2f} ± {100 * std:.2f}" in said
+        assert f"{100 * mean:.2f} ± {100 * std:.2f}" in page_text
     for text in ("synthetic stand-in, not Fashion-MNIST, 96 training and 50 test",
                  "pixel divisor ÷1, ÷255 × loss clipped × seed 0, 1",
                  "hidden layers 128, initialiser keras", "epochs 1"):  # fmt: skip
-        assert text in said
+        assert text in page_text
 
 
-def test_fixed_is_what_all_runs_have_in_common() -> None:
-    """Optimizers read settings of their own; None is what none of a run's reads."""
+def test_fixed_settings_have_one_value_in_all_runs() -> None:
+    """None stands for a setting without effect, and in an axis for infinity."""
     facts = {
         "axes": {
             "optimizer": ["sgd", "adam", "lion"], "target_accuracy": [0.9, None],
@@ -153,12 +152,12 @@ def test_fixed_is_what_all_runs_have_in_common() -> None:
         "loss a, b, c, d, e, f, g × seed 0, 1, 2, …, 6",
         "Fixed": "pixel divisor ÷255, batch size 32, evaluate on the training set "
         "True, hidden layers 128x64, epsilon 1e-07",
-        "By optimizer": "b1, b2",
-        "By optimizer and regularizer": "L2 penalty (norm)",
+        "Depends on optimizer": "b1, b2",
+        "Depends on optimizer and regularizer": "L2 penalty (norm)",
     }
 
 
-def test_what_varies_with_an_axis_is_not_fixed(tmp_path: Path) -> None:
+def test_settings_that_depend_on_an_axis_are_not_fixed(tmp_path: Path) -> None:
     command_line.execute(
         [find_experiments()["optimizer_sweep"]],
         ["x", "--dataset=synthetic", "--train_examples=32", "--test_examples=10",
@@ -166,45 +165,54 @@ def test_what_varies_with_an_axis_is_not_fixed(tmp_path: Path) -> None:
          "--optimizers=sgd,momentum,adam", f"--out_dir={tmp_path}"],
     )  # fmt: skip
     terms = page._settings(json.loads((tmp_path / "config.json").read_text()))
-    assert terms.keys() == {"Swept", "Fixed", "By optimizer"}
-    assert terms["By optimizer"] == "momentum, b1, b2, epsilon"
+    assert terms.keys() == {"Swept", "Fixed", "Depends on optimizer"}
+    assert terms["Depends on optimizer"] == "momentum, b1, b2, epsilon"
     assert "None" not in str(terms)
     assert "loss softmax" in terms["Fixed"]
 
 
-def test_what_comes_from_outside_is_escaped(tmp_path: Path) -> None:
-    evil = '<script>"&'
+def test_labels_and_paths_are_escaped(tmp_path: Path) -> None:
+    evil = "<script>alert(1)</script>\"'&"
     facts = {
-        "experiment": "a",
+        "experiment": evil.replace("/", ""),
         "question": f"Why {evil}?",
         "command": ["python", evil],
         "datasets": [{
             "title": evil, "source": evil, "notice": f"note {evil}",
             "train_examples": 1, "test_examples": 1,
         }],
-        "tables": ["t.csv"], "figures": ["f.png"], "sentences": [f"It is {evil}."],
+        "axes": {"model": [evil], evil: [1]}, "along": {"loss": [evil]},
+        "settings": {"optimizer": evil, "loss": [evil, "b"]},
+        "legend": [f"loss {evil}"], "sentences": [f"It is {evil}."],
+        "tables": ["<i>.csv"], "figures": ["<b>.png"],
     }  # fmt: skip
-    (tmp_path / "a").mkdir()
-    (tmp_path / "a" / "config.json").write_text(json.dumps(facts))
-    (tmp_path / "a" / "f.png").write_bytes(b"figure")
-    pd.DataFrame({evil: [evil]}).to_csv(tmp_path / "a" / "t.csv", index=False)
-    text = page.write([tmp_path / "a"]).read_text()
-    reader = Reader(text)
-    assert "script" not in {tag for tag, _ in reader.tags}
-    said = "\n".join(reader.texts)
-    assert said.count(evil) >= 7
-    assert f"note {evil}" in said
+    folder = tmp_path / "<u>"
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps(facts))
+    (folder / "<b>.png").write_bytes(b"figure")
+    for name in ("<i>.csv", "summary.csv"):
+        pd.DataFrame({evil: [evil]}).to_csv(folder / name, index=False)
+    reader = Reader(page.write([folder]).read_text())
+    assert reader.open == []
+    assert not {"script", "i", "b", "u"} & {tag for tag, _ in reader.tags}
+    text = "\n".join(reader.texts)
+    assert text.count(evil) >= 16
+    assert f"note {evil}" in text
+    assert f"python {shlex.quote(evil)}" in text
+    (image,) = (attributes for tag, attributes in reader.tags if tag == "img")
+    assert image["alt"] == f"<b> of {facts['experiment']}"
 
 
 def test_a_folder_with_a_page_or_results_is_refused(root: Path) -> None:
     options = {"out_dir": str(root), "overwrite": False}
-    with pytest.raises(UserError, match=r"holds results already: open .*index\.html"):
+    message = r"contains results already: open .*index\.html"
+    with pytest.raises(UserError, match=message):
         output_folder.choose(["x", "y"], options)
     with pytest.raises(UserError, match="open_dataset"):
         output_folder.choose(["x", "sigmoid_saturation"], options)
-    chosen = output_folder.choose(["x", "y"], {**options, "overwrite": True})
-    assert output_folder.each(chosen, ["x", "y"]) == [root / "x", root / "y"]
-    below = {"out_dir": str(root / "new"), "overwrite": False}
-    assert output_folder.each(output_folder.choose(["x"], below), ["x"]) == [
-        root / "new"
-    ]
+    folder = output_folder.choose(["x", "y"], {**options, "overwrite": True})
+    folders = output_folder.experiment_folders(folder, ["x", "y"])
+    assert folders == [root / "x", root / "y"]
+    options["out_dir"] = str(root / "new")
+    folder = output_folder.choose(["x"], options)
+    assert output_folder.experiment_folders(folder, ["x"]) == [root / "new"]

@@ -324,7 +324,7 @@ def test_one_folder_has_one_writer(tmp_path: Path) -> None:
             command_line.main(EXPERIMENT, ["x", *FLAGS, f"--out_dir={tmp_path}"])
         assert time.monotonic() - start < 30  # nothing was waited for
         assert caught.value.code == 2
-        in_use = pytest.raises(UserError, match="is in use: another process")
+        in_use = pytest.raises(UserError, match="is in use by another")
         with in_use as error, output_folder.locked(tmp_path, Share(0, 2)):
             pass
         assert "\n" not in str(error.value)
@@ -335,7 +335,7 @@ def test_one_folder_has_one_writer(tmp_path: Path) -> None:
         output_folder.locked(tmp_path, Share(1, 2)),
     ):
         for share in (Share(1, 2), ALONE):
-            in_use = pytest.raises(UserError, match="is in use: another process")
+            in_use = pytest.raises(UserError, match="is in use by another")
             with in_use, output_folder.locked(tmp_path, share):
                 pass
     assert folder.exists()  # the others may be about to use it
@@ -409,7 +409,7 @@ def test_a_selection_goes_on_with_what_is_left(
     page = (tmp_path / "index.html").read_text()
     assert all(experiment.question in page for experiment in chosen)
     assert not list(tmp_path.rglob("parts"))
-    with pytest.raises(UserError, match="holds results already"):
+    with pytest.raises(UserError, match="contains results already"):
         command_line.execute(chosen, argv[:-1])
 
 

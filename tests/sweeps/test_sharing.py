@@ -1,4 +1,4 @@
-"""Sweeps that several processes share: shards that are merged, and jax.distributed."""
+"""Sweeps shared by several processes: merged shards, and jax.distributed."""
 
 import shutil
 import signal
@@ -25,29 +25,29 @@ from tests.sweeps.test_resuming import FILES, FLAGS, ROOT, execute, undisturbed
 __all__ = ["undisturbed"]
 
 
-def test_plans_for_shares_are_narrower_only_where_they_must_be() -> None:
-    todo = plan({"seed": range(40)}, Config(), Hparams(), 2)
-    widths = [group.width for group in todo.groups]
+def test_plans_for_shares_have_smaller_groups_only_if_needed() -> None:
+    whole = plan({"seed": range(40)}, Config(), Hparams(), 2)
+    widths = [group.width for group in whole.groups]
     assert (len(widths), min(widths)) == (4, 5)
-    assert for_shares(todo, 4) is todo
-    finer = for_shares(todo, 8)
+    assert for_shares(whole, 4) is whole
+    finer = for_shares(whole, 8)
     assert [group.width for group in finer.groups] == [2] * 10  # no padding
     assert sorted(r for group in finer.groups for r in group.runs) == [*range(40)]
-    assert len(for_shares(todo, 100).groups) == 20  # two devices, a run each
+    assert len(for_shares(whole, 100).groups) == 20  # two devices, a run each
 
 
-def test_shards_merged_are_the_bytes_of_one_process(
+def test_merged_shards_equal_one_process_byte_for_byte(
     undisturbed: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     shards = [tmp_path / str(number) for number in range(3)]
     for number in (0, 2):
         execute(shards[number], "--num_shards=3", f"--shard_index={number}")
-    said = capsys.readouterr().out
-    assert "This process's share of the runs: 1 group of runs." in said
-    assert "Share 2 of 3 is done: 0 groups of runs" in said
+    text = capsys.readouterr().out
+    assert "This process's share of the runs: 1 group of runs." in text
+    assert "Share 2 of 3 is done: 0 groups of runs" in text
     merged = tmp_path / "merged"
     argv = ["merge", *map(str, shards), f"--out_dir={merged}"]
-    with pytest.raises(UserError, match="1 is no folder"):
+    with pytest.raises(UserError, match="1 is not a folder"):
         merge.run(argv)
     with pytest.raises(UserError, match=r"1 of 2 groups.*x=1 of --num_shards=3"):
         merge.run(["merge", str(shards[0])])
@@ -62,7 +62,7 @@ def test_shards_merged_are_the_bytes_of_one_process(
     assert (merged / "results.nc").read_bytes() == undisturbed
 
 
-def test_shards_may_share_a_folder_and_one_process_may_finish_it(
+def test_shards_may_share_a_folder_and_one_process_may_finish_the_sweep(
     undisturbed: bytes, tmp_path: Path
 ) -> None:
     one, other = tmp_path / "one", tmp_path / "other"
@@ -75,7 +75,9 @@ def test_shards_may_share_a_folder_and_one_process_may_finish_it(
     assert (other / "results.nc").read_bytes() == undisturbed
 
 
-def test_shards_of_other_sweeps_and_damaged_ones_are_not_merged(tmp_path: Path) -> None:
+def test_damaged_shards_and_shards_of_other_sweeps_are_not_merged(
+    tmp_path: Path,
+) -> None:
     one, other = tmp_path / "one", tmp_path / "other"
     execute(one, "--num_shards=2", "--shard_index=1")
     (plan_file,) = one.glob("parts/plan.json")
@@ -84,7 +86,9 @@ def test_shards_of_other_sweeps_and_damaged_ones_are_not_merged(tmp_path: Path) 
     with pytest.raises(UserError, match=r"2 of 2 groups.*0-1\.part is damaged, or of"):
         merge.run(["merge", str(one)])
     execute(other, "--num_shards=2", "--shard_index=0", "--b1s=.5")
-    with pytest.raises(UserError, match="no shards of one sweep: b1 is the default th"):
+    with pytest.raises(
+        UserError, match="shards of different sweeps: b1 is the default th"
+    ):
         merge.run(["merge", str(one), str(other)])
     plan_file.write_text("{}")
     with pytest.raises(UserError, match=r"plan\.json is damaged"):
@@ -93,7 +97,7 @@ def test_shards_of_other_sweeps_and_damaged_ones_are_not_merged(tmp_path: Path) 
         merge.run(["merge"])
 
 
-def test_what_is_no_shard_is_not_merged(
+def test_other_folders_are_not_merged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refused(message: str, *folders: Path | str) -> None:
@@ -102,23 +106,23 @@ def test_what_is_no_shard_is_not_merged(
         assert "\n" not in str(error.value)
 
     one, other = tmp_path / "one", tmp_path / "other"
-    refused("one is no folder", one)
+    refused("one is not a folder", one)
     (other / "parts").mkdir(parents=True)
-    refused("other holds no shards: its sweep is finished, or none was begun", other)
+    refused("other contains no shards: its sweep has finished or not started", other)
     selection = {"selection": {"a": []}, "old": []}
     checkpoints.write_plan(other / "parts" / "plan.json", selection)
     execute(one, "--num_shards=2", "--shard_index=1")
     for sources in ([other], [one, other]):
-        refused("other holds a selection of experiments, and no shard", *sources)
-    with pytest.raises(UserError, match="other holds a selection of experiments"):
+        refused("other contains a selection of experiments, not a shard", *sources)
+    with pytest.raises(UserError, match="other contains a selection of experiments"):
         merge.run(["merge", str(one), f"--out_dir={other}"])
     path = other / "parts" / "plan.json"
     saved = checkpoints.read_plan(one / "parts" / "plan.json")
     foreign: list[Any] = [5, {}, {"sweeps": [{}]}, saved | {"sweeps": [{}]}]
-    for each in foreign:
-        checkpoints.write_plan(path, each)
-        for given in ([other], [one, other], [one, f"--out_dir={other}"]):
-            refused(r"plan\.json is damaged, or of another version", *given)
+    for content in foreign:
+        checkpoints.write_plan(path, content)
+        for argv in ([other], [one, other], [one, f"--out_dir={other}"]):
+            refused(r"plan\.json is damaged, or of another version", *argv)
     checkpoints.write_plan(path, saved | {"experiment": "scale_sweeps"})
     refused("Unknown experiment 'scale_sweeps'; .* Did you mean scale_sweep", other)
     (sweep,) = saved["sweeps"]
@@ -129,7 +133,7 @@ def test_what_is_no_shard_is_not_merged(
     here = plan_file.environment()
     monkeypatch.setattr(plan_file, "environment", lambda: {**here, "jax": "0.1"})
     execute(other, "--num_shards=2", "--shard_index=0")
-    refused(f"one sweep: jax is {here['jax']} there and 0.1 here", one, other)
+    refused(f"different sweeps: jax is {here['jax']} there and 0.1 here", one, other)
 
 
 def test_merging_never_trains_and_may_be_done_on_another_platform(
@@ -139,7 +143,7 @@ def test_merging_never_trains_and_may_be_done_on_another_platform(
         share = ["--num_shards=2", f"--shard_index={number}"]
         execute(tmp_path / f"s{number}", *share)
     monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setattr(engine, "run_stepwise", None)  # whoever trains fails
+    monkeypatch.setattr(engine, "run_groups_resumably", None)  # training fails
     elsewhere = {**plan_file.environment(), "platform": "another"}
     monkeypatch.setattr(plan_file, "environment", lambda: elsewhere)
     path = tmp_path / "s0" / "parts" / "plan.json"
@@ -177,7 +181,7 @@ def test_merging_never_trains_and_may_be_done_on_another_platform(
          "--out_dir=x", "--coordinator: 'a:65536' is not .* from 1 to 65535"),
     ],
 )  # fmt: skip
-def test_flags_that_do_not_go_together_are_refused(
+def test_flags_that_exclude_each_other_are_refused(
     arguments: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -187,7 +191,7 @@ def test_flags_that_do_not_go_together_are_refused(
     assert not list(tmp_path.iterdir())
 
 
-# Four programs of a group each.
+# Four programs with one group each.
 SHARED = [*FLAGS, "--hidden_sizes=8,9"]
 SHARED.remove("--hidden_sizes=8")
 SHARED.remove("--epochs=4")
@@ -202,10 +206,10 @@ def start(out_dir: Path, *more: str, epochs: int = 4) -> subprocess.Popen[str]:
     )  # fmt: skip
 
 
-def together(
-    folder: Path, count: int, epochs: int = 4, own: Sequence[str] = ()
+def start_all(
+    folder: Path, count: int, epochs: int = 4, more: Sequence[str] = ()
 ) -> list[subprocess.Popen[str]]:
-    """Starts processes that share nothing but a port."""
+    """Starts processes that share only a port; ``more`` has a flag for each."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
     shared = [f"--coordinator=127.0.0.1:{port}", f"--num_processes={count}"]
@@ -215,14 +219,14 @@ def together(
             "--distributed",
             *shared,
             f"--process_id={n}",
-            *own[n : n + 1],
+            *more[n : n + 1],
             epochs=epochs,
         )
         for n in range(count)
     ]
 
 
-def test_four_shards_with_a_group_each_merged_are_the_bytes_of_one_process(
+def test_four_merged_shards_with_one_group_each_equal_one_process(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     argv = ["scale_sweep", *SHARED, "--epochs=1"]
@@ -238,8 +242,8 @@ def test_four_shards_with_a_group_each_merged_are_the_bytes_of_one_process(
 
 
 def results_of(processes: list[subprocess.Popen[str]]) -> list[Any]:
-    said = [process.communicate(timeout=300)[0] for process in processes]
-    return [(p.returncode, s) for p, s in zip(processes, said, strict=True)]
+    texts = [process.communicate(timeout=300)[0] for process in processes]
+    return [(p.returncode, text) for p, text in zip(processes, texts, strict=True)]
 
 
 ON_DEVICES = """
@@ -250,15 +254,15 @@ devices, width = map(int, sys.argv[1:])
 use_cpu_cores(devices)
 data = load("synthetic", train_examples=96, test_examples=50)
 axes, config = {"divisor": [1.0, 255.0], "seed": range(8)}, Config(hidden_sizes=(8,))
-todo = plan(axes, config, Hparams(), devices, max_width=width)
-found = join(todo, run_groups(todo, data), data)
-assert todo.num_devices == devices and {g.width for g in todo.groups} == {width}
-content = b"".join(v.values.tobytes() for v in found.variables.values())
+runs = plan(axes, config, Hparams(), devices, max_width=width)
+dataset = join(runs, run_groups(runs, data), data)
+assert runs.num_devices == devices and {g.width for g in runs.groups} == {width}
+content = b"".join(v.values.tobytes() for v in dataset.variables.values())
 print(hashlib.sha256(content).hexdigest())
 """
 
 
-def test_eight_devices_give_the_bits_of_two_at_the_same_width() -> None:
+def test_eight_devices_equal_two_bit_for_bit_at_the_same_width() -> None:
     digests = {
         subprocess.run(
             [sys.executable, "-c", ON_DEVICES, str(devices), "1"],
@@ -270,21 +274,21 @@ def test_eight_devices_give_the_bits_of_two_at_the_same_width() -> None:
 
 
 @pytest.mark.parametrize("count", [2, 4])
-def test_processes_on_jax_distributed_give_the_bytes_of_one(
+def test_distributed_processes_equal_one_process_byte_for_byte(
     count: int, tmp_path: Path
 ) -> None:
-    ((code, said),) = results_of([start(tmp_path / "alone")])
-    assert code == 0, said
-    for code, said in results_of(together(tmp_path, count)):
-        assert code == 0, said
-        assert f"share of the runs: {4 // count} group" in said
+    ((code, text),) = results_of([start(tmp_path / "alone")])
+    assert code == 0, text
+    for code, text in results_of(start_all(tmp_path, count)):
+        assert code == 0, text
+        assert f"share of the runs: {4 // count} group" in text
     expected = (tmp_path / "alone" / "results.nc").read_bytes()
     assert (tmp_path / "0" / "results.nc").read_bytes() == expected
     assert [p.name for p in tmp_path.glob("*/results.nc")].count("results.nc") == 2
     assert not list(tmp_path.glob("*/checkpoints"))
 
 
-JOINING = """
+CONNECTING = """
 import sys
 from experiments.scale_sweep import EXPERIMENT
 from fmnist_jax.runner import command_line, distributed
@@ -293,88 +297,86 @@ command_line.main(EXPERIMENT)
 """
 
 
-def joining(out_dir: Path, seconds: int, *flags: str) -> subprocess.Popen[str]:
-    """Starts a process that waits for the others for so long."""
-    argv = [sys.executable, "-c", JOINING, str(seconds), *SHARED, "--epochs=1"]
-    own = signal.signal(signal.SIGINT, signal.default_int_handler)
+def connecting(out_dir: Path, seconds: int, *flags: str) -> subprocess.Popen[str]:
+    """Starts a process that waits for the others for a number of seconds."""
+    argv = [sys.executable, "-c", CONNECTING, str(seconds), *SHARED, "--epochs=1"]
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
     process = subprocess.Popen(
         [*argv, "--distributed", *flags, f"--out_dir={out_dir}"],
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT,
     )  # fmt: skip
-    signal.signal(signal.SIGINT, own)
+    signal.signal(signal.SIGINT, handler)
     return process
 
 
-def test_what_cannot_be_joined_is_a_line(tmp_path: Path) -> None:
+def test_a_failed_connection_gives_one_error_line(tmp_path: Path) -> None:
     with socket.create_server(("", 0)) as server, socket.create_server(("", 0)) as free:
-        used, port = (each.getsockname()[1] for each in (server, free))
+        used, port = (open_.getsockname()[1] for open_ in (server, free))
         free.close()
         two = "--num_processes=2"
         here = f"--coordinator=127.0.0.1:{port}"
-        taken = f"--coordinator=127.0.0.1:{used}"
-        first = joining(tmp_path, 60, here, two, "--process_id=0")
+        occupied = f"--coordinator=127.0.0.1:{used}"
+        first = connecting(tmp_path, 60, here, two, "--process_id=0")
         others = {
-            "not all processes came within 1": (taken, two, "--process_id=1"),
-            f"cannot have port {used}": (taken, two, "--process_id=0"),
+            "not all processes started within 1": (occupied, two, "--process_id=1"),
+            f"cannot use port {used}": (occupied, two, "--process_id=0"),
             "no cluster": (),
             "'no host' cannot be": ("--coordinator=no host:1", two, "--process_id=1"),
         }
-        started = [joining(tmp_path, 1, *flags) for flags in others.values()]
-        for expected, (code, said) in zip(others, results_of(started), strict=True):
-            assert code == 2, said
-            assert said.count("Error: ") == 1
-            assert expected in said.splitlines()[-1]
+        started = [connecting(tmp_path, 1, *flags) for flags in others.values()]
+        for expected, (code, text) in zip(others, results_of(started), strict=True):
+            assert code == 2, text
+            assert text.count("Error: ") == 1
+            assert expected in text.splitlines()[-1]
         assert first.poll() is None, first.communicate()
-        first.send_signal(signal.SIGINT)  # while it waits
-        ((code, said),) = results_of([first])
-        assert code == 130, said
-        assert said.endswith("Interrupted. Completed work is saved.\n")
+        first.send_signal(signal.SIGINT)  # while the process waits
+        ((code, text),) = results_of([first])
+        assert code == 130, text
+        assert text.endswith("Interrupted. Completed work is saved.\n")
     assert not list(tmp_path.iterdir())
 
 
-def test_an_error_of_one_process_alone_is_a_line(tmp_path: Path) -> None:
-    """Its folder is in use; the other is ended by JAX, or finds it gone."""
+def test_an_error_of_one_process_gives_one_line(tmp_path: Path) -> None:
+    """The folder of one is in use; JAX or a lost connection ends the other."""
     with output_folder.locked(tmp_path / "0"):
-        (code, said), (_, other) = results_of(together(tmp_path, 2))
-    assert code == 2, said
-    assert "is in use" in said.splitlines()[-1]
-    last = other.splitlines()[-1]  # to where the other had come decides which
+        (code, text), (_, other) = results_of(start_all(tmp_path, 2))
+    assert code == 2, text
+    assert "is in use" in text.splitlines()[-1]
+    last = other.splitlines()[-1]  # which one depends on how far the other process was
     assert last.startswith(("To resume: ", "Error: --distributed: ")), other
 
 
-def test_processes_that_plan_other_runs_are_refused(tmp_path: Path) -> None:
-    processes = together(tmp_path, 2, own=["--b1s=.5", "--b1s=.6"])
-    for code, said in results_of(processes):
-        assert code == 2, said
-        assert "--distributed: the processes plan other runs; give all" in said
+def test_processes_with_different_plans_are_refused(tmp_path: Path) -> None:
+    processes = start_all(tmp_path, 2, more=["--b1s=.5", "--b1s=.6"])
+    for code, text in results_of(processes):
+        assert code == 2, text
+        assert "--distributed: the processes have different plans; give all" in text
     assert not list(tmp_path.glob("*/parts/plan.json"))
 
 
 @pytest.mark.parametrize("number", [0, 1])
-def test_where_a_process_dies_the_rest_end_and_a_restart_completes(
+def test_if_a_process_dies_the_others_end_and_a_restart_completes(
     number: int, tmp_path: Path
 ) -> None:
-    processes = together(tmp_path, 2, epochs=300)
+    processes = start_all(tmp_path, 2, epochs=300)
     while len({path.parent for path in tmp_path.glob("*/parts/*.part")}) < 2:
         assert processes[number].poll() is None, processes[number].communicate()
         time.sleep(0.05)
     processes[number].send_signal(signal.SIGKILL)
     died = time.monotonic()
-    code, said = results_of(processes)[1 - number]
+    code, text = results_of(processes)[1 - number]
     assert time.monotonic() - died < 120
     assert code != 0
-    *_, line, how = said.splitlines()
+    *_, line, note = text.splitlines()
     assert line.startswith("Error: --distributed: ")
     assert line.endswith("; completed work is saved.")
-    assert how.startswith("To resume: python -m experiments.scale_sweep ")
-    kept = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*/parts/*.part")}
-    assert kept
-    for code, said in results_of(together(tmp_path, 2, epochs=300)):
-        assert code == 0, said
-        assert "Resuming: " in said
-    found = results.load(tmp_path / "0")
-    assert (found.status != "missing").all()
-    ((code, said),) = results_of([start(tmp_path / "alone", epochs=300)])
-    assert code == 0, said
+    assert note.startswith("To resume: python -m experiments.scale_sweep ")
+    assert list(tmp_path.glob("*/parts/*.part"))
+    for code, text in results_of(start_all(tmp_path, 2, epochs=300)):
+        assert code == 0, text
+        assert "Resuming: " in text
+    assert (results.load(tmp_path / "0").status != "missing").all()
+    ((code, text),) = results_of([start(tmp_path / "alone", epochs=300)])
+    assert code == 0, text
     expected = (tmp_path / "alone" / "results.nc").read_bytes()
     assert (tmp_path / "0" / "results.nc").read_bytes() == expected

@@ -1,0 +1,110 @@
+"""The files that an experiment writes: results, tables, figures and config.json."""
+
+import datetime
+import platform
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fmnist_jax.analysis import report, results
+from fmnist_jax.files import explaining_write_errors
+from fmnist_jax.runner.jobs import Answer, Experiment, Inspection, Job
+from fmnist_jax.sweeps.environment import DECIDING, versions
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from fmnist_jax.data.dataset import Data
+
+Facts = Mapping[str, Any]  # the contents of config.json
+
+
+def facts(
+    experiment: Experiment | Inspection,
+    data: Sequence["Data"],
+    arguments: Sequence[str],
+) -> Facts:
+    """Returns the entries of ``config.json`` that every experiment has."""
+    names = ("name", "title", "source", "notice", "fingerprint")
+    datasets = {
+        one.fingerprint: {
+            **{name: getattr(one, name) for name in names},
+            "train_examples": len(one.train.labels),
+            "test_examples": len(one.test.labels),
+        }
+        for one in data
+    }
+    return {
+        "experiment": experiment.name,
+        "question": experiment.question,
+        "command": ["python", "-m", f"experiments.{experiment.name}", *arguments],
+        "datasets": list(datasets.values()),
+        "platform": platform.platform(),
+        "python": platform.python_version(),
+        "versions": versions((*DECIDING, "xarray")),
+        "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    }
+
+
+def save_runs(
+    job: Job, dataset: "xr.Dataset", facts: Facts, out_dir: Path
+) -> tuple[Answer, list[Path]]:
+    """Writes all files of an experiment with runs.
+
+    The results are written first: drawing or summarising them may fail.
+
+    Args:
+      job: the experiment with its settings.
+      dataset: the results of its runs.
+      facts: entries of ``config.json``.
+      out_dir: the folder to write to.
+
+    Returns:
+      The answer, with the figures and sentences that every experiment has, and the
+      paths of the files.
+    """
+    facts = {**facts, **_run_facts(job, dataset)}
+    with explaining_write_errors(out_dir):
+        paths = results.save(dataset, out_dir, facts)
+    answer = job.experiment.answer(dataset)
+    answer = answer._replace(
+        figures={**job.experiment.figures(dataset), **answer.figures},
+        sentences=[*report.sentences(dataset), *answer.sentences],
+    )
+    return answer, list(dict.fromkeys([*paths, *save_answer(answer, facts, out_dir)]))
+
+
+def _run_facts(job: Job, dataset: "xr.Dataset") -> Facts:
+    """Returns the entries of ``config.json`` that only experiments with runs have."""
+    import jax
+
+    return {
+        "preset": job.options["preset"],
+        "axes": {d: dataset[d].values.tolist() for d in dataset.status.dims},
+        "along": {n: value.dims for n, value in dataset.coords.items() if value.dims},
+        "settings": {
+            str(name): value.values.tolist()
+            for name, value in dataset.coords.items()
+            if name not in dataset.dims
+        },
+        "devices": [str(device) for device in jax.devices()],
+        "device_kind": jax.devices()[0].device_kind,
+        "legend": report.legend(dataset),
+    }
+
+
+def save_answer(answer: Answer, facts: Facts, out_dir: Path) -> list[Path]:
+    """Writes ``config.json``, tables and figures; returns their paths."""
+    tables = {f"{name}.csv": table for name, table in answer.tables.items()}
+    figures = {f"{name}.png": figure for name, figure in answer.figures.items()}
+    names = {"tables": list(tables), "figures": list(figures)}
+    with explaining_write_errors(out_dir):
+        for name, table in tables.items():
+            table.to_csv(out_dir / name, index=False)
+        for name, figure in figures.items():
+            figure.savefig(out_dir / name, dpi=150)
+        sentences = list(answer.sentences)
+        settings = results.save_settings(
+            out_dir, {**facts, **names, "sentences": sentences}
+        )
+    return [settings, *(out_dir / name for name in (*tables, *figures))]

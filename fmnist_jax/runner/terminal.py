@@ -1,0 +1,123 @@
+"""The lines that an experiment prints before it starts and after it ends."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fmnist_jax.analysis import report
+from fmnist_jax.config import axis_label, coordinate, show
+from fmnist_jax.runner.jobs import Answer, Experiment, Inspection, Job
+from fmnist_jax.sweeps import cost
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from fmnist_jax.data.dataset import Data
+    from fmnist_jax.sweeps.planning import Plan
+
+
+def introduction(
+    experiment: Experiment | Inspection, data: Sequence["Data"]
+) -> list[str]:
+    """Returns the question of an experiment and its data sets."""
+    lines = [experiment.question, ""]
+    for one in {one.fingerprint: one for one in data}.values():
+        train, test = len(one.train.labels), len(one.test.labels)
+        images = f"{train} training and {test} test images"
+        lines.append(f"Data set: {one.title}, {images} ({one.source}).")
+        lines += [f"Note: {one.notice}"] if one.notice else []
+    return lines
+
+
+def overview(job: Job, plans: Sequence["Plan"], data: Sequence["Data"]) -> list[str]:
+    """Returns the data sets, runs, programs and expected cost of a job.
+
+    Args:
+      job: the experiment with its settings.
+      plans: one for each variant of the job.
+      data: one for each variant of the job.
+    """
+    pairs = list(zip(plans, data, strict=True))
+    seconds = sum(cost.expected_seconds(*pair) for pair in pairs)
+    seconds -= (len(pairs) - 1) * cost.SECONDS_TO_START
+    megabytes = max(cost.memory_bytes(*pair) for pair in pairs) / 1e6
+    labels = [variant.label for variant in job.variants]
+    axes = [axis_text(axis, labels) for axis in job.experiment.variants]
+    axes += [_axis(name, values) for name, values in plans[0].axes.items()]
+    epochs = _count(plans[0].config.num_epochs, "epoch")
+    runs = _count(sum(plan.num_runs for plan in plans), "run")
+    programs = _count(sum(plan.num_programs for plan in plans), "program")
+    return [
+        *introduction(job.experiment, data),
+        *(f"Note: {notice}" for notice in job.notices),
+        f"Preset {job.options['preset']}, {epochs}: {' × '.join(axes)}.",
+        f"{runs} in {programs}; expected: about {_duration(seconds)} and "
+        f"{megabytes:.0f} MB on this processor.",
+    ]
+
+
+def _axis(name: str, values: Sequence[Any]) -> str:
+    if name == "seed":
+        return _count(len(values), "seed")
+    return axis_text(name, [coordinate(name, value) for value in values])
+
+
+def axis_text(name: str, values: Sequence[Any]) -> str:
+    """Returns the label of an axis and its values, abbreviated if there are many.
+
+    Args:
+      name: of the axis.
+      values: coordinates, as in the results; None stands for infinity, as in JSON.
+    """
+    texts = [
+        str(value)
+        if isinstance(value, bool)
+        else show(name, math.inf if value is None else value)
+        for value in values
+    ]
+    if len(texts) > 6 and not isinstance(values[0], str):
+        texts = [*texts[:3], "…", texts[-1]]
+    return f"{axis_label(name)} {', '.join(texts)}"
+
+
+def results(
+    answer: Answer, paths: Sequence[Path], dataset: "xr.Dataset | None" = None
+) -> list[str]:
+    """Returns the tables and sentences of an experiment, and the files it has written.
+
+    Args:
+      answer: of the experiment.
+      paths: of the files.
+      dataset: the results of the runs, if there were any.
+    """
+    style: dict[str, Any] = {"float_format": "{:.6g}".format, "na_rep": "–"}
+    style |= {"index": False, "max_rows": report.MOST_ROWS}
+    lines = [
+        f"{name}:\n\n{report.in_words(table).to_string(**style)}\n"
+        for name, table in answer.tables.items()
+    ]
+    lines += answer.sentences
+    if dataset is not None:
+        table = [_headline(dataset), "", report.table(dataset), ""]
+        lines = [*table, *lines, "", *report.legend(dataset)]
+    return [*lines, "", "Files:", *map(str, paths)]
+
+
+def _headline(dataset: "xr.Dataset") -> str:
+    title, epochs = dataset.attrs["dataset_title"], dataset.sizes["epoch"]
+    seeds = dataset.sizes["seed"]
+    spread = f"mean ± standard deviation of {seeds} seeds" if seeds > 1 else "one seed"
+    return f"{title}: after epoch {epochs} (train loss: during it), {spread}."
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{max(5, round(seconds / 5) * 5)} seconds"
+    if seconds < 5400:
+        return f"{seconds / 60:.0f} minutes"
+    return f"{seconds / 3600:.1f} hours"
