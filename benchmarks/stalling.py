@@ -1,4 +1,4 @@
-"""A server on this machine that stalls, and downloads from it, each timed."""
+"""Times downloads from a local server that stalls in several ways."""
 
 import contextlib
 import os
@@ -14,8 +14,8 @@ from fmnist_jax.data import download
 from fmnist_jax.errors import UserError
 
 HEAD, HALF = b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n", bytes(500_000)
-# Kind -> when the server answers, in STALL_SECONDS; with what; and whether it goes on
-# with a byte every now and then.
+# Title -> the delay of the answer in STALL_SECONDS; the answer; whether single bytes
+# follow from time to time.
 STALLS = {
     "never answers": (0.0, b"", False),
     "answers, then nothing": (0.0, HEAD, False),
@@ -31,53 +31,57 @@ class _Stalling(socketserver.StreamRequestHandler):
     over: threading.Event
 
     def handle(self) -> None:
-        which = int(self.rfile.readline().split()[1].removeprefix(b"/"))
-        late, answer, trickles = list(STALLS.values())[which]
-        with contextlib.suppress(OSError):  # the client has left
-            self.over.wait(late * download.STALL_SECONDS)
+        index = int(self.rfile.readline().split()[1].removeprefix(b"/"))
+        delay, answer, trickles = list(STALLS.values())[index]
+        with contextlib.suppress(OSError):  # the client has disconnected
+            self.over.wait(delay * download.STALL_SECONDS)
             self.wfile.write(answer)
             while not self.over.wait(0.4 * download.STALL_SECONDS):
                 self.wfile.write(b"1" * trickles)
 
 
-def stall(most: float = 15.0) -> None:
-    """Downloads from a server that stalls, in all ways at once.
+def stall(limit: float = 15.0) -> None:
+    """Downloads from servers that stall, all at the same time, and prints the times.
 
     Args:
-      most: seconds that each may take.
+      limit: the maximum time of a download, in seconds.
+
+    Raises:
+      SystemExit: if a download takes longer, has another error or leaves a file.
     """
     os.environ["no_proxy"] = "*"
     _Stalling.over = threading.Event()
     with (
-        tempfile.TemporaryDirectory() as folder,
+        tempfile.TemporaryDirectory() as root,
         socketserver.ThreadingTCPServer(("127.0.0.1", 0), _Stalling) as server,
         ThreadPoolExecutor(len(STALLS)) as pool,
     ):
         threading.Thread(target=server.serve_forever, args=(0.02,)).start()
         url = f"http://127.0.0.1:{server.server_address[1]}/"
-        folders = [Path(folder) / str(which) for which in range(len(STALLS))]
+        folders = [Path(root) / str(index) for index in range(len(STALLS))]
         try:
-            urls = [url + each.name for each in folders]
-            ended = list(pool.map(_ended, urls, folders))
+            urls = [url + folder.name for folder in folders]
+            results = list(pool.map(_time_download, urls, folders))
         finally:
             _Stalling.over.set()
             server.shutdown()
-        left = [path.name for each in folders for path in each.iterdir()]
-    for kind, (seconds, said) in zip(STALLS, ended, strict=True):
-        print(f"{kind}: {seconds:.1f} s: {said}")
-    print(f"files left in the cache: {len(left)}")
-    words = ("it stalled", "no answer")
-    if left or any(
-        seconds > most or not said.startswith(words) for seconds, said in ended
+        files = [path for folder in folders for path in folder.iterdir()]
+    for title, (seconds, message) in zip(STALLS, results, strict=True):
+        print(f"{title}: {seconds:.1f} s: {message}")
+    print(f"files left in the cache: {len(files)}")
+    expected = ("the download stalled", "no answer")
+    if files or any(
+        seconds > limit or not message.startswith(expected)
+        for seconds, message in results
     ):
         sys.exit(1)
 
 
-def _ended(url: str, folder: Path) -> tuple[float, str]:
-    """Returns after how many seconds a download ended, and with what words."""
-    start, said = time.monotonic(), "NO ERROR"
+def _time_download(url: str, folder: Path) -> tuple[float, str]:
+    """Returns the time of a download in seconds, and its error message."""
+    start, message = time.monotonic(), "NO ERROR"
     try:
         download.fetch({"file": (url, "0" * 64)}, folder)
     except UserError as error:
-        said = str(error)
-    return time.monotonic() - start, said
+        message = str(error)
+    return time.monotonic() - start, message

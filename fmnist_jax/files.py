@@ -1,4 +1,4 @@
-"""Files written whole or not at all, and write errors in one line."""
+"""Atomic writes of files, and write errors as one-line messages."""
 
 import contextlib
 import os
@@ -11,36 +11,36 @@ from fmnist_jax.errors import UserError, reason
 
 @contextlib.contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
-    """Gives a new file beside ``path``, and puts it in its place when all went well."""
-    new = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
+    """Yields a temporary path beside ``path``, renamed to it if no error is raised."""
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
     try:
-        yield new
-        with open(new, "rb") as written:
-            os.fsync(written.fileno())
-        os.replace(new, path)
+        yield temporary
+        with open(temporary, "rb") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
         folder = os.open(path.parent, os.O_RDONLY)
-        with contextlib.suppress(OSError):  # not every file system can
+        with contextlib.suppress(OSError):  # unsupported by some file systems
             os.fsync(folder)
         os.close(folder)
     finally:
-        new.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
 
 
 def remove_temporary(folder: Path, name: str) -> None:
-    """Removes what ``replaced`` left of a file whose writer was killed.
+    """Removes the temporary files of ``atomic_write`` that killed processes left.
 
     Args:
-      folder: that nobody else writes to.
-      name: of the file; a pattern.
+      folder: a folder that no other process writes to.
+      name: the name of the file; a glob pattern.
     """
     for path in folder.glob(f".{name}.{'[0-9a-f]' * 8}"):
         path.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
-def explaining_write_errors(out_dir: Path) -> Iterator[None]:
-    """Says of what cannot be written why, in a line."""
+def explaining_write_errors(path: Path) -> Iterator[None]:
+    """Raises UserError with the cause if ``path`` cannot be written."""
     try:
         yield
     except OSError as error:
-        raise UserError(f"{out_dir} cannot be written: {reason(error)}.") from error
+        raise UserError(f"{path} cannot be written: {reason(error)}.") from error

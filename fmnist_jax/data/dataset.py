@@ -1,4 +1,4 @@
-"""What a data set is: images with labels, for training and for testing, checked."""
+"""Images with labels: a training and a test set, checked when they are built."""
 
 import dataclasses
 import functools
@@ -12,7 +12,7 @@ from fmnist_jax.errors import UserError, reason
 
 
 class Dataset(NamedTuple):
-    """Images and their labels: a whole data set, or a batch of one."""
+    """Images and their labels: a whole data set or a batch."""
 
     images: Any  # uint8 or float32 [N, *image_shape]
     labels: Any  # int32 [N]
@@ -20,23 +20,24 @@ class Dataset(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Data:
-    """A training and a test set, checked, and what they are.
+    """A training and a test set, both checked, with their name and origin.
 
-    A user's own arrays are given as a `Dataset` each: images uint8 or floating
-    [N, ...], labels whole numbers [N] from 0. They are kept as uint8 or float32, and
+    Images may be any integers from 0 to 255 or any floating type, ``[N, ...]``; they
+    are converted to uint8 or float32. Labels are integers ``[N]`` from 0, converted to
     int32.
 
     Attributes:
-        train: what is trained on.
-        test: what is not.
-        name: for files and tables: 'fashion_mnist', 'mnist', 'synthetic', 'idx', the
-            name of a TFDS set, or any other.
-        class_names: one for each class; empty: classes are 0 to the largest label.
-        source: where the arrays come from, for people.
-        notice: what a user must be told, such as that a stand-in is used.
+      train: the training set.
+      test: the held-out set.
+      name: the name in files and tables: 'fashion_mnist', 'mnist', 'synthetic', 'idx',
+        the name of a TFDS data set, or any other.
+      class_names: one name per class; if empty, classes are 0 to the largest label.
+      source: the origin of the arrays, as text.
+      notice: a note to the user, for instance that the images are synthetic; or "".
 
     Raises:
-        UserError: the arrays are not such; the line says what was given.
+      UserError: if an array has the wrong type, shape or values; the message states
+        them.
     """
 
     train: Dataset
@@ -60,7 +61,7 @@ class Data:
 
     @property
     def num_classes(self) -> int:
-        """How many classes there are."""
+        """The number of classes."""
         largest = max(self.train.labels.max(), self.test.labels.max())
         return len(self.class_names) or int(largest) + 1
 
@@ -71,13 +72,13 @@ class Data:
 
     @property
     def title(self) -> str:
-        """The name to show in figures and tables."""
+        """The name in figures and tables."""
         if self.name == "synthetic":
-            return "synthetic stand-in, not Fashion-MNIST"
+            return "synthetic data, not Fashion-MNIST"
         return OFFICIAL[self.name].title if self.name in OFFICIAL else self.name
 
     def first(self, train: int | None = None, test: int | None = None) -> "Data":
-        """Returns the first so many examples at most of each; None for all."""
+        """Returns at most the first ``train`` and ``test`` examples; None keeps all."""
         return dataclasses.replace(
             self,
             train=Dataset(*(array[:train] for array in self.train)),
@@ -86,7 +87,7 @@ class Data:
 
     @functools.cached_property
     def fingerprint(self) -> str:
-        """The sha256 of all four arrays: their types, shapes and bytes."""
+        """The sha256 of the types, shapes and bytes of all four arrays."""
         digest = hashlib.sha256()
         for array in (*self.train, *self.test):
             digest.update(f"{array.dtype.str} {array.shape} ".encode())
@@ -94,12 +95,12 @@ class Data:
         return digest.hexdigest()
 
 
-def _checked(split: str, given: Any, num_classes: int) -> Dataset:
+def _checked(split: str, dataset: Any, num_classes: int) -> Dataset:
     try:
-        images, labels = given
+        images, labels = dataset
     except (TypeError, ValueError):
         raise UserError(
-            f"{split} must be a Dataset(images, labels), got {type(given).__name__}."
+            f"{split} must be a Dataset(images, labels), got {type(dataset).__name__}."
         ) from None
     images = _checked_images(f"{split} images", images)
     labels = _checked_labels(f"{split} labels", labels, num_classes)
@@ -110,51 +111,50 @@ def _checked(split: str, given: Any, num_classes: int) -> Dataset:
     return Dataset(images, labels)
 
 
-def _as_array(what: str, given: Any) -> np.ndarray:
+def _as_array(name: str, values: Any) -> np.ndarray:
     try:
-        return np.asarray(given)
+        return np.asarray(values)
     except (TypeError, ValueError) as error:
-        raise UserError(f"{what} must be one array: {reason(error)}.") from error
+        raise UserError(f"{name} must be one array: {reason(error)}.") from error
 
 
-def _checked_images(what: str, given: Any) -> np.ndarray:
-    images = _as_array(what, given)
+def _checked_images(name: str, values: Any) -> np.ndarray:
+    images = _as_array(name, values)
     if images.ndim < 2 or 0 in images.shape:
         raise UserError(
-            f"{what} must be [N, ...] with at least one image, got shape "
+            f"{name} must be [N, ...] with at least one image, got shape "
             f"{images.shape}."
         )
-    if images.dtype == np.uint8:
-        return images
     if np.issubdtype(images.dtype, np.integer):
-        if images.min() < 0 or images.max() > 255:
+        low, high = images.min(), images.max()
+        if low < 0 or high > 255:
             raise UserError(
-                f"{what} are {images.dtype} from {images.min()} to {images.max()}; "
-                "whole numbers must be 0 to 255 (or give them as float32)."
+                f"{name} are {images.dtype} from {low} to {high}; whole numbers must "
+                "be 0 to 255 (or pass them as float32)."
             )
-        return images.astype(np.uint8)
-    # np.issubdtype does not know bfloat16; it is of no kind of NumPy's, but casts.
+        return images.astype(np.uint8, copy=False)
+    # np.issubdtype does not recognise bfloat16, which NumPy can nevertheless cast.
     if not (np.issubdtype(images.dtype, np.floating) or "float" in images.dtype.name):
-        raise UserError(f"{what} must be uint8 or floating, got {images.dtype}.")
-    with np.errstate(over="ignore"):  # too large for float32: infinite, found below
+        raise UserError(f"{name} must be uint8 or floating, got {images.dtype}.")
+    with np.errstate(over="ignore"):  # float32 overflow gives inf, rejected below
         images = images.astype(np.float32, copy=False)
-    if bad := int(np.count_nonzero(~np.isfinite(images))):
-        raise UserError(f"{what} must be finite float32; {bad:,} values are not.")
+    if invalid := int(np.count_nonzero(~np.isfinite(images))):
+        raise UserError(f"{name} must be finite float32; {invalid:,} values are not.")
     return images
 
 
-def _checked_labels(what: str, given: Any, num_classes: int) -> np.ndarray:
-    labels = _as_array(what, given)
+def _checked_labels(name: str, values: Any, num_classes: int) -> np.ndarray:
+    labels = _as_array(name, values)
     if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
         raise UserError(
-            f"{what} must be whole numbers [N], got {labels.dtype} of shape "
+            f"{name} must be whole numbers [N], got {labels.dtype} of shape "
             f"{labels.shape}."
         )
     largest = (num_classes or 2**31 - 1) - 1
     if labels.size and (labels.min() < 0 or labels.max() > largest):
         classes = f", with {num_classes} class names" if num_classes else ""
         raise UserError(
-            f"{what} must be 0 to {largest}{classes}, got {labels.min()} to "
+            f"{name} must be 0 to {largest}{classes}, got {labels.min()} to "
             f"{labels.max()}."
         )
     return labels.astype(np.int32, copy=False)

@@ -1,85 +1,72 @@
-"""Fetches files by https into a cache: checked, in bounded time, all or nothing."""
+"""Downloads files over https into a cache: complete, verified and in limited time."""
 
 import contextlib
 import hashlib
 import http.client
 import os
-import queue
 import tempfile
 import threading
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
-from email.message import Message
+from concurrent.futures import Future
 from pathlib import Path
 from typing import IO, Any
 
 from fmnist_jax.errors import UserError, reason
 
-# For DNS, connection and the first answer together; for each silence after that; and
-# how far behind MIN_BYTES_PER_SECOND a download may fall. A stall that begins with the
-# last byte before the first of these is up ends within twice this: 15 s, with a margin.
+# The limit for DNS, connection and first answer together, for every later silence, and
+# for the delay of a download behind MIN_BYTES_PER_SECOND. If the last byte arrives just
+# before the first limit, the download ends within twice this time: 15 s, with a margin.
 STALL_SECONDS = 7.0
 MAX_BYTES = 2**26
-MIN_BYTES_PER_SECOND = 5_000  # slower than this is a stalled download
-_PART = ".part-"  # what the name of a file begins with while it is downloaded
+MIN_BYTES_PER_SECOND = 5_000
+_PART = ".part-"  # prefix of the names of incomplete files
 
 
 class _HttpsRedirects(urllib.request.HTTPRedirectHandler):
-    """Follows redirects to https only (urllib would follow http and ftp too)."""
+    """Follows redirects to https only; urllib would follow http and ftp too."""
 
-    def redirect_request(
-        self,
-        req: urllib.request.Request,
-        fp: IO[bytes],
-        code: int,
-        msg: str,
-        headers: Message,
-        newurl: str,
-    ) -> urllib.request.Request | None:
-        if not newurl.startswith("https://"):
-            fp.close()
-            raise UserError(f"redirected to {newurl!r}, which is not https")
-        return super().redirect_request(req, fp, code, msg, headers, newurl)  # type: ignore[arg-type]
+    def redirect_request(self, *args: Any, **kwargs: Any) -> Any:
+        response, url = args[1], args[5]
+        if not url.startswith("https://"):
+            response.close()
+            raise UserError(f"redirected to {url!r}, which is not https")
+        return super().redirect_request(*args, **kwargs)
 
 
 def make_opener() -> urllib.request.OpenerDirector:
-    """What opens the URLs; a test may give `fetch` another."""
+    """Returns the opener of URLs, which tests replace."""
     return urllib.request.build_opener(_HttpsRedirects())
 
 
-def fetch(
-    files: Mapping[str, tuple[str, str]],
-    folder: Path,
-    opener: urllib.request.OpenerDirector | None = None,
-) -> None:
-    """Fetches the files that a folder does not have yet.
+def fetch(files: Mapping[str, tuple[str, str]], folder: Path) -> None:
+    """Downloads the files that a folder does not have yet.
 
-    A file appears under its name only when it is complete and its sha256 is right, so
-    an interrupted download leaves nothing that another run could take for data. One
-    that stalls is given up within 15 s.
+    A file gets its name only when it is complete and its sha256 is correct, so an
+    interrupted download leaves no partial data. A download that stalls is aborted
+    within 15 s.
 
     Args:
-        files: file name -> (URL, sha256 of the file).
-        folder: where they go; made if need be.
-        opener: what opens the URLs (for tests); default: https only.
+      files: (URL, sha256 of the file) by the name of the file.
+      folder: the destination; created if necessary.
 
     Raises:
-        UserError: it did not work; a few words say why.
+      UserError: if a download fails; the message states the cause in a few words.
     """
-    opener = opener or make_opener()
+    opener = make_opener()
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with _in_use(folder):
+        with _shared_lock(folder):
             for name, (url, sha256) in files.items():
-                if not _has(folder / name, sha256):
+                if not _is_complete(folder / name, sha256):
                     _fetch_one(url, sha256, folder / name, opener)
     except urllib.error.HTTPError as error:
         error.close()
         raise UserError(f"the server answered {error.code}") from error
     except TimeoutError as error:
-        raise UserError("it stalled") from error
+        raise UserError("the download stalled") from error
     except urllib.error.URLError as error:
         cause = error.reason
         text = reason(cause) if isinstance(cause, OSError) else str(cause)
@@ -89,19 +76,20 @@ def fetch(
 
 
 @contextlib.contextmanager
-def _in_use(folder: Path) -> Iterator[None]:
-    """Has others see that something is downloaded to a folder, and leave it alone.
+def _shared_lock(folder: Path) -> Iterator[None]:
+    """Locks a folder together with other downloads to it.
 
-    Where there is no other, it removes what downloads left that were killed. The lock
-    is the system's, where it has one: it ends with its process.
+    If no other process has the lock, the incomplete files of killed downloads are
+    removed first. The operating system releases the lock when the process ends;
+    systems without such locks do without.
     """
-    with contextlib.ExitStack() as handles:
+    with contextlib.ExitStack() as stack:
         with contextlib.suppress(ImportError, OSError):
             import fcntl
 
             handle = os.open(folder, os.O_RDONLY)
-            handles.callback(os.close, handle)
-            with contextlib.suppress(OSError):  # of others
+            stack.callback(os.close, handle)
+            with contextlib.suppress(OSError):  # another process has the lock
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 for path in folder.glob(f"{_PART}*"):
                     path.unlink()
@@ -109,7 +97,7 @@ def _in_use(folder: Path) -> Iterator[None]:
         yield
 
 
-def _has(path: Path, sha256: str) -> bool:
+def _is_complete(path: Path, sha256: str) -> bool:
     if not path.is_file():
         return False
     with open(path, "rb") as file:
@@ -119,62 +107,53 @@ def _has(path: Path, sha256: str) -> bool:
 def _fetch_one(
     url: str, sha256: str, path: Path, opener: urllib.request.OpenerDirector
 ) -> None:
-    began = time.monotonic()
-    with _begin(url, opener) as response:
+    start = time.monotonic()
+    with _open(url, opener) as response:
         part = tempfile.NamedTemporaryFile(  # noqa: SIM115
             dir=path.parent, prefix=_PART, delete=False
         )
         try:
             with part:
-                if _copy(response, part, began) != sha256:
+                if _copy(response, part, start) != sha256:
                     raise UserError(f"{path.name} arrived damaged: wrong sha256")
                 part.flush()
                 os.fsync(part.fileno())
             os.replace(part.name, path)
         finally:
-            Path(part.name).unlink(missing_ok=True)  # gone already if all went well
+            Path(part.name).unlink(missing_ok=True)  # only there after an error
 
 
-def _begin(url: str, opener: urllib.request.OpenerDirector) -> Any:
-    # In a thread, because no timeout of urllib's covers a hanging DNS look-up; a
-    # daemon, so that it cannot keep the program from ending.
-    answers: queue.SimpleQueue[Any] = queue.SimpleQueue()
-    given_up = threading.Event()
+def _open(url: str, opener: urllib.request.OpenerDirector) -> Any:
+    # In a thread, because urllib's timeout does not cover a hanging DNS look-up. As a
+    # daemon, the thread cannot keep the process alive.
+    answer: Future[Any] = Future()
 
     def work() -> None:
         try:
-            response = opener.open(url, timeout=STALL_SECONDS)
+            answer.set_result(opener.open(url, timeout=STALL_SECONDS))
         except BaseException as error:
-            answers.put(error)
-            return
-        if given_up.is_set():
-            response.close()
-        answers.put(response)
+            answer.set_exception(error)
 
     threading.Thread(target=work, daemon=True, name="fmnist_jax-download").start()
     try:
-        answer = answers.get(timeout=STALL_SECONDS)
-    except queue.Empty:
-        given_up.set()
-        answer = TimeoutError()
-    if isinstance(answer, TimeoutError):  # the socket's own may come first
+        return answer.result(timeout=STALL_SECONDS)
+    except TimeoutError:  # the timeout here, or the socket's
+        answer.add_done_callback(lambda late: late.exception() or late.result().close())
         raise UserError(f"no answer within {STALL_SECONDS:g} s") from None
-    if isinstance(answer, BaseException):
-        raise answer
-    return answer
 
 
-def _copy(response: Any, part: IO[bytes], began: float) -> str:
-    # What comes puts the deadline off as far as it must at the least rate, but never
-    # further than STALL_SECONDS: much at once does not make up for a trickle after it.
-    deadline, size, digest = began + STALL_SECONDS, 0, hashlib.sha256()
-    while chunk := response.read1(2**16):  # read1: what has come, without waiting
+def _copy(response: Any, part: IO[bytes], start: float) -> str:
+    """Copies a response into a file and returns its sha256."""
+    # Each chunk extends the deadline by its time at the minimum speed, but never beyond
+    # STALL_SECONDS from now: a burst does not compensate for a trickle after it.
+    deadline, size, digest = start + STALL_SECONDS, 0, hashlib.sha256()
+    while chunk := response.read1(2**16):  # read1 returns what has arrived
         size += len(chunk)
         if size > MAX_BYTES:
             raise UserError(f"the file is larger than {MAX_BYTES:,} bytes")
         now = time.monotonic()
-        put_off = deadline + len(chunk) / MIN_BYTES_PER_SECOND
-        deadline = min(put_off, now + STALL_SECONDS)
+        extended = deadline + len(chunk) / MIN_BYTES_PER_SECOND
+        deadline = min(extended, now + STALL_SECONDS)
         if now > deadline:
             raise TimeoutError
         digest.update(chunk)

@@ -1,8 +1,8 @@
-"""The IDX format of MNIST and its kin: arrays of unsigned bytes, raw or gzip.
+"""The IDX format of MNIST: arrays of unsigned bytes, raw or compressed by gzip.
 
-A file is `00 00 08 DIMS`, then DIMS sizes as big-endian uint32, then the bytes.
-Nothing in a file is believed before it is checked: the size that its header claims
-is bounded first, and no more than that is ever unpacked.
+A file is ``00 00 08 NDIM``, then NDIM sizes as big-endian uint32, then the bytes. The
+size in the header is checked against a limit before any byte is read, and no more than
+that size is ever unpacked.
 """
 
 import gzip
@@ -11,6 +11,7 @@ import os
 import stat
 import struct
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import IO
 
@@ -21,7 +22,7 @@ from fmnist_jax.errors import UserError, reason
 MAX_BYTES = 2**31
 _CHUNK = 2**20
 
-# The four files of a data set; the digit is the number of dimensions.
+# The four files of a data set.
 FILES = {
     "train_images": "train-images-idx3-ubyte",
     "train_labels": "train-labels-idx1-ubyte",
@@ -29,39 +30,34 @@ FILES = {
     "test_labels": "t10k-labels-idx1-ubyte",
 }
 
-Arrays = dict[str, np.ndarray]  # one uint8 array for each key of FILES
-
-
-def dims(role: str) -> int:
-    """How many dimensions an array has, by its key in `FILES`."""
-    return 3 if role.endswith("images") else 1
+Arrays = dict[str, np.ndarray]  # uint8 by the keys of FILES: [N, H, W] and [N]
 
 
 def header(array: np.ndarray) -> bytes:
-    """The IDX header of a uint8 array; with the array's bytes it makes the file."""
+    """Returns the IDX header of a uint8 array, which precedes its bytes in a file."""
     return struct.pack(f">4B{array.ndim}I", 0, 0, 8, array.ndim, *array.shape)
 
 
 def read(path: Path, ndim: int) -> np.ndarray:
-    """Reads one IDX file, raw or gzip (told by its first bytes, not by its name).
+    """Reads one IDX file; its first bytes decide whether it is compressed.
 
     Args:
-        path: the file.
-        ndim: how many dimensions it must have: 3 for images, 1 for labels.
+      path: the file.
+      ndim: the number of dimensions required: 3 for images, 1 for labels.
 
     Returns:
-        A uint8 array of that many dimensions, at least one byte large.
+      A uint8 array with that many dimensions and at least one byte.
 
     Raises:
-        UserError: the file cannot be read, is damaged or is something else.
+      UserError: if the file cannot be read, is damaged or has another format.
     """
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):
-            raise UserError(f"{path} is not a file; an IDX file is expected there.")
+            raise UserError(f"{path} is not a file; expected an IDX file.")
         with open(path, "rb") as file:
-            packed = file.read(2) == b"\x1f\x8b"
+            is_packed = file.read(2) == b"\x1f\x8b"
             file.seek(0)
-            if not packed:
+            if not is_packed:
                 return _parse(file, path, ndim)
             with gzip.GzipFile(fileobj=file) as unpacked:
                 return _parse(unpacked, path, ndim)
@@ -70,51 +66,65 @@ def read(path: Path, ndim: int) -> np.ndarray:
 
 
 def _parse(stream: IO[bytes] | gzip.GzipFile, path: Path, ndim: int) -> np.ndarray:
-    magic = _take(stream, 4)
-    if len(magic) < 4 or magic[:2] != b"\0\0":
-        raise UserError(f"{path} is not an IDX file: it begins with {magic.hex()!r}.")
-    if magic[2] != 8:
+    head = _read_bytes(stream, 4 + 4 * ndim)
+    if len(head) < 4 or head[:2] != b"\0\0":
+        start = head[:4].hex()
+        raise UserError(f"{path} is not an IDX file: it begins with {start!r}.")
+    if head[2] != 8:
         raise UserError(
-            f"{path} holds IDX type 0x{magic[2]:02x}; only unsigned bytes (0x08) do."
+            f"{path} has IDX type 0x{head[2]:02x}; expected unsigned bytes (0x08)."
         )
-    if magic[3] != ndim:
-        raise UserError(f"{path} has {magic[3]} dimensions; expected {ndim}.")
-    sizes = _take(stream, 4 * ndim)
-    if len(sizes) < 4 * ndim:
-        raise UserError(f"{path} is truncated: it ends within its header.")
-    shape = struct.unpack(f">{ndim}I", sizes)
+    if head[3] != ndim:
+        raise UserError(f"{path} has {head[3]} dimensions; expected {ndim}.")
+    if len(head) < 4 + 4 * ndim:
+        raise UserError(f"{path} is truncated within its header.")
+    shape = struct.unpack_from(f">{ndim}I", head, 4)
     size = math.prod(shape)
-    claim = " x ".join(f"{length:,}" for length in shape)
+    claim = f"header specifies {' x '.join(f'{length:,}' for length in shape)} bytes"
     if size > MAX_BYTES:
-        raise UserError(f"{path} claims {claim} bytes; at most {MAX_BYTES:,} are read.")
-    if size == 0:
-        raise UserError(f"{path} is empty: its header says {claim}.")
-    body = _take(stream, size + 1)  # one more, to notice trailing bytes
-    if len(body) < size:
         raise UserError(
-            f"{path} is truncated: its header says {claim} bytes, {len(body):,} follow."
+            f"{path} is too large: its {claim}; the limit is {MAX_BYTES:,}."
         )
+    if size == 0:
+        raise UserError(f"{path} is empty: its {claim}.")
+    body = _read_bytes(stream, size + 1)  # one more, to detect trailing bytes
+    if len(body) < size:
+        raise UserError(f"{path} is truncated: its {claim}, {len(body):,} follow.")
     if len(body) > size:
-        raise UserError(f"{path} goes on after the {claim} bytes its header says.")
+        raise UserError(f"{path} is too long: its {claim}, but more follow.")
     return np.frombuffer(body, np.uint8).reshape(shape)
 
 
-def _take(stream: IO[bytes] | gzip.GzipFile, size: int) -> bytearray:
-    # In chunks, so that memory follows what is there and not what a header claims.
-    taken = bytearray()
-    while len(taken) < size:
-        chunk = stream.read(min(_CHUNK, size - len(taken)))
-        if not chunk:
-            break
-        taken += chunk
-    return taken
+def _read_bytes(stream: IO[bytes] | gzip.GzipFile, size: int) -> bytearray:
+    # In chunks: the memory allocated depends on the bytes present, not on the header.
+    body = bytearray()
+    while len(body) < size and (chunk := stream.read(min(_CHUNK, size - len(body)))):
+        body += chunk
+    return body
+
+
+def read_files(paths: Mapping[str, Path]) -> Arrays:
+    """Reads the four files of a data set by the keys of ``FILES``.
+
+    Raises:
+      UserError: as ``read`` does, or if the numbers of images and labels differ.
+    """
+    arrays = {role: read(paths[role], 3 if "images" in role else 1) for role in FILES}
+    for split in ("train", "test"):
+        images, labels = arrays[f"{split}_images"], arrays[f"{split}_labels"]
+        if len(images) != len(labels):
+            raise UserError(
+                f"{paths[f'{split}_images']} has {len(images):,} images, but "
+                f"{paths[f'{split}_labels'].name} has {len(labels):,} labels."
+            )
+    return arrays
 
 
 def find_files(folder: Path) -> dict[str, Path]:
-    """The IDX files among `FILES` that a folder has, under any of their usual names.
+    """Returns the files of a folder by the keys of ``FILES``, as far as present.
 
     Raises:
-        UserError: there is such a folder, but it cannot be read.
+      UserError: if the folder exists but cannot be read.
     """
     try:
         present = set(os.listdir(folder))
@@ -122,40 +132,27 @@ def find_files(folder: Path) -> dict[str, Path]:
         return {}
     except OSError as error:
         raise UserError(f"{folder} cannot be read: {reason(error)}.") from error
-    found = {}
+    paths = {}
     for role, name in FILES.items():
         dotted = name.replace("-idx", ".idx")
         variants = (name, f"{name}.gz", dotted, f"{dotted}.gz")
-        if path := next((each for each in variants if each in present), None):
-            found[role] = folder / path
-    return found
+        if names := [variant for variant in variants if variant in present]:
+            paths[role] = folder / names[0]
+    return paths
 
 
 def read_folder(folder: Path) -> Arrays | None:
-    """Reads the four IDX files of a folder.
-
-    Returns:
-        The uint8 arrays by the keys of `FILES`: images [N, H, W], labels [N]; None
-        where the folder has none of the files.
+    """Reads the four IDX files of a folder; returns None if it has none.
 
     Raises:
-        UserError: a file is missing or damaged, or there are not as many labels as
-            images.
+      UserError: as ``read_files`` does, or if only some of the files are present.
     """
-    found = find_files(folder)
-    if not found:
+    paths = find_files(folder)
+    if not paths:
         return None
-    if missing := [name for role, name in FILES.items() if role not in found]:
+    if missing := [name for role, name in FILES.items() if role not in paths]:
         raise UserError(
-            f"{folder} has {len(found)} of the 4 IDX files; missing: "
+            f"{folder} has {len(paths)} of the 4 IDX files; missing: "
             f"{', '.join(missing)} (each may end in .gz)."
         )
-    arrays = {role: read(found[role], dims(role)) for role in FILES}
-    for split in ("train", "test"):
-        images, labels = arrays[f"{split}_images"], arrays[f"{split}_labels"]
-        if len(images) != len(labels):
-            raise UserError(
-                f"{found[f'{split}_images']} holds {len(images):,} images, but "
-                f"{found[f'{split}_labels'].name} {len(labels):,} labels."
-            )
-    return arrays
+    return read_files(paths)

@@ -1,15 +1,18 @@
-"""Loads a data set: the only reader of data files, with the modules that it calls.
+"""Loads a data set.
 
     data = load("fashion_mnist")
     data.train.images  # uint8 [60000, 28, 28]
     data.train.labels  # int32 [60000]
 
-Only NumPy is needed. TensorFlow Datasets is used where a set prepared by it is read.
+Only NumPy is required. TensorFlow Datasets is imported only to read a data set that it
+has prepared.
 """
 
 import difflib
 import operator
 import os
+import shlex
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +24,7 @@ from fmnist_jax.errors import UserError
 __all__ = ["Data", "Dataset", "load"]
 
 NAMES = ("auto", *OFFICIAL, "synthetic", "idx")
+_FILES = f"{', '.join(idx.FILES.values())} (each may end in .gz)"
 
 
 def load(
@@ -32,161 +36,142 @@ def load(
 ) -> Data:
     """Loads a data set.
 
-    'fashion_mnist' and 'mnist' are looked for in `data_dir` or $FMNIST_JAX_DATA (the
-    four IDX files, .gz or not, or a TFDS directory), in $TFDS_DATA_DIR and
-    ~/tensorflow_datasets, in the caches of Keras and torchvision, and in this
-    library's own, which a download fills (unless FMNIST_JAX_OFFLINE=1). They are
-    checked by sha256 and come in the official order.
+    'fashion_mnist' and 'mnist' are searched for in these locations, in order:
+    ``data_dir`` or $FMNIST_JAX_DATA (the four IDX files, raw or .gz, or a TFDS
+    directory); $TFDS_DATA_DIR and ~/tensorflow_datasets; the caches of Keras and
+    torchvision; and the cache of this library, which a download fills unless
+    FMNIST_JAX_OFFLINE=1. The arrays are checked by sha256 and have the official order.
 
     Args:
-        name: 'fashion_mnist' or 'mnist'; 'auto': Fashion-MNIST where it can be had,
-            else 'synthetic', with a notice; 'synthetic': the embedded stand-in;
-            'idx': other IDX files in `data_dir`; or an image set of TFDS that is
-            prepared on this machine (NAME or NAME/CONFIG).
-        data_dir: the folder to look in first; it must exist.
-        train_examples: keep only the first so many.
-        test_examples: likewise, of the test set.
+      name: 'fashion_mnist' or 'mnist'; 'auto': Fashion-MNIST if it is available, else
+        'synthetic', with a notice; 'synthetic': the generated data set; 'idx': other
+        IDX files in ``data_dir``; or an image set that TFDS has prepared on this
+        machine (NAME or NAME/CONFIG).
+      data_dir: the folder to search first; it must exist.
+      train_examples: the number of training examples to keep, from the first one.
+      test_examples: the same for the test set.
 
     Returns:
-        The data, with its name and where it was read from.
+      The data, with their name and origin.
 
     Raises:
-        UserError: it is not to be had, or what is there is damaged or another data
-            set; the line says where it was looked for and what to do.
+      UserError: if the data set is not available, is damaged or is another one; the
+        message states the locations searched and what to do.
     """
     counts = {"train": train_examples, "test": test_examples}
-    for split, count in counts.items():
-        _check_count(split, count)
+    _check_counts(counts)
     root = locations.user_folder(data_dir)
     if name == "synthetic":
         return _load_synthetic(counts)
     if name == "auto":
-        return _load_auto(root, counts)
-    if name in OFFICIAL:
-        return _first(_load_official(name, root), counts)
-    if name == "idx":
-        return _first(_load_idx(root), counts)
-    return _first(_load_tfds(name, root), counts)
-
-
-def _check_count(split: str, count: int | None, most: int | None = None) -> None:
-    if count is None:
-        return
-    try:
-        too_few = operator.index(count) < 1
-    except TypeError:
-        too_few = True
-    if too_few:
-        raise UserError(
-            f"{split}_examples must be a whole number of at least 1, got {count!r}."
-        )
-    if most is not None and count > most:
-        raise UserError(
-            f"{split}_examples is {count:,}, but there are only {most:,} {split} "
-            "examples."
-        )
-
-
-def _first(data: Data, counts: dict[str, int | None]) -> Data:
-    for split, count in counts.items():
-        _check_count(split, count, len(getattr(data, split).labels))
+        try:
+            data = _load_official("fashion_mnist", root)
+        except locations.NotFoundError as error:
+            return _load_synthetic(counts, _fallback_notice(error.notable))
+    elif name in OFFICIAL:
+        data = _load_official(name, root)
+    else:
+        data = _load_idx(root) if name == "idx" else _load_tfds(name, root)
+    available = {split: len(getattr(data, split).labels) for split in counts}
+    _check_counts(counts, available)
     return data.first(**counts)
 
 
-def _from_arrays(arrays: idx.Arrays, **kwargs: Any) -> Data:
-    return Data(
-        Dataset(arrays["train_images"], arrays["train_labels"]),
-        Dataset(arrays["test_images"], arrays["test_labels"]),
-        **kwargs,
-    )
+def _check_counts(
+    counts: Mapping[str, int | None], available: Mapping[str, int] | None = None
+) -> None:
+    for split, count in counts.items():
+        if count is None:
+            continue
+        try:
+            is_positive = operator.index(count) >= 1
+        except TypeError:
+            is_positive = False
+        if not is_positive:
+            raise UserError(
+                f"{split}_examples must be a whole number of at least 1, got {count!r}."
+            )
+        if available and count > available[split]:
+            raise UserError(
+                f"{split}_examples is {count:,}, but there are only "
+                f"{available[split]:,} {split} examples."
+            )
+
+
+def _from_arrays(arrays: idx.Arrays, name: str, **kwargs: Any) -> Data:
+    """Returns the data; an official name also determines the class names."""
+    if name in OFFICIAL:
+        kwargs["class_names"] = OFFICIAL[name].class_names
+    train = Dataset(arrays["train_images"], arrays["train_labels"])
+    test = Dataset(arrays["test_images"], arrays["test_labels"])
+    return Data(train, test, name, **kwargs)
 
 
 def _load_official(name: str, root: Path | None) -> Data:
     arrays, source = locations.find(name, root)
-    names = OFFICIAL[name].class_names
-    return _from_arrays(arrays, name=name, class_names=names, source=source)
+    return _from_arrays(arrays, name, source=source)
 
 
-def _load_synthetic(counts: dict[str, int | None], notice: str = "") -> Data:
+def _load_synthetic(counts: Mapping[str, int | None], notice: str = "") -> Data:
     from fmnist_jax.data import synthetic
 
-    for split, count in counts.items():
-        _check_count(split, count, NUM_EXAMPLES[split])
-    wanted = {f"{key}_examples": counts[key] or NUM_EXAMPLES[key] for key in counts}
-    train, test = synthetic.generate(seed=0, **wanted)
+    _check_counts(counts, NUM_EXAMPLES)
+    sizes = [counts[split] or NUM_EXAMPLES[split] for split in ("train", "test")]
+    train, test = synthetic.generate(0, *sizes)
+    classes = OFFICIAL["fashion_mnist"].class_names
     return Data(
-        Dataset(*train),
-        Dataset(*test),
-        name="synthetic",
-        class_names=tuple(synthetic.SYNTHETIC_CLASSES),
-        source="generated",
-        notice=notice,
+        Dataset(*train), Dataset(*test), "synthetic", classes, "generated", notice
     )
 
 
-def _load_auto(root: Path | None, counts: dict[str, int | None]) -> Data:
-    try:
-        return _first(_load_official("fashion_mnist", root), counts)
-    except locations.NotFoundError as error:
-        why = "; ".join(["no good copy on this machine", *error.notable])
-    notice = (
-        f"Fashion-MNIST could not be had ({why}), so the synthetic stand-in is used: "
-        "these numbers are not Fashion-MNIST's. For the real set, put its four files "
-        f"({idx.FILES['train_images']}.gz and so on) into a folder and name it with "
-        "--data_dir=FOLDER."
+def _fallback_notice(attempts: list[str]) -> str:
+    causes = "; ".join(["no valid copy on this machine", *attempts])
+    return (
+        f"Fashion-MNIST could not be loaded ({causes}), so a generated synthetic data "
+        "set is used: the results are not those of Fashion-MNIST. To use it, put its "
+        f"four files ({idx.FILES['train_images']}.gz and so on) into a folder and pass "
+        "the folder with --data_dir=FOLDER."
     )
-    return _load_synthetic(counts, notice)
 
 
 def _load_idx(root: Path | None) -> Data:
     if root is None:
         raise UserError(
             "Dataset 'idx' needs --data_dir=FOLDER (or FMNIST_JAX_DATA) with the four "
-            f"files {', '.join(idx.FILES.values())}; each may end in .gz."
+            f"files {_FILES}."
         )
     arrays = idx.read_folder(root)
     if arrays is None:
-        raise UserError(
-            f"{root} has none of the IDX files {', '.join(idx.FILES.values())} (each "
-            "may end in .gz)."
-        )
-    if name := official.identify(arrays):  # a known set is called by its name
-        names = OFFICIAL[name].class_names
-        source = f"IDX files in {root}"
-        return _from_arrays(arrays, name=name, class_names=names, source=source)
-    last = max(arrays["train_labels"].max(), arrays["test_labels"].max())
+        raise UserError(f"{root} has none of the IDX files {_FILES}.")
+    owners = set(official.owners(arrays).values())
+    name = owners.pop() if len(owners) == 1 else None
+    if name:  # an official data set keeps its name
+        return _from_arrays(arrays, name, source=f"IDX files in {root}")
+    largest = max(arrays["train_labels"].max(), arrays["test_labels"].max())
     folder = root.resolve().name
-    source = f"IDX files '{folder}' in {root}, labels 0 to {last}"
-    return _from_arrays(arrays, name="idx", source=source)
+    source = f"IDX files '{folder}' in {root}, labels 0 to {largest}"
+    return _from_arrays(arrays, "idx", source=source)
 
 
 def _load_tfds(name: str, root: Path | None) -> Data:
     from fmnist_jax.data import tfds
 
     roots = locations.tfds_roots(root)
-    for each in roots if isinstance(name, str) else []:
-        if folder := tfds.find(each, name):
-            arrays, names = tfds.read(folder)
+    for tfds_root in roots:
+        if folder := tfds.find(tfds_root, str(name)):
+            arrays, classes = tfds.read(folder)
             source = f"TFDS directory {folder}"
-            return _from_arrays(arrays, name=name, class_names=names, source=source)
-    if not (isinstance(name, str) and tfds.known(name)):
-        close = _closest(name)
+            return _from_arrays(arrays, name, class_names=classes, source=source)
+    if not tfds.is_known(str(name)):
+        plain = str(name).lower().replace("-", "_")
+        close = difflib.get_close_matches(plain, [*NAMES, *tfds.known_names()], 1)
         raise UserError(
             f"Unknown dataset {name!r}; expected {', '.join(NAMES)} or an image set of "
-            f"TFDS{f'; did you mean {close!r}?' if close else '.'}"
+            f"TFDS{f'; did you mean {close[0]!r}?' if close else '.'}"
         )
+    option = f" --data_dir={shlex.quote(str(root))}" if root else ""
     raise UserError(
         f"Dataset {name!r} is not prepared in {', '.join(map(str, roots))}: prepare it "
-        f"with `{tfds.how_to_prepare(name, root)}` (this command needs TensorFlow; "
-        "reading what it made does not)."
-    )
-
-
-def _closest(name: object) -> str | None:
-    from fmnist_jax.data import tfds
-
-    plain = str(name).lower().replace("-", "_")
-    close = difflib.get_close_matches(plain, NAMES, 1)
-    return next(
-        iter(close or difflib.get_close_matches(plain, tfds.known_names(), 1)), None
+        f"with `tfds build {name}{option}` (this command requires TensorFlow; reading "
+        "the prepared data set does not)."
     )

@@ -1,63 +1,69 @@
-"""Where Fashion-MNIST and MNIST are looked for, in order.
+"""The locations that are searched for Fashion-MNIST and MNIST, in order.
 
-What a user names must be right; what merely lies in a cache may be damaged, and is
-then passed over and reported.
+An error in a location that the user passes is raised. An error in a cache is recorded,
+and the search continues.
 """
 
 import math
 import os
+import zipfile
 from collections.abc import Callable, Iterator
-from functools import partial
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from fmnist_jax.data import idx, official
-from fmnist_jax.data.official import OFFICIAL
+from fmnist_jax.data.official import NUM_EXAMPLES, OFFICIAL
 from fmnist_jax.errors import UserError, reason
 
-_MAX_NPZ_BYTES = 2**26  # uncompressed, all of MNIST is 55 million
+_MAX_NPZ_BYTES = 2**26  # MNIST has 55 million bytes uncompressed
 
 
 class NotFoundError(UserError):
-    """An official data set that is nowhere to be had."""
+    """An official data set is in none of the locations.
 
-    def __init__(self, name: str, tried: list[str], notable: list[str]) -> None:
+    Attributes:
+      notable: the attempts in locations of the user's and those that raised an error.
+    """
+
+    def __init__(self, name: str, attempts: list[str], notable: list[str]) -> None:
         title, files = OFFICIAL[name].title, ", ".join(idx.FILES.values())
         super().__init__(
-            f"{title} was not found. Tried: {'; '.join(tried)}. Put its four files "
-            f"({files}; each may end in .gz) into a folder and name it with "
+            f"{title} was not found. Tried: {'; '.join(attempts)}. Put its four files "
+            f"({files}; each may end in .gz) into a folder and pass it with "
             "--data_dir=FOLDER or FMNIST_JAX_DATA, or use --dataset=synthetic."
         )
-        self.notable = notable  # those of the user's, and where something went wrong
+        self.notable = notable
 
 
-class _Place(NamedTuple):
-    where: str  # for people
-    read: Callable[[], idx.Arrays | None]  # None: nothing there
-    named: bool = False  # by the user: an error there is the user's to know
-    source: str = ""  # where the data are from, if other words say it better
+class _Location(NamedTuple):
+    kind: str
+    path: Path
+    read: Callable[[Path], idx.Arrays | None]  # None: nothing is there
+    by_user: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.path}"
 
 
 def user_folder(data_dir: str | os.PathLike[str] | None) -> Path | None:
-    """The folder that the user names, as an argument or in FMNIST_JAX_DATA.
+    """Returns the folder that the user passes, as an argument or in FMNIST_JAX_DATA.
 
     Raises:
-        UserError: there is no such folder, or it cannot be read.
+      UserError: if the folder does not exist or cannot be read.
     """
-    given = data_dir or os.environ.get("FMNIST_JAX_DATA")
-    if not given:
+    value = data_dir or os.environ.get("FMNIST_JAX_DATA")
+    if not value:
         return None
-    by = "data_dir" if data_dir else "FMNIST_JAX_DATA"
     try:
-        folder = Path(given).expanduser()
+        folder = Path(value).expanduser()
         with os.scandir(folder):
             return folder
     except (OSError, RuntimeError, TypeError, ValueError) as error:
         raise UserError(
-            f"{by} is {str(given)!r}, but that is not a folder that can be read: "
-            f"{reason(error)}."
+            f"{'data_dir' if data_dir else 'FMNIST_JAX_DATA'} is {str(value)!r}, which "
+            f"is not a readable folder: {reason(error)}."
         ) from error
 
 
@@ -65,135 +71,126 @@ def find(name: str, root: Path | None) -> tuple[idx.Arrays, str]:
     """Finds an official data set.
 
     Args:
-        name: 'fashion_mnist' or 'mnist'.
-        root: the folder that the user names, if any.
+      name: 'fashion_mnist' or 'mnist'.
+      root: the folder that the user passes, if any.
 
     Returns:
-        The four uint8 arrays by the keys of `idx.FILES`, in the official order and
-        checked by sha256, and where they were read from.
+      The four uint8 arrays by the keys of ``idx.FILES``, in the official order and
+      checked by sha256; and the location that they were read from.
 
     Raises:
-        UserError: what the user's folder holds is damaged or another data set.
-        NotFoundError: it is nowhere.
+      UserError: if the data in the user's folder are damaged or another data set.
+      NotFoundError: if no location has the data set.
     """
-    tried: list[str] = []
-    notable: list[str] = []
-    for place in _places(name, root):
+    attempts, notable = [], []
+    for location in _locations(name, root):
         try:
-            arrays = place.read()
+            arrays = location.read(location.path)
             if arrays is not None:
-                official.check(name, arrays, place.where.removeprefix("IDX files in "))
-                return arrays, place.source or place.where
-            tried.append(f"{place.where}: nothing there")
-            notable += tried[-1:] if place.named else []
+                official.check(name, arrays, location.path)
+                return arrays, str(location)
+            outcome, is_notable = "nothing found", location.by_user
         except UserError as error:
-            if place.named:
+            if location.by_user:
                 raise
-            tried.append(f"{place.where}: {str(error).rstrip('.')}")
-            notable.append(tried[-1])
-    raise NotFoundError(name, tried, notable)
+            outcome, is_notable = str(error).rstrip("."), True
+        attempts.append(f"{location}: {outcome}")
+        notable += attempts[-1:] if is_notable else []
+    raise NotFoundError(name, attempts, notable)
 
 
-def _places(name: str, root: Path | None) -> Iterator[_Place]:
+def _locations(name: str, root: Path | None) -> Iterator[_Location]:
     folders = OFFICIAL[name].folders
     if root:
-        has_files = (root / each for each in folders if idx.find_files(root / each))
-        yield _idx_place(next(has_files, root), named=True)
-    for each in tfds_roots(root):
-        read = partial(_read_tfds, name, each)
-        yield _Place(f"TFDS directory {each / name}", read, named=each == root)
-    keras = _expand(os.environ.get("KERAS_HOME") or "~/.keras") / "datasets"
+        present = (root / below for below in folders if idx.find_files(root / below))
+        folder = next(present, root)
+        yield _Location("IDX files in", folder, idx.read_folder, by_user=True)
+    for tfds_root in tfds_roots(root):
+        by_user = tfds_root == root
+        yield _Location("TFDS directory", tfds_root / name, _read_tfds, by_user)
+    keras = _path_in("KERAS_HOME", "~/.keras") / "datasets"
+    caches = [Path("data") / folder for folder in folders if "raw" in folder]
     if name == "mnist":
-        npz = keras / "mnist.npz"
-        yield _Place(f"Keras file {npz}", partial(_read_npz, npz))
+        yield _Location("Keras file", keras / "mnist.npz", _read_npz)
     else:
-        yield _idx_place(keras / "fashion-mnist")
-    yield from (_idx_place(Path("data") / each) for each in folders if "raw" in each)
-    cache = _expand(os.environ.get("XDG_CACHE_HOME") or "~/.cache")
-    cache = cache / "fmnist_jax" / name
-    yield _idx_place(cache)
-    fetch = partial(_download, name, cache)
-    yield _Place(f"download to {cache}", fetch, source=f"downloaded to {cache}")
+        caches.insert(0, keras / "fashion-mnist")
+    own_cache = _path_in("XDG_CACHE_HOME", "~/.cache") / "fmnist_jax" / name
+    for folder in (*caches, own_cache):
+        yield _Location("IDX files in", folder, idx.read_folder)
+    yield _Location("download to", own_cache, _download)
 
 
-def _expand(path: str) -> Path:
-    return Path(os.path.expanduser(path))  # unlike Path.expanduser, never raises
-
-
-def _idx_place(folder: Path, named: bool = False) -> _Place:
-    return _Place(f"IDX files in {folder}", partial(idx.read_folder, folder), named)
+def _path_in(variable: str, default: str) -> Path:
+    # Unlike Path.expanduser, os.path.expanduser never raises.
+    return Path(os.path.expanduser(os.environ.get(variable) or default))
 
 
 def tfds_roots(root: Path | None) -> list[Path]:
-    """The TFDS directories to look in: the user's, the environment's, the default."""
-    environment = os.environ.get("TFDS_DATA_DIR")
-    roots = [root, _expand(environment) if environment else None]
-    return list(dict.fromkeys([*filter(None, roots), _expand("~/tensorflow_datasets")]))
+    """Returns the TFDS directories: the user's, the environment's and the default."""
+    default = "~/tensorflow_datasets"
+    paths = [_path_in("TFDS_DATA_DIR", default), Path(os.path.expanduser(default))]
+    return list(dict.fromkeys([root, *paths] if root else paths))
 
 
-def _read_tfds(name: str, root: Path) -> idx.Arrays | None:
+def _read_tfds(folder: Path) -> idx.Arrays | None:
     from fmnist_jax.data import tfds
 
-    folder = tfds.find(root, name)
-    return tfds.official_order(tfds.read(folder)[0]) if folder else None
+    version = tfds.find(folder.parent, folder.name)
+    return tfds.official_order(tfds.read(version)[0]) if version else None
 
 
-def _download(name: str, folder: Path) -> idx.Arrays:
+def _download(folder: Path) -> idx.Arrays:
     if os.environ.get("FMNIST_JAX_OFFLINE", "0") not in ("", "0"):
         raise UserError("switched off by FMNIST_JAX_OFFLINE")
     from fmnist_jax.data import download
 
-    official_ = OFFICIAL[name]
-    paths = {role: folder / f"{file}.gz" for role, file in idx.FILES.items()}
-    download.fetch(
-        {
-            path.name: (official_.url + path.name, official_.gz_sha256[role])
-            for role, path in paths.items()
-        },
-        folder,
-    )
-    return {role: idx.read(path, idx.dims(role)) for role, path in paths.items()}
+    dataset = OFFICIAL[folder.name]
+    paths = {role: folder / f"{name}.gz" for role, name in idx.FILES.items()}
+    files = {
+        path.name: (dataset.url + path.name, dataset.gz_sha256[role])
+        for role, path in paths.items()
+    }
+    download.fetch(files, folder)
+    return idx.read_files(paths)
 
 
 def _read_npz(path: Path) -> idx.Arrays | None:
-    """Reads Keras' copy of MNIST: a zip of .npy files."""
-    import zipfile
-
+    """Reads MNIST as Keras stores it: a zip archive of .npy files."""
     if not os.path.lexists(path):
         return None
-    # Others are unpacked without an end, a few bytes to a gigabyte.
-    bounded = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+    arrays = {}
     try:
         if not path.is_file() or path.stat().st_size > _MAX_NPZ_BYTES:
-            raise ValueError(f"it is no file of at most {_MAX_NPZ_BYTES:,} bytes")
+            raise ValueError(f"it is not a file of at most {_MAX_NPZ_BYTES:,} bytes")
         with zipfile.ZipFile(path) as archive:
-            arrays = {}
-            for role in idx.FILES:
-                split, kind = role.split("_")
-                letter = "x" if kind == "images" else "y"
-                shape = (official.NUM_EXAMPLES[split], 28, 28)[: idx.dims(role)]
-                member = archive.getinfo(f"{letter}_{split}.npy")
-                if member.compress_type not in bounded:
-                    name = member.filename
-                    raise ValueError(f"{name} is neither stored nor deflated")
-                with archive.open(member) as file:
-                    arrays[role] = _read_npy(file, shape)
-            return arrays
-    except Exception as error:  # whatever zipfile and NumPy make of a damaged file
+            for split, count in NUM_EXAMPLES.items():
+                images, labels = f"x_{split}.npy", f"y_{split}.npy"
+                shape = (count, 28, 28)
+                arrays[f"{split}_images"] = _read_npy(archive, images, shape)
+                arrays[f"{split}_labels"] = _read_npy(archive, labels, shape[:1])
+    except Exception as error:  # zipfile and NumPy raise many types for damaged files
         raise UserError(f"{path} cannot be read: {reason(error)}.") from error
+    return arrays
 
 
-def _read_npy(file: IO[bytes], shape: tuple[int, ...]) -> np.ndarray:
-    # Not np.load, which would reserve whatever memory a header claims; nor later
-    # versions, of which the header itself may claim 4 GiB.
-    version = np.lib.format.read_magic(file)
-    if version != (1, 0):
-        raise ValueError(f"its arrays are of version {version} of npy, not (1, 0)")
-    found, fortran_order, dtype = np.lib.format.read_array_header_1_0(file)
-    if (found, fortran_order, dtype) != (shape, False, np.uint8):
-        raise ValueError(f"it holds {dtype} {found}, not uint8 {shape}")
-    size = math.prod(shape)
-    body = file.read(size)
-    if len(body) != size or file.read(1):
-        raise ValueError("its arrays are not as long as they say")
+def _read_npy(
+    archive: zipfile.ZipFile, name: str, shape: tuple[int, ...]
+) -> np.ndarray:
+    member = archive.getinfo(name)
+    # zipfile unpacks other compressions without a limit: a few bytes to a gigabyte.
+    if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise ValueError(f"{name} is neither stored nor deflated")
+    with archive.open(member) as file:
+        # np.load would allocate whatever a header claims; and a header of a later
+        # version may itself claim 4 GiB.
+        version = np.lib.format.read_magic(file)
+        if version != (1, 0):
+            raise ValueError(f"{name} has npy version {version}, not (1, 0)")
+        actual, fortran_order, dtype = np.lib.format.read_array_header_1_0(file)
+        if (actual, fortran_order, dtype) != (shape, False, np.uint8):
+            raise ValueError(f"{name} is {dtype} {actual}, not uint8 {shape}")
+        size = math.prod(shape)
+        body = file.read(size)
+        if len(body) != size or file.read(1):
+            raise ValueError(f"{name} does not have the {size:,} bytes of its header")
     return np.frombuffer(body, np.uint8).reshape(shape)

@@ -1,11 +1,12 @@
-"""The two official data sets: their names, check sums and where they are offered.
+"""Fashion-MNIST and MNIST: names, check sums and download addresses.
 
 Fashion-MNIST: https://github.com/zalandoresearch/fashion-mnist (arXiv 1708.07747).
-MNIST: http://yann.lecun.com/exdb/mnist. Both come as files of the same names and
-sizes, so only the bytes tell which is which.
+MNIST: http://yann.lecun.com/exdb/mnist. The files of both have the same names and
+sizes, so only their check sums distinguish them.
 """
 
 import hashlib
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -15,14 +16,14 @@ from fmnist_jax.errors import UserError
 
 
 class Official(NamedTuple):
-    """One official data set."""
+    """One official data set. Check sums are by the keys of ``idx.FILES``."""
 
     title: str
     class_names: tuple[str, ...]
-    folders: tuple[str, ...]  # where it may lie below a folder that a user names
-    sha256: dict[str, str]  # of the uncompressed IDX files, by the keys of idx.FILES
-    url: str  # of the folder that offers the .gz files
-    gz_sha256: dict[str, str]  # of those
+    folders: tuple[str, ...]  # searched below a folder of the user's, in order
+    sha256: dict[str, str]  # of the uncompressed IDX files
+    url: str  # of the folder with the .gz files
+    gz_sha256: dict[str, str]  # of the .gz files
 
 
 def _by_role(*values: str) -> dict[str, str]:
@@ -73,63 +74,58 @@ OFFICIAL = {
 NUM_EXAMPLES = {"train": 60_000, "test": 10_000}
 
 
-def owner(role: str, array: np.ndarray) -> str | None:
-    """Which official data set an array is of, if any.
+def owners(arrays: idx.Arrays) -> dict[str, str | None]:
+    """Returns the official data set that each array belongs to, or None.
 
     Args:
-        role: a key of `idx.FILES`.
-        array: uint8 in the official order, images [N, H, W] or labels [N].
+      arrays: uint8 by the keys of ``idx.FILES``, in the official order: images
+        ``[N, H, W]``, labels ``[N]``.
     """
-    digest = hashlib.sha256(idx.header(array))
-    digest.update(np.ascontiguousarray(array).data)
-    for name, official in OFFICIAL.items():
-        if official.sha256[role] == digest.hexdigest():
-            return name
-    return None
+    names: dict[str, str | None] = {}
+    for role, array in arrays.items():
+        digest = hashlib.sha256(idx.header(array))
+        digest.update(np.ascontiguousarray(array).data)
+        by_sha256 = {sums.sha256[role]: name for name, sums in OFFICIAL.items()}
+        names[role] = by_sha256.get(digest.hexdigest())
+    return names
 
 
-def identify(arrays: idx.Arrays) -> str | None:
-    """The official data set whose four arrays these are, or None."""
-    owners = {owner(role, array) for role, array in arrays.items()}
-    return owners.pop() if len(owners) == 1 else None
-
-
-def check(name: str, arrays: idx.Arrays, where: str) -> None:
-    """Checks that these are, bit for bit, the four arrays of a data set.
+def check(name: str, arrays: idx.Arrays, location: Path) -> None:
+    """Checks that four arrays are an official data set, bit for bit.
 
     Raises:
-        UserError: they are not; the line says what they are instead.
+      UserError: if they are not; the message states what they are instead.
     """
     title = OFFICIAL[name].title
-    owners = {role: owner(role, array) for role, array in arrays.items()}
-    found = set(owners.values())
-    if found == {name}:
+    foreign = {role: other for role, other in owners(arrays).items() if other != name}
+    if not foreign:
         return
-    if len(found) == 1 and (other := next(iter(found))):
+    if len(foreign) == len(arrays) and len(set(foreign.values())) == 1:
+        other = foreign["train_images"]
+        if other is None:
+            raise UserError(
+                f"{location} contains a data set, but not {title} "
+                f"({_difference(arrays)}): use --dataset=idx for other IDX files."
+            )
         raise UserError(
-            f"{where} holds {OFFICIAL[other].title}, not {title}: use "
-            f"--dataset={other}, or name a folder that holds {title}."
+            f"{location} contains {OFFICIAL[other].title}, not {title}: use "
+            f"--dataset={other}, or pass a folder that contains {title}."
         )
-    if found == {None}:
-        raise UserError(
-            f"{where} holds a data set, but not {title} "
-            f"({_difference(arrays)}): use --dataset=idx for other IDX files."
-        )
-    strange = [
+    files = [
         f"{idx.FILES[role]} ({OFFICIAL[other].title}'s)" if other else idx.FILES[role]
-        for role, other in owners.items()
-        if other != name
+        for role, other in foreign.items()
     ]
     raise UserError(
-        f"{where} holds {title} only in part ({_difference(arrays)}): not of it are "
-        f"{', '.join(strange)}; replace them by {title}'s."
+        f"{location} contains only a part of {title} ({_difference(arrays)}); "
+        f"files of another data set: {', '.join(files)}; replace them by {title}'s."
     )
 
 
 def _difference(arrays: idx.Arrays) -> str:
-    for split, count in NUM_EXAMPLES.items():
-        if (given := len(arrays[f"{split}_labels"])) != count:
-            return f"{given:,} {split} examples instead of {count:,}"
-        if (label := arrays[f"{split}_labels"].max()) > 9:
-            return f"{split} labels up to {label} instead of 9"
+    for split, expected in NUM_EXAMPLES.items():
+        labels = arrays[f"{split}_labels"]
+        if len(labels) != expected:
+            return f"{len(labels):,} {split} examples instead of {expected:,}"
+        if labels.max() > 9:
+            return f"{split} labels up to {labels.max()} instead of 9"
     return "the sha256 of its files differ"

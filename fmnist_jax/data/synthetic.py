@@ -1,12 +1,12 @@
-"""A drawn stand-in for Fashion-MNIST, for machines that cannot download the real one.
+"""A synthetic data set, generated when Fashion-MNIST is not available.
 
-Every image is a pure function of (seed, split, index): a hash supplies the random
-numbers and integer arithmetic draws the garment. There is no floating point and no
-`np.random` here, because neither promises the same bytes on every platform and in
-every NumPy release, and a measurement is only worth repeating on identical data.
+Every image is a pure function of (seed, split, index): a hash supplies random numbers,
+and integer arithmetic draws the garment. Floating point and ``np.random`` are avoided,
+because neither guarantees the same bytes on every platform and in every NumPy release,
+which reproducible measurements require.
 
-Lengths are in sixteenths of a pixel from the image's centre, y downwards; fractions
-are in 128ths.
+Lengths are in sixteenths of a pixel from the centre of the image, y downwards;
+fractions are in 128ths.
 """
 
 from collections.abc import Callable
@@ -20,23 +20,19 @@ Pixels = NDArray[np.uint8]
 Edge = tuple[Ints, Ints]
 Split = tuple[Pixels, Ints]
 
-SYNTHETIC_CLASSES = (
-    *("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat"),
-    *("Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
-)
-# The default data set's digest: a change to a single pixel is a different data set,
-# whose measurements are not to be compared with the old one's.
+# The digest of the default data set. Any change of a pixel makes another data set, with
+# which earlier measurements cannot be compared.
 FINGERPRINT = "a908eefdd7c9fd5a221dc2af98d07fbaa8531b2367285d000b725405a13f604f"
 
 _SIDE = 28
-_CHUNK = 2_000  # examples drawn at once, few enough to stay in the CPU's cache
+_CHUNK = 2_000  # examples drawn at once; the arrays fit into the CPU cache
 _CENTRES = np.arange(_SIDE, dtype=np.int32) * 16 + 8 - _SIDE * 8
 
-# A class is a row of traits, which the functions that draw it name. Classes that can be
-# mistaken for each other share those names, so a garment halfway between two classes is
-# a row halfway between two rows. What tells such classes apart is deliberately small
-# (a collar, a button line, a strap) next to what varies within each, shift and mirror
-# image above all: were the classes easy, every input scaling would learn them alike.
+# Each row holds the traits of one class; the function that draws the class names them.
+# Similar classes use the same function, so interpolating two rows gives a garment
+# between two classes. Similar classes differ only in small features (a collar, a button
+# line, a strap), compared to the variation within a class, mainly shifts and mirror
+# images. If classes were easy to separate, all input scalings would perform alike.
 _TRAITS = np.array(
     [
         [196, 58, 44, 122, 108, 108, 130, 196, 66, 0, 0, 0, -40],  # T-shirt/top
@@ -52,7 +48,7 @@ _TRAITS = np.array(
     ],
     np.int32,
 )
-_SPREADS = np.array(  # the most by which an example's trait differs from its class's
+_SPREADS = np.array(  # the maximum deviation of an example's traits from its class
     [
         [24, 14, 30, 14, 16, 18, 70, 14, 16, 12, 0, 0, 120],  # T-shirt/top
         [16, 10, 0, 14, 12, 16, 20, 8, 8, 0, 0, 100, 0],  # Trouser
@@ -67,7 +63,7 @@ _SPREADS = np.array(  # the most by which an example's trait differs from its cl
     ],
     np.int32,
 )
-_TWINS = np.array(  # what a class is mistaken for; a twin listed twice, twice as often
+_LOOKALIKES = np.array(  # four similar classes per class, each with probability 1/4
     [
         *([6, 6, 2, 3], [3, 3, 3, 1], [4, 4, 6, 6], [0, 4, 6, 1], [2, 2, 6, 6]),
         *([7, 7, 9, 5], [0, 0, 2, 4], [5, 5, 9, 9], [8, 8, 8, 8], [7, 7, 7, 5]),
@@ -77,20 +73,20 @@ _TWINS = np.array(  # what a class is mistaken for; a twin listed twice, twice a
 
 
 def _mix(words: Words) -> Words:
-    """Scrambles 64-bit words: the finaliser of splitmix64."""
+    """Hashes 64-bit words by the finaliser of splitmix64."""
     words = (words ^ (words >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     words = (words ^ (words >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return words ^ (words >> np.uint64(31))
 
 
 def _stream(keys: Words, skip: int, count: int) -> Words:
-    """After the first `skip`, the next `count` words of each key: [keys, count]."""
+    """Returns ``count`` words of each key after the first ``skip``: [keys, count]."""
     steps = np.arange(skip + 1, skip + count + 1, dtype=np.uint64)
     return _mix(keys[:, None] + steps * np.uint64(0x9E3779B97F4A7C15))
 
 
-class _Dice:
-    """Random integers, each example's from a stream of its own."""
+class _Random:
+    """Random integers, from a separate stream for each example."""
 
     def __init__(self, keys: Words) -> None:
         self.keys = keys
@@ -100,33 +96,33 @@ class _Dice:
         self.used += count
         return _stream(self.keys, self.used - count, count)
 
-    def even(self, low: int, high: int, count: int = 1) -> Ints:
-        """Uniform on `low` to `high`, both included: [examples, count]."""
+    def uniform(self, low: int, high: int, count: int = 1) -> Ints:
+        """Returns integers from ``low`` to ``high`` inclusive: [examples, count]."""
         scaled = (self.words(count) >> np.uint64(32)) * np.uint64(high - low + 1)
         return (scaled >> np.uint64(32)).astype(np.int32) + np.int32(low)
 
     def noise(self) -> NDArray[np.int16]:
-        """Uniform on -128 to 127 for every pixel."""
+        """Returns an integer from -128 to 127 for every pixel."""
         words = self.words(_SIDE * _SIDE // 8)
-        # The byte order is spelt out: a bare view would follow the machine's own.
+        # An explicit byte order, because that of the machine may differ.
         octets = words.astype("<u8").view(np.uint8).reshape(-1, _SIDE, _SIDE)
         return octets.astype(np.int16) - np.int16(128)
 
 
 class _Canvas:
-    """A batch of images, each seen through its own shift, size and slant."""
+    """A batch of images, each with a random shift, size and slant."""
 
-    def __init__(self, dice: _Dice) -> None:
-        self.images = np.zeros((len(dice.keys), _SIDE, _SIDE), np.int16)
-        self.x, self.y = dice.even(-38, 38), dice.even(-34, 34)
-        self.wide, self.tall = dice.even(98, 148), dice.even(98, 148)
-        self.slant = dice.even(-20, 20)
+    def __init__(self, random: _Random) -> None:
+        self.images = np.zeros((len(random.keys), _SIDE, _SIDE), np.int16)
+        self.x, self.y = random.uniform(-38, 38), random.uniform(-34, 34)
+        self.wide, self.tall = random.uniform(98, 148), random.uniform(98, 148)
+        self.slant = random.uniform(-20, 20)
 
     def fill(self, tone: Ints, top: Ints, end: Ints, upper: Edge, lower: Edge) -> None:
-        """Fills the trapezium between two level edges; a tone of 0 cuts a hole.
+        """Fills the trapezium between two horizontal edges; a tone of 0 cuts a hole.
 
-        One that ends above its top, or whose sides have crossed, draws nothing: a
-        garment does without a part by that part's size being negative.
+        A trapezium of negative height or width draws nothing. A garment omits a part
+        by giving it a negative size.
         """
         rows = _CENTRES - self.y
         top, end = top * self.tall >> 7, end * self.tall >> 7
@@ -136,8 +132,8 @@ class _Canvas:
             side = (start + ((stop - start) * down >> 7)) * self.wide >> 7
             side += self.x + (rows * self.slant >> 7)
             sides.append(side.astype(np.int16)[:, :, None])
-        # How much of a pixel is covered, in sixteenths. Soft edges let a shift of a
-        # fraction of a pixel show, as it does in a photograph scaled down.
+        # The covered share of a pixel, in sixteenths. Soft edges make a shift by a
+        # fraction of a pixel visible, as in a photograph that was scaled down.
         within = np.clip(np.minimum(rows - top, end - rows) + 8, 0, 16)
         columns = _CENTRES.astype(np.int16)
         cover = np.minimum(columns - sides[0], sides[1] - columns) + np.int16(8)
@@ -158,7 +154,7 @@ def _clothes(canvas: _Canvas, traits: list[Ints], tone: Ints, trim: Ints) -> Non
     middle = np.zeros_like(hem)
     top, chest, arm = middle - 206, middle - 170, (shoulder - 56, shoulder)
     canvas.pair(tone * 7 >> 3, top + 16, top + sleeve, arm, (reach - cuff, reach))
-    # Parts overlap by a pixel: two half-covered rows would leave a seam between them.
+    # Parts overlap by one pixel; two half-covered rows would leave a visible seam.
     canvas.fill(tone, top, chest + 16, (-neck, neck), (-shoulder, shoulder))
     canvas.fill(tone, chest, middle + 16, (-shoulder, shoulder), (-waist, waist))
     canvas.fill(tone, middle, hem, (-waist, waist), (-flare, flare))
@@ -185,8 +181,9 @@ def _shoes(canvas: _Canvas, traits: list[Ints], tone: Ints, trim: Ints) -> None:
     canvas.fill(tone, ankle, cap + 16, instep, foot)
     canvas.fill(tone, cap, welt + 16, foot, (-length, length))
     for quarter in (1, 2, 3):  # a sandal's straps, a sneaker's laces
-        top, left = cap - (slope * quarter >> 2), none + 80 * quarter - 170
-        upper, lower = (left + 40, left + 40 + strap), (left, left + strap)
+        top, heel_side = cap - (slope * quarter >> 2), none + 80 * quarter - 170
+        lower = (heel_side, heel_side + strap)
+        upper = (heel_side + 40, heel_side + 40 + strap)
         canvas.fill(tone * (128 - gap) >> 7, top, welt, upper, lower)
     canvas.fill(trim, welt, ground, (-length, length), (-length, length))
     vault, arch = (none - 40, length - 130), (none - 90, length - 90)
@@ -207,42 +204,43 @@ _PAINTERS = ((_clothes, (0, 1, 2, 3, 4, 6)), (_shoes, (5, 7, 9)), (_bags, (8,)))
 
 
 def _draw(painter: Callable[..., None], keys: Words, labels: Ints) -> Pixels:
-    dice = _Dice(keys)
-    twins = np.take_along_axis(_TWINS[labels], dice.even(0, 3), axis=1)[:, 0]
-    # Most examples drift a little way to a twin, trait by trait; a few go so far that
-    # no one could tell, which keeps the best possible accuracy short of 100 %.
+    random = _Random(keys)
+    choice = random.uniform(0, 3)
+    lookalikes = np.take_along_axis(_LOOKALIKES[labels], choice, axis=1)[:, 0]
+    # The traits of most examples are shifted slightly towards a similar class. In a few
+    # examples the class is ambiguous, so no classifier can reach 100 %.
     count = _TRAITS.shape[1]
-    drift = np.maximum(dice.even(-800, 70), 0) + dice.even(-24, 24, count)
-    traits = (_TRAITS[twins] - _TRAITS[labels]) * np.clip(drift, 0, 128) >> 7
+    drift = np.maximum(random.uniform(-800, 70), 0) + random.uniform(-24, 24, count)
+    traits = (_TRAITS[lookalikes] - _TRAITS[labels]) * np.clip(drift, 0, 128) >> 7
     traits += _TRAITS[labels]
-    wobble = dice.even(-64, 64, count) + dice.even(-64, 64, count)
+    wobble = random.uniform(-64, 64, count) + random.uniform(-64, 64, count)
     traits += _SPREADS[labels] * wobble >> 7
-    tone = np.minimum(dice.even(128, 304), 255)
-    trim = np.clip(tone + dice.even(-120, 120), 16, 255)
-    canvas = _Canvas(dice)
+    tone = np.minimum(random.uniform(128, 304), 255)
+    trim = np.clip(tone + random.uniform(-120, 120), 16, 255)
+    canvas = _Canvas(random)
     painter(canvas, np.split(traits, count, axis=1), tone, trim)
     images = canvas.images
-    mirrored = dice.even(0, 1)[:, 0] == 1  # shoes face either way
+    mirrored = random.uniform(0, 1)[:, 0] == 1  # shoes face left or right
     images[mirrored] = images[mirrored][:, :, ::-1]
 
-    depth, pitch = np.maximum(dice.even(-70, 100), 0), dice.even(2, 5)
+    depth, pitch = np.maximum(random.uniform(-70, 100), 0), random.uniform(2, 5)
     stripes = 128 - depth * (np.arange(_SIDE, dtype=np.int32) // pitch & 1)
-    level = dice.even(0, 1) == 1
+    level = random.uniform(0, 1) == 1
     rows, columns = np.where(level, stripes, 128), np.where(level, 128, stripes)
     for weave in (rows[:, :, None], columns[:, None, :]):
         images *= weave.astype(np.int16)
         images >>= np.int16(7)
-    # Noise in proportion to the brightness keeps the background at exactly 0.
-    noise = dice.noise() * images
-    images += noise >> dice.even(10, 12).astype(np.int16)[:, :, None]
+    # Noise proportional to the brightness keeps the background at exactly 0.
+    noise = random.noise() * images
+    images += noise >> random.uniform(10, 12).astype(np.int16)[:, :, None]
     return np.clip(images, 0, 255).astype(np.uint8)
 
 
 def _split(seed: int, split: int, examples: int) -> Split:
     root = np.array([(2 * seed + split) % 2**64], np.uint64)
     keys = _stream(_mix(root), 0, examples)[0]
-    # Every ten examples are one of each class in an order of their own: balanced at
-    # any length, and a shorter data set is the start of a longer one.
+    # Every ten examples contain each class once, in random order: classes are balanced
+    # at any length, and a shorter data set is the beginning of a longer one.
     order = np.argsort(_stream(~keys[::10], 0, 10), axis=1, kind="stable")
     labels = order.astype(np.int32).ravel()[:examples]
     images = np.empty((examples, _SIDE, _SIDE), np.uint8)
@@ -257,14 +255,15 @@ def _split(seed: int, split: int, examples: int) -> Split:
 def generate(
     seed: int = 0, train_examples: int = 60_000, test_examples: int = 10_000
 ) -> tuple[Split, Split]:
-    """Draws the data set.
+    """Generates the data set.
 
     Args:
-        seed: Which data set: 0 is the one that `FINGERPRINT` is of.
-        train_examples: How many to train on. Fewer are the first of more.
-        test_examples: How many to test on, likewise.
+      seed: the seed; ``FINGERPRINT`` is that of seed 0.
+      train_examples: the size of the training set; a smaller one is its beginning.
+      test_examples: the same for the test set.
 
     Returns:
-        (images, labels) to train on and to test on: uint8 [N, 28, 28], int32 [N].
+      (images, labels) of the training and of the test set: uint8 ``[N, 28, 28]``, int32
+      ``[N]``.
     """
     return _split(seed, 0, train_examples), _split(seed, 1, test_examples)

@@ -1,7 +1,7 @@
 """Data sets that TensorFlow Datasets (TFDS) has prepared on this machine.
 
-They are read through tensorflow-datasets, which is imported only here, and without
-TensorFlow. Nothing is ever prepared or downloaded: the folder is found on disk first.
+The package tensorflow-datasets reads them without TensorFlow; only this module imports
+it. A folder is located on disk first, so TFDS never prepares or downloads anything.
 """
 
 import contextlib
@@ -9,7 +9,6 @@ import json
 import logging
 import math
 import re
-import shlex
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,7 +19,7 @@ import numpy as np
 from fmnist_jax.data import idx
 from fmnist_jax.errors import UserError, reason
 
-_NAME = re.compile(r"[a-z0-9_]+(/[A-Za-z0-9][\w.+-]*)?(:\d+\.\d+\.\d+)?")
+_NAME = re.compile(r"([a-z0-9_]+)(/[A-Za-z0-9][\w.+-]*)?(:\d+\.\d+\.\d+)?")
 _VERSION = re.compile(r"\d+\.\d+\.\d+")
 _BATCH = 1000
 _FEATURES = "tensorflow_datasets.core.features."
@@ -28,76 +27,63 @@ _MAX_FEATURES_BYTES = 2**20
 
 
 def find(root: Path, name: str) -> Path | None:
-    """The newest prepared version of a data set below a TFDS directory.
+    """Returns the newest prepared version of a data set below a TFDS directory.
 
     Args:
-        root: a TFDS directory, such as ~/tensorflow_datasets.
-        name: NAME, NAME/CONFIG, either with :VERSION.
+      root: a TFDS directory, such as ~/tensorflow_datasets.
+      name: NAME or NAME/CONFIG, optionally with :VERSION.
 
     Raises:
-        UserError: several configurations are there and none was named.
+      UserError: if several configurations are present and the name has none.
     """
     base, _, version = name.partition(":")
     if not _NAME.fullmatch(name):
         return None
-    for pattern in ("*/dataset_info.json", "*/*/dataset_info.json"):
-        folders = [
-            path.parent
-            for path in (root / base).glob(pattern)
-            if _VERSION.fullmatch(path.parent.name)
-            and version in ("", path.parent.name)
-        ]
+    for config in ("", "*/"):
+        paths = (root / base).glob(f"{config}{version or '*'}/dataset_info.json")
+        folders = [path.parent for path in paths if _VERSION.fullmatch(path.parts[-2])]
         configs = sorted({folder.parent.name for folder in folders})
         if len(configs) > 1:
             choices = ", ".join(f"{base}/{config}" for config in configs)
-            raise UserError(f"Data set {base!r} is prepared as {choices}: name one.")
+            raise UserError(f"Data set {base!r} is prepared as {choices}: choose one.")
         if folders:
-            return max(folders, key=lambda folder: _numbers(folder.name))
+            return max(folders, key=lambda path: [*map(int, path.name.split("."))])
     return None
 
 
-def _numbers(version: str) -> list[int]:
-    return [int(number) for number in version.split(".")]
-
-
-def known(name: str) -> bool:
-    """Whether TFDS knows a data set of this name."""
-    return bool(_NAME.fullmatch(name)) and re.split("[/:]", name)[0] in known_names()
+def is_known(name: str) -> bool:
+    """Returns whether TFDS has a data set of this name."""
+    match = _NAME.fullmatch(name)
+    return match is not None and match[1] in known_names()
 
 
 def known_names() -> list[str]:
-    """The names of the data sets that TFDS knows, without asking the network."""
+    """Returns the names of the data sets of TFDS, without a network request."""
     try:
         import tensorflow_datasets as tfds
-    except Exception:  # not installed, or not working: no names then
+    except Exception:  # not installed, or not working
         return []
     return list(tfds.list_builders(with_community_datasets=False))
 
 
-def how_to_prepare(name: str, root: Path | None) -> str:
-    """The command that prepares a data set, where it will be found."""
-    where = f" --data_dir={shlex.quote(str(root))}" if root else ""
-    return f"tfds build {name}{where}"
-
-
 def read(folder: Path) -> tuple[idx.Arrays, tuple[str, ...]]:
-    """Reads a prepared set of images with one label each.
+    """Reads a prepared data set of images with one label each.
 
     Args:
-        folder: the one with its dataset_info.json.
+      folder: the folder of a version, which contains dataset_info.json.
 
     Returns:
-        The arrays, in the order of TFDS, by the keys of `idx.FILES`: images uint8
-        [N, H, W] or [N, H, W, C], labels int64 [N]; and the names of the classes.
+      The arrays in the order of TFDS, by the keys of ``idx.FILES``: images uint8
+      ``[N, H, W]`` or ``[N, H, W, C]``, labels int64 ``[N]``; and the class names.
 
     Raises:
-        UserError: it is no such set, or cannot be read.
+      UserError: if it is another kind of data set or cannot be read.
     """
     try:
         import tensorflow_datasets as tfds
 
         _check_classes(folder)
-        with _quiet():
+        with _without_logging():
             builder = tfds.builder_from_directory(str(folder))
             _check_features(tfds, builder.info.features, folder)
             arrays: idx.Arrays = {}
@@ -109,10 +95,10 @@ def read(folder: Path) -> tuple[idx.Arrays, tuple[str, ...]]:
         raise
     except ImportError as error:
         raise UserError(
-            f"{folder} needs more packages to be read ({reason(error)}): pip "
-            "install tensorflow-datasets importlib_resources array_record pillow"
+            f"{folder} requires more packages ({reason(error)}): pip install "
+            "tensorflow-datasets importlib_resources array_record pillow"
         ) from error
-    except Exception as error:  # whatever foreign code makes of a damaged folder
+    except Exception as error:  # TFDS raises many types for a damaged folder
         raise UserError(
             f"{folder} cannot be read as a TFDS data set: "
             f"{type(error).__name__}: {reason(error)}"
@@ -120,9 +106,8 @@ def read(folder: Path) -> tuple[idx.Arrays, tuple[str, ...]]:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    # TFDS logs through absl's logger, which exists once TFDS is imported.
-    logger = logging.getLogger("absl")
+def _without_logging() -> Iterator[None]:
+    logger = logging.getLogger("absl")  # which TFDS uses
     level = logger.level
     logger.setLevel(logging.CRITICAL)
     try:
@@ -132,36 +117,36 @@ def _quiet() -> Iterator[None]:
 
 
 def _check_classes(folder: Path) -> None:
-    """Refuses classes that are not TFDS' own: it imports whatever module is named."""
+    """Raises UserError for foreign classes: TFDS imports any module in the file."""
     path = Path(folder, "features.json")
     with open(path, "rb") as file:
         text = file.read(_MAX_FEATURES_BYTES + 1)
     if len(text) > _MAX_FEATURES_BYTES:
-        raise UserError(
-            f"{path} is larger than {_MAX_FEATURES_BYTES:,} bytes; it is not read."
-        )
+        raise UserError(f"{path} is larger than {_MAX_FEATURES_BYTES:,} bytes.")
     for name in _class_names(json.loads(text.decode())):
         if not name.startswith(_FEATURES):
             raise UserError(
-                f"{path} names the class {name!r}; only sets of TFDS' own features "
-                f"({_FEATURES}…) are read."
+                f"{path} uses the class {name!r}; only the features of TFDS itself "
+                f"({_FEATURES}…) are supported."
             )
 
 
 def _class_names(node: Any) -> Iterator[str]:
-    """The classes that a features.json names, in texts that are JSON themselves too."""
+    """Yields the classes in a features.json, also from strings that contain JSON."""
+    children: list[Any] = []
     if isinstance(node, str):
         with contextlib.suppress(ValueError):
-            yield from _class_names(json.loads(node))
+            children = [json.loads(node)]
     elif isinstance(node, list):
-        for each in node:
-            yield from _class_names(each)
+        children = node
     elif isinstance(node, dict):
-        for key, each in node.items():
-            # The last: as TFDS wrote it before it had protocol buffers.
-            if key in ("pythonClassName", "python_class_name", "type"):
-                yield from [each] if isinstance(each, str) else []
-            yield from _class_names(each)
+        children = list(node.values())
+        # "type" is the key that TFDS used before protocol buffers.
+        for key in ("pythonClassName", "python_class_name", "type"):
+            if isinstance(node.get(key), str):
+                yield node[key]
+    for child in children:
+        yield from _class_names(child)
 
 
 def _check_features(tfds: Any, features: Any, folder: Path) -> None:
@@ -175,41 +160,40 @@ def _check_features(tfds: Any, features: Any, folder: Path) -> None:
         and image.np_dtype == np.uint8
     ):
         raise UserError(
-            f"{folder} is not a set of uint8 images ('image') with one class each "
-            "('label'); only such TFDS sets can be used."
+            f"{folder} is not a data set of uint8 images ('image') with one class each "
+            "('label'), the only kind of TFDS data set that is supported."
         )
 
 
 def _read_split(
     tfds: Any, builder: Any, split: str, folder: Path
 ) -> tuple[np.ndarray, np.ndarray]:
-    splits = builder.info.splits
+    splits, features = builder.info.splits, builder.info.features
     if split not in splits:
         raise UserError(
             f"{folder} has no split {split!r}, only {', '.join(splits) or 'none'}; "
-            "train and test are needed."
+            "train and test are required."
         )
-    count, features = splits[split].num_examples, builder.info.features
+    expected, count = splits[split].num_examples, 0
     images = labels = np.empty(0)
-    read = 0
     for record in _records(tfds, builder, split, folder):
         example = features.deserialize_example_np(record)
         image = example["image"]
-        if read == 0:
-            images = _allocate(count, image.shape, folder)
-            labels = np.empty(count, np.int64)
+        if count == 0:
+            images = _allocate(expected, image.shape, folder)
+            labels = np.empty(expected, np.int64)
         if image.shape != images.shape[1:]:
             raise UserError(
-                f"{folder} has images of several shapes, such as "
-                f"{images.shape[1:]} and {image.shape}; all must have one."
+                f"{folder} has images of several shapes, such as {images.shape[1:]} "
+                f"and {image.shape}; all images must have one shape."
             )
-        if read < count:
-            images[read], labels[read] = image, example["label"]
-        read += 1
-    if read != count or not count:
+        if count < expected:
+            images[count], labels[count] = image, example["label"]
+        count += 1
+    if count != expected or not expected:
         raise UserError(
-            f"{folder} is damaged: split {split!r} has {read:,} examples, not the "
-            f"{count:,} that it says."
+            f"{folder} is damaged: split {split!r} has {count:,} examples, but its "
+            f"metadata specify {expected:,}."
         )
     return (images[..., 0] if images.shape[-1] == 1 else images), labels
 
@@ -218,63 +202,62 @@ def _allocate(count: int, shape: tuple[int, ...], folder: Path) -> np.ndarray:
     size = count * math.prod(shape)
     if size > idx.MAX_BYTES:
         raise UserError(
-            f"{folder} claims {count:,} images of shape {shape}, {size:,} bytes; at "
-            f"most {idx.MAX_BYTES:,} are read."
+            f"{folder} specifies {count:,} images of shape {shape}, {size:,} bytes; "
+            f"the limit is {idx.MAX_BYTES:,}."
         )
     return np.empty((count, *shape), np.uint8)
 
 
 def _records(tfds: Any, builder: Any, split: str, folder: Path) -> Iterator[bytes]:
-    format_ = builder.info.file_format.value
-    if format_ == "array_record":
+    file_format = builder.info.file_format.value
+    if file_format == "array_record":
         raw = tfds.decode.DeserializeMethod.RAW_BYTES
         source = builder.as_data_source(split, deserialize_method=raw)
         for start in range(0, len(source), _BATCH):
             batch = range(start, min(start + _BATCH, len(source)))
             yield from source.__getitems__(list(batch))
-    elif format_ == "tfrecord":
+    elif file_format == "tfrecord":
         for path in builder.info.splits[split].filepaths:
             yield from _tfrecords(Path(path))
-    else:
-        # parquet, for one, loses rows without a word.
+    else:  # TFDS silently drops rows of parquet files
         raise UserError(
-            f"{folder} is in the format {format_}, which cannot be read; prepare it "
-            "with --file_format=array_record or tfrecord."
+            f"{folder} has the format {file_format}, which is not supported; prepare "
+            "it with --file_format=array_record or tfrecord."
         )
 
 
 def _tfrecords(path: Path) -> Iterator[bytes]:
-    """The records of a TFRecord file: length, its crc, data, its crc.
+    """Yields the records of a TFRecord file: length, crc, data, crc each.
 
-    The crcs (crc32c) are not computed, which would need one more library; PNG and
-    JPEG have their own, and the official sets are checked by sha256.
+    The crc32c are ignored, as they would require another library. PNG and JPEG have
+    their own check sums, and the official data sets are checked by sha256.
     """
-    left = path.stat().st_size
+    remaining = path.stat().st_size
     with open(path, "rb") as file:
-        while left:
+        while remaining:
             head = file.read(12)
-            size = struct.unpack("<Q", head[:8])[0] if len(head) == 12 else left
-            left -= 16 + size
-            if left < 0:
+            size = struct.unpack("<Q", head[:8])[0] if len(head) == 12 else remaining
+            remaining -= 16 + size
+            if remaining < 0:
                 raise UserError(f"{path} is truncated or damaged.")
             yield file.read(size)
             file.read(4)
 
 
 def official_order(arrays: idx.Arrays) -> idx.Arrays:
-    """Puts a set whose keys are 0, 1, 2, … back from the order of TFDS.
+    """Restores the official order of Fashion-MNIST or MNIST from that of TFDS.
 
-    TFDS sorts examples by a hash of their key, salted with the split's name; MNIST's
-    and Fashion-MNIST's keys are their positions in the official files.
+    TFDS sorts examples by a hash of their keys, with the name of the split as the salt;
+    the keys of both data sets are the positions in the official files.
     """
     from tensorflow_datasets.core import hashing
 
     restored = {}
     for split in ("train", "test"):
+        images, labels = f"{split}_images", f"{split}_labels"
         hasher = hashing.Hasher(split)
-        count = len(arrays[f"{split}_labels"])
-        order = sorted(range(count), key=hasher.hash_key)
-        for role in (f"{split}_images", f"{split}_labels"):
+        order = sorted(range(len(arrays[labels])), key=hasher.hash_key)
+        for role in (images, labels):
             restored[role] = np.empty(arrays[role].shape, np.uint8)
             restored[role][order] = arrays[role]
     return restored

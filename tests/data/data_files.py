@@ -1,4 +1,4 @@
-"""Data files made for tests, and what the tests of reading them have in common."""
+"""Data files and helpers for the tests of the readers."""
 
 import gzip
 import hashlib
@@ -24,8 +24,8 @@ needs_real = pytest.mark.skipif(
 
 
 @pytest.fixture(autouse=True)
-def _no_other_sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only what a test puts there is found, and there is no network.
+def _empty_locations(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Redirects all locations to an empty folder and switches the network off.
 
     Autouse in the modules that import it.
     """
@@ -38,7 +38,7 @@ def _no_other_sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def make_arrays(seed: int = 0, train: int = 30, test: int = 20) -> idx.Arrays:
-    """Random images, 28 by 28, and labels 0 to 9."""
+    """Returns random images, 28 by 28, and labels 0 to 9."""
     rng = np.random.default_rng(seed)
     return {
         "train_images": rng.integers(0, 256, (train, 28, 28), np.uint8),
@@ -49,12 +49,12 @@ def make_arrays(seed: int = 0, train: int = 30, test: int = 20) -> idx.Arrays:
 
 
 def encode(array: np.ndarray) -> bytes:
-    """The IDX file of an array."""
+    """Returns an array as an IDX file."""
     return idx.header(array) + array.tobytes()
 
 
 def sha256(body: bytes) -> str:
-    """The check sum in hexadecimal digits."""
+    """Returns the check sum in hexadecimal digits."""
     return hashlib.sha256(body).hexdigest()
 
 
@@ -71,7 +71,7 @@ def write(folder: Path, arrays: idx.Arrays, suffix: str = "") -> Path:
 def make_official(
     monkeypatch: pytest.MonkeyPatch, name: str, arrays: idx.Arrays
 ) -> None:
-    """Makes small arrays count as an official set until the test ends."""
+    """Replaces the check sums of an official data set by those of small arrays."""
     digests = {role: sha256(encode(array)) for role, array in arrays.items()}
     monkeypatch.setitem(OFFICIAL, name, OFFICIAL[name]._replace(sha256=digests))
     for split in ("train", "test"):
@@ -80,7 +80,7 @@ def make_official(
 
 
 def assert_equal(data: Data, arrays: idx.Arrays) -> None:
-    """Asserts that the data are these arrays, in this order."""
+    """Asserts that the data are equal to the arrays, in this order."""
     np.testing.assert_array_equal(data.train.images, arrays["train_images"])
     np.testing.assert_array_equal(data.train.labels, arrays["train_labels"])
     np.testing.assert_array_equal(data.test.images, arrays["test_images"])
@@ -89,7 +89,7 @@ def assert_equal(data: Data, arrays: idx.Arrays) -> None:
 
 
 def error_of(*args: Any, **kwargs: Any) -> str:
-    """The one line that `load` says to these arguments."""
+    """Returns the error of ``load`` for these arguments, which must be one line."""
     with pytest.raises(UserError) as error:
         load(*args, **kwargs)
     line = str(error.value)
@@ -99,12 +99,12 @@ def error_of(*args: Any, **kwargs: Any) -> str:
 
 def damage(body: bytes, rng: random.Random) -> bytes:
     """Truncates, changes or lengthens a file at random."""
-    kind, at = rng.randrange(4), rng.randrange(len(body))
-    if kind == 0:
+    damage_type, at = rng.randrange(4), rng.randrange(len(body))
+    if damage_type == 0:
         return body[:at]
-    if kind == 1:
+    if damage_type == 1:
         return body[:at] + bytes([rng.randrange(256)]) + body[at + 1 :]
-    if kind == 2:
+    if damage_type == 2:
         return body[:at] + rng.randbytes(rng.randrange(1, 9)) + body[at:]
-    start = rng.randrange(min(20, len(body)))  # its header
+    start = rng.randrange(min(20, len(body)))  # within the header
     return body[:start] + rng.randbytes(3) + body[start + 3 :]

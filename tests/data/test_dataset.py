@@ -1,4 +1,4 @@
-"""A user's own arrays: kept in the library's types, or one line says why not."""
+"""Arrays of a user: converted to the types of the library, or refused in one line."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from fmnist_jax.data.dataset import Data, Dataset
 from fmnist_jax.errors import UserError
 
 
-def own(images: Any = None, labels: Any = None, **kwargs: Any) -> Data:
+def make_data(images: Any = None, labels: Any = None, **kwargs: Any) -> Data:
     good = Dataset(np.zeros((4, 2, 3), np.uint8), np.array([0, 1, 2, 1]))
     images = good.images if images is None else images
     return Data(
@@ -17,32 +17,40 @@ def own(images: Any = None, labels: Any = None, **kwargs: Any) -> Data:
     )
 
 
-def test_own_arrays_are_kept_in_the_types_the_library_uses() -> None:
-    data = own(np.linspace(0, 1, 24).reshape(4, 2, 3))
+def test_arrays_are_converted_to_the_types_of_the_library() -> None:
+    data = make_data(np.linspace(0, 1, 24).reshape(4, 2, 3))
     assert data.train.images.dtype == np.float32
     assert data.train.labels.dtype == np.int32
     assert data.test.images.dtype == np.uint8
-    assert own(np.full((4, 2, 3), 255)).train.images.dtype == np.uint8
-    assert own(np.full((4, 2, 3), 255)).train.images.max() == 255
-    assert own(np.ones((4, 2, 3), np.float16)).train.images.dtype == np.float32
+    assert make_data(np.full((4, 2, 3), 255)).train.images.dtype == np.uint8
+    assert make_data(np.full((4, 2, 3), 255)).train.images.max() == 255
+    assert make_data(np.ones((4, 2, 3), np.float16)).train.images.dtype == np.float32
     assert (data.num_classes, data.image_shape) == (3, (2, 3))
     assert (data.name, data.title, data.source) == ("custom", "custom", "arrays given")
-    assert own(class_names=["a", "b", "c", "d"]).num_classes == 4
+    assert make_data(class_names=["a", "b", "c", "d"]).num_classes == 4
 
 
-def test_images_of_ml_dtypes_are_taken() -> None:
+def test_images_of_ml_dtypes_are_accepted() -> None:
     ml_dtypes = pytest.importorskip("ml_dtypes")
-    data = own(np.ones((4, 2, 3), ml_dtypes.bfloat16))
+    data = make_data(np.ones((4, 2, 3), ml_dtypes.bfloat16))
     assert data.train.images.dtype == np.float32
 
 
 def test_fingerprint_depends_on_types_shapes_and_values() -> None:
     zeros = np.zeros((4, 2, 3), np.uint8)
-    assert own().fingerprint == own().fingerprint == own(zeros[::-1]).fingerprint
-    changed = [own(zeros + 1), own(zeros.astype(np.float32)), own(labels=[1, 1, 2, 1])]
-    flat = Dataset(zeros.reshape(4, 6), own().train.labels)
+    assert (
+        make_data().fingerprint
+        == make_data().fingerprint
+        == make_data(zeros[::-1]).fingerprint
+    )
+    changed = [
+        make_data(zeros + 1),
+        make_data(zeros.astype(np.float32)),
+        make_data(labels=[1, 1, 2, 1]),
+    ]
+    flat = Dataset(zeros.reshape(4, 6), make_data().train.labels)
     changed.append(Data(flat, flat))  # the same bytes in another shape
-    assert len({data.fingerprint for data in (own(), *changed)}) == 5
+    assert len({data.fingerprint for data in (make_data(), *changed)}) == 5
 
 
 @pytest.mark.parametrize(
@@ -69,11 +77,11 @@ def test_wrong_arrays_get_one_line(
     images: Any, labels: Any, kwargs: Any, words: list[str]
 ) -> None:
     with pytest.raises(UserError) as error:
-        own(images, labels, **kwargs)
+        make_data(images, labels, **kwargs)
     assert [word for word in words if word not in str(error.value)] == []
     assert "\n" not in str(error.value)
 
 
-def test_something_else_than_a_dataset_gets_one_line() -> None:
+def test_other_types_than_dataset_get_one_line() -> None:
     with pytest.raises(UserError, match=r"test must be a Dataset.*got int"):
-        Data(own().train, 3)  # type: ignore[arg-type]
+        Data(make_data().train, 3)  # type: ignore[arg-type]

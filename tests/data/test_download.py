@@ -1,4 +1,4 @@
-"""Downloads, from a server on this machine: complete and checked, or nothing."""
+"""Downloads from a server on this machine: complete and verified, or nothing."""
 
 import gzip
 import http.server
@@ -18,7 +18,7 @@ from fmnist_jax.data import download, idx, load
 from fmnist_jax.data.official import OFFICIAL
 from fmnist_jax.errors import UserError
 from tests.data.data_files import (
-    _no_other_sources,  # noqa: F401 (autouse)
+    _empty_locations,  # noqa: F401 (autouse)
     assert_equal,
     encode,
     error_of,
@@ -29,9 +29,9 @@ from tests.data.data_files import (
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):
-    files: dict[str, bytes]  # what is there, by path
-    stalled: threading.Event | None = None  # if given: stops until it is set
-    lie: int = 0  # so many bytes are promised too many
+    files: dict[str, bytes]  # bodies by path
+    stalled: threading.Event | None = None  # if given, a response stops until it is set
+    extra_length: int = 0  # added to the true Content-Length
 
     def do_GET(self) -> None:
         if self.path.startswith("/round/"):
@@ -49,7 +49,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             return
         body = self.files[self.path]
         self.send_response(200)
-        self.send_header("Content-Length", str(len(body) + self.lie))
+        self.send_header("Content-Length", str(len(body) + self.extra_length))
         self.end_headers()
         self.wfile.write(body[:5])
         if self.stalled:
@@ -63,7 +63,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> idx.Arrays:
-    """A small set that counts as Fashion-MNIST."""
+    """Small arrays with the check sums of Fashion-MNIST replaced by theirs."""
     arrays = make_arrays()
     make_official(monkeypatch, "fashion_mnist", arrays)
     return arrays
@@ -73,7 +73,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> idx.Arrays:
 def server(
     small: idx.Arrays, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[type[_Handler]]:
-    """Offers it, and is where the library looks for it."""
+    """Serves them at the address from which the library downloads."""
     bodies = {role: gzip.compress(encode(array), 1) for role, array in small.items()}
 
     class Handler(_Handler):
@@ -99,7 +99,7 @@ def cached(tmp_path: Path) -> list[str]:
 
 
 def test_only_https_is_in_the_table() -> None:
-    assert all(each.url.startswith("https://") for each in OFFICIAL.values())
+    assert all(data_set.url.startswith("https://") for data_set in OFFICIAL.values())
 
 
 def test_download_fills_the_cache_once(
@@ -107,7 +107,7 @@ def test_download_fills_the_cache_once(
 ) -> None:
     data = load()
     assert_equal(data, small)
-    assert data.source.startswith("downloaded to ")
+    assert data.source.startswith("download to ")
     assert cached(tmp_path) == sorted(f"{name}.gz" for name in idx.FILES.values())
     server.files = {}
     again = load("fashion_mnist")
@@ -115,7 +115,7 @@ def test_download_fills_the_cache_once(
     assert again.fingerprint == data.fingerprint
 
 
-def test_download_goes_on_where_it_ended_and_replaces_what_is_damaged(
+def test_a_download_resumes_and_replaces_damaged_files(
     server: type[_Handler], small: idx.Arrays, tmp_path: Path
 ) -> None:
     all_files, last = dict(server.files), "/t10k-labels-idx1-ubyte.gz"
@@ -124,7 +124,7 @@ def test_download_goes_on_where_it_ended_and_replaces_what_is_damaged(
     assert len(cached(tmp_path)) == 3
     folder = tmp_path / "XDG_CACHE_HOME" / "fmnist_jax" / "fashion_mnist"
     (folder / "train-labels-idx1-ubyte.gz").write_bytes(b"damaged")
-    server.files = {each: all_files[each] for each in (last, *list(all_files)[1:2])}
+    server.files = {path: all_files[path] for path in (last, *list(all_files)[1:2])}
     assert_equal(load("fashion_mnist"), small)
 
 
@@ -137,15 +137,14 @@ def test_damaged_downloads_leave_nothing(
     assert cached(tmp_path) == []
 
 
-@pytest.mark.parametrize(("lie", "cut"), [(-9, 0), (0, 9), (10**12, 9)])
-def test_truncated_downloads_and_lies_about_the_size_leave_nothing(
-    lie: int, cut: int, server: type[_Handler], tmp_path: Path
+@pytest.mark.parametrize(("extra", "cut"), [(-9, 0), (0, 9), (10**12, 9)])
+def test_truncated_downloads_and_wrong_sizes_leave_nothing(
+    extra: int, cut: int, server: type[_Handler], tmp_path: Path
 ) -> None:
-    server.lie = lie
+    server.extra_length = extra + cut
     server.files = {
         path: body[: len(body) - cut] for path, body in server.files.items()
     }
-    server.lie += cut
     start = time.monotonic()
     assert "arrived damaged: wrong sha256" in error_of("fashion_mnist")
     assert time.monotonic() - start < 15
@@ -156,7 +155,7 @@ def test_redirects_in_a_circle_end(
     server: type[_Handler], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Circle(urllib.request.HTTPRedirectHandler):
-        """Follows to http, too, as the server here has no https."""
+        """Follows redirects to http too, as this server has no https."""
 
     offered = OFFICIAL["fashion_mnist"]
     offered = offered._replace(url=f"{offered.url}round/")
@@ -193,7 +192,7 @@ def test_stalled_downloads_end(
 ) -> None:
     server.stalled = threading.Event()
     monkeypatch.setattr(download, "STALL_SECONDS", 0.5)
-    assert "it stalled" in error_of("fashion_mnist")
+    assert "the download stalled" in error_of("fashion_mnist")
     server.stalled.set()
     assert cached(tmp_path) == []
 
@@ -201,50 +200,50 @@ def test_stalled_downloads_end(
 def test_slow_downloads_end(
     server: type[_Handler], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    passed = itertools.count(0, 20)  # twenty seconds more at every look at the clock
-    clock = SimpleNamespace(monotonic=lambda: next(passed))
+    times = itertools.count(0, 20)  # every call is twenty seconds later
+    clock = SimpleNamespace(monotonic=lambda: next(times))
     monkeypatch.setattr(download, "time", clock)
     monkeypatch.setattr(download, "MIN_BYTES_PER_SECOND", 10**6)
-    assert "it stalled" in error_of("fashion_mnist")
+    assert "the download stalled" in error_of("fashion_mnist")
     monkeypatch.setattr(download, "MIN_BYTES_PER_SECOND", 0.001)
-    assert load("fashion_mnist").source.startswith("downloaded")
+    assert load("fashion_mnist").source.startswith("download to ")
 
 
-def test_every_kind_of_stall_ends_in_twice_the_limit(
+def test_every_stall_ends_within_twice_the_limit(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("no_proxy", "*")
     monkeypatch.setattr(download, "STALL_SECONDS", 1.0)
-    stalling.stall(most=2.5)  # half a second more, where other things run
+    stalling.stall(limit=2.5)  # half a second more, for a busy machine
     *lines, last = capsys.readouterr().out.splitlines()
     assert last == "files left in the cache: 0"
     assert [line.rpartition(": ")[2] for line in lines] == [
         "no answer within 1 s",
-        *["it stalled"] * 6,
+        *["the download stalled"] * 6,
     ]
     with pytest.raises(SystemExit):
-        stalling.stall(most=0.1)
+        stalling.stall(limit=0.1)
 
 
-def test_a_hanging_start_is_given_up(
+def test_a_hanging_connection_is_aborted(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    given_up, closed = threading.Event(), threading.Event()
+    answer, closed = threading.Event(), threading.Event()
 
     class Opener:
         def open(self, url: str, timeout: float) -> Any:
-            given_up.wait(10)  # such as a DNS look-up without an answer
+            answer.wait(10)  # like a DNS look-up without an answer
             return SimpleNamespace(close=closed.set)
 
     monkeypatch.setattr(download, "STALL_SECONDS", 0.1)
-    opener: Any = Opener()
+    monkeypatch.setattr(download, "make_opener", Opener)
     with pytest.raises(UserError, match=r"no answer within 0\.1 s"):
-        download.fetch({"a": ("https://a.example", "0")}, tmp_path, opener)
-    given_up.set()
-    assert closed.wait(10)  # what came too late was not left open
+        download.fetch({"a": ("https://a.example", "0")}, tmp_path)
+    answer.set()
+    assert closed.wait(10)  # a late response is closed
 
 
-def test_no_server_and_no_room_are_short_reasons(
+def test_a_missing_server_and_a_wrong_cache_have_short_reasons(
     server: type[_Handler], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
@@ -268,17 +267,17 @@ def test_an_interrupted_download_leaves_nothing(
     assert cached(tmp_path) == []
 
 
-def test_what_a_killed_download_left_goes_with_the_next_and_nothing_else(
+def test_only_the_files_of_killed_downloads_are_removed(
     server: type[_Handler], tmp_path: Path
 ) -> None:
     folder = tmp_path / "XDG_CACHE_HOME" / "fmnist_jax" / "fashion_mnist"
     folder.mkdir(parents=True)
     (folder / ".part-killed").touch()
     all_files, server.files = server.files, {}
-    with download._in_use(folder):  # as another process's, which is under way
-        (folder / ".part-under_way").touch()
+    with download._shared_lock(folder):  # like a download by another process
+        (folder / ".part-running").touch()
         assert "the server answered 404" in error_of("fashion_mnist")
-        assert cached(tmp_path) == [".part-under_way"]
+        assert cached(tmp_path) == [".part-running"]
     server.files = all_files
     load("fashion_mnist")
     assert cached(tmp_path) == sorted(f"{name}.gz" for name in idx.FILES.values())

@@ -1,4 +1,4 @@
-"""IDX files that are not what they should be: one line each, and no memory lost."""
+"""Malformed IDX files: one line each, and little memory."""
 
 import gzip
 import os
@@ -13,7 +13,7 @@ import pytest
 from fmnist_jax.data import idx, load
 from fmnist_jax.errors import UserError
 from tests.data.data_files import (
-    _no_other_sources,  # noqa: F401 (autouse)
+    _empty_locations,  # noqa: F401 (autouse)
     assert_equal,
     damage,
     error_of,
@@ -40,12 +40,12 @@ def images_file(shape: tuple[int, ...] = (2, 3, 3), size: int = 18) -> bytes:
         (images_file((18,)), ["has 1 dimensions", "expected 3"]),
         (images_file()[:11], ["truncated", "header"]),
         (images_file()[:-1], ["truncated", "2 x 3 x 3", "17 follow"]),
-        (images_file() + b"\0", ["goes on after the 2 x 3 x 3"]),
+        (images_file() + b"\0", ["is too long", "2 x 3 x 3"]),
         (images_file((0, 28, 28), 0), ["is empty", "0 x 28 x 28"]),
-        (images_file((2**31, 2**31, 2**31)), ["claims 2,147,483,648 x", "at most"]),
+        (images_file((2**31, 2**31, 2**31)), ["specifies 2,147,483,648 x", "limit"]),
         (gzip.compress(images_file())[:-9], ["cannot be read", "end-of-stream"]),
         (gzip.compress(images_file()) + b"x", ["cannot be read"]),
-        (gzip.compress(images_file() + b"x"), ["goes on after"]),
+        (gzip.compress(images_file() + b"x"), ["is too long"]),
         (b"\x1f\x8b" + bytes(40), ["cannot be read"]),
     ],
 )
@@ -62,15 +62,17 @@ def test_malformed_files_get_one_line(
 
 
 @pytest.mark.parametrize("claim", [(2**20, 2**5, 2**5), (1, 8, 8)])
-def test_a_bomb_costs_no_memory(claim: tuple[int, ...], tmp_path: Path) -> None:
+def test_a_decompression_bomb_uses_little_memory(
+    claim: tuple[int, ...], tmp_path: Path
+) -> None:
     path = tmp_path / "bomb.gz"
-    with gzip.open(path, "wb", 1) as file:  # 64 MB of zeros; claims 1 GiB, or 64 bytes
+    with gzip.open(path, "wb", 1) as file:  # 64 MB; its header: 1 GiB or 64 bytes
         file.write(images_file(claim, 0))
         for _ in range(64):
             file.write(bytes(10**6))
     tracemalloc.start()
     try:
-        with pytest.raises(UserError, match=r"truncated|goes on"):
+        with pytest.raises(UserError, match=r"truncated|too long"):
             idx.read(path, 3)
         peak = tracemalloc.get_traced_memory()[1]
     finally:
@@ -79,7 +81,7 @@ def test_a_bomb_costs_no_memory(claim: tuple[int, ...], tmp_path: Path) -> None:
 
 
 def test_folders_pipes_and_dead_links_are_not_files(tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "pipe")  # opening it would wait for ever
+    os.mkfifo(tmp_path / "pipe")  # opening it would block
     with pytest.raises(UserError, match="pipe is not a file"):
         idx.read(tmp_path / "pipe", 3)
     folder = write(tmp_path / "d", make_arrays())
@@ -91,7 +93,7 @@ def test_folders_pipes_and_dead_links_are_not_files(tmp_path: Path) -> None:
     assert "t10k-labels-idx1-ubyte cannot be read" in error_of("auto", folder)
 
 
-def test_what_may_not_be_read_is_named(
+def test_the_path_that_may_not_be_read_is_in_the_message(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = write(tmp_path / "d", make_arrays())
@@ -118,13 +120,13 @@ def test_damaged_files_are_errors_or_still_well_formed(
         role = rng.choice(list(arrays))
         path = folder / (idx.FILES[role] + suffix)
         path.write_bytes(damage(path.read_bytes(), rng))
-        with pytest.raises(UserError):  # never taken for an official set
+        with pytest.raises(UserError):  # never mistaken for an official data set
             load("auto", folder)
         try:
             data = load("idx", folder)
         except UserError as error:
             errors.append(str(error))
-        else:  # only values can have changed, without anything that could tell
+        else:  # only values differ, which cannot be detected
             assert data.train.images.shape == (5, 28, 28)
             assert data.test.images.shape == (4, 28, 28)
             if suffix:  # gzip has a check sum

@@ -1,4 +1,4 @@
-"""Loading data sets: what is right comes back equal, what is wrong gets one line."""
+"""Loading data sets: valid files give equal arrays, invalid files one line."""
 
 import contextlib
 import io
@@ -15,13 +15,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fmnist_jax.data import idx, load, locations, synthetic
+from fmnist_jax.data import idx, load, locations
 from fmnist_jax.data.official import OFFICIAL
 from fmnist_jax.errors import UserError
 from tests.data.data_files import (
     REAL,
     ROOT,
-    _no_other_sources,  # noqa: F401 (autouse)
+    _empty_locations,  # noqa: F401 (autouse)
     assert_equal,
     damage,
     error_of,
@@ -35,14 +35,14 @@ from tests.data.data_files import (
 
 @pytest.fixture
 def sets(monkeypatch: pytest.MonkeyPatch) -> dict[str, idx.Arrays]:
-    """Two small sets that count as the official ones in a test."""
-    made = {name: make_arrays(seed) for seed, name in enumerate(OFFICIAL)}
-    for name, arrays in made.items():
+    """Two small data sets, whose check sums replace the official ones."""
+    by_name = {name: make_arrays(seed) for seed, name in enumerate(OFFICIAL)}
+    for name, arrays in by_name.items():
         make_official(monkeypatch, name, arrays)
-    return made
+    return by_name
 
 
-# load: the official sets.
+# The official data sets.
 
 
 @pytest.mark.parametrize("suffix", ["", ".gz"])
@@ -79,7 +79,7 @@ def test_dotted_file_names_and_the_environment_variable(
         "XDG_CACHE_HOME/fmnist_jax/fashion_mnist",
     ],
 )
-def test_caches_are_used_and_damaged_ones_passed_over(
+def test_caches_are_used_and_damaged_ones_skipped(
     below: str, sets: dict[str, idx.Arrays], tmp_path: Path
 ) -> None:
     write(tmp_path / "KERAS_HOME/datasets/fashion-mnist", sets["mnist"])
@@ -102,26 +102,28 @@ def test_the_users_folder_comes_first(
 
 
 @pytest.mark.parametrize("name", ["fashion_mnist", "auto"])
-def test_the_files_of_the_other_set_are_named(
+def test_the_other_official_data_set_is_identified(
     name: str, sets: dict[str, idx.Arrays], tmp_path: Path
 ) -> None:
     line = error_of(name, write(tmp_path / "d", sets["mnist"]))
-    assert f"{tmp_path / 'd'} holds MNIST, not Fashion-MNIST" in line
+    assert f"{tmp_path / 'd'} contains MNIST, not Fashion-MNIST" in line
     assert "--dataset=mnist" in line
 
 
 @pytest.mark.parametrize("name", ["fashion_mnist", "auto"])
-def test_a_mixture_is_named(
+def test_a_mixture_of_data_sets_is_identified(
     name: str, sets: dict[str, idx.Arrays], tmp_path: Path
 ) -> None:
     folder = write(tmp_path / "d", sets["fashion_mnist"])
     write(folder, {"test_labels": sets["mnist"]["test_labels"]})
     line = error_of(name, folder)
-    assert "only in part" in line
+    assert "contains only a part of Fashion-MNIST" in line
     assert "t10k-labels-idx1-ubyte (MNIST's)" in line
 
 
-def test_one_changed_byte_is_found(sets: dict[str, idx.Arrays], tmp_path: Path) -> None:
+def test_one_changed_byte_is_detected(
+    sets: dict[str, idx.Arrays], tmp_path: Path
+) -> None:
     folder = write(tmp_path / "d", sets["fashion_mnist"])
     images = sets["fashion_mnist"]["train_images"].copy()
     images[7, 7, 7] ^= 1
@@ -140,7 +142,7 @@ def test_one_changed_byte_is_found(sets: dict[str, idx.Arrays], tmp_path: Path) 
     ],
 )
 @pytest.mark.parametrize("name", ["fashion_mnist", "auto"])
-def test_other_sets_are_told_to_be_idx(
+def test_other_data_sets_are_referred_to_idx(
     name: str,
     change: dict[str, int],
     word: str,
@@ -153,7 +155,7 @@ def test_other_sets_are_told_to_be_idx(
     assert "--dataset=idx" in line
 
 
-def test_labels_out_of_range_are_told(
+def test_labels_out_of_range_are_reported(
     sets: dict[str, idx.Arrays], tmp_path: Path
 ) -> None:
     arrays = make_arrays(5)
@@ -163,7 +165,7 @@ def test_labels_out_of_range_are_told(
 
 
 @pytest.mark.parametrize("name", ["fashion_mnist", "auto", "idx"])
-def test_missing_files_are_named(
+def test_missing_files_are_listed(
     name: str, sets: dict[str, idx.Arrays], tmp_path: Path
 ) -> None:
     folder = write(tmp_path / "d", sets["fashion_mnist"], ".gz")
@@ -175,24 +177,24 @@ def test_missing_files_are_named(
 
 
 @pytest.mark.parametrize("name", ["fashion_mnist", "auto", "idx"])
-def test_unequal_counts_are_told(name: str, tmp_path: Path) -> None:
+def test_unequal_counts_are_reported(name: str, tmp_path: Path) -> None:
     arrays = make_arrays()
     arrays["train_labels"] = arrays["train_labels"][:-1]
     line = error_of(name, write(tmp_path / "d", arrays))
     assert "30 images" in line
-    assert "train-labels-idx1-ubyte 29 labels" in line
+    assert "train-labels-idx1-ubyte has 29 labels" in line
 
 
 @pytest.mark.parametrize("name", ["fashion_mnist", "mnist"])
-def test_what_is_nowhere_names_every_place_and_what_to_do(
+def test_a_missing_data_set_lists_every_location_and_what_to_do(
     name: str, tmp_path: Path
 ) -> None:
     (tmp_path / "d").mkdir()
     write(tmp_path / "cwd/data/MNIST/raw", make_arrays())
     line = error_of(name, tmp_path / "d")
-    places = ["d", f"TFDS_DATA_DIR/{name}", f"HOME/tensorflow_datasets/{name}"]
-    places += [f"XDG_CACHE_HOME/fmnist_jax/{name}", "KERAS_HOME/datasets"]
-    assert [each for each in places if str(tmp_path / each) not in line] == []
+    folders = ["d", f"TFDS_DATA_DIR/{name}", f"HOME/tensorflow_datasets/{name}"]
+    folders += [f"XDG_CACHE_HOME/fmnist_jax/{name}", "KERAS_HOME/datasets"]
+    assert [path for path in folders if str(tmp_path / path) not in line] == []
     assert "switched off by FMNIST_JAX_OFFLINE" in line
     assert "--data_dir=FOLDER" in line
     assert "--dataset=synthetic" in line
@@ -204,21 +206,22 @@ def test_auto_falls_back_with_a_notice(tmp_path: Path) -> None:
     write(damaged, {"test_labels": np.zeros(3, np.uint8)})
     (tmp_path / "d").mkdir()
     data = load(data_dir=tmp_path / "d", train_examples=50, test_examples=20)
-    assert (data.name, data.title) == (
-        "synthetic",
-        "synthetic stand-in, not Fashion-MNIST",
-    )
-    assert data.class_names == tuple(synthetic.SYNTHETIC_CLASSES)
+    assert data.name == "synthetic"
+    assert data.title == "synthetic data, not Fashion-MNIST"
+    assert data.class_names == OFFICIAL["fashion_mnist"].class_names
     assert data.train.images.shape == (50, 28, 28)
-    words = ["Fashion-MNIST could not be had", "not Fashion-MNIST's", "--data_dir"]
-    words += ["FMNIST_JAX_OFFLINE", f"{damaged} has 1 of the 4"]
-    words += [f"IDX files in {tmp_path / 'd'}: nothing there"]
+    words = [
+        "Fashion-MNIST could not be loaded",
+        "a generated synthetic data set is used",
+    ]
+    words += ["--data_dir", "FMNIST_JAX_OFFLINE", f"{damaged} has 1 of the 4"]
+    words += [f"IDX files in {tmp_path / 'd'}: nothing found"]
     assert [word for word in words if word not in data.notice] == []
     assert "\n" not in data.notice
 
 
 @pytest.mark.parametrize("name", ["auto", "mnist", "synthetic", "idx", "cifar10"])
-def test_a_data_dir_that_is_not_there_is_always_an_error(
+def test_a_missing_data_dir_is_always_an_error(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     line = error_of(name, tmp_path / "typo")
@@ -230,7 +233,7 @@ def test_a_data_dir_that_is_not_there_is_always_an_error(
     assert "FMNIST_JAX_DATA is" in error_of(name)
 
 
-# load: the others.
+# Other data sets.
 
 
 @pytest.mark.parametrize(
@@ -245,7 +248,9 @@ def test_a_data_dir_that_is_not_there_is_always_an_error(
         (None, "an image set of TFDS."),
     ],
 )
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of TFDS at import
+@pytest.mark.filterwarnings(
+    "ignore::DeprecationWarning"
+)  # raised by the import of TFDS
 def test_unknown_names(name: Any, suggestion: str) -> None:
     line = error_of(name)
     assert line.startswith(f"Unknown dataset {name!r}; expected auto, fashion_mnist, ")
@@ -293,7 +298,7 @@ def test_wrong_counts_get_one_line(count: Any) -> None:
     assert repr(count) in line
 
 
-def test_synthetic_is_a_prefix_and_has_an_end() -> None:
+def test_synthetic_data_are_a_prefix_of_limited_size() -> None:
     few = load("synthetic", train_examples=20, test_examples=10)
     more = load("synthetic", train_examples=40, test_examples=10)
     np.testing.assert_array_equal(few.train.images, more.train.images[:20])
@@ -301,7 +306,7 @@ def test_synthetic_is_a_prefix_and_has_an_end() -> None:
     assert "only 60,000" in error_of("synthetic", train_examples=60_001)
 
 
-# Keras' file of MNIST.
+# The MNIST file of Keras.
 
 
 def npz(arrays: dict[str, Any]) -> bytes:
@@ -329,7 +334,7 @@ def test_keras_file_is_read(sets: dict[str, idx.Arrays], tmp_path: Path) -> None
         load("fashion_mnist")
 
 
-def lying_npz(arrays: idx.Arrays) -> bytes:
+def npz_with_a_large_shape(arrays: idx.Arrays) -> bytes:
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w") as archive:
         for name in keras_arrays(arrays):
@@ -343,9 +348,9 @@ def lying_npz(arrays: idx.Arrays) -> bytes:
 def npz_with_a_long_header(packing: int) -> bytes:
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w", packing) as archive:
-        claimed = 10**8  # of version 2, where NumPy reads all before it objects
-        start = b"\x93NUMPY\x02\x00" + claimed.to_bytes(4, "little")
-        archive.writestr("x_train.npy", start + b" " * claimed)
+        length = 10**8  # in version 2, NumPy reads the whole header before it fails
+        start = b"\x93NUMPY\x02\x00" + length.to_bytes(4, "little")
+        archive.writestr("x_train.npy", start + b" " * length)
     return file.getvalue()
 
 
@@ -358,10 +363,10 @@ def npz_with_a_long_header(packing: int) -> bytes:
         (lambda arrays: npz({key: {} for key in keras_arrays(arrays)}), "object"),
         (lambda arrays: npz(keras_arrays(make_arrays(0, 5, 5))), "(5, 28, 28)"),
         (lambda arrays: npz(keras_arrays(make_arrays(5))), "the sha256"),
-        (lying_npz, "1099511627776"),
+        (npz_with_a_large_shape, "1099511627776"),
     ],
 )
-def test_damaged_keras_files_are_passed_over(
+def test_damaged_keras_files_are_skipped(
     make: Callable[[idx.Arrays], bytes],
     word: str,
     sets: dict[str, idx.Arrays],
@@ -377,10 +382,10 @@ def test_damaged_keras_files_are_passed_over(
     assert_equal(load("mnist"), sets["mnist"])
 
 
-def test_a_keras_file_takes_no_memory_because_it_says_so(tmp_path: Path) -> None:
+def test_the_header_of_a_keras_file_allocates_no_memory(tmp_path: Path) -> None:
     path = tmp_path / "mnist.npz"
     for packing, words in {
-        zipfile.ZIP_DEFLATED: "its arrays are of version (2, 0) of npy, not (1, 0)",
+        zipfile.ZIP_DEFLATED: "x_train.npy has npy version (2, 0), not (1, 0)",
         zipfile.ZIP_BZIP2: "x_train.npy is neither stored nor deflated",
     }.items():
         path.write_bytes(npz_with_a_long_header(packing))
@@ -391,11 +396,11 @@ def test_a_keras_file_takes_no_memory_because_it_says_so(tmp_path: Path) -> None
         tracemalloc.stop()
     with open(path, "ab") as file:
         file.truncate(2**26 + 1)
-    with pytest.raises(UserError, match="no file of at most 67,108,864 bytes"):
+    with pytest.raises(UserError, match="not a file of at most 67,108,864 bytes"):
         locations._read_npz(path)
 
 
-def test_no_damage_to_a_keras_file_is_a_crash(
+def test_a_damaged_keras_file_never_crashes(
     sets: dict[str, idx.Arrays], tmp_path: Path
 ) -> None:
     rng, body = random.Random(0), npz(keras_arrays(make_arrays(0)))
@@ -406,7 +411,7 @@ def test_no_damage_to_a_keras_file_is_a_crash(
             locations._read_npz(path)
 
 
-# The real thing.
+# The official files.
 
 
 @needs_real
@@ -434,13 +439,13 @@ def test_official_mnist(tmp_path: Path) -> None:
 
 @needs_real
 def test_check_sums_of_the_official_files() -> None:
-    for name, each in OFFICIAL.items():
+    for name, data_set in OFFICIAL.items():
         for role, file in idx.FILES.items():
             body = (REAL / name / f"{file}.gz").read_bytes()
-            assert sha256(body) == each.gz_sha256[role]
+            assert sha256(body) == data_set.gz_sha256[role]
 
 
-def test_importing_needs_numpy_only() -> None:
+def test_the_import_requires_only_numpy() -> None:
     code = (
         "import sys, fmnist_jax.data; heavy = {'jax', 'absl', 'tensorflow_datasets', "
         "'urllib.request', 'PIL'} & set(sys.modules); sys.exit(str(heavy or ''))"

@@ -12,7 +12,9 @@ def full() -> tuple[Split, Split]:
     return synthetic.generate()
 
 
-def test_default_data_set_is_the_committed_one(full: tuple[Split, Split]) -> None:
+def test_the_default_data_set_has_the_committed_fingerprint(
+    full: tuple[Split, Split],
+) -> None:
     digest = hashlib.sha256()
     for images, labels in full:
         digest.update(images.tobytes())
@@ -27,21 +29,22 @@ def test_shapes_types_and_balance(full: tuple[Split, Split]) -> None:
         assert labels.shape == (count,)
         assert labels.dtype == np.int32
         assert np.bincount(labels).tolist() == [count // 10] * 10
-    assert len(synthetic.SYNTHETIC_CLASSES) == 10
 
 
-def test_classes_come_in_no_order(full: tuple[Split, Split]) -> None:
+def test_classes_have_a_random_order(full: tuple[Split, Split]) -> None:
     (_, labels), _ = full
     blocks = labels.reshape(-1, 10)
     assert (np.sort(blocks, axis=1) == np.arange(10)).all()
-    # Each class is in each place of a block a tenth of the time, 600 times in 6,000;
-    # five standard deviations are 116.
-    for place in range(10):
-        counts = np.bincount(blocks[:, place], minlength=10)
+    # Expected: 600 times each class at each position of the 6,000 blocks, with a
+    # standard deviation of 23.
+    for position in range(10):
+        counts = np.bincount(blocks[:, position], minlength=10)
         assert np.abs(counts - 600).max() < 116
 
 
-def test_pixels_are_distributed_like_fashion_mnists(full: tuple[Split, Split]) -> None:
+def test_pixels_are_distributed_like_those_of_fashion_mnist(
+    full: tuple[Split, Split],
+) -> None:
     (images, _), _ = full
     assert abs(images.mean() - 72.94) < 3
     assert abs(images.std() - 90.02) < 3
@@ -55,7 +58,7 @@ def test_classes_differ_from_each_other(full: tuple[Split, Split]) -> None:
     means = np.stack([images[labels == c].mean(axis=0).ravel() for c in range(10)])
     flat = test_images.reshape(len(test_images), -1).astype(np.float32)
     scores = flat @ means.T - (means**2).sum(axis=1) / 2
-    # Well above chance and well below what a network reaches: the classes overlap.
+    # Well above chance and well below the accuracy of a network: the classes overlap.
     assert 0.4 < (scores.argmax(axis=1) == test_labels).mean() < 0.8
 
 

@@ -1,4 +1,4 @@
-"""Reading what TensorFlow Datasets prepared, without TensorFlow."""
+"""Reading data sets prepared by TensorFlow Datasets (TFDS), without TensorFlow."""
 
 import io
 import json
@@ -19,7 +19,7 @@ from fmnist_jax.errors import UserError
 from tests.data.data_files import (
     REAL,
     ROOT,
-    _no_other_sources,  # noqa: F401 (autouse)
+    _empty_locations,  # noqa: F401 (autouse)
     assert_equal,
     error_of,
     make_arrays,
@@ -39,7 +39,7 @@ def png(image: np.ndarray) -> bytes:
 
 
 def prepare(name: str, root: Path, **splits: tuple[np.ndarray, np.ndarray]) -> Path:
-    """Makes a real TFDS array_record directory, by TFDS' own builder and writer.
+    """Prepares a TFDS array_record directory by the builder and writer of TFDS.
 
     Returns:
         The folder of the prepared version.
@@ -71,7 +71,7 @@ def split_pairs(arrays: idx.Arrays) -> dict[str, tuple[np.ndarray, np.ndarray]]:
 
 
 def to_tfrecord(folder: Path, shards: int = 2) -> None:
-    """Turns a prepared array_record folder into a tfrecord one, framed by hand."""
+    """Converts a prepared array_record folder into tfrecord files."""
     import tensorflow_datasets
 
     builder = tensorflow_datasets.builder_from_directory(str(folder))
@@ -106,7 +106,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, idx.Arrays]:
 def official_small(
     small: tuple[Path, idx.Arrays], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> tuple[Path, idx.Arrays]:
-    """A copy of it that counts as the official set; the TFDS directory it is in."""
+    """The TFDS directory of a copy whose check sums replace the official ones."""
     folder, arrays = small
     shutil.copytree(folder, tmp_path / "tfds" / "fashion_mnist" / folder.name)
     make_official(monkeypatch, "fashion_mnist", arrays)
@@ -114,7 +114,7 @@ def official_small(
 
 
 @pytest.mark.parametrize("file_format", ["array_record", "tfrecord"])
-def test_prepared_directory_comes_back_in_the_official_order(
+def test_a_prepared_directory_is_restored_to_the_official_order(
     file_format: str, official_small: tuple[Path, idx.Arrays]
 ) -> None:
     root, arrays = official_small
@@ -130,7 +130,7 @@ def test_prepared_directory_comes_back_in_the_official_order(
 
 
 @pytest.mark.parametrize("variable", ["TFDS_DATA_DIR", "HOME"])
-def test_directories_of_the_environment_are_found(
+def test_directories_of_the_environment_are_searched(
     variable: str,
     official_small: tuple[Path, idx.Arrays],
     tmp_path: Path,
@@ -153,7 +153,7 @@ def test_nothing_is_logged(
     load("auto", official_small[0])
     assert capfd.readouterr() == ("", "")
     assert logging.getLogger("absl").level < logging.CRITICAL
-    # TFDS says some things only once in a process.
+    # TFDS logs some messages only once in a process.
     code = "import sys; from fmnist_jax.data import tfds; tfds.read(sys.argv[1])"
     folder = official_small[0] / "fashion_mnist" / "3.0.1"
     done = subprocess.run(
@@ -165,12 +165,12 @@ def test_nothing_is_logged(
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
-def test_what_is_not_the_official_set_is_an_error(
+def test_another_data_set_than_the_official_one_is_an_error(
     small: tuple[Path, idx.Arrays], tmp_path: Path
 ) -> None:
-    root = small[0].parents[2]
+    root = small[0].parents[1]
     line = error_of("auto", root)
-    assert f"TFDS directory {root / 'fashion_mnist'} holds a data set" in line
+    assert f"{root / 'fashion_mnist'} contains a data set, but not" in line
     assert "300 train examples instead of 60,000" in line
 
 
@@ -209,7 +209,7 @@ def test_damaged_directories_get_one_line(
     assert str(root / "fashion_mnist") in line
 
 
-def test_lost_and_damaged_records_are_found(
+def test_lost_and_damaged_records_are_detected(
     official_small: tuple[Path, idx.Arrays], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root, _ = official_small
@@ -220,7 +220,7 @@ def test_lost_and_damaged_records_are_found(
     first = 16 + struct.unpack("<Q", body[:8])[0]
     path.write_bytes(body[first:])
     line = error_of("auto", root)
-    assert "split 'test' has 99 examples, not the 100 that it says" in line
+    assert "split 'test' has 99 examples, but its metadata specify 100" in line
     path.write_bytes(body + body[:first])
     assert "has 101 examples" in error_of("auto", root)
     for damaged in (body[:-1], body[:5], b"\xff" * 8 + body[8:]):
@@ -231,14 +231,14 @@ def test_lost_and_damaged_records_are_found(
     path.write_bytes(body)
     edit(folder, lambda info: info["splits"][0].update(shardLengths=["150", 2**40]))
     line = error_of("auto", root)
-    assert "claims 1,099,511,627,926 images of shape (28, 28, 1)" in line
-    # In a place that the user did not name it is passed over, and told.
+    assert "specifies 1,099,511,627,926 images of shape (28, 28, 1)" in line
+    # In a location that the user did not pass, the error becomes part of the notice.
     monkeypatch.setenv("TFDS_DATA_DIR", str(root))
     notice = load("auto", train_examples=1, test_examples=1).notice
-    assert f"{folder} claims" in notice
+    assert f"{folder} specifies" in notice
 
 
-def test_truncated_array_record_is_found(
+def test_a_truncated_array_record_is_detected(
     official_small: tuple[Path, idx.Arrays],
 ) -> None:
     root, _ = official_small
@@ -247,7 +247,7 @@ def test_truncated_array_record_is_found(
     assert "cannot be read as a TFDS data set" in error_of("fashion_mnist", root)
 
 
-# Other sets, by name.
+# Other data sets, by name.
 
 
 @pytest.mark.parametrize(
@@ -266,12 +266,12 @@ def test_another_image_set_is_read_by_name(
     assert (len(data.train.labels), len(data.test.labels)) == (12, 4)
     assert (len(data.class_names), data.class_names[1]) == (10, class_name)
     assert data.source == f"TFDS directory {folder}"
-    for image, label in zip(*data.train, strict=True):  # in TFDS' order, so as a set
+    for image, label in zip(*data.train, strict=True):  # the order is that of TFDS
         same = (images == image).reshape(12, -1).all(1)
         assert labels[same].tolist() == [label]
 
 
-def test_the_newest_version_and_a_named_one(tmp_path: Path) -> None:
+def test_the_newest_version_and_a_given_one(tmp_path: Path) -> None:
     for version in ("3.0.2/x", "3.9.0", "3.10.0", "incomplete.X_4.0.0"):
         folder = tmp_path / "d" / version
         folder.mkdir(parents=True)
@@ -283,19 +283,21 @@ def test_the_newest_version_and_a_named_one(tmp_path: Path) -> None:
         assert tfds.find(tmp_path, name) is None
 
 
-def test_configurations_are_named_where_there_are_several(tmp_path: Path) -> None:
+def test_several_configurations_are_listed(tmp_path: Path) -> None:
     for config in ("letters", "digits"):
         folder = tmp_path / "emnist" / config / "3.1.0"
         folder.mkdir(parents=True)
         (folder / "dataset_info.json").touch()
     line = error_of("emnist", tmp_path)
-    assert "emnist/digits, emnist/letters: name one" in line
-    found = tfds.find(tmp_path, "emnist/digits")
-    assert found == tmp_path / "emnist" / "digits" / "3.1.0"
+    assert "emnist/digits, emnist/letters: choose one" in line
+    newest = tfds.find(tmp_path, "emnist/digits")
+    assert newest == tmp_path / "emnist" / "digits" / "3.1.0"
 
 
 @pytest.mark.parametrize("name", ["cifar10", "emnist/letters"])
-def test_what_is_not_prepared_gets_the_command(name: str, tmp_path: Path) -> None:
+def test_a_data_set_that_is_not_prepared_gets_the_command(
+    name: str, tmp_path: Path
+) -> None:
     line = error_of(name)
     assert f"`tfds build {name}`" in line
     assert str(tmp_path / "TFDS_DATA_DIR") in line
@@ -304,7 +306,7 @@ def test_what_is_not_prepared_gets_the_command(name: str, tmp_path: Path) -> Non
     assert f"`tfds build {name} --data_dir='{tmp_path / 'my data'}'`" in line
 
 
-def test_sets_of_other_kinds_are_refused(
+def test_data_sets_without_images_are_refused(
     small: tuple[Path, idx.Arrays], tmp_path: Path
 ) -> None:
     folder = tmp_path / "fashion_mnist" / "3.0.1"
@@ -313,32 +315,31 @@ def test_sets_of_other_kinds_are_refused(
     inner = features["featuresDict"]["features"]
     inner["picture"] = inner.pop("image")
     (folder / "features.json").write_text(json.dumps(features))
-    with pytest.raises(UserError, match="is not a set of uint8 images"):
+    with pytest.raises(UserError, match="is not a data set of uint8 images"):
         tfds.read(folder)
 
 
-def test_no_module_is_imported_because_a_folder_names_it(
+def test_modules_listed_in_a_folder_are_not_imported(
     small: tuple[Path, idx.Arrays], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = tmp_path / "kmnist" / "3.0.1"
     shutil.copytree(small[0], folder)
     path = folder / "features.json"
-    own = json.loads(path.read_text())
-    here, there = own["pythonClassName"], "this.X"  # which prints a poem
-    inner = own["featuresDict"]["features"]
-    as_text = json.dumps({"image": {"type": there, "content": {}}})
+    valid = json.loads(path.read_text())
+    name, foreign = valid["pythonClassName"], "this.X"  # importing this prints a poem
+    inner = {**valid["featuresDict"]["features"], "x": {"pythonClassName": foreign}}
+    as_text = json.dumps({"image": {"type": foreign, "content": {}}})
     for features in (
-        {**own, "pythonClassName": there},
-        {"featuresDict": {"features": {**inner, "x": {"pythonClassName": there}}},
-         "pythonClassName": here},
-        {"python_class_name": there, "featuresDict": {}},
-        {"type": there, "content": {}},
-        {"type": here, "content": {"image": {"type": there, "content": {}}}},
-        {"pythonClassName": here, "jsonFeature": {"json": as_text}},
-    ):  # fmt: skip
+        {**valid, "pythonClassName": foreign},
+        {"featuresDict": {"features": inner}, "pythonClassName": name},
+        {"python_class_name": foreign, "featuresDict": {}},
+        {"type": foreign, "content": {}},
+        {"type": name, "content": {"image": {"type": foreign, "content": {}}}},
+        {"pythonClassName": name, "jsonFeature": {"json": as_text}},
+    ):
         path.write_text(json.dumps(features))
         line = error_of("kmnist", tmp_path)
-        assert f"{path} names the class 'this.X'" in line
+        assert f"{path} uses the class 'this.X'" in line
         assert "this" not in sys.modules
     path.write_text(" " * (2**20 + 1))
     assert "larger than 1,048,576 bytes" in error_of("kmnist", tmp_path)
@@ -353,15 +354,15 @@ def test_images_of_several_shapes_are_refused(tmp_path: Path) -> None:
     prepare("tf_flowers", tmp_path, train=pair, test=pair)
     line = error_of("tf_flowers", tmp_path)
     assert "several shapes" in line
-    assert "all must have one" in line
+    assert "all images must have one shape" in line
 
 
-def test_without_tfds_there_is_a_line(
+def test_without_tfds_the_error_is_one_line(
     official_small: tuple[Path, idx.Arrays], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "tensorflow_datasets", None)
     line = error_of("fashion_mnist", official_small[0])
-    assert "needs more packages" in line
+    assert "requires more packages" in line
     assert "pip install tensorflow-datasets" in line
     assert error_of("cifar10").startswith("Unknown dataset 'cifar10'")
 

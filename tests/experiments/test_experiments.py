@@ -266,7 +266,7 @@ def test_a_whole_experiment_from_the_shell(tmp_path: Path) -> None:
     assert settings["datasets"][0]["name"] == "synthetic"
     assert settings["settings"]["learning_rate"] == 1e-3
     assert settings["command"][2:6] == ["experiments.scale_sweep", *TINY]
-    for text in ("synthetic stand-in", "8 runs in 2 programs", "÷255", "Best: ",
+    for text in ("synthetic data", "8 runs in 2 programs", "÷255", "Best: ",
                  "loss clipped: ", str(folder / "curves.png")):  # fmt: skip
         assert text in done.stdout
     before = (folder / "results.nc").read_bytes()
@@ -315,12 +315,12 @@ def test_data_checks_answer_without_jax(tmp_path: Path) -> None:
         )  # fmt: skip
 
     planned = check("--dry_run")
-    assert "Data set: synthetic stand-in" in planned.stdout
+    assert "Data set: synthetic data" in planned.stdout
     assert not folder.exists()
     done = check()
     assert done.returncode == 0, done.stderr
     assert done.stdout.endswith("no JAX\n")
-    for text in ("Data set: synthetic stand-in", "96 training and 50 test", "T-shirt",
+    for text in ("Data set: synthetic data", "96 training and 50 test", "T-shirt",
                  "Shuffled? ", "Split? ", "Scaled? No", "Balanced? ", "not the 72 %",
                  str(folder / "samples.png")):  # fmt: skip
         assert text in done.stdout

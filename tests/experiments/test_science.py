@@ -28,7 +28,7 @@ def scale_sweep(data: Data, num_seeds: int, num_epochs: int) -> xr.Dataset:
 
 def test_the_synthetic_set_behaves_like_the_real_one() -> None:
     found = scale_sweep(load("synthetic"), num_seeds=2, num_epochs=5)
-    assert found.attrs["dataset_title"] == "synthetic stand-in, not Fashion-MNIST"
+    assert found.attrs["dataset_title"] == "synthetic data, not Fashion-MNIST"
     accuracy = found.test_accuracy.sel(divisor=255)
     assert ((accuracy > 0.80) & (accuracy < 0.93)).all()
     loss = found.test_loss.mean("seed")

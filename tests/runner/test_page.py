@@ -123,7 +123,7 @@ def test_the_page_shows_questions_settings_and_results(root: Path) -> None:
         summary["test_accuracy_mean"], summary["test_accuracy_std"], strict=True
     ):
         assert f"{100 * mean:.2f} ± {100 * std:.2f}" in page_text
-    for text in ("synthetic stand-in, not Fashion-MNIST, 96 training and 50 test",
+    for text in ("synthetic data, not Fashion-MNIST, 96 training and 50 test",
                  "pixel divisor ÷1, ÷255 × loss clipped × seed 0, 1",
                  "hidden layers 128, initialiser keras", "epochs 1"):  # fmt: skip
         assert text in page_text
