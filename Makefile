@@ -2,13 +2,16 @@
 PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?=
+# A worker for each core, as long as they fit into memory: up to 3 GB each.
+PARALLEL := --numprocesses=auto --maxprocesses=8 --dist=worksteal
 
-.PHONY: help scale_sweep test lint test-lowest clean
+.PHONY: help scale_sweep quick test lint test-lowest clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make scale_sweep [ARGS=\"--divisors=1,255\"]   run the main experiment"
-	@echo "make test                                    lint, types and tests"
+	@echo "make quick                                   lint, types and quick tests"
+	@echo "make test                                    lint, types and all tests"
 	@echo "make test-lowest                             tests with the oldest versions"
 	@echo "make clean                                   remove the environments"
 
@@ -32,14 +35,17 @@ lint: .venv/made-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+quick: lint
+	$(BIN)/python -m pytest $(PARALLEL) -m "not slow" $(ARGS)
+
 test: lint
-	$(BIN)/python -m pytest --durations=10 $(ARGS)
+	$(BIN)/python -m pytest $(PARALLEL) --durations=10 $(ARGS)
 
 test-lowest: requirements-dev.txt constraints-lowest.txt
 	$(PYTHON) -m venv .venv/lowest
 	.venv/lowest/bin/python -m pip install --quiet --disable-pip-version-check \
 	  -r requirements-dev.txt -c constraints-lowest.txt
-	.venv/lowest/bin/python -m pytest $(ARGS)
+	.venv/lowest/bin/python -m pytest $(PARALLEL) $(ARGS)
 
 clean:
 	rm -rf .venv

@@ -1,6 +1,9 @@
 """Settings of JAX for every test, and the data that they share."""
 
+import atexit
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +12,15 @@ import pytest
 os.environ["FMNIST_JAX_OFFLINE"] = "1"
 os.environ.pop("FMNIST_JAX_DATA", None)
 os.environ["MPLBACKEND"] = "agg"
+
+# All modules, workers of pytest-xdist and subprocesses share a folder of compiled
+# programs. The folder is new for each session: no program outlives its version.
+if "PYTEST_XDIST_WORKER" not in os.environ:
+    COMPILED = tempfile.mkdtemp(prefix="fmnist_jax-tests-")
+    atexit.register(shutil.rmtree, COMPILED, ignore_errors=True)
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = COMPILED
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+    os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "0"
 
 import jax
 
