@@ -1,4 +1,4 @@
-"""PyTorch, several networks of one shape at once."""
+"""PyTorch: several networks of one shape at once."""
 
 import copy
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from torch.nn import functional
 from benchmarks.jobs import BATCH_SIZE, NUM_CLASSES, NUM_INPUTS, Job, Train
 from benchmarks.on_torch import make_optimizer, network, tensors, with_threads
 
-Step = Callable[[Any, Any], Any]  # x [R, 32, 784] and y [R, 32] to the losses [R]
+Step = Callable[[Any, Any], Any]  # from x [R, 32, 784] and y [R, 32] to losses [R]
 
 
 def _loop(job: Job, step: Step) -> Train:
@@ -48,7 +48,7 @@ def _bmm_losses(
 
 
 def bmm(job: Job) -> dict[str, Train]:
-    """Returns an ensemble in batched matrix products, compiled and not."""
+    """Returns an ensemble by batched matrix products, compiled and eager."""
 
     def loop(losses_fn: Any) -> Train:
         parameters = _bmm_parameters(job)
@@ -68,7 +68,7 @@ def bmm(job: Job) -> dict[str, Train]:
 
 
 def vmap(job: Job) -> dict[str, Train]:
-    """Returns an ensemble as in PyTorch's tutorial on model ensembling."""
+    """Returns an ensemble as in the PyTorch tutorial on model ensembling."""
     models = [network(job) for _ in range(job.runs)]
     stacked, buffers = torch.func.stack_module_state(models)
     skeleton = copy.deepcopy(models[0]).to("meta")

@@ -1,11 +1,11 @@
-"""Which of Keras's backends still freeze on unscaled pixels? Prints a table.
+"""On which Keras backends does training still freeze with unscaled pixels?
 
     python -m benchmarks.frozen_loss FOLDER_WITH_THE_FILES
 
-The network of the keras preset, by Keras 3 on each backend that is installed: once
-with a softmax at its end and the loss on its probabilities, as the question 13722 has
-it, and once with the loss on its logits. Adam, pixels 0…255, two epochs of 20,000
-images, three seeds. Two minutes a backend.
+Prints a table. Keras 3 trains the network of the keras preset on each installed
+backend: once with a softmax output and the loss on probabilities, as in question 13722,
+and once with the loss on logits. Adam, pixels 0…255, two epochs of 20,000 images, three
+seeds. Two minutes per backend.
 """
 
 import importlib
@@ -26,12 +26,12 @@ BACKENDS = {"jax": "jax", "tensorflow": "tensorflow", "torch": "torch"}
 OUTPUTS = ("softmax", "logits")
 SEEDS = range(3)
 EXAMPLES, EPOCHS = 20_000, 2
-LAST_LINES = 5  # of what a backend that failed wrote
+LAST_LINES = 5  # of the output of a backend that failed
 
 
 def network(output: str) -> Any:
-    """Returns the compiled network that ends in a softmax or in logits."""
-    keras = importlib.import_module("keras")  # a requirement of benchmarks only
+    """Returns the compiled network with a softmax output or with logits."""
+    keras = importlib.import_module("keras")  # required by benchmarks only
     activation = "softmax" if output == "softmax" else None
     model = keras.Sequential(
         [
@@ -46,49 +46,48 @@ def network(output: str) -> Any:
 
 
 def losses(data_dir: str) -> None:
-    """Prints test loss and accuracy of each seed, on the backend of the environment."""
+    """Prints test loss and accuracy per seed, on the backend in KERAS_BACKEND."""
     keras = importlib.import_module("keras")
     data = load("fashion_mnist", data_dir, train_examples=EXAMPLES)
     x, x_test = (
-        part.images.reshape(len(part.images), -1).astype(np.float32)
-        for part in (data.train, data.test)
+        split.images.reshape(len(split.images), -1).astype(np.float32)
+        for split in (data.train, data.test)
     )
     for output in OUTPUTS:
         for seed in SEEDS:
             keras.utils.set_random_seed(seed)
             model = network(output)
             model.fit(x, data.train.labels, batch_size=32, epochs=EPOCHS, verbose=0)
-            found = model.evaluate(x_test, data.test.labels, batch_size=500, verbose=0)
-            print("result", output, *found)
+            scores = model.evaluate(x_test, data.test.labels, batch_size=500, verbose=0)
+            print("result", output, *scores)
 
 
 def measured(backend: str, data_dir: str) -> dict[str, list[list[float]]]:
-    """Returns by output the loss and accuracy of each seed, from a process of its own.
+    """Returns loss and accuracy per seed, by output, measured in another process.
 
     Raises:
-      SystemExit: the process failed; with the last lines that it wrote.
+      SystemExit: if the process fails; the message ends with its last lines.
     """
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.frozen_loss", data_dir, backend],
         env={**os.environ, "KERAS_BACKEND": backend}, capture_output=True, text=True,
     )  # fmt: skip
     if done.returncode:
-        said = done.stderr.strip().splitlines()[-LAST_LINES:] or ["It said nothing."]
-        sys.exit("\n".join([f"Error: Keras on {backend} failed:", *said]))
-    lines = [r.split()[1:] for r in done.stdout.splitlines() if r.startswith("result ")]
-    return {
-        output: [[*map(float, line[1:])] for line in lines if line[0] == output]
-        for output in OUTPUTS
-    }
+        lines = done.stderr.strip().splitlines()[-LAST_LINES:] or ["No message."]
+        sys.exit("\n".join([f"Error: Keras on {backend} failed:", *lines]))
+    scores: dict[str, list[list[float]]] = {output: [] for output in OUTPUTS}
+    for line in done.stdout.splitlines():
+        if line.startswith("result "):
+            _, output, *values = line.split()
+            scores[output].append([*map(float, values)])
+    return scores
 
 
 def main(data_dir: str, backend: str | None = None) -> None:
-    """Prints the lines of the table for each backend that is installed.
-
-    In a process of one backend alone, its results.
+    """Prints the table; with a backend, prints only the results of that backend.
 
     Raises:
-      UserError: before any backend starts, where data or Keras are not there.
+      UserError: before any backend starts, if the data or Keras are missing.
     """
     if backend is not None:
         choose("backend", backend, BACKENDS)
@@ -102,7 +101,7 @@ def main(data_dir: str, backend: str | None = None) -> None:
         raise UserError(text) from error
     print(f"Keras {version}, pixels 0…255, after {EPOCHS} epochs of {EXAMPLES} images:")
     print(
-        "\n| backend | output | test loss, each seed | test accuracy, % |\n"
+        "\n| backend | output | test loss per seed | test accuracy, % |\n"
         "|---|---|---|---|",
         flush=True,
     )
@@ -110,8 +109,8 @@ def main(data_dir: str, backend: str | None = None) -> None:
         if importlib.util.find_spec(package) is None:
             print(f"| {backend} | not installed | | |")
             continue
-        found = importlib.metadata.packages_distributions()[package]
-        title = f"{backend} {importlib.metadata.version(found[0])}"
+        distributions = importlib.metadata.packages_distributions()[package]
+        title = f"{backend} {importlib.metadata.version(distributions[0])}"
         for output, values in measured(backend, data_dir).items():
             loss, accuracy = np.asarray(values).T
             cells = ["  ".join(f"{v:.3f}" for v in loss)]

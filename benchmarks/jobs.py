@@ -1,4 +1,4 @@
-"""What a worker is asked to do, and what it needs for it."""
+"""The task of a worker, and its data."""
 
 import dataclasses
 import time
@@ -11,21 +11,21 @@ NUM_INPUTS, NUM_CLASSES, BATCH_SIZE = 784, 10, 32
 DIVISOR = 255.0
 LEARNING_RATES = {"sgd": 1e-2, "adam": 1e-3}
 
-Train = Callable[[int], object]  # trains so many steps, and returns when they are done
-Timed = Callable[[int], float]  # likewise; returns the seconds it took
+Train = Callable[[int], object]  # trains the given number of steps
+Timed = Callable[[int], float]  # the same; returns the time in seconds
 
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """One peer's part in the comparison, the same for every round.
+    """The task of one peer, the same in every round.
 
     Attributes:
-      peer: name in ``peers.PEERS``.
-      width: units of the hidden layer of a 784-H-10 ReLU network.
+      peer: its name in ``peers.PEERS``.
+      width: units H of the hidden layer of a 784-H-10 ReLU network.
       optimizer: "sgd" or "adam".
-      runs: networks trained at once by this process.
-      steps: steps of 32 examples in a round; the training set holds exactly these.
-      data: folder of ``save_data``.
+      runs: number of networks that the process trains at once.
+      steps: steps of 32 examples in a round, which use the whole training set.
+      data: the folder of ``save_data``.
     """
 
     peer: str
@@ -37,7 +37,7 @@ class Job:
 
     @property
     def learning_rate(self) -> float:
-        """The optimizer's."""
+        """The learning rate of the optimizer."""
         return LEARNING_RATES[self.optimizer]
 
     def uint8(self) -> tuple[np.ndarray, np.ndarray]:
@@ -55,7 +55,7 @@ class Job:
 
 
 def save_data(folder: Path, images: np.ndarray, labels: np.ndarray) -> None:
-    """Writes the training set where workers read it."""
+    """Writes the training set for ``Job.uint8``."""
     np.save(folder / "images.npy", images)
     np.save(folder / "labels.npy", labels)
 
@@ -69,10 +69,10 @@ def orders(rng: np.random.Generator, steps: int, *runs: int) -> np.ndarray:
 
 
 def timed(train: Train) -> Timed:
-    """Returns a function that says how long ``train`` takes.
+    """Returns a function that measures the time of ``train`` in seconds.
 
-    A tenth as many steps go before, untimed: caches and clocks are as warm as ours
-    are after a first epoch.
+    A tenth of the steps run first without timing, to warm up caches and clocks as the
+    first epoch of fmnist_jax does.
     """
 
     def seconds(steps: int) -> float:

@@ -1,4 +1,4 @@
-"""What the machine can do at most, and the floor that this sets for a training step."""
+"""The peak speed of the machine, and the minimum time of a step that follows."""
 
 import dataclasses
 import time
@@ -10,16 +10,16 @@ import numpy as np
 
 from benchmarks.jobs import BATCH_SIZE, NUM_CLASSES, NUM_INPUTS, Job
 
-# Passes over the parameters in memory of a step: SGD reads gradient and parameter,
-# writes both; Adam reads and writes two moments besides, and the update goes through.
+# Memory passes over the parameters per step. SGD reads gradients and parameters and
+# writes both; Adam also reads and writes two moments and the update.
 STREAMS = {"sgd": 4, "adam": 11}
 GEMM_SIZE = 2048
-BYTES_PER_CORE = 4e6  # streamed through: above an L2 cache, inside an L3
+BYTES_PER_CORE = 4e6  # streamed; more than an L2 cache, less than an L3
 
 
 @dataclasses.dataclass(frozen=True)
 class Rates:
-    """The machine's peaks, all cores at work.
+    """The peak speeds of the machine with all cores.
 
     Attributes:
       flops: float32 GEMM, FLOP/s.
@@ -31,23 +31,23 @@ class Rates:
 
 
 def num_parameters(width: int) -> int:
-    """Returns how many parameters a 784-H-10 network has."""
+    """Returns the number of parameters of a 784-H-10 network."""
     return (NUM_INPUTS + 1) * width + (width + 1) * NUM_CLASSES
 
 
 def gemm_flops(width: int) -> int:
-    """Returns the FLOPs of a step's matrix products: x's own gradient is not needed."""
+    """Returns the FLOPs of the matrix products of a step, without a gradient of x."""
     first, second = NUM_INPUTS * width, width * NUM_CLASSES
     return 2 * BATCH_SIZE * (2 * first + 3 * second)
 
 
 def peak_seconds(width: int, rates: Rates) -> float:
-    """Returns the seconds of a step's matrix products at the measured peak."""
+    """Returns the time of the matrix products of a step at the peak, in seconds."""
     return gemm_flops(width) / rates.flops
 
 
 def floor_seconds(width: int, optimizer: str, rates: Rates) -> float:
-    """Returns the seconds of a run's step at the peaks, one after the other."""
+    """Returns the time of products and memory traffic of a step at the peaks."""
     traffic = 4 * STREAMS[optimizer] * num_parameters(width)
     return peak_seconds(width, rates) + traffic / rates.bandwidth
 
@@ -68,7 +68,7 @@ def _streamed(arrays: tuple[Any, ...], times: int) -> None:
 
 
 def rates(_: Job) -> dict[str, Callable[[int], tuple[float, float]]]:
-    """Returns a function that measures the ``Rates``, the best of several tries."""
+    """Returns a function that measures the ``Rates``: the best of several tries."""
     import jax
     import jax.numpy as jnp
 

@@ -1,4 +1,4 @@
-"""JAX as tutorials write it: a Python loop over a jitted step."""
+"""JAX as in tutorials: a Python loop over a jitted step."""
 
 import functools
 from typing import Any
@@ -14,7 +14,7 @@ from benchmarks.jobs import NUM_CLASSES, NUM_INPUTS, Job, Train, orders
 
 
 class Network(nn.Module):
-    """The network."""
+    """A network with one hidden layer of ReLUs."""
 
     width: int
 
@@ -42,7 +42,7 @@ def _train_step(state: TrainState, images: Any, labels: Any) -> Any:
 
 
 def flax_loop(job: Job) -> dict[str, Train]:
-    """Returns the loop of Flax's MNIST example, its data in JAX or in NumPy."""
+    """Returns the loop of the Flax MNIST example, with JAX or NumPy arrays."""
     model, rng = Network(job.width), np.random.default_rng(0)
     params = model.init(jax.random.key(0), jnp.zeros((1, NUM_INPUTS)))["params"]
     tx = _optimizer(job)
@@ -62,13 +62,13 @@ def flax_loop(job: Job) -> dict[str, Train]:
 
     x, y = job.float32()
     return {
-        "arrays of JAX": loop(jnp.asarray(x), jnp.asarray(y)),
-        "arrays of NumPy": loop(x, y),
+        "JAX arrays": loop(jnp.asarray(x), jnp.asarray(y)),
+        "NumPy arrays": loop(x, y),
     }
 
 
 def vmap_sweep(job: Job) -> dict[str, Train]:
-    """Returns a Python loop over one vmapped step of all runs."""
+    """Returns a Python loop over a vmapped step of all runs."""
     model, tx = Network(job.width), _optimizer(job)
     images, labels = map(jnp.asarray, job.float32())
     rng = np.random.default_rng(0)

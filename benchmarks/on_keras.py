@@ -1,11 +1,11 @@
-"""Keras 3, on the backend that KERAS_BACKEND names."""
+"""Keras 3 on the backend in KERAS_BACKEND."""
 
 import importlib
 
 from benchmarks.jobs import BATCH_SIZE, NUM_CLASSES, NUM_INPUTS, Job, Train
 
 
-def _run_group_halving_on_oom(job: Job, steps_per_execution: int) -> Train:
+def _make_train(job: Job, steps_per_execution: int) -> Train:
     keras = importlib.import_module("keras")
     x, y = job.float32()
     optimizers = {"sgd": keras.optimizers.SGD, "adam": keras.optimizers.Adam}
@@ -33,10 +33,10 @@ def _run_group_halving_on_oom(job: Job, steps_per_execution: int) -> Train:
 
 
 def fit(job: Job) -> dict[str, Train]:
-    """Returns ``Model.fit`` as it is."""
-    return {"": _run_group_halving_on_oom(job, 1)}
+    """Returns ``Model.fit`` with its defaults."""
+    return {"": _make_train(job, 1)}
 
 
 def fit_together(job: Job) -> dict[str, Train]:
-    """Returns ``Model.fit`` with several steps to an execution."""
-    return {str(n): _run_group_halving_on_oom(job, n) for n in (16, 64)}
+    """Returns ``Model.fit`` with several steps per execution."""
+    return {str(n): _make_train(job, n) for n in (16, 64)}

@@ -1,4 +1,4 @@
-"""PyTorch, one network at a time."""
+"""PyTorch: one network at a time."""
 
 import itertools
 import os
@@ -12,7 +12,7 @@ from benchmarks.jobs import BATCH_SIZE, NUM_CLASSES, NUM_INPUTS, Job, Train
 
 
 class FMNISTDataset(Dataset):
-    """The book's: scales when made, gives one example at a time."""
+    """The data set of the book: scales all images first, returns single examples."""
 
     def __init__(self, images: Any, labels: Any) -> None:
         self.x = images.float().view(-1, NUM_INPUTS) / 255
@@ -28,14 +28,14 @@ class FMNISTDataset(Dataset):
 
 
 def network(job: Job) -> Any:
-    """Returns the network."""
+    """Returns a network with one hidden layer of ReLUs."""
     return nn.Sequential(
         nn.Linear(NUM_INPUTS, job.width), nn.ReLU(), nn.Linear(job.width, NUM_CLASSES)
     )
 
 
 def make_optimizer(job: Job, parameters: Any, **options: Any) -> Any:
-    """Returns the job's optimizer of ``parameters``."""
+    """Returns the optimizer of the job for ``parameters``."""
     make = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam}[job.optimizer]
     return make(parameters, lr=job.learning_rate, **options)
 
@@ -47,7 +47,7 @@ def tensors(job: Job) -> tuple[Any, Any]:
 
 
 def with_threads(variants: dict[str, Train]) -> dict[str, Train]:
-    """Returns each variant with each number of threads."""
+    """Returns every variant with one thread and with the maximum number."""
 
     def fixed(train: Train, count: int) -> Train:
         def run(steps: int) -> object:
@@ -56,8 +56,8 @@ def with_threads(variants: dict[str, Train]) -> dict[str, Train]:
 
         return run
 
-    most = 1 if os.environ.get("OMP_NUM_THREADS") == "1" else os.cpu_count() or 1
-    counts = sorted({1, most})
+    is_single = os.environ.get("OMP_NUM_THREADS") == "1"
+    counts = sorted({1, 1 if is_single else os.cpu_count() or 1})
     return {
         ", ".join(filter(None, [name, f"{count} thread{'s' * (count > 1)}"])): fixed(
             train, count
@@ -89,7 +89,7 @@ def book(job: Job) -> dict[str, Train]:
 
 
 def tuned(job: Job) -> dict[str, Train]:
-    """Returns a loop over tensors in memory, with a fused optimizer and without."""
+    """Returns a loop over tensors in memory, with and without a fused optimizer."""
     x, y = tensors(job)
     loss_fn = nn.CrossEntropyLoss()
 

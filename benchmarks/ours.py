@@ -6,15 +6,14 @@ from benchmarks.jobs import DIVISOR, Job, Timed
 from fmnist_jax import Config, Data, Dataset, Hparams
 from fmnist_jax.devices import use_cpu_cores
 
-TEST_EXAMPLES = 500  # evaluated after each epoch, and timed with it
+TEST_EXAMPLES = 500  # evaluated after each epoch; the time counts
 
 
 def sweep(job: Job) -> dict[str, Timed]:
-    """Returns a sweep's second epoch, its groups one after the other.
+    """Returns a function that times the second epoch of a sweep, group by group.
 
-    The first epoch of every group is not timed: it compiles, or starts the group.
-    Nothing is subtracted from the second, its order of examples and its evaluation
-    of 500 test images included.
+    The first epoch of a group is not timed, as it compiles or starts the group. The
+    time of the second includes shuffling and the evaluation of 500 test images.
     """
     use_cpu_cores()
     from fmnist_jax.sweeps.engine import plan_for_local_devices, run_groups

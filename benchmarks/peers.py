@@ -1,4 +1,4 @@
-"""What is compared, and what each needs. Imports none of it."""
+"""The peers to compare and their requirements; imports none of the peers."""
 
 import dataclasses
 import importlib.util
@@ -10,14 +10,14 @@ class Peer:
     """A way to train networks.
 
     Attributes:
-      title: for the table.
-      make: "module:function" of this package; the function takes a ``Job`` and gives
-        the variants worth trying, by name. A worker keeps the fastest.
+      title: the title in the table.
+      make: "module:function" of this package. The function takes a ``Job`` and returns
+        variants by name, of which a worker uses the fastest.
       requires: the libraries that must be installed.
-      runs: networks at once in a process: a number, or "many" (8 of 128 units, 4 of
-        1000).
-      processes: how many work side by side.
-      env: environment of the workers.
+      runs: number of networks that a process trains at once, or "many" (8 networks of
+        128 units, 4 of 1000).
+      processes: number of processes that train at the same time.
+      env: environment variables of the workers.
     """
 
     title: str
@@ -31,7 +31,7 @@ class Peer:
 _TORCH, _JAX = ("torch",), ("jax", "flax", "optax")
 _ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 _ON_JAX, _ON_TENSORFLOW = {"KERAS_BACKEND": "jax"}, {"KERAS_BACKEND": "tensorflow"}
-# In the order of the table. "machine" measures the machine itself in every round.
+# In the order of the table.
 PEERS: Mapping[str, Peer] = {
     "book": Peer("PyTorch, the book's loop with DataLoader", "on_torch:book", _TORCH),
     "torch": Peer("PyTorch, tensors in memory", "on_torch:tuned", _TORCH),
@@ -67,13 +67,13 @@ MACHINE = Peer("the machine", "machine:rates", _JAX)
 
 
 def num_runs(peer: Peer, width: int) -> int:
-    """Returns how many networks a process of a peer trains at once."""
+    """Returns the number of networks that a process of a peer trains at once."""
     if isinstance(peer.runs, int):
         return peer.runs
     return 8 if width < 512 else 4
 
 
 def missing(peer: Peer) -> tuple[str, ...]:
-    """Returns the libraries that a peer needs and that are not installed."""
-    found = importlib.util.find_spec
-    return tuple(name for name in peer.requires if found(name) is None)
+    """Returns the libraries that a peer requires but that are not installed."""
+    find = importlib.util.find_spec
+    return tuple(name for name in peer.requires if find(name) is None)

@@ -1,10 +1,11 @@
-"""What a run costs, against how many there are, how wide, and on how many devices.
+"""The cost of a run against the number of runs, their size and the number of devices.
 
     python -m benchmarks.scaling --data_dir=FOLDER
 
-Training alone, after compilation, in microseconds per run and step; medians of rounds
-that go through all settings in turn. About five minutes on two cores. Writes
-``docs/scaling_of_cost.png`` and prints the table of ``docs/performance.md``.
+Only training is timed, after compilation, in microseconds per run and step. The values
+are medians over rounds, and every round measures all settings in turn. About five
+minutes on two cores. Writes ``docs/scaling_of_cost.png`` and prints the table of
+``docs/performance.md``.
 """
 
 import argparse
@@ -21,7 +22,7 @@ from fmnist_jax.runner import scripts
 
 FIGURE = Path(__file__).parents[1] / "docs" / "scaling_of_cost.png"
 BASE = {"runs": 64, "hidden": 128, "batch": 32, "optimizer": "adam", "width": 0}
-# Panel -> the setting that it varies, its values, what else differs from the base.
+# Panel -> the setting that it varies, the values, other differences from the base.
 PANELS: dict[str, tuple[str, list[int], dict[str, Any]]] = {
     "number of runs": ("runs", [1, 2, 4, 8, 16, 64, 256, 1024], {}),
     "runs per device at once": ("width", [1, 2, 4, 8, 16, 32], {}),
@@ -32,18 +33,19 @@ EXAMPLES = 1600
 
 
 def cases() -> list[dict[str, Any]]:
-    """Returns every setting to be timed, once."""
-    found = []
+    """Returns all combinations of settings, without duplicates."""
+    combinations: list[dict[str, Any]] = []
     for varied, values, others in PANELS.values():
         for optimizer in ("adam", "sgd"):
             for value in values:
                 case = {**BASE, **others, "optimizer": optimizer, varied: value}
-                found += [case] if case not in found else []
-    return found
+                if case not in combinations:
+                    combinations.append(case)
+    return combinations
 
 
 def serve(num_devices: int, data_dir: str | None) -> None:
-    """Times the cases that come in, a line of JSON each."""
+    """Times the cases on standard input, one line of JSON per case."""
     from fmnist_jax import Config, Hparams, run_groups, use_cpu_cores
     from fmnist_jax.sweeps.engine import plan_for_local_devices
 
@@ -57,9 +59,9 @@ def serve(num_devices: int, data_dir: str | None) -> None:
         )  # fmt: skip
         axes = {"seed": range(case["runs"])}
         width = case["width"] or None
-        todo = plan_for_local_devices(axes, data, config, Hparams(), max_width=width)
+        plan = plan_for_local_devices(axes, data, config, Hparams(), max_width=width)
         seconds, start = 0.0, time.perf_counter()
-        for part in run_groups(todo, data):  # the second epoch of each group counts
+        for part in run_groups(plan, data):  # the second epoch of each group counts
             now = time.perf_counter()
             seconds += (now - start) * (part.epoch == 2)
             start = now
@@ -70,7 +72,7 @@ def serve(num_devices: int, data_dir: str | None) -> None:
 def measure(
     rounds: int, devices: list[int], data_dir: str | None
 ) -> dict[int, list[tuple[dict[str, Any], list[float]]]]:
-    """Returns the times of each case on each number of devices."""
+    """Returns the times of all cases for each number of devices."""
     workers = {}
     for count in devices:
         command = [sys.executable, "-m", "benchmarks.scaling", f"--serve={count}"]
@@ -86,15 +88,15 @@ def measure(
                 assert worker.stdin is not None
                 assert worker.stdout is not None
                 print(json.dumps(case), file=worker.stdin, flush=True)
-                taken = json.loads(worker.stdout.readline())
-                times[count][index][1].extend([taken] if number else [])
+                seconds = json.loads(worker.stdout.readline())
+                times[count][index][1].extend([seconds] if number else [])
     for worker in workers.values():
         worker.communicate()
     return times
 
 
 def table(times: dict[int, list[tuple[dict[str, Any], list[float]]]]) -> str:
-    """Returns the medians, least and greatest as Markdown."""
+    """Returns medians, minima and maxima as Markdown."""
     lines = ["| varied | value | optimizer | devices | µs per run and step |"]
     lines.append("|---|---|---|---|---|")
     for title, (varied, values, others) in PANELS.items():
@@ -120,7 +122,7 @@ def _belongs(
 
 
 def draw(times: dict[int, list[tuple[dict[str, Any], list[float]]]]) -> None:
-    """Draws a panel for each setting that is varied."""
+    """Draws one panel per varied setting."""
     from matplotlib.figure import Figure
 
     from fmnist_jax.figures.plots import COLOURS
@@ -151,13 +153,13 @@ def draw(times: dict[int, list[tuple[dict[str, Any], list[float]]]]) -> None:
         panel.set_ylabel("µs per run and step")
     figure.axes[0].legend(frameon=False)
     figure.suptitle(
-        "Cost of training a run for a step (784-128-10, batch 32, where not varied)"
+        "Cost of one training step of one run (784-128-10 and batch 32, unless varied)"
     )
     figure.savefig(FIGURE, dpi=130)
 
 
 def main() -> None:
-    """Measures, prints and draws."""
+    """Measures, prints the table and draws the figure."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -169,7 +171,7 @@ def main() -> None:
     if options.serve:
         serve(options.serve, options.data_dir)
         return
-    load("auto", options.data_dir)  # what cannot be had is said at once
+    load("auto", options.data_dir)  # raises errors before anything starts
     devices = [int(count) for count in options.devices.split(",")]
     times = measure(options.rounds, devices, options.data_dir)
     print(table(times))

@@ -1,9 +1,10 @@
-"""How long the main job takes before, beside and after its training.
+"""The time that the main job takes before, during and after training.
 
     python -m benchmarks.startup --data_dir=FOLDER
 
 Two fresh processes run ``experiments.scale_sweep``: the first compiles all programs,
-the second finds them on disk. Flags are the experiment's own. Prints a table.
+the second loads the programs from disk. The flags are those of the experiment. Prints a
+table.
 """
 
 import json
@@ -24,17 +25,17 @@ ROOT = Path(__file__).parents[1]
 
 
 class Seconds(NamedTuple):
-    """Time gone by, and what all threads of the processor worked in it."""
+    """Elapsed time, and the processor time of all threads."""
 
     wall: float
     cpu: float
 
     def since(self, other: "Seconds") -> "Seconds":
-        """Returns the time between."""
+        """Returns the time since ``other``."""
         return Seconds(self.wall - other.wall, self.cpu - other.cpu)
 
     def times(self, factor: float) -> "Seconds":
-        """Returns so many times as much."""
+        """Returns the time multiplied by ``factor``."""
         return Seconds(self.wall * factor, self.cpu * factor)
 
 
@@ -42,8 +43,8 @@ def _now() -> Seconds:
     return Seconds(time.time(), time.process_time())
 
 
-def serve(began: float, argv: Sequence[str]) -> None:
-    """Runs the experiment, and prints when it came to what as a line of JSON."""
+def serve(start: float, argv: Sequence[str]) -> None:
+    """Runs the experiment and prints the time of each stage as one line of JSON."""
     from experiments.scale_sweep import EXPERIMENT
     from fmnist_jax import data
     from fmnist_jax.analysis import report
@@ -51,8 +52,8 @@ def serve(began: float, argv: Sequence[str]) -> None:
     from fmnist_jax.runner.command_line import execute
     from fmnist_jax.sweeps import engine
 
-    del plots, report  # are imported here, not when they are wanted
-    marks: list[tuple[str, Seconds]] = [("began", Seconds(began, 0.0))]
+    del plots, report  # imported so that their time counts as import time
+    marks: list[tuple[str, Seconds]] = [("started", Seconds(start, 0.0))]
     marks.append(("imported", _now()))
     load, run_groups_resumably = data.load, engine.run_groups_resumably
 
@@ -80,10 +81,10 @@ def serve(began: float, argv: Sequence[str]) -> None:
 
 
 def stages(marks: Sequence[tuple[str, Seconds]], total: Seconds) -> dict[str, Seconds]:
-    """Returns the time of each stage, from what ``serve`` said and the whole.
+    """Returns the time of each stage from the output of ``serve`` and the total time.
 
-    The first epoch of a group is taken to train for as long as its others; what it
-    takes beyond that is compilation.
+    The first epoch of a group is assumed to train as long as the others; the remaining
+    time is compilation.
     """
     at = dict(marks)
     by_group: dict[str, list[Seconds]] = defaultdict(list)
@@ -92,16 +93,16 @@ def stages(marks: Sequence[tuple[str, Seconds]], total: Seconds) -> dict[str, Se
             by_group[name].append(when)
     training = Seconds(0.0, 0.0)
     for ends in by_group.values():
-        own = ends[-1].since(ends[0]).times(len(ends) / (len(ends) - 1))
-        training = Seconds(training.wall + own.wall, training.cpu + own.cpu)
-    found = {
-        "Python and imports": at["imported"].since(at["began"]),
+        group = ends[-1].since(ends[0]).times(len(ends) / (len(ends) - 1))
+        training = Seconds(training.wall + group.wall, training.cpu + group.cpu)
+    start_up = {
+        "Python and imports": at["imported"].since(at["started"]),
         "data": at["loaded"].since(at["loading"]),
         "tracing and compilation": at["run"].since(at["running"]).since(training),
     }
-    before = Seconds(*(sum(column) for column in zip(*found.values(), strict=True)))
+    before = Seconds(*(sum(column) for column in zip(*start_up.values(), strict=True)))
     return {
-        **found,
+        **start_up,
         "start-up and compilation": before,
         "training": training,
         "the rest: table, files, figures": total.since(before).since(training),
@@ -113,28 +114,29 @@ def measure(argv: Sequence[str], cache: Path) -> dict[str, Seconds]:
     """Returns the stages of the experiment in a fresh process.
 
     Args:
-      argv: the experiment's flags.
-      cache: where compiled programs are kept.
+      argv: the flags of the experiment.
+      cache: the folder for compiled programs.
 
     Raises:
-      SystemExit: where that process failed.
+      SystemExit: if the process fails.
     """
     with tempfile.TemporaryDirectory() as folder:
-        worked, began = _children(), time.time()
+        used, start = _children(), time.time()
         done = subprocess.run(
-            [sys.executable, "-m", "benchmarks.startup", f"--serve={began}", *argv,
+            [sys.executable, "-m", "benchmarks.startup", f"--serve={start}", *argv,
              f"--out_dir={folder}/out"],
             env={**os.environ, "JAX_COMPILATION_CACHE_DIR": str(cache)},
             cwd=ROOT, text=True, stdout=subprocess.PIPE,
         )  # fmt: skip
-        if done.returncode:  # it has said why
+        if done.returncode:  # its message is on the terminal
             sys.exit(done.returncode)
-        total = Seconds(time.time() - began, _children() - worked)
-    said = json.loads(done.stdout.splitlines()[-1])
-    return stages([(name, Seconds(*when)) for name, when in said], total)
+        total = Seconds(time.time() - start, _children() - used)
+    marks = json.loads(done.stdout.splitlines()[-1])
+    return stages([(name, Seconds(*when)) for name, when in marks], total)
 
 
 def _children() -> float:
+    """Returns the processor time of all child processes, in seconds."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
 
@@ -149,7 +151,7 @@ def table(first: dict[str, Seconds], second: dict[str, Seconds]) -> str:
 
 
 def main(*argv: str) -> None:
-    """Measures twice, and prints."""
+    """Measures twice and prints the table."""
     if argv and argv[0].startswith("--serve="):
         serve(float(argv[0].partition("=")[2]), argv[1:])
         return

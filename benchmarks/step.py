@@ -1,13 +1,12 @@
-"""Where the time of a training step goes, on one core alone or on more.
+"""The time of a training step by kind of kernel, on one or more cores.
 
     python -m benchmarks.step
     python -m benchmarks.step --cores=2
 
-The process keeps itself to so many cores, gives JAX a device on each, and has XLA's
-profiler time every kernel of an epoch. A kernel's median over the steps sees little of
-what else the machine does, and so does the processor time that the epoch takes. With
-more cores than one, kernels hand work to each other's threads: only the processor time
-counts then.
+The process uses the given number of cores, with one JAX device per core, and the
+profiler of XLA times every kernel of an epoch. Other work on the machine has little
+effect on the median over the steps and on the processor time of the epoch. With more
+than one core, kernels use each other's threads, and only the processor time is valid.
 """
 
 import argparse
@@ -30,17 +29,17 @@ from fmnist_jax.devices import use_cpu_cores
 from fmnist_jax.runner import scripts
 
 TEST_EXAMPLES = 500
-GEMM_SIZE = 512  # of larger ones NumPy's threads take more, as they wait for each other
+GEMM_SIZE = 512  # in larger products, the threads of NumPy wait for each other
 PARTS = ("products", "optimizer", "batch", "other kernels")
 
 
 class Step(NamedTuple):
-    """What a step costs, in microseconds per run.
+    """The cost of a step, in microseconds per run.
 
     Attributes:
-      width: runs at once.
-      parts: of kernels that run in every step, by ``PARTS``.
-      whole: processor time of all cores, with evaluation and gaps between kernels.
+      width: number of runs at once.
+      parts: time of the kernels that run in every step, by ``PARTS``.
+      whole: processor time of all cores, including evaluation and gaps.
     """
 
     width: int
@@ -49,13 +48,13 @@ class Step(NamedTuple):
 
 
 def part_of(elements: int, has_dot: bool, hidden: int, width: int) -> str:
-    """Returns which part of a step a kernel belongs to.
+    """Returns the part of a step that a kernel belongs to.
 
     Args:
-      elements: of what it puts out.
+      elements: number of elements of its output.
       has_dot: whether it computes a matrix product.
       hidden: units of the hidden layer.
-      width: runs at once.
+      width: number of runs at once.
     """
     if has_dot:
         return "products"
@@ -65,31 +64,31 @@ def part_of(elements: int, has_dot: bool, hidden: int, width: int) -> str:
 
 
 def kernels(hlo: str) -> Iterator[tuple[str, int, bool]]:
-    """Yields name, elements (of the first output) and whether it computes a product.
+    """Yields the name, the size of the first output and whether it is a product.
 
     Args:
-      hlo: a compiled program's text; computations stand before those that call them.
+      hlo: the text of a compiled program, in which callees precede callers.
     """
     with_dot, computation = set(), ""
     for line in hlo.splitlines():
         if opened := re.match(r"(?:ENTRY )?(%[\w.-]+) .*{$", line):
             computation = opened.group(1)
-        found = re.match(r"  (?:ROOT )?%([\w.-]+) = \(?\w+\[([\d,]*)\]", line)
-        if found:
+        kernel = re.match(r"  (?:ROOT )?%([\w.-]+) = \(?\w+\[([\d,]*)\]", line)
+        if kernel:
             calls = re.search(r"calls=(%[\w.-]+)", line)
             has_dot = " dot(" in line or bool(calls and calls.group(1) in with_dot)
             with_dot |= {computation} if has_dot else set()
-            name, shape = found.groups()
+            name, shape = kernel.groups()
             yield name, math.prod(int(n) for n in shape.split(",") if n), has_dot
 
 
 def _durations(work: Callable[[], object]) -> dict[str, list[float]]:
-    """Returns what XLA's kernels took in microseconds, each time, by name."""
+    """Returns the times of all executions of XLA kernels in microseconds, by name."""
     import jax
 
     options = jax.profiler.ProfileOptions()
     options.python_tracer_level, options.host_tracer_level = 0, 2
-    found: dict[str, list[float]] = collections.defaultdict(list)
+    durations: dict[str, list[float]] = collections.defaultdict(list)
     with tempfile.TemporaryDirectory() as folder:
         with jax.profiler.trace(folder, profiler_options=options):
             work()
@@ -99,14 +98,14 @@ def _durations(work: Callable[[], object]) -> dict[str, list[float]]:
         for line in plane.lines:
             if "XLA" in line.name:
                 for event in line.events:
-                    found[event.name].append(event.duration_ns / 1e3)
-    return found
+                    durations[event.name].append(event.duration_ns / 1e3)
+    return durations
 
 
 def _epoch(
     hidden: int, optimizer: str, runs: int, steps: int
 ) -> tuple[Any, str, int, int]:
-    """Returns what trains for an epoch, its HLO, runs per device, and devices."""
+    """Returns a function that trains an epoch, its HLO, runs per device and devices."""
     import jax
     import jax.numpy as jnp
     from jax.sharding import NamedSharding
@@ -131,28 +130,33 @@ def _epoch(
     )
     cores = len(jax.devices())
     axes = {"seed": range(runs * cores)}
-    todo = plan(axes, config, Hparams(divisor=DIVISOR), cores)
-    mesh = programs.device_mesh(todo.num_devices)
-    seats = make_batch(todo, todo.groups[0], mesh)
-    orders = [training.epoch_order(seed, 1, count) for seed in seats.distinct]
+    run_plan = plan(axes, config, Hparams(divisor=DIVISOR), cores)
+    mesh = programs.device_mesh(run_plan.num_devices)
+    batch = make_batch(run_plan, run_plan.groups[0], mesh)
+    orders = [training.epoch_order(seed, 1, count) for seed in batch.distinct]
     shared = np.stack(orders), Dataset(images, labels), test
     after = jax.device_put(shared, NamedSharding(mesh, programs.SHARED))
     state, _ = programs.start(
-        config, (), mesh, NUM_CLASSES, seats.hparams, seats.seeds, after[1]
+        config, (), mesh, NUM_CLASSES, batch.hparams, batch.seeds, after[1]
     )
-    before = seats.hparams, state, seats.seeds, jnp.int32(1), seats.rows
+    before = batch.hparams, state, batch.seeds, jnp.int32(1), batch.rows
     compiled = programs.epoch.lower(config, (), mesh, *before, *after).compile()
 
     def work() -> None:
         nonlocal state
-        args = seats.hparams, state, *before[2:], *after
+        args = batch.hparams, state, *before[2:], *after
         state, *_ = jax.block_until_ready(compiled(*args))
 
-    return work, compiled.as_text() or "", todo.groups[0].width, todo.num_devices
+    return (
+        work,
+        compiled.as_text() or "",
+        run_plan.groups[0].width,
+        run_plan.num_devices,
+    )
 
 
 def measure(hidden: int, optimizer: str, runs: int, steps: int, rounds: int) -> Step:
-    """Returns what a step of one network costs."""
+    """Returns the cost of a step of one network."""
     work, hlo, width, devices = _epoch(hidden, optimizer, runs, steps)
     work()
     times = []
@@ -163,15 +167,15 @@ def measure(hidden: int, optimizer: str, runs: int, steps: int, rounds: int) -> 
     parts = dict.fromkeys(PARTS, 0.0)
     durations = _durations(work)
     for name, elements, has_dot in kernels(hlo):
-        each = durations.get(name, [])
-        if len(each) == steps * devices:
+        times_of_kernel = durations.get(name, [])
+        if len(times_of_kernel) == steps * devices:
             part = part_of(elements, has_dot, hidden, width)
-            parts[part] += statistics.median(each) / width
+            parts[part] += statistics.median(times_of_kernel) / width
     return Step(width, parts, 1e6 * min(times) / steps / width / devices)
 
 
 def gemm_peak(size: int, rounds: int) -> float:
-    """Returns a core's FLOP/s in a square product, by NumPy or JAX."""
+    """Returns the FLOP/s of a core in a square product, the faster of NumPy and JAX."""
     import jax
 
     x = np.ones((size, size), np.float32)
@@ -186,12 +190,12 @@ def gemm_peak(size: int, rounds: int) -> float:
 
 
 def table(steps: Mapping[tuple[int, str], Step], peak: float) -> str:
-    """Returns the parts of every step as Markdown."""
+    """Returns the parts of all steps as Markdown."""
     lines = [
-        f"GEMM peak of a core {peak / 1e9:.0f} GFLOP/s; microseconds per run and step.",
+        f"GEMM peak per core: {peak / 1e9:.0f} GFLOP/s; microseconds per run and step.",
         "",
         "| units | optimizer | runs at once | products | of GEMM peak | optimizer "
-        "| its traffic | batch | other kernels | all kernels | processor time |",
+        "| optimizer traffic | batch | other kernels | all kernels | processor time |",
         "|" + "--:|" * 11,
     ]
     for (hidden, optimizer), step in steps.items():
@@ -207,17 +211,22 @@ def table(steps: Mapping[tuple[int, str], Step], peak: float) -> str:
 
 
 def main() -> None:
-    """Measures and prints."""
+    """Measures and prints the table."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--widths", default="128,1000", help="units of hidden layers")
     parser.add_argument("--optimizers", default="sgd,adam")
-    parser.add_argument("--runs", type=int, default=4, help="per core, at most")
+    parser.add_argument("--runs", type=int, default=4, help="maximum per core")
     parser.add_argument("--cores", type=int, default=1)
-    parser.add_argument("--steps", type=int, default=500, help="in an epoch")
+    parser.add_argument("--steps", type=int, default=500, help="per epoch")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--gemm_size", type=int, default=GEMM_SIZE, help="of the peak")
+    parser.add_argument(
+        "--gemm_size",
+        type=int,
+        default=GEMM_SIZE,
+        help="size of the product for the peak",
+    )
     options = parser.parse_args()
     cores = sorted(os.sched_getaffinity(0))[: options.cores]
     os.sched_setaffinity(0, cores)  # before JAX starts its threads

@@ -1,15 +1,15 @@
-"""Kills a sweep at random moments until it is done; is it the undisturbed one's?
+"""Tests that killed and failed sweeps recover with the same results.
 
     python -m benchmarks.survival kill --times=50 [--several]
     python -m benchmarks.survival full
     python -m benchmarks.survival soak --minutes=60
     python -m benchmarks.survival stall
 
-``kill``: SIGKILL, then the same command, again and again; ``--several``: of several
-experiments at once. ``full``: a disk (a tmpfs of its own, in a user namespace) that is
-full at every write point in turn. ``soak``: small sweeps in one process, with its
-memory and file handles. ``stall``: downloads from a server on this machine that stalls
-in one way or another, with the limits as they are.
+``kill`` repeats a command, stopped by SIGKILL at random times, until it finishes; with
+``--several``, a command with several experiments. ``full`` runs a sweep on a disk (a
+tmpfs in a user namespace) that is full at each write point in turn. ``soak`` runs small
+sweeps in one process and prints its memory and file handles. ``stall`` downloads from a
+local server that stalls in several ways, with the default limits.
 """
 
 import argparse
@@ -33,7 +33,7 @@ from fmnist_jax.runner import scripts
 
 ROOT = Path(__file__).parents[1]
 SMALL = ["--dataset=synthetic", "--train_examples=500", "--test_examples=100"]
-# Four programs of a group each; and three experiments, one of which trains nothing.
+# Four programs with one group each; and three experiments, one without training.
 SWEEP = [
     "experiments.scale_sweep", *SMALL, "--hidden_sizes=16,8", "--divisors=1:1e6:7",
     "--num_seeds=1", "--epochs=60",
@@ -44,63 +44,63 @@ SELECTION = [
 ]  # fmt: skip
 
 
-def started(job: Sequence[str], out_dir: Path) -> subprocess.Popen[bytes]:
-    """Starts what is disturbed."""
+def start_job(job: Sequence[str], out_dir: Path) -> subprocess.Popen[bytes]:
+    """Starts a command."""
     command = [sys.executable, "-m", *job, f"--out_dir={out_dir}"]
     return subprocess.Popen(
         command, cwd=ROOT, stdout=subprocess.DEVNULL, start_new_session=True
     )
 
 
-def finished(job: Sequence[str], out_dir: Path) -> float:
-    """Runs it to its end; returns its seconds."""
+def run_job(job: Sequence[str], out_dir: Path) -> float:
+    """Runs a command to its end and returns its time in seconds."""
     start = time.monotonic()
-    if code := started(job, out_dir).wait():
+    if code := start_job(job, out_dir).wait():
         sys.exit(f"exit {code}: {shlex.join(job)}")
     return time.monotonic() - start
 
 
 def results_in(out_dir: Path) -> dict[str, bytes]:
-    """Returns the results there, by the path of their files."""
+    """Returns the bytes of all results.nc, by relative path."""
     paths = out_dir.rglob("results.nc")
     return {str(path.relative_to(out_dir)): path.read_bytes() for path in paths}
 
 
 def kill(job: Sequence[str], times: int, seed: int) -> None:
-    """Kills it so many times, progress as often as that takes."""
+    """Kills a command ``times`` times; starts it anew whenever it finishes."""
     rng = random.Random(seed)
     with tempfile.TemporaryDirectory() as folder:
         whole = Path(folder) / "whole"
-        finished(job, whole)
+        run_job(job, whole)
         shutil.rmtree(whole)
-        seconds = finished(job, whole)  # its programs compiled
+        seconds = run_job(job, whole)  # programs are compiled now
         expected = results_in(whole)
         print(f"undisturbed: {seconds:.1f} s", flush=True)
-        killed = progress = 0
+        killed = sweeps = 0
         while killed < times:
-            out_dir = Path(folder) / f"progress-{progress}"
-            here, lost = _kill_until_done(job, out_dir, seconds, times - killed, rng)
-            same = results_in(out_dir) == expected
-            killed, progress = killed + here, progress + 1
+            out_dir = Path(folder) / f"sweep-{sweeps}"
+            kills, lost = _kill_until_done(job, out_dir, seconds, times - killed, rng)
+            is_same = results_in(out_dir) == expected
+            killed, sweeps = killed + kills, sweeps + 1
             print(
-                f"time {progress}: killed {here} times, then done; results "
-                f"{'the same bytes' if same else 'DIFFER'}; groups lost that had been "
-                f"kept: {lost}",
+                f"sweep {sweeps}: killed {kills} times, then done; "
+                f"results {'the same bytes' if is_same else 'DIFFER'}; "
+                f"saved groups lost: {lost}",
                 flush=True,
             )
-            if not same or lost:
+            if not is_same or lost:
                 sys.exit(1)
             shutil.rmtree(out_dir)
-        print(f"{killed} of {times} resumed, progress {progress} times")
+        print(f"{killed} of {times} resumed, in {sweeps} sweeps")
 
 
 def _kill_until_done(
-    job: Sequence[str], out_dir: Path, seconds: float, most: int, rng: random.Random
+    job: Sequence[str], out_dir: Path, seconds: float, limit: int, rng: random.Random
 ) -> tuple[int, int]:
-    """Returns how often it was killed, and how many finished groups that lost."""
-    killed, lost, there = 0, 0, dict[Path, int]()
-    while killed < most:
-        running = started(job, out_dir)
+    """Returns the number of kills, and of saved groups that they lost."""
+    killed, lost, before = 0, 0, dict[Path, int]()
+    while killed < limit:
+        running = start_job(job, out_dir)
         try:
             running.wait(rng.uniform(0, seconds))
             break
@@ -111,18 +111,18 @@ def _kill_until_done(
         now = {path: path.stat().st_mtime_ns for path in out_dir.rglob("*.part")}
         lost += sum(
             now.get(path) != written
-            for path, written in there.items()
-            if (path.parent / "plan.json").exists()  # else it was about to end
+            for path, written in before.items()
+            if (path.parent / "plan.json").exists()  # removed when a sweep ends
         )
-        there = now
+        before = now
     names = ("index.html",) if job is SELECTION else ("results.nc", "config.json")
     if (out_dir / "parts").exists() or not all((out_dir / n).exists() for n in names):
-        finished(job, out_dir)
+        run_job(job, out_dir)
     return killed, lost
 
 
 def full() -> None:
-    """Has a disk that grows by a page at a time, the same command on each."""
+    """Repeats a command on a disk that grows by one page each time."""
     if "SURVIVAL_INSIDE" not in os.environ:
         inside = ["unshare", "-rm", sys.executable, "-m", "benchmarks.survival", "full"]
         os.execvpe("unshare", inside, {**os.environ, "SURVIVAL_INSIDE": "1"})
@@ -131,53 +131,53 @@ def full() -> None:
         disk.mkdir()
         tmpfs = ["-t", "tmpfs", "tmpfs", str(disk)]
         subprocess.run(["mount", "-o", "size=4k", *tmpfs], check=True)
-        code, said = _small(whole, 3)
+        code, text = _small(whole, 3)
         if code:
-            sys.exit(said)
+            sys.exit(text)
         lines: dict[str, int] = {}
         for pages in range(1, 1000):
             size = f"remount,size={4 * pages}k"
             subprocess.run(["mount", "-o", size, str(disk)], check=True)
-            code, said = _small(disk / "out", 3)
+            code, text = _small(disk / "out", 3)
             if code == 0:
                 break
-            if code != 2 or not said.startswith("Error: ") or said.count("\n") > 2:
-                sys.exit(f"{4 * pages} KiB: exit {code}\n{said}")
-            line = said.splitlines()[0].replace(str(disk), "DISK")
+            if code != 2 or not text.startswith("Error: ") or text.count("\n") > 2:
+                sys.exit(f"{4 * pages} KiB: exit {code}\n{text}")
+            line = text.splitlines()[0].replace(str(disk), "DISK")
             lines[line] = lines.get(line, 0) + 1
-        same = [(each / "results.nc").read_bytes() for each in (disk / "out", whole)]
+        is_same = results_in(disk / "out") == results_in(whole)
         subprocess.run(["umount", str(disk)], check=True)
     for line, count in lines.items():
         print(f"{count} times: {line}")
-    print(f"done with {4 * pages} KiB; results the same bytes: {same[0] == same[1]}")
+    print(f"done with {4 * pages} KiB; results the same bytes: {is_same}")
 
 
 def _small(out_dir: Path, num_seeds: int) -> tuple[int, str]:
-    """Runs a small sweep in this process; returns its exit status and last words."""
+    """Runs a small sweep in this process; returns its exit status and error output."""
     from experiments.scale_sweep import EXPERIMENT
     from fmnist_jax.runner import command_line
 
     flags = ["--dataset=synthetic", "--train_examples=96", "--test_examples=50"]
     flags += ["--hidden_sizes=8", "--epochs=3", f"--num_seeds={num_seeds}"]
-    said = io.StringIO()
-    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(said):
+    text = io.StringIO()
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(text):
         try:
             command_line.main(EXPERIMENT, ["x", *flags, f"--out_dir={out_dir}"])
         except SystemExit as ended:
-            return int(ended.code or 0), said.getvalue()
+            return int(ended.code or 0), text.getvalue()
     return 0, ""
 
 
 def soak(minutes: float) -> None:
-    """Runs small sweeps for so long, and prints what the process holds."""
+    """Runs small sweeps for some minutes; prints memory, file handles and threads."""
     start, count = time.monotonic(), 0
     pages = resource.getpagesize()
     now = 0.0
     while now < 60 * minutes:
         with tempfile.TemporaryDirectory() as folder:
-            code, said = _small(Path(folder) / "out", 3)
+            code, text = _small(Path(folder) / "out", 3)
         if code:
-            sys.exit(said)
+            sys.exit(text)
         count += 1
         now = time.monotonic() - start
         if count & (count - 1) == 0 or count % 50 == 0 or now >= 60 * minutes:
@@ -192,22 +192,22 @@ def soak(minutes: float) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Does what the command line says."""
+    """Runs the test that the command line selects."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("what", choices=["kill", "full", "soak", "stall"])
+    parser.add_argument("test", choices=["kill", "full", "soak", "stall"])
     parser.add_argument("--times", type=int, default=50)
     parser.add_argument("--several", action="store_true")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--minutes", type=float, default=60.0)
-    given = parser.parse_args(argv)
-    if given.what == "kill":
-        kill(SELECTION if given.several else SWEEP, given.times, given.seed)
-    elif given.what == "full":
+    options = parser.parse_args(argv)
+    if options.test == "kill":
+        kill(SELECTION if options.several else SWEEP, options.times, options.seed)
+    elif options.test == "full":
         full()
-    elif given.what == "soak":
-        soak(given.minutes)
+    elif options.test == "soak":
+        soak(options.minutes)
     else:
         stall()
 

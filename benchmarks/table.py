@@ -1,4 +1,4 @@
-"""From seconds to a table."""
+"""Computes the results and their table from the measured times."""
 
 import statistics
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,7 @@ from benchmarks.peers import OURS, PEERS, num_runs
 
 
 class Summary(NamedTuple):
-    """Of a number measured in every round."""
+    """Summary of a quantity over the rounds."""
 
     median: float
     min: float
@@ -19,22 +19,22 @@ class Summary(NamedTuple):
 
 
 def summarise(values: Sequence[float]) -> Summary:
-    """Returns the summary of some rounds."""
+    """Returns the summary of the values of all rounds."""
     return Summary(statistics.median(values), min(values), max(values))
 
 
 def throughputs(seconds: Sequence[float], steps: int, runs: int) -> list[float]:
-    """Returns examples × runs per second of each round."""
+    """Returns examples × runs per second for each round."""
     return [BATCH_SIZE * steps * runs / s for s in seconds]
 
 
 def ratio(ours: Sequence[float], theirs: Sequence[float]) -> float:
-    """Returns the median of the rounds' ratios: both have seen the same machine."""
+    """Returns the median over the rounds of ours divided by theirs."""
     return statistics.median(a / b for a, b in zip(ours, theirs, strict=True))
 
 
 def best_rates(rounds: Sequence[Sequence[float]]) -> Rates:
-    """Returns the best of the rounds: what the machine can do undisturbed."""
+    """Returns the best of the rounds, which other work disturbed the least."""
     flops, bandwidth = zip(*rounds, strict=True)
     return Rates(max(flops), max(bandwidth))
 
@@ -47,15 +47,15 @@ def cell(
     rounds_of_rates: Sequence[Sequence[float]],
     choices: Mapping[str, Mapping[str, Any]],
 ) -> dict[str, Any]:
-    """Returns the results of one width and optimizer, as they are saved.
+    """Returns the results for one width and optimizer in the form of the JSON file.
 
     Args:
-      width: of the hidden layer.
-      optimizer: its name.
-      steps: in a round.
-      seconds: for each peer, of each round.
-      rounds_of_rates: the machine's FLOP/s and bytes/s in each round.
-      choices: for each peer, which variant was fastest, and of which.
+      width: units of the hidden layer.
+      optimizer: the name of the optimizer.
+      steps: steps per round.
+      seconds: the time of each round, by peer.
+      rounds_of_rates: FLOP/s and bytes/s of the machine in each round.
+      choices: the fastest variant and the others, by peer.
     """
     runs = {p: num_runs(PEERS[p], width) * PEERS[p].processes for p in seconds}
     rates = best_rates(rounds_of_rates)
@@ -87,18 +87,21 @@ def cell(
 
 
 def markdown(cell: Mapping[str, Any]) -> str:
-    """Returns a heading and the table of one width and optimizer."""
+    """Returns a heading and the table for one width and optimizer."""
     runs = {o: cell["peers"][o]["runs"] for o in OURS if o in cell["peers"]}
-    over = [f"ours × {count} / it" for count in runs.values()]
+    speed_ups = [
+        f"speed-up of fmnist_jax ({count} run{'s' * (count > 1)})"
+        for count in runs.values()
+    ]
     header = [
-        "", "runs", "examples × runs / s", "min", "max", *over,
+        "", "runs", "examples × runs / s", "min", "max", *speed_ups,
         "of GEMM peak", "of floor", "variant",
     ]  # fmt: skip
     lines = [_line(header), _line([":--", *["--:"] * (len(header) - 2), ":--"])]
     for peer in cell["peers"].values():
         speeds = [f"{peer[name]:,.0f}" for name in Summary._fields]
         ratios = [f"{peer['ratios'][name]:.2f}" for name in runs]
-        shares = [f"{peer[f'share_of_{of}']:.0%}" for of in ("peak", "floor")]
+        shares = [f"{peer[f'share_of_{limit}']:.0%}" for limit in ("peak", "floor")]
         lines.append(
             _line(
                 [peer["title"], str(peer["runs"]), *speeds, *ratios, *shares,
@@ -109,13 +112,13 @@ def markdown(cell: Mapping[str, Any]) -> str:
     peaks = (
         f"GEMM peak {cell['flops'] / 1e9:.0f} GFLOP/s, "
         f"cache {cell['bandwidth'] / 1e9:.0f} GB/s; "
-        f"{cell['steps']} steps a round, {len(cell['rates'])} rounds."
+        f"{cell['steps']} steps per round, {len(cell['rates'])} rounds."
     )
-    left_out = [
-        f"Left out: {PEERS[name].title}: {why}.\n"
-        for name, why in cell.get("left_out", {}).items()
+    omitted = [
+        f"Left out: {PEERS[name].title}: {cause}.\n"
+        for name, cause in cell.get("left_out", {}).items()
     ]
-    return "\n".join([title, "", peaks, "", *lines, "", *left_out])
+    return "\n".join([title, "", peaks, "", *lines, "", *omitted])
 
 
 def _line(entries: Sequence[str]) -> str:

@@ -1,10 +1,10 @@
-"""Times fmnist_jax against what a user would run instead.
+"""Compares the speed of fmnist_jax with that of alternatives.
 
     python -m benchmarks.throughput --data_dir=FOLDER --out=throughput.json
 
 All peers train 784-H-10 ReLU networks on shuffled batches of 32 Fashion-MNIST images,
-on the processor. Each waits in a process of its own until its turn comes: a round is a
-turn for each, so that all see the machine as it is at the time.
+on the processor. Each peer has a separate process. In every round the peers train one
+after the other, so that changes of the speed of the machine affect all peers.
 """
 
 import datetime
@@ -34,23 +34,25 @@ LIBRARIES = (
 
 
 def _prepare_data(folder: Path, data_dir: str | None, steps: int) -> dict[str, str]:
-    """Writes the training set for the workers; returns what it is."""
+    """Writes the training set for the workers; returns its title and origin."""
     from fmnist_jax.data import load
 
     data = load("auto", data_dir)
     images, labels = data.train
     if len(labels) < steps * BATCH_SIZE:
-        most = len(labels) // BATCH_SIZE
-        raise UserError(f"--steps={steps} is more than the {most} of {data.title}.")
+        limit = len(labels) // BATCH_SIZE
+        raise UserError(
+            f"--steps={steps} is too large: {data.title} has {limit} batches."
+        )
     save_data(folder, images, labels)
     return {"title": data.title, "source": data.source, "notice": data.notice}
 
 
 def start(name: str, peer: Peer, job: Job) -> tuple[list[Worker], dict[str, Any]]:
-    """Starts a peer's workers and returns them with the variant that one chose.
+    """Starts the workers of a peer; returns the workers and the fastest variant.
 
     Raises:
-      WorkerError: where it cannot be had here; the message says why.
+      WorkerError: if the peer cannot run here; the message states the cause.
     """
     if absent := missing(peer):
         raise WorkerError(f"not installed: {', '.join(absent)}")
@@ -68,7 +70,7 @@ def start(name: str, peer: Peer, job: Job) -> tuple[list[Worker], dict[str, Any]
 
 
 def turn(workers: Sequence[Worker], steps: int) -> Any:
-    """Has a peer's workers train side by side; returns the last one's seconds."""
+    """Lets all workers of a peer train; returns the time of the slowest."""
     for worker in workers:
         worker.send(steps)
     return max(worker.receive() for worker in workers)
@@ -82,13 +84,13 @@ def _close(workers: Sequence[Worker]) -> None:
 def compare(
     names: Sequence[str], width: int, optimizer: str, steps: int, rounds: int, data: str
 ) -> dict[str, Any]:
-    """Times peers in turns, with the machine's own rates in every round."""
-    everyone = {"machine": MACHINE, **{name: PEERS[name] for name in names}}
+    """Times the peers in turns and measures the peak speeds in every round."""
+    peers = {"machine": MACHINE, **{name: PEERS[name] for name in names}}
     workers: dict[str, list[Worker]] = {}
     times: dict[str, list[Any]] = {}
     choices, left_out, load = {}, {}, []
     try:
-        for name, peer in everyone.items():
+        for name, peer in peers.items():
             runs = num_runs(peer, width)
             job = Job(name, width, optimizer, runs, steps, data)
             try:
@@ -97,22 +99,22 @@ def compare(
             except WorkerError as error:
                 left_out[name] = str(error)
                 continue
-            for variant, why in choices[name]["failed"].items():
-                _say(f"{peer.title}: left out {variant}: {why}")
+            for variant, cause in choices[name]["failed"].items():
+                _log(f"{peer.title}: left out {variant}: {cause}")
         for number in range(rounds):
             load.append(os.getloadavg()[0])
-            _say(f"{width} units, {optimizer}: round {number + 1} of {rounds}")
-            for name, its_workers in workers.items():
-                times[name].append(turn(its_workers, steps))
+            _log(f"{width} units, {optimizer}: round {number + 1} of {rounds}")
+            for name, group in workers.items():
+                times[name].append(turn(group, steps))
     finally:
-        for its_workers in workers.values():
-            _close(its_workers)
+        for group in workers.values():
+            _close(group)
     rates = times.pop("machine")
     results = table.cell(width, optimizer, steps, times, rates, choices)
     return {**results, "left_out": left_out, "load": load}
 
 
-def _say(line: str) -> None:
+def _log(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
@@ -128,11 +130,11 @@ def _environment() -> dict[str, Any]:
 
 
 def run(values: flags.FlagValues) -> None:
-    """Compares all that the flags ask for, and prints and saves it."""
+    """Compares the peers as the flags require; prints and saves the results."""
     with tempfile.TemporaryDirectory() as folder:
         data = _prepare_data(Path(folder), values.data_dir, values.steps)
         results: dict[str, Any] = {"data": data, **_environment(), "cells": []}
-        _say(data["notice"] or f"{data['title']}, from {data['source']}")
+        _log(data["notice"] or f"{data['title']}, from {data['source']}")
         for width in map(int, values.widths):
             for optimizer in values.optimizers:
                 cell = compare(
@@ -145,7 +147,7 @@ def run(values: flags.FlagValues) -> None:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Returns the exit status of a command line."""
+    """Runs a command line and returns its exit status."""
     try:
         values = parse(argv)
         if values.help:
@@ -153,13 +155,13 @@ def main(argv: Sequence[str]) -> int:
             return 0
         run(values)
     except UserError as error:
-        _say(f"error: {error}")
+        _log(f"error: {error}")
         return 2
     except WorkerError as error:
-        _say(f"error: a peer stopped: {error}")
+        _log(f"error: a peer stopped: {error}")
         return 1
     except KeyboardInterrupt:
-        _say("stopped")
+        _log("stopped")
         return 130
     return 0
 

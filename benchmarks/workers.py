@@ -1,7 +1,8 @@
-"""Processes that train when they are asked to, and say how long it took.
+"""Processes that train on request and return the time that it takes.
 
-``python -m benchmarks.workers`` reads a job, then numbers of steps, one JSON value a
-line, and answers each with one: the variant it chose, then seconds (or rates).
+``python -m benchmarks.workers`` reads a job, then numbers of steps, one JSON value per
+line. It answers the job with the fastest variant and each number with the time in
+seconds (or the rates of the machine).
 """
 
 import dataclasses
@@ -20,15 +21,15 @@ from benchmarks.peers import MACHINE, PEERS, Peer
 from fmnist_jax.runner import scripts
 
 ROOT = Path(__file__).parents[1]
-_SELF_TIMED = ("ours", "machine")  # modules whose functions return what they measured
+_SELF_TIMED = ("ours", "machine")  # modules whose functions measure the time
 
 
 class WorkerError(RuntimeError):
-    """A worker has stopped; the message is the last line that it wrote."""
+    """A worker has stopped; the message is the last line of its log."""
 
 
 class Worker:
-    """A peer in a process of its own."""
+    """A process of a peer."""
 
     def __init__(self, peer: Peer, job: Job, log: Path) -> None:
         self._log = log
@@ -42,7 +43,7 @@ class Worker:
         self.send(dataclasses.asdict(job))
 
     def send(self, value: Any) -> None:
-        """Asks; ``receive`` waits for the answer."""
+        """Sends a request, whose answer ``receive`` returns."""
         assert self._process.stdin
         try:
             print(json.dumps(value), file=self._process.stdin, flush=True)
@@ -50,7 +51,7 @@ class Worker:
             raise self._stopped() from None
 
     def receive(self) -> Any:
-        """Returns the answer to what was sent."""
+        """Waits for an answer and returns it."""
         assert self._process.stdout
         line = self._process.stdout.readline()
         if not line:
@@ -59,8 +60,8 @@ class Worker:
 
     def _stopped(self) -> WorkerError:
         self.close()
-        written = self._log.read_text().strip().splitlines() or ["it said nothing"]
-        return WorkerError(written[-1])
+        lines = self._log.read_text().strip().splitlines() or ["no message"]
+        return WorkerError(lines[-1])
 
     def close(self) -> None:
         """Ends the process."""
@@ -73,11 +74,11 @@ def fastest(
 ) -> tuple[dict[str, Any], Callable[[int], Any]]:
     """Warms up all variants and chooses the fastest.
 
-    Those that fail are passed over, as where no compiler works.
+    Variants that fail are left out, for instance if no compiler works.
 
     Returns:
-      Its name as "variant", what the others took as "seconds" and why some "failed";
-      and its function.
+      A dict and the function of the fastest variant. The dict contains its name as
+      "variant", the times of all variants as "seconds" and errors as "failed".
     """
     few, seconds, failed = max(1, steps // 4), {}, {}
     if len(variants) == 1:
@@ -86,7 +87,7 @@ def fastest(
         for name, run in variants.items():
             try:
                 run(few)
-                # The median: what is fast only on an idle machine is no good choice.
+                # The median: a variant must be fast on a busy machine too.
                 seconds[name] = statistics.median(run(few) for _ in range(3))
             except Exception as error:
                 lines = str(error).strip().splitlines() or [type(error).__name__]
@@ -99,7 +100,7 @@ def fastest(
 
 
 def serve(requests: TextIO, answers: TextIO) -> None:
-    """Works for one job until there are no more requests."""
+    """Executes one job until the requests end."""
 
     def answer(value: Any) -> None:
         print(json.dumps(value), file=answers, flush=True)
@@ -117,9 +118,9 @@ def serve(requests: TextIO, answers: TextIO) -> None:
 
 
 def main() -> None:
-    """Serves on standard input and output."""
+    """Serves standard input and output."""
     answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # whatever libraries print goes to the log
+    os.dup2(2, 1)  # the output of libraries goes to the log
     serve(sys.stdin, answers)
 
 

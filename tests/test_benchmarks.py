@@ -1,4 +1,4 @@
-"""The benchmark's own arithmetic, and its workers at work."""
+"""The arithmetic of the benchmarks, and their workers."""
 
 import json
 import os
@@ -18,10 +18,10 @@ RATES = machine.Rates(flops=200e9, bandwidth=100e9)
 STEPS = 6
 
 
-def test_the_floor_is_what_it_is_by_hand() -> None:
+def test_the_floor_equals_a_calculation_by_hand() -> None:
     assert machine.num_parameters(128) == 100_480 + 1_290
-    # Forward 2*32*(784*128 + 128*10), weights' gradients the same, and the gradient of
-    # the hidden layer 2*32*128*10.
+    # Forward 2*32*(784*128 + 128*10), the gradients of the weights the same, and the
+    # gradient of the hidden layer 2*32*128*10.
     assert machine.gemm_flops(128) == 6_504_448 * 2 + 81_920 == 13_090_816
     assert machine.peak_seconds(128, RATES) == pytest.approx(65.45408e-6)
     # Streams: 4 bytes * 4 (11) * 101,770 = 1.62832 (4.47788) MB at 100 GB/s.
@@ -32,7 +32,7 @@ def test_the_floor_is_what_it_is_by_hand() -> None:
 def test_summaries_and_ratios_are_medians_over_the_rounds() -> None:
     assert table.summarise([3.0, 1.0, 2.0, 9.0, 4.0]) == (3.0, 1.0, 9.0)
     assert table.throughputs([2.0, 0.5], steps=10, runs=8) == [1280.0, 5120.0]
-    # Round by round 2, 1 and 4: not the ratio of the medians, which is 1.5.
+    # The ratios per round are 2, 1 and 4; the ratio of the medians would be 1.5.
     assert table.ratio([2.0, 3.0, 12.0], [1.0, 3.0, 3.0]) == 2.0
     assert table.best_rates([[1, 5], [3, 4]]) == machine.Rates(3, 5)
 
@@ -44,24 +44,24 @@ def _cell() -> dict[str, object]:
     return table.cell(128, "adam", 1000, seconds, rates, choices)
 
 
-def test_a_cell_holds_what_the_table_shows() -> None:
-    named = json.loads(json.dumps(_cell()))["peers"]
-    assert [named[name]["runs"] for name in named] == [1, 2, 8]
-    assert named["book"]["median"] == 16_000
-    assert (named["book"]["min"], named["book"]["max"]) == (8_000, 32_000)
-    assert named["ours_many"]["median"] == 128_000
-    assert named["book"]["ratios"] == {"ours_many": 8.0}
-    assert named["torch_x2"]["ratios"] == {"ours_many": 2.0}
-    # 250 us a run and step, where the products alone take 65.5 and the floor is 110.
-    assert named["ours_many"]["share_of_peak"] == pytest.approx(65.45408 / 250)
-    assert named["ours_many"]["share_of_floor"] == pytest.approx(110.23288 / 250)
+def test_a_cell_contains_the_values_of_the_table() -> None:
+    by_name = json.loads(json.dumps(_cell()))["peers"]
+    assert [by_name[name]["runs"] for name in by_name] == [1, 2, 8]
+    assert by_name["book"]["median"] == 16_000
+    assert (by_name["book"]["min"], by_name["book"]["max"]) == (8_000, 32_000)
+    assert by_name["ours_many"]["median"] == 128_000
+    assert by_name["book"]["ratios"] == {"ours_many": 8.0}
+    assert by_name["torch_x2"]["ratios"] == {"ours_many": 2.0}
+    # 250 us per run and step; the products take 65.5 us and the floor is 110 us.
+    assert by_name["ours_many"]["share_of_peak"] == pytest.approx(65.45408 / 250)
+    assert by_name["ours_many"]["share_of_floor"] == pytest.approx(110.23288 / 250)
 
 
 def test_the_table_is_markdown() -> None:
     lines = table.markdown({**_cell(), "left_out": {"keras_tf": "no"}}).splitlines()
     assert lines[0] == "### 128 units, adam"
     assert lines[2].startswith("GEMM peak 200 GFLOP/s, cache 100 GB/s; 1000 steps")
-    assert "| ours × 8 / it |" in lines[4]
+    assert "| speed-up of fmnist_jax (8 runs) |" in lines[4]
     assert len({line.count("|") for line in lines[4:9]}) == 1
     assert lines[6] == (
         "| PyTorch, the book's loop with DataLoader | 1 | 16,000 | 8,000 | 32,000 "
@@ -98,12 +98,12 @@ def test_the_fastest_variant_that_works_is_chosen() -> None:
         ("--optimizers=sgd,lion", "expected one of adam, sgd"),
         ("--widths=12,x", "'x' is not a whole number"),
         ("--rounds=0", "rounds"),
-        ("--out=/no/such/folder/a.json", "no such folder"),
+        ("--out=/no/such/folder/a.json", "its folder does not exist"),
         ("--nothing", "nothing"),
-        ("stray", "Stray argument 'stray'"),
+        ("stray", "Unexpected argument 'stray'"),
     ],
 )
-def test_mistakes_are_told_in_one_line(
+def test_mistakes_get_one_line(
     flag: str, message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert throughput.main(["throughput", flag]) == 2
@@ -112,12 +112,12 @@ def test_mistakes_are_told_in_one_line(
     assert line.count("\n") == 1
 
 
-def test_help_names_the_flags(capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_lists_the_flags(capsys: pytest.CaptureFixture[str]) -> None:
     assert throughput.main(["throughput", "--help"]) == 0
     assert "rounds" in capsys.readouterr().out
 
 
-def test_a_missing_library_is_said() -> None:
+def test_a_missing_library_is_reported() -> None:
     peer = peers.Peer("x", "x:y", ("json", "no_such_library"))
     assert peers.missing(peer) == ("no_such_library",)
     with pytest.raises(WorkerError, match="not installed: no_such_library"):
@@ -130,7 +130,7 @@ def data_folder(tmp_path: Path, small: Data) -> str:
     return str(tmp_path)
 
 
-def test_a_worker_that_stops_says_why(data_folder: str) -> None:
+def test_the_error_of_a_stopped_worker_is_reported(data_folder: str) -> None:
     job = jobs.Job("flax_loop", 8, "no_optimizer", 1, STEPS, data_folder)
     worker = Worker(peers.PEERS["flax_loop"], job, Path(data_folder) / "log")
     with pytest.raises(WorkerError, match="KeyError: 'no_optimizer'"):
@@ -138,18 +138,18 @@ def test_a_worker_that_stops_says_why(data_folder: str) -> None:
 
 
 def test_ours_and_the_flax_loop_work_in_turns(data_folder: str) -> None:
-    everyone = {}
+    by_peer = {}
     try:
         for name in ("ours_9", "flax_loop"):
             peer = peers.PEERS[name]
             runs = peers.num_runs(peer, 8)
             job = jobs.Job(name, 8, "sgd", runs, STEPS, data_folder)
-            everyone[name], choice = throughput.start(name, peer, job)
+            by_peer[name], choice = throughput.start(name, peer, job)
             assert choice["failed"] == {}
-        for workers in everyone.values():
+        for workers in by_peer.values():
             assert all(0 < throughput.turn(workers, STEPS) < 60 for _ in range(2))
     finally:
-        for workers in everyone.values():
+        for workers in by_peer.values():
             for worker in workers:
                 worker.close()
 
@@ -169,9 +169,9 @@ HLO = """
 """
 
 
-def test_kernels_are_told_apart_by_what_they_compute() -> None:
+def test_kernels_are_classified_by_their_operation() -> None:
     kernels = {name: (elements, dot) for name, elements, dot in step.kernels(HLO)}
-    parts = {name: step.part_of(*what, 128, 4) for name, what in kernels.items()}
+    parts = {name: step.part_of(*kernel, 128, 4) for name, kernel in kernels.items()}
     assert kernels["copy.1"] == (1, False)
     assert kernels["ynn_fusion"] == (4 * 32 * 128, True)
     assert parts["gather_fusion"] == "batch"
@@ -180,7 +180,7 @@ def test_kernels_are_told_apart_by_what_they_compute() -> None:
     assert parts["copy.1"] == "other kernels"
 
 
-def test_the_table_of_a_step_is_what_it_is_by_hand() -> None:
+def test_the_table_of_a_step_equals_a_calculation_by_hand() -> None:
     parts = dict(zip(step.PARTS, (65.45408, 20.0, 7.0, 3.0), strict=True))
     lines = step.table({(128, "adam"): step.Step(4, parts, 100.0)}, 250e9).splitlines()
     # 13,090,816 FLOPs in 65.45 us are 200 GFLOP/s; 4.47788 MB in 20 us are 224 GB/s.
@@ -200,14 +200,14 @@ def test_the_parts_of_a_step_are_measured() -> None:
     assert min(products, update, batch, float(whole)) > 0
 
 
-def test_what_is_not_training_is_what_it_is_by_hand() -> None:
-    """Two groups of three epochs that take 2 s each, after 5 and 1 s to compile."""
+def test_the_stages_equal_a_calculation_by_hand() -> None:
+    """Two groups with three epochs of 2 s each, after 5 s and 1 s of compilation."""
     ends = {"group 0": (17, 19, 21), "group 1": (24, 26, 28)}
-    marks = [("began", 0), ("imported", 3), ("loading", 4), ("loaded", 6)]
+    marks = [("started", 0), ("imported", 3), ("loading", 4), ("loaded", 6)]
     marks += [("running", 10), *((n, end) for n, e in ends.items() for end in e)]
     timed = [(name, Seconds(float(at), 0.5 * at)) for name, at in [*marks, ("run", 28)]]
-    found = startup.stages(timed, Seconds(31.0, 20.0))
-    assert {name: seconds.wall for name, seconds in found.items()} == {
+    stages = startup.stages(timed, Seconds(31.0, 20.0))
+    assert {name: seconds.wall for name, seconds in stages.items()} == {
         "Python and imports": 3,
         "data": 2,
         "tracing and compilation": 6,
@@ -216,18 +216,18 @@ def test_what_is_not_training_is_what_it_is_by_hand() -> None:
         "the rest: table, files, figures": 8,
         "all": 31,
     }
-    assert found["tracing and compilation"].cpu == 3
-    assert found["the rest: table, files, figures"].cpu == 20 - 5.5 - 6
-    lines = startup.table(found, found).splitlines()
+    assert stages["tracing and compilation"].cpu == 3
+    assert stages["the rest: table, files, figures"].cpu == 20 - 5.5 - 6
+    lines = startup.table(stages, stages).splitlines()
     assert lines[4] == "| tracing and compilation | 6.0 (3.0) | 6.0 (3.0) |"
 
 
-def test_the_main_job_is_timed_in_a_process_of_its_own(tmp_path: Path) -> None:
+def test_the_main_job_is_timed_in_another_process(tmp_path: Path) -> None:
     argv = ["--dataset=synthetic", "--train_examples=64", "--test_examples=32"]
     argv += ["--hidden_sizes=4", "--divisors=255", "--losses=softmax", "--epochs=2"]
-    found = startup.measure(argv, tmp_path)
-    assert any(tmp_path.iterdir())  # what was compiled
-    compiling = found["tracing and compilation"]
-    assert 0 < compiling.wall < found["start-up and compilation"].wall
-    assert found["start-up and compilation"].wall < found["all"].wall
-    assert found["all"].cpu > 0
+    stages = startup.measure(argv, tmp_path)
+    assert any(tmp_path.iterdir())  # compiled programs
+    compiling = stages["tracing and compilation"]
+    assert 0 < compiling.wall < stages["start-up and compilation"].wall
+    assert stages["start-up and compilation"].wall < stages["all"].wall
+    assert stages["all"].cpu > 0

@@ -1,4 +1,4 @@
-"""How a script that measures something, and is no experiment, is run."""
+"""Runs the scripts of ``benchmarks`` and ``docs``, which are not experiments."""
 
 import inspect
 import sys
@@ -9,22 +9,22 @@ from fmnist_jax.runner.help import asks_for_help
 
 
 def run(main: Callable[..., None], usage: str = "") -> None:
-    """Runs a script and exits, as ``command_line`` does.
+    """Runs a script and exits with the status of ``command_line``.
 
     Args:
-      main: gets the arguments of the command line.
-      usage: what ``--help`` prints; "" where ``main`` reads the command line itself.
+      main: the script; called with the arguments of the command line.
+      usage: the text of ``--help``; "" if ``main`` parses the command line itself.
     """
 
     def command(argv: Sequence[str]) -> None:
         if usage and asks_for_help(argv):
             print(usage.strip())
             return
-        given = argv[1:] if usage else []
+        arguments = argv[1:] if usage else []
         try:
-            inspect.signature(main).bind(*given)
+            inspect.signature(main).bind(*arguments)
         except TypeError:  # too many arguments, or too few
             sys.exit(usage.strip())
-        main(*given)
+        main(*arguments)
 
     command_line(command, interrupted="Interrupted.")

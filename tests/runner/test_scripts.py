@@ -1,4 +1,4 @@
-"""The scripts that measure what the documentation says: a user's mistakes."""
+"""The scripts of docs and benchmarks: help, mistakes of the user, interruptions."""
 
 import ast
 import importlib.metadata
@@ -52,39 +52,39 @@ def test_a_wrong_data_folder_gets_one_line(
 
 
 @pytest.mark.parametrize("path", RUN, ids=lambda path: path.stem)
-def test_help_is_what_the_script_says_of_itself(
+def test_help_is_the_docstring_of_the_script(
     path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(sys, "argv", [str(path), "--help"])
     with pytest.raises(SystemExit) as stopped:
         runpy.run_path(str(path), run_name="__main__")
     assert stopped.value.code == 0
-    said = capsys.readouterr()
-    assert (ast.get_docstring(ast.parse(path.read_text())) or "?") in said.out
-    assert said.err == ""
+    output = capsys.readouterr()
+    assert (ast.get_docstring(ast.parse(path.read_text())) or "?") in output.out
+    assert output.err == ""
 
 
-def test_a_script_that_is_interrupted_says_no_more(
+def test_an_interrupted_script_prints_one_line(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def main(folder: str) -> None:
         raise KeyboardInterrupt
 
-    for given, code, words in (
+    for argv, code, text in (
         (["x", "folder"], 130, "\nInterrupted.\n"),
         (["x", "--help"], 0, ""),
     ):
-        monkeypatch.setattr(sys, "argv", given)
+        monkeypatch.setattr(sys, "argv", argv)
         with pytest.raises(SystemExit) as stopped:
-            scripts.run(main, "What it is.")
-        assert (stopped.value.code, capsys.readouterr().err) == (code, words)
-    for given in (["x"], ["x", "folder", "another"]):
-        monkeypatch.setattr(sys, "argv", given)
-        with pytest.raises(SystemExit, match=r"^What it is\.$"):
-            scripts.run(main, "What it is.")
+            scripts.run(main, "The usage.")
+        assert (stopped.value.code, capsys.readouterr().err) == (code, text)
+    for argv in (["x"], ["x", "folder", "another"]):
+        monkeypatch.setattr(sys, "argv", argv)
+        with pytest.raises(SystemExit, match=r"^The usage\.$"):
+            scripts.run(main, "The usage.")
 
 
-def test_what_predictions_are_to_do_is_one_of_two(
+def test_the_command_of_predictions_is_checked(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["x", "predct", "folder"])
@@ -96,7 +96,7 @@ def test_what_predictions_are_to_do_is_one_of_two(
     )
 
 
-def test_without_keras_one_is_told_what_to_install(
+def test_without_keras_the_message_is_the_pip_command(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def version(name: str) -> str:
@@ -115,7 +115,9 @@ def _child(monkeypatch: pytest.MonkeyPatch, code: str) -> None:
     )
 
 
-def test_a_backend_that_fails_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_error_of_a_failed_backend_is_shown(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     _child(monkeypatch, "import sys; print('before'); sys.exit('no such library')")
     with pytest.raises(SystemExit, match=r"Keras on torch failed:\nno such library"):
         frozen_loss.measured("torch", "anywhere")
@@ -124,5 +126,5 @@ def test_a_backend_that_fails_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_only_lines_of_results_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
     lines = ["a result of", "result logits 1.5 0.5", "result softmax 14 0.1"]
     _child(monkeypatch, f"print(*{lines}, sep='\\n')")
-    found = frozen_loss.measured("jax", "anywhere")
-    assert found == {"softmax": [[14.0, 0.1]], "logits": [[1.5, 0.5]]}
+    scores = frozen_loss.measured("jax", "anywhere")
+    assert scores == {"softmax": [[14.0, 0.1]], "logits": [[1.5, 0.5]]}
