@@ -133,26 +133,20 @@ def _epoch(
     run_plan = plan(axes, config, Hparams(divisor=DIVISOR), cores)
     mesh = programs.device_mesh(run_plan.num_devices)
     batch = make_batch(run_plan, run_plan.groups[0], mesh)
-    orders = [training.epoch_order(seed, 1, count) for seed in batch.distinct]
-    shared = np.stack(orders), Dataset(images, labels), test
-    after = jax.device_put(shared, NamedSharding(mesh, programs.SHARED))
-    state, _ = programs.start(
-        config, (), mesh, NUM_CLASSES, batch.hparams, batch.seeds, after[1]
-    )
-    before = batch.hparams, state, batch.seeds, jnp.int32(1), batch.rows
-    compiled = programs.epoch.lower(config, (), mesh, *before, *after).compile()
+    program = programs.Program(config, (), mesh, NUM_CLASSES)
+    orders = [training.epoch_order(seed, 1, count) for seed in batch.distinct_seeds]
+    shared = np.stack(orders), (Dataset(images, labels), test)
+    all_orders, data = jax.device_put(shared, NamedSharding(mesh, programs.SHARED))
+    state, _ = programs.start(program.for_start(), batch.inputs, data[0])
+    arguments = batch.inputs, jnp.int32(1), all_orders, data
+    compiled = programs.epoch.lower(program, state, *arguments).compile()
 
     def work() -> None:
         nonlocal state
-        args = batch.hparams, state, *before[2:], *after
-        state, *_ = jax.block_until_ready(compiled(*args))
+        state, *_ = jax.block_until_ready(compiled(state, *arguments))
 
-    return (
-        work,
-        compiled.as_text() or "",
-        run_plan.groups[0].width,
-        run_plan.num_devices,
-    )
+    hlo = compiled.as_text() or ""
+    return work, hlo, run_plan.groups[0].width, run_plan.num_devices
 
 
 def measure(hidden: int, optimizer: str, runs: int, steps: int, rounds: int) -> Step:

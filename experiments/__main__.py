@@ -11,14 +11,14 @@ from pathlib import Path
 import experiments
 from experiments import reproduce
 from fmnist_jax.errors import UserError, unknown
-from fmnist_jax.runner.command_line import command_line, execute
-from fmnist_jax.runner.jobs import Experiment, Inspection
+from fmnist_jax.runner import Experiment
+from fmnist_jax.runner.command_line import execute, run_command
 
 ONLY = "--only="
 DEFINITION = "\nEXPERIMENT = "  # in the file of an experiment
 
 
-def find_experiments() -> dict[str, Experiment | Inspection]:
+def find_experiments() -> dict[str, Experiment]:
     """Returns the experiments of this package by name.
 
     Raises:
@@ -28,7 +28,7 @@ def find_experiments() -> dict[str, Experiment | Inspection]:
     paths = [
         p for p in sorted(folder.glob("*.py")) if DEFINITION in p.read_text("utf-8")
     ]
-    found: dict[str, Experiment | Inspection] = {}
+    found: dict[str, Experiment] = {}
     for path in paths:
         experiment = importlib.import_module(f"experiments.{path.stem}").EXPERIMENT
         if experiment.name != path.stem:
@@ -82,4 +82,4 @@ def run_selection(argv: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    command_line(run_selection, sys.argv)
+    run_command(run_selection, sys.argv)

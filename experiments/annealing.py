@@ -6,12 +6,7 @@
 """
 
 from fmnist_jax.config import SCHEDULES
-from fmnist_jax.runner.command_line import (
-    Experiment,
-    Figures,
-    Results,
-    main,
-)
+from fmnist_jax.runner import Experiment, Figures, Results, main
 
 
 def figures(dataset: Results) -> Figures:

@@ -7,17 +7,10 @@ Adam, 10 epochs: six minutes on two cores; the source took --epochs=100.
 """
 
 from fmnist_jax.config import BATCH_NORMS
-from fmnist_jax.runner.command_line import (
-    Experiment,
-    Figures,
-    Plans,
-    Probes,
-    Results,
-    main,
-)
+from fmnist_jax.runner import Experiment, Figures, Job, Probes, Results, main
 
 
-def probes(plans: Plans) -> Probes:
+def probes(job: Job) -> Probes:
     """Histograms of what the hidden layer puts out after training."""
     from fmnist_jax.probes.histograms import hidden_probe
 

@@ -5,12 +5,7 @@
 6 runs of the book's network under Adam: half a minute on two cores.
 """
 
-from fmnist_jax.runner.command_line import (
-    Experiment,
-    Figures,
-    Results,
-    main,
-)
+from fmnist_jax.runner import Experiment, Figures, Results, main
 
 
 def figures(dataset: Results) -> Figures:

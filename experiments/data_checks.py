@@ -5,15 +5,10 @@
 Nothing is trained: a few seconds, on any data set that the loader reads.
 """
 
-from typing import TYPE_CHECKING
-
-from fmnist_jax.runner.command_line import Answer, Inspection, main
-
-if TYPE_CHECKING:
-    from fmnist_jax.data.dataset import Data
+from fmnist_jax.runner import Answer, Data, Experiment, main
 
 
-def answer(data: "Data") -> Answer:
+def answer(data: Data) -> Answer:
     """Counts, pixels, copies and order; sample images and distributions."""
     from fmnist_jax.analysis import survey
     from fmnist_jax.figures import data_set
@@ -26,9 +21,10 @@ def answer(data: "Data") -> Answer:
     return Answer(tables, figures, survey.sentences(tables))
 
 
-EXPERIMENT = Inspection(
+EXPERIMENT = Experiment(
     name="data_checks",
     question="Is the data set shuffled, split, scaled and balanced?",
+    axes=None,
     answer=answer,
 )
 

@@ -6,12 +6,7 @@ A lab loaded MNIST for Fashion-MNIST. 12 runs of its network: half a minute on t
 cores.
 """
 
-from fmnist_jax.runner.command_line import (
-    Experiment,
-    Figures,
-    Results,
-    main,
-)
+from fmnist_jax.runner import Experiment, Figures, Results, main
 
 
 def figures(dataset: Results) -> Figures:

@@ -5,13 +5,7 @@
 As the lab's callback does it; 12 runs of its network: half a minute on two cores.
 """
 
-from fmnist_jax.runner.command_line import (
-    Answer,
-    Experiment,
-    Figures,
-    Results,
-    main,
-)
+from fmnist_jax.runner import Answer, Experiment, Figures, Results, main
 
 
 def figures(dataset: Results) -> Figures:

@@ -8,29 +8,22 @@ eigenvalue λ of the Hessian after each epoch: a minute on two cores. Unscaled p
 the first 2,000.
 """
 
-from fmnist_jax.runner.command_line import (
-    Answer,
-    Experiment,
-    Figures,
-    Plans,
-    Probes,
-    Results,
-    main,
-)
+from fmnist_jax.runner import Answer, Experiment, Figures, Job, Probes, Results, main
 
 ALL = 60_000  # as one batch: capped at the images that there are
 
 
-def probes(plans: Plans) -> Probes:
+def probes(job: Job) -> Probes:
     """What decides stability: where steps are divided, preconditioned sharpness."""
     from fmnist_jax import stability
     from fmnist_jax.probes import sharpness
     from fmnist_jax.sweeps import initial_sharpness
 
-    for plan in plans:
-        for group in plan.groups:  # refuses an optimizer that has no such rate
-            stability.stable_rate(group.config.optimizer, 1.0)
-    if any(initial_sharpness.is_divided(plan) for plan in plans):
+    optimizers = dict.fromkeys(config.optimizer for config in job.configs)
+    for optimizer in optimizers:  # refuses one without a stability limit
+        stability.stable_rate(optimizer, 1.0)
+    (variant,) = job.variants
+    if initial_sharpness.is_preconditioned(optimizers, job.axes, variant.hparams):
         return [sharpness.preconditioned_sharpness_probe("epoch")]
     return [sharpness.sharpness_probe("epoch")]
 

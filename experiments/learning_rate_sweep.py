@@ -5,22 +5,14 @@
 18 runs of the book's network under Adam: three minutes on two cores.
 """
 
-from fmnist_jax.runner.command_line import (
-    Experiment,
-    Figures,
-    Plans,
-    Probes,
-    Results,
-    main,
-)
+from fmnist_jax.runner import Experiment, Figures, Job, Probes, Results, main
 
 
-def probes(plans: Plans) -> Probes:
+def probes(job: Job) -> Probes:
     """Histograms of the parameters after training."""
     from fmnist_jax.probes.histograms import parameter_probe
 
-    configs = [group.config for plan in plans for group in plan.groups]
-    return (parameter_probe(configs, when="end"),)
+    return (parameter_probe(job.configs, when="end"),)
 
 
 def figures(dataset: Results) -> Figures:

@@ -15,10 +15,10 @@ from typing import Any
 
 from fmnist_jax.errors import UserError, choose
 from fmnist_jax.runner import flags, output_folder
-from fmnist_jax.runner.command_line import command_line, execute
+from fmnist_jax.runner.command_line import execute, run_command
 from fmnist_jax.runner.help import asks_for_help
-from fmnist_jax.sweeps import plan_file, resuming
-from fmnist_jax.sweeps.plan_file import PARTS
+from fmnist_jax.sweeps import checkpoints, plan_file
+from fmnist_jax.sweeps.plan_file import PARTS, is_unfinished
 
 
 def run(argv: Sequence[str]) -> None:
@@ -34,14 +34,17 @@ def run(argv: Sequence[str]) -> None:
     if not folders:
         raise UserError("Name the folders of the shards: merge FOLDER FOLDER …")
     out_dir = Path(os.path.expanduser(options["out_dir"] or folders[0]))
-    resumes = output_folder.is_unfinished(out_dir) and not options["overwrite"]
+    resumes = is_unfinished(out_dir) and not options["overwrite"]
     plan = _shared_plan([*folders, *([out_dir] if resumes else [])])
     experiment = choose("experiment", plan["experiment"], find_experiments())
     if not options["overwrite"]:
         output_folder.check_free(out_dir)
     output_folder.check_writable(out_dir)
     with output_folder.ensure_dir(out_dir), output_folder.locked(out_dir):
-        resuming.gather(out_dir, plan, _checkpoints(folders, plan))
+        finished = _checkpoints(folders, plan)
+        plan_file.write_plan(out_dir, plan, clear=False)
+        for name, content in finished.items():
+            checkpoints.store(out_dir / PARTS / name, content)
     sharing = (*flags.SHARING, "out_dir", "overwrite")
     arguments = flags.without(["", *plan["arguments"]], sharing)
     execute([experiment], [argv[0], *arguments, f"--out_dir={out_dir}"], trains=False)
@@ -53,8 +56,6 @@ def _shared_plan(folders: Sequence[Path]) -> Mapping[str, Any]:
     Raises:
       UserError: if a folder contains no shard, or shards of different sweeps.
     """
-    from fmnist_jax.sweeps.checkpoints import digest
-
     plans = [plan_file.read_plan(folder) for folder in folders]
     for folder, plan in zip(folders, plans, strict=True):
         if not folder.is_dir():
@@ -63,15 +64,10 @@ def _shared_plan(folders: Sequence[Path]) -> Mapping[str, Any]:
             raise UserError(
                 f"{folder} contains no shards: its sweep has finished or not started."
             )
-        if "sweeps" not in plan:
-            raise UserError(
-                f"{folder} contains a selection of experiments, not a shard; a shard "
-                "belongs to one experiment."
-            )
     first = plans[0]["sweeps"]
     for folder, plan in zip(folders, plans, strict=True):
-        if digest(plan["sweeps"]) != digest(first):
-            problem = plan_file.difference(first, plan["sweeps"])
+        if checkpoints.digest(plan["sweeps"]) != checkpoints.digest(first):
+            problem = plan_file.sweeps_difference(first, plan["sweeps"])
             raise UserError(
                 f"{folders[0]} and {folder} contain shards of different sweeps: "
                 f"{problem or 'the runs are grouped differently'} (shards need the "
@@ -86,8 +82,6 @@ def _checkpoints(folders: Sequence[Path], plan: Mapping[str, Any]) -> dict[str, 
     Raises:
       UserError: if groups are not finished.
     """
-    from fmnist_jax.sweeps import checkpoints
-
     digest = checkpoints.digest(plan["sweeps"])
     names = [
         f"{number}-{group}.part"
@@ -99,7 +93,7 @@ def _checkpoints(folders: Sequence[Path], plan: Mapping[str, Any]) -> dict[str, 
     for name in names:
         for path in (folder / PARTS / name for folder in folders):
             try:
-                if path.exists() and checkpoints.read(path, digest).left is None:
+                if path.exists() and checkpoints.read(path, digest).is_finished:
                     finished[name] = path.read_bytes()
             except UserError as error:
                 problems += f" {error}"
@@ -118,4 +112,4 @@ def _checkpoints(folders: Sequence[Path], plan: Mapping[str, Any]) -> dict[str, 
 
 
 if __name__ == "__main__":
-    command_line(run, sys.argv)
+    run_command(run, sys.argv)

@@ -7,13 +7,7 @@ network: a quarter of an hour on two cores; --hidden_sizes=128 takes three minut
 """
 
 from fmnist_jax.config import OPTIMIZERS
-from fmnist_jax.runner.command_line import (
-    Answer,
-    Experiment,
-    Figures,
-    Results,
-    main,
-)
+from fmnist_jax.runner import Answer, Experiment, Figures, Results, main
 
 
 def figures(dataset: Results) -> Figures:

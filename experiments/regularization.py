@@ -8,14 +8,7 @@ source took --epochs=30.
 
 from typing import Any
 
-from fmnist_jax.runner.command_line import (
-    Experiment,
-    Figures,
-    Plans,
-    Probes,
-    Results,
-    main,
-)
+from fmnist_jax.runner import Experiment, Figures, Job, Probes, Results, main
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "none": {},
@@ -29,7 +22,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
 }
 
 
-def probes(plans: Plans) -> Probes:
+def probes(job: Job) -> Probes:
     """The share of weights near zero."""
     from fmnist_jax.probes.histograms import near_zero_probe
 

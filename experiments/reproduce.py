@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from fmnist_jax.errors import UserError, unknown
-from fmnist_jax.runner.command_line import command_line
+from fmnist_jax.runner.command_line import run_command
 from fmnist_jax.runner.flags import COMMON, parse_flags
 from fmnist_jax.runner.help import asks_for_help
 
@@ -112,4 +112,4 @@ def _measure_and_write(options: Mapping[str, Any], names: Sequence[str]) -> None
 
 
 if __name__ == "__main__":
-    command_line(run, sys.argv)
+    run_command(run, sys.argv)

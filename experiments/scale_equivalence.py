@@ -8,13 +8,7 @@ float32, so that twins agree to the bit; by 255 it is not, and SGD makes more of
 
 from typing import Any
 
-from fmnist_jax.runner.command_line import (
-    Answer,
-    Experiment,
-    Figures,
-    Results,
-    main,
-)
+from fmnist_jax.runner import Answer, Experiment, Figures, Results, main
 
 # Learning rate; powers of the divisor in the rate and epsilon of the first kernel.
 OPTIMIZERS = {"sgd": (1e-2, 2, 0), "adam": (1e-3, 1, 1)}

@@ -6,17 +6,10 @@
 """
 
 from fmnist_jax.config import ORDERS
-from fmnist_jax.runner.command_line import (
-    Experiment,
-    Figures,
-    Plans,
-    Probes,
-    Results,
-    main,
-)
+from fmnist_jax.runner import Experiment, Figures, Job, Probes, Results, main
 
 
-def probes(plans: Plans) -> Probes:
+def probes(job: Job) -> Probes:
     """What the network predicts after each epoch."""
     from fmnist_jax.probes.histograms import predictions_probe
 

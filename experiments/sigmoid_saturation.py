@@ -5,17 +5,10 @@
 Tables of the sigmoid, and what saturates in networks that have none: about a minute.
 """
 
-from fmnist_jax.runner.command_line import (
-    Answer,
-    Experiment,
-    Plans,
-    Probes,
-    Results,
-    main,
-)
+from fmnist_jax.runner import Answer, Experiment, Job, Probes, Results, main
 
 
-def probes(plans: Plans) -> Probes:
+def probes(job: Job) -> Probes:
     """What is saturated after each epoch."""
     from fmnist_jax.probes.health import saturation
     from fmnist_jax.probes.probe import Probe

@@ -7,15 +7,7 @@ two cores. --divisors=1e-2:1e6:256 --learning_rates=1e-9:1e3:256 is one for a GP
 --zoom=1:1e3,1e-4:1 a closer look.
 """
 
-from fmnist_jax.runner.command_line import (
-    Answer,
-    Data,
-    Experiment,
-    Figures,
-    Plan,
-    Results,
-    main,
-)
+from fmnist_jax.runner import Answer, Data, Experiment, Figures, Plan, Results, main
 
 
 def beside(plan: Plan, data: Data) -> Results:

@@ -7,9 +7,9 @@ from .devices import use_compilation_cache as use_compilation_cache
 from .devices import use_cpu_cores as use_cpu_cores
 from .errors import UserError as UserError
 from .probes.probe import Probe as Probe
+from .sweeps.checkpoints import Part as Part
 from .sweeps.engine import run_groups as run_groups
 from .sweeps.engine import sweep as sweep
-from .sweeps.labelling import Part as Part
 from .sweeps.labelling import join as join
 from .sweeps.planning import Plan as Plan
 from .sweeps.planning import plan as plan

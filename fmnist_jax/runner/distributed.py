@@ -11,14 +11,17 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fmnist_jax.errors import UserError, reason
 from fmnist_jax.runner import output_folder
-from fmnist_jax.sweeps import resuming, sweep_progress
-from fmnist_jax.sweeps.sweep_progress import Share, SweepProgress
+from fmnist_jax.sweeps import checkpoints
+from fmnist_jax.sweeps.plan_file import Share
+
+if TYPE_CHECKING:
+    from fmnist_jax.sweeps.resuming import SweepProgress
 
 # How long a process waits for the others to start, and how long until the death of a
 # process is noticed. The others then exit; their completed work is saved.
@@ -157,7 +160,7 @@ def _initialize(
         answers.put(None)
 
 
-def check_same(progress: SweepProgress) -> None:
+def check_same(progress: "SweepProgress") -> None:
     """Raises UserError if the processes have different plans. All processes call it."""
     digest = np.frombuffer(bytes.fromhex(progress.digest), np.uint8)
     if (_all_gather(digest) != digest).any():
@@ -169,13 +172,18 @@ def check_same(progress: SweepProgress) -> None:
         )
 
 
-def assemble(progress: SweepProgress) -> None:
+def assemble(progress: "SweepProgress") -> None:
     """Copies the checkpoints of all processes to process 0. All processes call it."""
+    from fmnist_jax.sweeps.resuming import checkpoint_path, share_groups
+
+    total = progress.share.total
+    shares = [
+        dataclasses.replace(progress, share=Share(number, total))
+        for number in range(total)
+    ]
     files = [
-        sweep_progress.own_files(
-            dataclasses.replace(progress, share=Share(number, progress.share.total))
-        )
-        for number in range(progress.share.total)
+        [checkpoint_path(share, *pair) for pair in share_groups(share)]
+        for share in shares
     ]
     contents = [path.read_bytes() for path in files[progress.share.number]]
     sizes = np.zeros(max(map(len, files)), np.int32)
@@ -189,7 +197,7 @@ def assemble(progress: SweepProgress) -> None:
     ends = all_sizes.cumsum(axis=1)
     for paths, content, split in zip(files, all_contents, ends, strict=True):
         for path, piece in zip(paths, np.split(content, split), strict=False):
-            resuming.store(path, piece.tobytes())
+            checkpoints.store(path, piece.tobytes())
 
 
 def wait_for_all() -> None:

@@ -1,10 +1,8 @@
 """One experiment from its plan to its report: plan, train, save, plot, report."""
 
 import contextlib
-import dataclasses
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from fmnist_jax.analysis.results import stack
 from fmnist_jax.devices import num_cpu_cores, use_compilation_cache, use_cpu_cores
@@ -16,203 +14,180 @@ from fmnist_jax.runner import (
     shards,
     terminal,
 )
-from fmnist_jax.runner.jobs import (
-    Data,
-    Inspection,
-    Job,
-    plans,
-)
-from fmnist_jax.sweeps import plan_file, resuming, sweep_progress
-from fmnist_jax.sweeps.planning import Plan, for_shares
-from fmnist_jax.sweeps.sweep_progress import Share, SweepProgress
+from fmnist_jax.runner.jobs import Task, plan_job
+from fmnist_jax.sweeps.plan_file import Share, is_unfinished, refuse
 
 if TYPE_CHECKING:
     import xarray as xr
 
+    from fmnist_jax.sweeps.resuming import SweepProgress
 
-def inspect(
-    inspection: Inspection,
-    data: Data,
-    out_dir: Path,
-    arguments: Sequence[str],
-    options: Mapping[str, Any],
-) -> None:
+
+def run(task: Task) -> None:
+    """Runs, saves and reports a task, or prints its plan for ``--dry_run``."""
+    if not task.job.experiment.trains:
+        _answer_from_data(task)
+    elif task.job.options["dry_run"]:
+        plans = plan_job(task, num_cpu_cores())
+        print("\n".join(terminal.overview(task.job, plans, task.data)))
+    else:
+        _train_and_report(task)
+
+
+def _answer_from_data(task: Task) -> None:
     """Answers from the data alone, saves and reports."""
-    print("\n".join([*terminal.introduction(inspection, [data]), ""]), flush=True)
+    options, experiment = task.job.options, task.job.experiment
+    print("\n".join([*terminal.introduction(experiment, task.data), ""]), flush=True)
     if options["dry_run"]:
         return
+    out_dir = task.out_dir
     with output_folder.ensure_dir(out_dir), output_folder.locked(out_dir) as folder:
-        if not options["overwrite"]:
-            output_folder.check_free(
-                out_dir
-            )  # again: it may have been another process's
-        if output_folder.is_unfinished(out_dir):
-            problem = "a sweep that is not finished"
-            plan_file.refuse(out_dir, problem, options["overwrite"])
-        answer = inspection.answer(data)
-        facts = saving.facts(inspection, [data], arguments)
+        _check_free(task)
+        if is_unfinished(out_dir) and not options["overwrite"]:
+            raise refuse(out_dir, "an unfinished sweep")
+        answer = experiment.answer(task.data[0])
+        facts = saving.facts(task)
         paths = saving.save_answer(answer, facts, out_dir)
         output_folder.discard(folder)
     print("\n".join(terminal.results(answer, paths)))
 
 
-def run(
-    job: Job,
-    loaded: Mapping[str, Data],
-    out_dir: Path,
-    arguments: Sequence[str],
-    command: str,
-    trains: bool,
-) -> None:
-    """Plans for the devices there are, trains, saves, plots and reports.
+def _check_free(task: Task) -> None:
+    """Refuses results in the locked folder, which another process may have written."""
+    if not task.job.options["overwrite"]:
+        output_folder.check_free(task.out_dir)
 
-    Args:
-      job: what is to be done.
-      loaded: the data sets, by the name they are asked for by.
-      out_dir: where results go.
-      arguments: of the command line, as results record them.
-      command: what goes on with the job where it is interrupted.
-      trains: whether there may be something to train.
-    """
-    data = [loaded[variant.dataset] for variant in job.variants]
-    if job.options["dry_run"]:
-        todo = plans(job, num_cpu_cores())
-        probes = tuple(job.experiment.probes(todo))
-        todo = [dataclasses.replace(each, probes=probes) for each in todo]
-        print("\n".join(terminal.overview(job, todo, data)))
-        return
+
+def _train_and_report(task: Task) -> None:
+    """Trains this process's share of the runs; saves and reports the results."""
     use_cpu_cores()
     use_compilation_cache()
+    options, out_dir = task.job.options, task.out_dir
     joined = (
-        distributed.connected(job.options, command)
-        if job.options["distributed"]
-        else contextlib.nullcontext(shards.own(job.options))
+        distributed.connected(options, task.resume_command)
+        if options["distributed"]
+        else contextlib.nullcontext(shards.own(options))
     )
     with (
         joined as share,
         output_folder.ensure_dir(out_dir),
         output_folder.locked(out_dir, share),
     ):
-        said = _done(job, data, out_dir, arguments, command, share, trains)
-    print("\n".join(["", *said]))
+        with interrupts.stop_signals() as is_stopped:
+            progress = _open(task, share)
+            overview = terminal.overview(task.job, progress.plans, task.data)
+            print("\n".join(overview), flush=True)
+            print("\n".join(_progress_lines(task, progress)), flush=True)
+            with interrupts.adding_resume_command(task.resume_command, progress.folder):
+                _train(task, progress, is_stopped)
+        with interrupts.adding_resume_command(task.resume_command, progress.folder):
+            lines = _save(task, progress)
+        if options["distributed"] or share.total == 1:
+            output_folder.discard(progress.folder)
+    print("\n".join(["", *lines]))
 
 
-def _done(
-    job: Job,
-    data: Sequence[Data],
-    out_dir: Path,
-    arguments: Sequence[str],
-    command: str,
-    share: Share,
-    trains: bool,
-) -> list[str]:
-    """Does a process's share, in a folder that is held; says what came."""
-    with interrupts.stop_signals() as is_stopped:
-        progress = _begun(job, data, out_dir, arguments, share, trains)
-        print("\n".join(terminal.overview(job, progress.plans, data)), flush=True)
-        print("\n".join(sweep_progress.said(progress, command)), flush=True)
-        with interrupts.adding_resume_command(command, progress.folder):
-            _train(job, progress, data, is_stopped)
-    with interrupts.adding_resume_command(command, progress.folder):
-        said = _saved(job, progress, data, out_dir, arguments)
-    if job.options["distributed"] or share.total == 1:
-        output_folder.discard(progress.folder)
-    return said
+def _open(task: Task, share: Share) -> "SweepProgress":
+    """Plans a task's sweeps, and starts or resumes them in the locked folder."""
+    from fmnist_jax.sweeps.resuming import open_finished_sweeps, open_sweeps
+
+    _check_free(task)
+    plans = plan_job(task, num_shares=share.total)
+    if not task.trains:
+        return open_finished_sweeps(task.out_dir, plans, task.data)
+    command = {"experiment": task.name, "arguments": list(task.arguments)}
+    overwrite = task.job.options["overwrite"]
+    return open_sweeps(task.out_dir, plans, task.data, command, overwrite, share)
 
 
-def _begun(
-    job: Job,
-    data: Sequence[Data],
-    out_dir: Path,
-    arguments: Sequence[str],
-    share: Share,
-    trains: bool,
-) -> SweepProgress:
-    """Returns sweeps as they begin, or go on, in a folder that is held."""
-    overwrite = job.options["overwrite"]
-    if not overwrite:
-        output_folder.check_free(out_dir)  # again: it may have been another process's
-    todo = [for_shares(each, share.total) for each in _plans_here(job, data)]
-    if not trains:
-        return resuming.finished(out_dir, todo, data)
-    told = {"experiment": job.experiment.name, "arguments": list(arguments)}
-    return resuming.begin(out_dir, todo, data, told, overwrite, share)
+def _progress_lines(task: Task, progress: "SweepProgress") -> list[str]:
+    """Returns what is printed before training: how far it is, how to resume."""
+    from fmnist_jax.sweeps.resuming import is_finished, share_groups
+
+    groups = share_groups(progress)
+    lines = list(progress.notices)
+    if progress.share.total > 1:
+        lines.append(f"This process's share of the runs: {_groups(len(groups))}.")
+    if any(group in progress.checkpoints[number] for number, group in groups):
+        done = sum(is_finished(progress, *pair) for pair in groups)
+        lines.append(f"Resuming: {done} of {_groups(len(groups))} are done.")
+    return [*lines, f"To resume: {task.resume_command}"]
 
 
-def _plans_here(job: Job, data: Sequence[Data]) -> list[Plan]:
-    """Returns a plan for each variant, for the devices there are."""
-    from fmnist_jax.sweeps.engine import plan_for_local_devices
-
-    probes = job.experiment.probes(plans(job))
-    return [
-        plan_for_local_devices(job.axes, on, v.config, v.hparams, probes)
-        for v, on in zip(job.variants, data, strict=True)
-    ]
+def _groups(count: int) -> str:
+    return f"{count} group{'' if count == 1 else 's'} of runs"
 
 
 def _train(
-    job: Job,
-    progress: SweepProgress,
-    data: Sequence[Data],
-    is_stopped: Callable[[], bool],
+    task: Task, progress: "SweepProgress", is_stopped: Callable[[], bool]
 ) -> None:
-    """Runs what is left of this process's share of sweeps, with a progress bar.
+    """Runs what is unfinished of this process's share, with a progress bar.
 
     Raises:
-      KeyboardInterrupt: where it was stopped.
+      KeyboardInterrupt: if it was stopped.
     """
     from tqdm import tqdm
 
-    if job.options["distributed"]:
+    from fmnist_jax.sweeps.resuming import num_epochs, num_epochs_trained, run_sweep
+
+    if task.job.options["distributed"]:
         distributed.check_same(progress)
     if is_stopped():
         raise KeyboardInterrupt
     bar = tqdm(
-        total=sweep_progress.num_epochs(progress),
-        initial=sweep_progress.num_epochs_kept(progress),
-        desc="training", unit="epoch", disable=None, smoothing=0,
-    )  # fmt: skip
+        total=num_epochs(progress),
+        initial=num_epochs_trained(progress),
+        desc="training",
+        unit="epoch",
+        disable=None,
+        smoothing=0,
+    )
     with bar:
-        for number, on in enumerate(data):
-            for part in resuming.run(progress, number, on, is_stopped):
+        for number in range(len(progress.plans)):
+            for part in run_sweep(progress, number, is_stopped):
                 if part.epoch is not None:
                     bar.update(len(part.runs))
     if is_stopped():
         raise KeyboardInterrupt
 
 
-def _saved(
-    job: Job,
-    progress: SweepProgress,
-    data: Sequence[Data],
-    out_dir: Path,
-    arguments: Sequence[str],
-) -> list[str]:
-    """Saves what is this process's to save; says what came."""
-    is_distributed, share = job.options["distributed"], progress.share
+def _save(task: Task, progress: "SweepProgress") -> list[str]:
+    """Saves what is this process's to save; returns what is printed at the end."""
+    is_distributed, share = task.job.options["distributed"], progress.share
     if is_distributed:
         distributed.assemble(progress)
     if share.total > 1 and not (is_distributed and share.number == 0):
-        said = sweep_progress.said_of_share(progress)
+        from fmnist_jax.sweeps.resuming import share_groups
+
+        groups = _groups(len(share_groups(progress)))
+        lines = [
+            f"Share {share.number} of {share.total} is done: {groups} in "
+            f"{progress.folder}."
+        ]
     else:
-        dataset = _joined(job, progress, data)
-        facts = saving.facts(job.experiment, data, arguments)
-        answer, paths = saving.save_runs(job, dataset, facts, out_dir)
-        said = terminal.results(answer, paths, dataset)
+        dataset = _labelled(task, progress)
+        answer, paths = saving.save_runs(task, dataset)
+        lines = terminal.results(answer, paths, dataset)
     if is_distributed:
         distributed.wait_for_all()
-    return said
+    return lines
 
 
-def _joined(job: Job, progress: SweepProgress, data: Sequence[Data]) -> "xr.Dataset":
+def _labelled(task: Task, progress: "SweepProgress") -> "xr.Dataset":
     """Returns the results of all variants."""
-    found = resuming.joined(progress, data)
-    if beside := job.experiment.beside:
-        found = [
-            each.merge(beside(todo, on), join="exact", combine_attrs="override")
-            for each, todo, on in zip(found, progress.plans, data, strict=True)
+    from fmnist_jax.sweeps.resuming import label
+
+    results, experiment = label(progress), task.job.experiment
+    if experiment.beside is not None:
+        results = [
+            dataset.merge(
+                experiment.beside(plan, data), join="exact", combine_attrs="override"
+            )
+            for dataset, plan, data in zip(
+                results, progress.plans, task.data, strict=True
+            )
         ]
-    for axis in job.experiment.variants:
-        labels = [variant.label for variant in job.variants]
-        found = [stack(axis, dict(zip(labels, found, strict=True)))]
-    return found[0]
+    for axis in experiment.variants:
+        labels = [variant.label for variant in task.job.variants]
+        results = [stack(axis, dict(zip(labels, results, strict=True)))]
+    return results[0]

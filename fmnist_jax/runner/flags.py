@@ -11,7 +11,7 @@ from absl import flags
 
 from fmnist_jax.config import PRESETS, SETTINGS
 from fmnist_jax.errors import UserError
-from fmnist_jax.runner.jobs import Experiment, Inspection
+from fmnist_jax.runner.experiment import Experiment
 from fmnist_jax.values import COUNT, ValueType, spaced
 
 MOST_VALUES = 100_000  # of one list
@@ -119,18 +119,18 @@ def _spaced(flag: str, kind: ValueType, entry: str) -> list[float]:
     return spaced(start, stop, count)
 
 
-def taken(experiment: Experiment | Inspection) -> tuple[str, ...]:
+def taken(experiment: Experiment) -> tuple[str, ...]:
     """Returns the flags that an experiment takes: those that it uses."""
-    trains = isinstance(experiment, Experiment)
+    trains = experiment.trains
     unused = set() if trains else {*_FOR_TRAINING}
-    if not (isinstance(experiment, Experiment) and experiment.plane):
+    if not (experiment.plane):
         unused |= {*_FOR_MAPS}
     common = [name for name in COMMON if name not in unused]
     return (*SETTING_FLAGS, *common) if trains else tuple(common)
 
 
 def own_arguments(
-    argv: Sequence[str], experiment: Experiment | Inspection, out_dir: Path
+    argv: Sequence[str], experiment: Experiment, out_dir: Path
 ) -> list[str]:
     """Returns the arguments with which one experiment of several makes its folder."""
     own = set(taken(experiment)) - {"out_dir", "overwrite"}
@@ -139,7 +139,7 @@ def own_arguments(
 
 
 def command(
-    experiments: Sequence[Experiment | Inspection], argv: Sequence[str], out_dir: Path
+    experiments: Sequence[Experiment], argv: Sequence[str], out_dir: Path
 ) -> str:
     """Returns a command line that writes to ``out_dir``, as it is typed."""
     names = [experiment.name for experiment in experiments]
@@ -165,9 +165,7 @@ def _by_flag(argv: Sequence[str]) -> Iterator[tuple[str, str]]:
             yield name, next(arguments)
 
 
-def _check_taken(
-    given: Sequence[str], experiments: Sequence[Experiment | Inspection]
-) -> None:
+def _check_taken(given: Sequence[str], experiments: Sequence[Experiment]) -> None:
     """Refuses flags that none of the experiments uses."""
     used = {name for experiment in experiments for name in taken(experiment)}
     for name in given:
@@ -175,13 +173,13 @@ def _check_taken(
             first = experiments[0]
             what = "trains nothing"
             expected = f"expected --{', --'.join(taken(first))}"
-            if isinstance(first, Experiment):
+            if first.trains:
                 what, expected = "draws no map", "trainability_map does"
             raise UserError(f"--{name} has no effect: {first.name} {what}; {expected}.")
 
 
 def parse(
-    argv: Sequence[str], experiments: Sequence[Experiment | Inspection] = ()
+    argv: Sequence[str], experiments: Sequence[Experiment] = ()
 ) -> dict[str, Any]:
     """Returns the flags of a command line.
 

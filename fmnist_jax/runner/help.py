@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from fmnist_jax.config import OPTIMIZERS, SCHEDULES, TRACED, Setting, choices_using
+from fmnist_jax.runner.experiment import Experiment
 from fmnist_jax.runner.flags import COMMON, SETTING_FLAGS, taken
-from fmnist_jax.runner.jobs import Experiment, Inspection, base
+from fmnist_jax.runner.jobs import base
 from fmnist_jax.runner.plane import VALUES
 
 
@@ -25,7 +26,7 @@ def _setting_entry(name: str, setting: Setting, experiment: Experiment) -> str:
     config, hparams = base(experiment, experiment.preset)
     own = getattr(hparams if name in TRACED else config, name)
     own = setting.off if own is None else own
-    values = experiment.axes.get(name, () if own is None else (own,))
+    values = (experiment.axes or {}).get(name, () if own is None else (own,))
     texts = [setting.value_type.text(value) for value in values]
     if name in (experiment.plane or ()) and setting.span:
         texts = [":".join([*map(setting.value_type.text, setting.span), str(VALUES)])]
@@ -52,11 +53,11 @@ def _settings_help(experiment: Experiment) -> list[str]:
     ]
 
 
-def help_text(experiment: Experiment | Inspection) -> str:
+def help_text(experiment: Experiment) -> str:
     """Returns what ``--help`` prints of an experiment."""
     defaults: dict[str, Any] = {"dataset": "auto"}
     settings: list[str] = []
-    if isinstance(experiment, Experiment):
+    if experiment.trains:
         config, _ = base(experiment, experiment.preset)
         defaults |= {
             "preset": experiment.preset,

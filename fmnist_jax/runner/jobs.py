@@ -1,132 +1,64 @@
-"""An experiment, and the job that a command line makes of it."""
+"""The job that a command line makes of an experiment."""
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fmnist_jax.config import PRESETS, SETTINGS, TRACED, Config, Hparams
 from fmnist_jax.errors import UserError, choose
+from fmnist_jax.runner.experiment import Experiment, Job, Options, Variant
 from fmnist_jax.runner.plane import plane_axes
 
 if TYPE_CHECKING:
-    import pandas as pd
-    import xarray as xr
-    from matplotlib.figure import Figure
-
     from fmnist_jax.data.dataset import Data
-    from fmnist_jax.probes.probe import Probe
     from fmnist_jax.sweeps.planning import Plan
 
-    Results: TypeAlias = xr.Dataset
-    Figures: TypeAlias = Mapping[str, Figure]
-    Probes: TypeAlias = Sequence[Probe]
-    Plans: TypeAlias = Sequence[Plan]
-else:  # so that an experiment's file imports none of these
-    Results = Figures = Probes = Plans = Data = Plan = Any
 
-
-class Answer(NamedTuple):
-    """What an experiment says, beside or without the metrics of runs.
+class Task(NamedTuple):
+    """A job with its data and folder.
 
     Attributes:
-      tables: file name to table, written as CSV.
-      figures: file name to figure, written as PNG.
-      sentences: what they say, in words.
+      job: the job.
+      data: the data set of each variant.
+      out_dir: folder for the results.
+      arguments: of the command line, as results record them.
+      resume_command: resumes the job if it is interrupted.
+      trains: whether runs may be trained; otherwise all must be in the folder.
     """
 
-    tables: Mapping[str, "pd.DataFrame"] = {}
-    figures: Mapping[str, "Figure"] = {}
-    sentences: Sequence[str] = ()
+    job: Job
+    data: tuple["Data", ...]
+    out_dir: Path
+    arguments: Sequence[str]
+    resume_command: str
+    trains: bool = True
 
+    @property
+    def name(self) -> str:
+        """Name of the experiment."""
+        return self.job.experiment.name
 
-@dataclasses.dataclass(frozen=True)
-class Experiment:
-    """A question, the axes that answer it, and the figures that show the answer.
+    @property
+    def settings(self) -> list[Any]:
+        """Data, axes and settings of each variant, as JSON."""
+        from fmnist_jax.sweeps.fingerprint import settings_fingerprint
+        from fmnist_jax.sweeps.planning import check_sweep
 
-    Attributes:
-      name: of its module in ``experiments``.
-      question: one line.
-      axes: name to values, in the order of the results' dimensions.
-      figures: results to file name and figure.
-      preset: name in ``PRESETS``.
-      settings: what differs from the preset.
-      epochs: how many; None for the preset's.
-      variants: where what is compared is no grid of settings: the name of one more axis
-        and, for each of its labels, the settings, among them "dataset".
-      plane: for a map, the two settings that span it; ``axes`` then holds the rest.
-      num_seeds: how many seeds unless the flag says otherwise.
-      train_examples: likewise, of the training set; None for all.
-      probes: plans to what is recorded beside the metrics of their runs.
-      beside: plan and data to what else is measured once for many runs.
-      answer: results to what else there is to say: tables, more figures, sentences.
-    """
+        fingerprints = []
+        for variant, data in zip(self.job.variants, self.data, strict=True):
+            settings = variant.config, variant.hparams
+            axes, _ = check_sweep(self.job.axes, *settings)
+            fingerprints.append(settings_fingerprint(axes, *settings, data))
+        return fingerprints
 
-    name: str
-    question: str
-    axes: Mapping[str, Sequence[Any]]
-    figures: Callable[["xr.Dataset"], Mapping[str, "Figure"]] = lambda dataset: {}
-    preset: str = "keras"
-    settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    epochs: int | None = None
-    variants: Mapping[str, Mapping[str, Mapping[str, Any]]] = dataclasses.field(
-        default_factory=dict
-    )
-    plane: tuple[str, str] | None = None
-    num_seeds: int = 3
-    train_examples: int | None = None
-    probes: Callable[[Sequence["Plan"]], Sequence["Probe"]] = lambda plans: ()
-    beside: Callable[["Plan", "Data"], "xr.Dataset"] | None = None
-    answer: Callable[["xr.Dataset"], Answer] = lambda dataset: Answer()
+    @property
+    def fingerprint(self) -> str:
+        """The sha256 of the experiment's name, ``settings``, and versions."""
+        from fmnist_jax.sweeps.checkpoints import digest
+        from fmnist_jax.sweeps.environment import DECISIVE_PACKAGES, versions
 
-
-@dataclasses.dataclass(frozen=True)
-class Inspection:
-    """A question that the data answer as they are, without training.
-
-    Attributes:
-      name: of its module in ``experiments``.
-      question: one line.
-      answer: data to what is to be said of them.
-    """
-
-    name: str
-    question: str
-    answer: Callable[["Data"], Answer]
-
-
-class Variant(NamedTuple):
-    """What the runs of a sweep share.
-
-    Attributes:
-      label: on the axis of variants; "" where there is only one.
-      dataset: its name.
-      config: static settings that are no axis.
-      hparams: traced settings that are no axis.
-    """
-
-    label: str
-    dataset: str
-    config: Config
-    hparams: Hparams
-
-
-@dataclasses.dataclass(frozen=True)
-class Job:
-    """An experiment with the user's flags applied: a sweep for each variant.
-
-    Attributes:
-      experiment: what is asked.
-      options: parsed flags; None where one was not given.
-      axes: name to values; "seed" is last.
-      variants: at least one.
-      notices: what the user must be told.
-    """
-
-    experiment: Experiment
-    options: Mapping[str, Any]
-    axes: Mapping[str, Sequence[Any]]
-    variants: tuple[Variant, ...]
-    notices: tuple[str, ...] = ()
+        return digest([self.name, self.settings, versions(DECISIVE_PACKAGES)])
 
 
 def with_settings(
@@ -139,7 +71,7 @@ def with_settings(
 
 
 def base(experiment: Experiment, preset: str) -> tuple[Config, Hparams]:
-    """Returns an experiment's settings before any flag, of its variants' what is same.
+    """Returns an experiment's settings before any flag or variant.
 
     Raises:
       UserError: for an unknown preset.
@@ -150,33 +82,35 @@ def base(experiment: Experiment, preset: str) -> tuple[Config, Hparams]:
     return with_settings(config, hparams, experiment.settings)
 
 
-def make_job(experiment: Experiment, options: Mapping[str, Any]) -> Job:
+def make_job(experiment: Experiment, options: Options) -> Job:
     """Applies flags over the experiment's axes and settings over the preset.
 
     Raises:
-      UserError: for an unknown preset, or a flag for what the variants vary.
+      UserError: for any mistake in the settings.
     """
+    if experiment.axes is None:
+        variant = Variant("", options["dataset"] or "auto", Config(), Hparams())
+        return Job(experiment, options, {}, (variant,))
     preset = options["preset"] or experiment.preset
     config, hparams = base(experiment, preset)
     if options["epochs"]:
         config = dataclasses.replace(config, num_epochs=options["epochs"])
     given = options["settings"]
     plane = plane_axes(experiment.plane, options) if experiment.plane else {}
-    own = {**plane, **experiment.axes}
-    is_axis = {n: n in own or len(v) > 1 for n, v in given.items()}
-    axes = {**own, **{n: v for n, v in given.items() if is_axis[n]}, **plane}
+    defaults = {**plane, **experiment.axes}
+    is_axis = {n: n in defaults or len(v) > 1 for n, v in given.items()}
+    axes = {**defaults, **{n: v for n, v in given.items() if is_axis[n]}, **plane}
     axes["seed"] = range(options["num_seeds"] or experiment.num_seeds)
     fixed = {n: v[0] for n, v in given.items() if not is_axis[n]}
     config, hparams = with_settings(config, hparams, fixed)
     variants = _variants(experiment, config, hparams, options)
-    return Job(experiment, {**options, "preset": preset}, axes, variants)
+    job = Job(experiment, {**options, "preset": preset}, axes, variants)
+    _ = job.configs, job.probes  # which refuse mistakes
+    return job
 
 
 def _variants(
-    experiment: Experiment,
-    config: Config,
-    hparams: Hparams,
-    options: Mapping[str, Any],
+    experiment: Experiment, config: Config, hparams: Hparams, options: Options
 ) -> tuple[Variant, ...]:
     dataset = options["dataset"]
     if not experiment.variants:
@@ -188,41 +122,51 @@ def _variants(
     for name in options["settings"]:
         if name in varied:
             raise UserError(
-                f"--{SETTINGS[name].flag}: this experiment compares settings of its "
-                f"own ({', '.join(table)}), which a flag cannot change."
+                f"--{SETTINGS[name].flag}: this experiment compares fixed settings "
+                f"({', '.join(table)}), which a flag cannot change."
             )
-    made = []
+    variants = []
     for label, settings in table.items():
-        own = {name: v for name, v in settings.items() if name != "dataset"}
-        where = settings.get("dataset", dataset or "auto")
-        made.append(Variant(label, where, *with_settings(config, hparams, own)))
-    return tuple(made)
+        changes = {name: v for name, v in settings.items() if name != "dataset"}
+        source = settings.get("dataset", dataset or "auto")
+        variant = Variant(label, source, *with_settings(config, hparams, changes))
+        variants.append(variant)
+    return tuple(variants)
 
 
-def plans(job: Job, num_devices: int = 1) -> list["Plan"]:
-    """Returns a plan for each variant of a job."""
-    from fmnist_jax.sweeps.planning import plan
+def select_data(job: Job, datasets: Mapping[str, "Data"]) -> tuple["Data", ...]:
+    """Returns the data of each variant, with as many training examples as asked for.
 
-    return [plan(job.axes, v.config, v.hparams, num_devices) for v in job.variants]
-
-
-def own_data(
-    job: Job | Inspection, loaded: Mapping[str, "Data"], options: Mapping[str, Any]
-) -> Mapping[str, "Data"]:
-    """Returns data by name, of the training sets as much as a job asks for.
-
-    That is what a flag says, or else its experiment.
+    Args:
+      job: the job.
+      datasets: the loaded data sets, by the names of the variants.
     """
-    if isinstance(job, Inspection) or options["train_examples"]:
-        return loaded
     count = job.experiment.train_examples
-    return {name: data.first(count) for name, data in loaded.items()}
+    if count and not job.options["train_examples"]:
+        datasets = {name: data.first(train=count) for name, data in datasets.items()}
+    return tuple(datasets[variant.dataset] for variant in job.variants)
 
 
-def fit_batch_sizes(job: Job, train_examples: int) -> Job:
-    """Caps default batch sizes at the data; refuses given ones that are larger."""
-    given = job.options["settings"].get("batch_size", ())
-    for size in given:
+def fit_to_data(job: Job, data: Sequence["Data"]) -> Job:
+    """Caps default batch sizes at the training examples.
+
+    Raises:
+      UserError: for given batch sizes that are larger, and for runs that this machine's
+        memory cannot hold.
+    """
+    from fmnist_jax.sweeps.cost import check_memory
+
+    if not job.experiment.trains:
+        return job
+    job = _cap_batch_sizes(job, min(len(one.train.labels) for one in data))
+    for config in job.configs:
+        for one in data:
+            check_memory(config, one)
+    return job
+
+
+def _cap_batch_sizes(job: Job, train_examples: int) -> Job:
+    for size in job.options["settings"].get("batch_size", ()):
         if size > train_examples:
             raise UserError(
                 f"--batch_sizes={size} is larger than the training set; expected at "
@@ -231,10 +175,10 @@ def fit_batch_sizes(job: Job, train_examples: int) -> Job:
     sizes = job.axes.get("batch_size", [v.config.batch_size for v in job.variants])
     if max(sizes) <= train_examples:
         return job
-    capped = tuple(dict.fromkeys(min(size, train_examples) for size in sizes))
     notice = f"Batch sizes are capped at the {train_examples} training examples."
     job = dataclasses.replace(job, notices=(*job.notices, notice))
     if "batch_size" in job.axes:
+        capped = tuple(dict.fromkeys(min(size, train_examples) for size in sizes))
         return dataclasses.replace(job, axes={**job.axes, "batch_size": capped})
     variants = []
     for variant in job.variants:
@@ -242,3 +186,28 @@ def fit_batch_sizes(job: Job, train_examples: int) -> Job:
         config = dataclasses.replace(variant.config, batch_size=size)
         variants.append(variant._replace(config=config))
     return dataclasses.replace(job, variants=tuple(variants))
+
+
+def plan_job(
+    task: Task, num_devices: int | None = None, num_shares: int = 1
+) -> list["Plan"]:
+    """Returns a plan for each variant of a job.
+
+    Args:
+      task: the job and its data.
+      num_devices: to plan for without starting JAX; None for those of this process.
+      num_shares: number of processes that share the groups.
+    """
+    from fmnist_jax.sweeps.planning import for_shares, plan
+
+    job, plans = task.job, []
+    for variant, data in zip(job.variants, task.data, strict=True):
+        settings = variant.config, variant.hparams
+        if num_devices is None:
+            from fmnist_jax.sweeps.engine import plan_for_local_devices
+
+            planned = plan_for_local_devices(job.axes, data, *settings, job.probes)
+        else:
+            planned = plan(job.axes, *settings, num_devices, probes=job.probes)
+        plans.append(for_shares(planned, num_shares))
+    return plans

@@ -13,8 +13,14 @@ from typing import IO, Any
 from fmnist_jax.analysis.results import RESULTS_FILE, SETTINGS_FILE, SUMMARY_FILE
 from fmnist_jax.errors import UserError, reason
 from fmnist_jax.files import explaining_write_errors, remove_temporary
-from fmnist_jax.sweeps.plan_file import LOCK, PARTS, PLAN
-from fmnist_jax.sweeps.sweep_progress import ALONE, Share
+from fmnist_jax.sweeps.plan_file import (
+    ALONE,
+    LOCK,
+    PARTS,
+    PLAN,
+    Share,
+    is_unfinished,
+)
 
 INDEX = "index.html"  # the page of several experiments
 
@@ -25,7 +31,8 @@ def choose(names: Sequence[str], options: Mapping[str, Any]) -> Path:
     The default is a folder below ``runs`` whose name is the time in UTC.
 
     Raises:
-      UserError: if the folder contains results, or cannot be created or written.
+      UserError: if the folder of one experiment contains results, or if a folder
+        cannot be created or written.
     """
     several = len(names) > 1
     is_default = options["out_dir"] is None
@@ -34,11 +41,11 @@ def choose(names: Sequence[str], options: Mapping[str, Any]) -> Path:
         root = Path("runs") / now if several else Path("runs") / names[0] / now
     else:
         root = Path(os.path.expanduser(options["out_dir"]))  # never raises
-    is_resumed = several and is_unfinished(root)  # some experiments may be done
+    # ensure_dir changes a default name that is taken; of several experiments, finished
+    # ones are skipped.
+    if not (options["overwrite"] or is_default or several):
+        check_free(root)
     for folder in [*experiment_folders(root, names), root]:
-        # A default name that is taken is changed by ensure_dir.
-        if not (options["overwrite"] or is_resumed or is_default):
-            check_free(folder)
         check_writable(folder)
     return root
 
@@ -46,11 +53,6 @@ def choose(names: Sequence[str], options: Mapping[str, Any]) -> Path:
 def experiment_folders(root: Path, names: Sequence[str]) -> list[Path]:
     """Returns a folder below ``root`` for each experiment, or ``root`` for only one."""
     return [root / name for name in names] if len(names) > 1 else [root]
-
-
-def is_unfinished(folder: Path) -> bool:
-    """Returns whether a folder contains the plan of an unfinished sweep."""
-    return os.path.exists(folder / PARTS / PLAN)  # Path.exists may raise
 
 
 def check_free(folder: Path) -> None:

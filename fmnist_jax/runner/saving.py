@@ -2,29 +2,25 @@
 
 import datetime
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fmnist_jax.analysis import report, results
 from fmnist_jax.files import explaining_write_errors
-from fmnist_jax.runner.jobs import Answer, Experiment, Inspection, Job
-from fmnist_jax.sweeps.environment import DECIDING, versions
+from fmnist_jax.runner.experiment import Answer
+from fmnist_jax.runner.jobs import Job, Task
+from fmnist_jax.sweeps.environment import DECISIVE_PACKAGES, versions
 
 if TYPE_CHECKING:
     import xarray as xr
 
-    from fmnist_jax.data.dataset import Data
-
 Facts = Mapping[str, Any]  # the contents of config.json
 
 
-def facts(
-    experiment: Experiment | Inspection,
-    data: Sequence["Data"],
-    arguments: Sequence[str],
-) -> Facts:
+def facts(task: Task) -> Facts:
     """Returns the entries of ``config.json`` that every experiment has."""
+    experiment = task.job.experiment
     names = ("name", "title", "source", "notice", "fingerprint")
     datasets = {
         one.fingerprint: {
@@ -32,46 +28,45 @@ def facts(
             "train_examples": len(one.train.labels),
             "test_examples": len(one.test.labels),
         }
-        for one in data
+        for one in task.data
     }
     return {
         "experiment": experiment.name,
         "question": experiment.question,
-        "command": ["python", "-m", f"experiments.{experiment.name}", *arguments],
+        "command": ["python", "-m", f"experiments.{task.name}", *task.arguments],
         "datasets": list(datasets.values()),
+        "fingerprint": task.fingerprint,
         "platform": platform.platform(),
         "python": platform.python_version(),
-        "versions": versions((*DECIDING, "xarray")),
+        "versions": versions((*DECISIVE_PACKAGES, "xarray")),
         "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }
 
 
-def save_runs(
-    job: Job, dataset: "xr.Dataset", facts: Facts, out_dir: Path
-) -> tuple[Answer, list[Path]]:
+def save_runs(task: Task, dataset: "xr.Dataset") -> tuple[Answer, list[Path]]:
     """Writes all files of an experiment with runs.
 
     The results are written first: drawing or summarising them may fail.
 
     Args:
-      job: the experiment with its settings.
+      task: the experiment with its settings and folder.
       dataset: the results of its runs.
-      facts: entries of ``config.json``.
-      out_dir: the folder to write to.
 
     Returns:
       The answer, with the figures and sentences that every experiment has, and the
       paths of the files.
     """
-    facts = {**facts, **_run_facts(job, dataset)}
+    experiment, out_dir = task.job.experiment, task.out_dir
+    all_facts = {**facts(task), **_run_facts(task.job, dataset)}
     with explaining_write_errors(out_dir):
-        paths = results.save(dataset, out_dir, facts)
-    answer = job.experiment.answer(dataset)
+        paths = results.save(dataset, out_dir, all_facts)
+    answer = experiment.answer(dataset)
     answer = answer._replace(
-        figures={**job.experiment.figures(dataset), **answer.figures},
+        figures={**experiment.figures(dataset), **answer.figures},
         sentences=[*report.sentences(dataset), *answer.sentences],
     )
-    return answer, list(dict.fromkeys([*paths, *save_answer(answer, facts, out_dir)]))
+    paths += save_answer(answer, all_facts, out_dir)
+    return answer, list(dict.fromkeys(paths))
 
 
 def _run_facts(job: Job, dataset: "xr.Dataset") -> Facts:

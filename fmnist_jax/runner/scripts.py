@@ -4,12 +4,12 @@ import inspect
 import sys
 from collections.abc import Callable, Sequence
 
-from fmnist_jax.runner.command_line import command_line
+from fmnist_jax.runner.command_line import run_command
 from fmnist_jax.runner.help import asks_for_help
 
 
 def run(main: Callable[..., None], usage: str = "") -> None:
-    """Runs a script and exits with the status of ``command_line``.
+    """Runs a script and exits with the status of ``run_command``.
 
     Args:
       main: the script; called with the arguments of the command line.
@@ -27,4 +27,4 @@ def run(main: Callable[..., None], usage: str = "") -> None:
             sys.exit(usage.strip())
         main(*arguments)
 
-    command_line(command, interrupted="Interrupted.")
+    run_command(command, interrupted="Interrupted.")

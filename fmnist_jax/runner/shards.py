@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fmnist_jax.errors import UserError
-from fmnist_jax.sweeps.sweep_progress import ALONE, Share
+from fmnist_jax.sweeps.plan_file import ALONE, Share
 from fmnist_jax.values import ValueType
 
 

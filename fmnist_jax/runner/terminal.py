@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from fmnist_jax.analysis import report
 from fmnist_jax.config import axis_label, coordinate, show
-from fmnist_jax.runner.jobs import Answer, Experiment, Inspection, Job
+from fmnist_jax.runner.experiment import Answer, Experiment
+from fmnist_jax.runner.jobs import Job
 from fmnist_jax.sweeps import cost
 
 if TYPE_CHECKING:
@@ -17,9 +18,7 @@ if TYPE_CHECKING:
     from fmnist_jax.sweeps.planning import Plan
 
 
-def introduction(
-    experiment: Experiment | Inspection, data: Sequence["Data"]
-) -> list[str]:
+def introduction(experiment: Experiment, data: Sequence["Data"]) -> list[str]:
     """Returns the question of an experiment and its data sets."""
     lines = [experiment.question, ""]
     for one in {one.fingerprint: one for one in data}.values():

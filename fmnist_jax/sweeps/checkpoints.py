@@ -1,8 +1,8 @@
-"""Plans and what their groups gave, as files that prove that they are whole.
+"""Checksummed plan and checkpoint files, verified before use.
 
-A plan is JSON. A part file holds a line of JSON, the bytes of the arrays that the line
-lists, and the sha256 of all before it. Nothing in either is believed before the sha256
-is found right; no more than a plan, or a line, is in memory until then.
+A plan file is JSON. A checkpoint file is a line of JSON, the bytes of the arrays that
+the line lists, and the sha256 of everything before it. Until the sha256 is verified, no
+more than the JSON is read into memory.
 """
 
 import contextlib
@@ -19,43 +19,67 @@ from typing import IO, Any, NamedTuple
 import numpy as np
 
 from fmnist_jax.errors import UserError, reason
-from fmnist_jax.files import atomic_write
-from fmnist_jax.sweeps.labelling import Part
-from fmnist_jax.sweeps.run_batch import Halfway
+from fmnist_jax.files import atomic_write, explaining_write_errors
 
-MOST_BYTES = 2**30  # of a plan, or of the line of a part file
+MAX_JSON_BYTES = 2**30
 _CHUNK, _DIGEST_BYTES = 2**20, hashlib.sha256().digest_size
 _MALFORMED = (ValueError, LookupError, TypeError, RecursionError, StopIteration)
 
 
-class Kept(NamedTuple):
-    """What a group gave so far.
+class Part(NamedTuple):
+    """Results of some runs after an epoch, or before or after training.
 
     Attributes:
-      parts: in the order in which they came.
-      left: where it is to go on; None where it is done.
+      group: position of their group in the plan.
+      runs: their positions in the flattened grid; fewer than the group's if the group
+        exceeded the memory of a device and was halved.
+      epoch: from 1; None for the outputs of probes at "init" or "end".
+      values: name to array ``[runs, …]``.
+    """
+
+    group: int
+    runs: tuple[int, ...]
+    epoch: int | None
+    values: dict[str, np.ndarray]
+
+
+class Checkpoint(NamedTuple):
+    """The results of a group of runs so far, and what resumes it.
+
+    Attributes:
+      parts: results in the order in which they were computed; the last one is that of
+        the epoch after which the group resumes.
+      positions: position in the group of each slot's run, ``[slots]``; None if the
+        group is finished.
+      leaves: of the state, ``[slots, …]`` each.
     """
 
     parts: Sequence[Part]
-    left: Halfway | None = None
+    positions: np.ndarray | None = None
+    leaves: Sequence[np.ndarray] = ()
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the group has no epochs left to train."""
+        return self.positions is None
 
 
 def digest(content: Any) -> str:
-    """Returns the sha256 of what JSON can write."""
+    """Returns the sha256 of content that JSON can represent."""
     text = json.dumps(content, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def write_plan(path: Path, content: Any) -> None:
-    """Writes what JSON knows, with its sha256."""
+    """Writes content that JSON can represent, with its sha256."""
     sealed = {"sha256": digest(content), "plan": content}
     with atomic_write(path) as new:
         new.write_text(json.dumps(sealed, indent=1) + "\n", encoding="utf-8")
 
 
 @contextlib.contextmanager
-def _reading(path: Path) -> Iterator[IO[bytes]]:
-    """Gives a file to read; says in a line why that fails."""
+def _open(path: Path) -> Iterator[IO[bytes]]:
+    """Opens a file for reading; turns read errors into a UserError."""
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):
             raise UserError(f"{path} is not a file.")
@@ -66,7 +90,9 @@ def _reading(path: Path) -> Iterator[IO[bytes]]:
     except OSError as error:
         raise UserError(f"{path} cannot be read: {reason(error)}.") from error
     except _MALFORMED as error:
-        raise UserError(f"{path} is damaged, or of another version.") from error
+        raise UserError(
+            f"{path} is damaged or was written by another version."
+        ) from error
 
 
 def _size(file: IO[bytes]) -> int:
@@ -74,14 +100,14 @@ def _size(file: IO[bytes]) -> int:
 
 
 def read_plan(path: Path) -> Any:
-    """Returns what ``write_plan`` has written; None where there is no file.
+    """Returns the content of a plan file; None if there is no such file.
 
     Raises:
-      UserError: where it cannot be read, or is not what was written.
+      UserError: if the file cannot be read or its sha256 is wrong.
     """
     try:
-        with _reading(path) as file:
-            if _size(file) > MOST_BYTES:
+        with _open(path) as file:
+            if _size(file) > MAX_JSON_BYTES:
                 raise ValueError
             sealed = json.loads(file.read())
             if digest(sealed["plan"]) != sealed["sha256"]:
@@ -93,20 +119,25 @@ def read_plan(path: Path) -> Any:
         raise
 
 
-def write(path: Path, kept: Kept, plan_digest: str) -> None:
-    """Writes what a group gave so far: all of it, or nothing."""
-    arrays = [array for part in kept.parts for array in part.values.values()]
-    head: dict[str, Any] = {
+def write(path: Path, checkpoint: Checkpoint, plan_digest: str) -> None:
+    """Writes a checkpoint: all of it, or nothing.
+
+    Args:
+      path: the file.
+      checkpoint: of a group of runs.
+      plan_digest: ``digest`` of the plan that the group belongs to.
+    """
+    arrays = [array for part in checkpoint.parts for array in part.values.values()]
+    if checkpoint.positions is not None:
+        arrays += [checkpoint.positions, *checkpoint.leaves]
+    arrays = [np.ascontiguousarray(array) for array in arrays]
+    head = {
         "plan": plan_digest,
         "name": path.name,
-        "parts": [[p.group, p.runs, p.epoch, list(p.values)] for p in kept.parts],
-        "left": None,
+        "parts": [[p.group, p.runs, p.epoch, [*p.values]] for p in checkpoint.parts],
+        "finished": checkpoint.is_finished,
+        "arrays": [[array.dtype.name, array.shape] for array in arrays],
     }
-    if kept.left is not None:
-        head["left"] = [kept.left.epoch, list(kept.left.values), len(kept.left.leaves)]
-        arrays += [*kept.left.values.values(), kept.left.positions, *kept.left.leaves]
-    arrays = [np.ascontiguousarray(array) for array in arrays]
-    head["arrays"] = [[array.dtype.name, array.shape] for array in arrays]
     with atomic_write(path) as new, open(new, "wb") as file:
         total = hashlib.sha256()
         pieces: list[Any] = [json.dumps(head).encode() + b"\n", *arrays]
@@ -116,31 +147,37 @@ def write(path: Path, kept: Kept, plan_digest: str) -> None:
         file.write(total.digest())
 
 
-def read(path: Path, plan_digest: str) -> Kept:
-    """Returns what ``write`` has written.
+def store(path: Path, content: bytes) -> None:
+    """Writes the bytes of a checkpoint file that another process has written."""
+    with explaining_write_errors(path.parent.parent), atomic_write(path) as new:
+        new.write_bytes(content)
+
+
+def read(path: Path, plan_digest: str) -> Checkpoint:
+    """Returns the checkpoint of a file that ``write`` has written.
 
     Raises:
-      UserError: where it cannot be read, is not what was written, or belongs to another
-        plan.
+      UserError: if the file cannot be read, its sha256 is wrong, or it belongs to
+        another plan.
     """
-    with _reading(path) as file:
-        line = file.readline(MOST_BYTES)
+    with _open(path) as file:
+        line = file.readline(MAX_JSON_BYTES)
         head = json.loads(line)
-        arrays = [_checked(*each) for each in head["arrays"]]
-        sizes = [dtype.itemsize * math.prod(shape) for dtype, shape in arrays]
+        layout = [_array_layout(*entry) for entry in head["arrays"]]
+        sizes = [dtype.itemsize * math.prod(shape) for dtype, shape in layout]
         _check_sum(file, len(line) + sum(sizes))
         if (head["plan"], head["name"]) != (plan_digest, path.name):
-            raise UserError(f"{path} holds something else.")
+            raise UserError(f"{path} belongs to another sweep.")
         file.seek(len(line))
-        found = [
+        arrays = [
             np.frombuffer(file.read(size), dtype).reshape(shape)
-            for size, (dtype, shape) in zip(sizes, arrays, strict=True)
+            for size, (dtype, shape) in zip(sizes, layout, strict=True)
         ]
-        return _unpacked(head, found)
+        return _unpack(head, arrays)
 
 
-def _checked(name: str, shape: Sequence[int]) -> tuple[np.dtype, Sequence[int]]:
-    """Returns type and shape of an array as they are listed, if it is of numbers."""
+def _array_layout(name: str, shape: Sequence[int]) -> tuple[np.dtype, Sequence[int]]:
+    """Returns type and shape of a listed array; ValueError unless it is numeric."""
     if not re.fullmatch(r"(bool|u?int|b?float|complex)\w*", name):
         raise ValueError(name)
     if not all(type(length) is int and length >= 0 for length in shape):
@@ -149,7 +186,7 @@ def _checked(name: str, shape: Sequence[int]) -> tuple[np.dtype, Sequence[int]]:
 
 
 def _check_sum(file: IO[bytes], size: int) -> None:
-    """Raises ValueError unless a file is so many bytes and then their sha256."""
+    """Raises ValueError unless a file has ``size`` bytes and then their sha256."""
     if _size(file) != size + _DIGEST_BYTES:
         raise ValueError(size)
     file.seek(0)
@@ -160,15 +197,12 @@ def _check_sum(file: IO[bytes], size: int) -> None:
         raise ValueError(total)
 
 
-def _unpacked(head: Mapping[str, Any], arrays: list[np.ndarray]) -> Kept:
-    each = iter(arrays)
+def _unpack(head: Mapping[str, Any], arrays: Sequence[np.ndarray]) -> Checkpoint:
+    remaining = iter(arrays)
     parts = [
-        Part(group, tuple(runs), epoch, {name: next(each) for name in names})
+        Part(group, tuple(runs), epoch, {name: next(remaining) for name in names})
         for group, runs, epoch, names in head["parts"]
     ]
-    if head["left"] is None:
-        return Kept(parts)
-    epoch, names, num_leaves = head["left"]
-    values = {name: next(each) for name in names}
-    positions, leaves = next(each), [next(each) for _ in range(num_leaves)]
-    return Kept(parts, Halfway(epoch, values, positions, leaves))
+    if head["finished"]:
+        return Checkpoint(parts)
+    return Checkpoint(parts, next(remaining), list(remaining))

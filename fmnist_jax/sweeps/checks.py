@@ -1,5 +1,6 @@
-"""Whether a plan's networks, probes and data fit together, before anything runs."""
+"""Checks that networks, probes and data of a plan fit, before anything runs."""
 
+import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,8 +10,7 @@ from fmnist_jax import training
 from fmnist_jax.config import Config
 from fmnist_jax.data.dataset import Data, Dataset
 from fmnist_jax.errors import UserError, check_is
-from fmnist_jax.probes.health import HEALTH, probes_at
-from fmnist_jax.probes.probe import WHEN, Probe, run_probes
+from fmnist_jax.probes.probe import Probe, run_probes
 from fmnist_jax.sweeps.labelling import VARIABLES
 from fmnist_jax.sweeps.planning import Plan, run_hparams
 from fmnist_jax.training.models import make_model, takes_train
@@ -21,8 +21,8 @@ def check_plan(plan: Plan, data: Data, num_devices: int) -> None:
 
     Args:
       plan: what is to run.
-      data: what on.
-      num_devices: how many devices there are.
+      data: training and test set.
+      num_devices: number of devices of this process.
     """
     check_is("data", data, Data, "Data, as load('fashion_mnist') returns it")
     for probe in plan.probes:
@@ -30,8 +30,8 @@ def check_plan(plan: Plan, data: Data, num_devices: int) -> None:
     if plan.num_devices > num_devices:
         raise UserError(
             f"The runs were planned for {plan.num_devices} devices (GPUs, or cores of "
-            f"the processor), of which there are {num_devices} here; go on where there "
-            "are as many, or plan anew (a command: another --out_dir, or --overwrite)."
+            f"the processor), but there are {num_devices} here; resume on a machine "
+            "with as many, or plan anew (a command: another --out_dir, or --overwrite)."
         )
     examples = len(data.train.labels)
     groups = {group.config: group for group in plan.groups}
@@ -45,7 +45,7 @@ def check_plan(plan: Plan, data: Data, num_devices: int) -> None:
 
 
 def _check_program(config: Config, hparams: Any, plan: Plan, data: Data) -> None:
-    """Traces the shapes of a program's step and probes; computes nothing."""
+    """Checks the shapes of a program's step and probes; computes nothing."""
     key = jax.eval_shape(lambda: jax.random.key(0))
     train = jax.eval_shape(lambda: jax.tree.map(jax.numpy.asarray, data.train))
     batch = jax.tree.map(
@@ -59,22 +59,13 @@ def _check_program(config: Config, hparams: Any, plan: Plan, data: Data) -> None
         key,
     )
     _check_network(config, hparams, state, batch, data.num_classes)
-    after, _ = jax.eval_shape(
-        lambda state, key, batch: training.train_step(
-            config, hparams, state, key, batch
-        ),
-        state, key, batch,
-    )  # fmt: skip
+    step = functools.partial(training.train_step, config, hparams)
+    after, _ = jax.eval_shape(step, state, key, batch)
     _check_state(state, after)
-    found = dict.fromkeys((*VARIABLES, *plan.axes, "epoch", "status"), "the results")
-    for when in WHEN:
-        for probe in probes_at(when, plan.probes):
-            values = jax.eval_shape(
-                lambda s, k, t, p=probe: run_probes((p,), config, hparams, s, k, t),
-                state, key, train,
-            )  # fmt: skip
-            if probe is not HEALTH:
-                _check_probe(probe, values, found, plan)
+    owners = dict.fromkeys((*VARIABLES, *plan.axes, "epoch", "status"), "the results")
+    for probe in plan.probes:
+        outputs = functools.partial(run_probes, (probe,), config, hparams)
+        _check_probe(probe, jax.eval_shape(outputs, state, key, train), owners, plan)
 
 
 def _check_state(before: training.State, after: training.State) -> None:
@@ -95,30 +86,30 @@ def _check_network(
             "The network keeps batch statistics, but its __call__ takes no argument "
             "`train`, so that it would never update them."
         )
-    logits = jax.eval_shape(
-        lambda state, images: training.forward(
-            config, hparams, state, None, images, False
-        )[0],
-        state, batch.images,
-    )  # fmt: skip
+
+    def evaluated(state: training.State, images: Any) -> Any:
+        return training.forward(config, hparams, state, None, images, False)[0]
+
+    logits = jax.eval_shape(evaluated, state, batch.images)
     expected = (batch.labels.shape[0], num_classes)
     if logits.shape != expected:
         raise UserError(
-            f"The network gives shape {logits.shape} for a batch; expected logits "
+            f"The network returns shape {logits.shape} for a batch; expected logits "
             f"{expected}: one for each of the {num_classes} classes."
         )
 
 
 def _check_probe(
-    probe: Probe, values: Mapping[str, Any], found: dict[str, str], plan: Plan
+    probe: Probe, values: Mapping[str, Any], owners: dict[str, str], plan: Plan
 ) -> None:
+    """Checks the names and dimensions of a probe's outputs; adds them to ``owners``."""
     for name, value in values.items():
-        if name in found:
+        if name in owners:
             raise UserError(
-                f"The probe output {name!r} has the name of one in {found[name]}; give "
-                "it another."
+                f"The probe output {name!r} has the same name as one of "
+                f"{owners[name]}; give it another name."
             )
-        found[name] = "another probe"
+        owners[name] = "another probe"
         dims = probe.dims.get(name, ())
         if len(dims) != len(value.shape):
             raise UserError(

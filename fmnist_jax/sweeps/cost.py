@@ -1,4 +1,4 @@
-"""What a plan will cost, estimated before JAX starts. Imports no jax."""
+"""Estimates the time and the memory of a plan. Imports no jax."""
 
 import math
 import os
@@ -13,19 +13,20 @@ from fmnist_jax.errors import UserError
 from fmnist_jax.sweeps.model_size import num_parameters, state_bytes
 
 if TYPE_CHECKING:
+    from fmnist_jax.config import Config
     from fmnist_jax.data.dataset import Data
     from fmnist_jax.sweeps.planning import Plan
 
-# Passes over the parameters in memory that a step takes, beside its matrix products.
+# Passes over the parameters in memory per step, beside the matrix products.
 STREAMS = {"sgd": 4, "adam": 11, "adamw": 12}
-EFFICIENCY = 0.7  # of the floor that arithmetic and memory set
+EFFICIENCY = 0.7  # of the speed that arithmetic and memory traffic allow
 SECONDS_PER_PROGRAM, SECONDS_TO_START = 2.0, 4.0
 
 
 def _measured_speed() -> tuple[float, float]:
-    """Returns one core's float32 GEMM in FLOP/s and its cache's traffic in bytes/s.
+    """Returns one core's float32 GEMM in FLOP/s and its cache traffic in bytes/s.
 
-    The fastest of many: whatever else runs on the machine hardly shows.
+    The fastest of many repetitions, so that other load on the machine hardly matters.
     """
     size = 64  # small enough for NumPy's BLAS to stay on one core
     small, out = np.ones((2, size, size), np.float32)
@@ -47,9 +48,9 @@ def _measured_speed() -> tuple[float, float]:
 def expected_seconds(plan: "Plan", data: "Data") -> float:
     """Returns a rough estimate of a sweep's time on this machine's cores.
 
-    The floor of arithmetic and memory traffic, from a measurement of a few
-    milliseconds, over the efficiency usually reached; start and compilation on top.
-    Cores that are more than the devices used count as their square root.
+    The time for arithmetic and memory traffic, at speeds measured within milliseconds,
+    divided by the usual efficiency; plus start-up and compilation. If there are more
+    cores than devices in use, they count as the square root of their number.
     """
     flops_per_second, bytes_per_second = _measured_speed()
     train_examples, test_examples = len(data.train.labels), len(data.test.labels)
@@ -61,38 +62,42 @@ def expected_seconds(plan: "Plan", data: "Data") -> float:
         parameters = num_parameters(config, math.prod(data.image_shape))
         evaluated = test_examples + train_examples * config.evaluate_train
         evaluated *= 1 + config.evaluate_dropout
-        probed = sum(
-            probe.gradients * min(probe.examples, train_examples)
-            / (1 if probe.when == "epoch" else config.num_epochs)
-            for probe in plan.probes
-        )  # fmt: skip
-        # Two FLOPs a parameter forward; as many again for each of two gradients.
+        probed = 0.0
+        for probe in plan.probes:
+            gradients = probe.gradients * min(probe.examples, train_examples)
+            probed += gradients / (1 if probe.when == "epoch" else config.num_epochs)
+        # Two FLOPs per parameter forward, and as many for each of two gradients.
         flops = parameters * (6 * (train_examples + probed) + 2 * evaluated)
         steps = math.ceil(train_examples / config.batch_size)
-        streams = STREAMS.get(config.optimizer, 6)
-        traffic = 4 * parameters * streams * steps
-        floor = flops / flops_per_second + traffic / bytes_per_second
-        total += group.width * config.num_epochs * floor / efficiency
+        traffic = 4 * parameters * STREAMS.get(config.optimizer, 6) * steps
+        seconds = flops / flops_per_second + traffic / bytes_per_second
+        total += group.width * config.num_epochs * seconds / efficiency
     return total
 
 
 def memory_bytes(plan: "Plan", data: "Data") -> int:
-    """Returns a rough estimate of the memory that the widest group works in.
+    """Returns a rough estimate of the memory of the plan's widest group.
 
-    What probes compute is not counted: it is known only once JAX has started.
+    It excludes what probes compute, which is unknown until JAX has started.
     """
-    num_inputs = math.prod(data.image_shape)
-    runs = max(
-        group.width * plan.num_devices * state_bytes(group.config, num_inputs)
-        for group in plan.groups
+    return max(
+        run_memory_bytes(g.config, data, g.width * plan.num_devices, plan.num_devices)
+        for g in plan.groups
     )
-    data_bytes = sum(array.nbytes for part in (data.train, data.test) for array in part)
-    return 2 * runs + (1 + plan.num_devices) * data_bytes
 
 
-def check_memory(plan: "Plan", data: "Data") -> None:
-    """Raises UserError if a plan needs more memory than this machine has."""
-    expected = memory_bytes(plan, data)
+def run_memory_bytes(
+    config: "Config", data: "Data", num_runs: int = 1, num_devices: int = 1
+) -> int:
+    """Returns a rough estimate of the memory of simultaneous runs and their data."""
+    runs = num_runs * state_bytes(config, math.prod(data.image_shape))
+    arrays = sum(array.nbytes for part in (data.train, data.test) for array in part)
+    return 2 * runs + (1 + num_devices) * arrays
+
+
+def check_memory(config: "Config", data: "Data") -> None:
+    """Raises UserError if a run needs more memory than this machine has."""
+    expected = run_memory_bytes(config, data)
     available = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if expected > available:
         raise UserError(

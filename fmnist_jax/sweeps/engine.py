@@ -1,10 +1,9 @@
 """Runs the groups of a plan, one after the other."""
 
-import dataclasses
 import math
 import types
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -14,21 +13,47 @@ from jax.sharding import Mesh, NamedSharding
 from fmnist_jax import training
 from fmnist_jax.config import Config, Hparams
 from fmnist_jax.data.dataset import Data, Dataset
-from fmnist_jax.probes.health import probes_at
-from fmnist_jax.probes.probe import WHEN, Probe
-from fmnist_jax.sweeps import memory, precompile, programs
+from fmnist_jax.probes.probe import Probe
+from fmnist_jax.sweeps import memory, programs
+from fmnist_jax.sweeps.checkpoints import Checkpoint
 from fmnist_jax.sweeps.checks import check_plan
 from fmnist_jax.sweeps.labelling import Part, join
 from fmnist_jax.sweeps.planning import Group, Plan, plan
-from fmnist_jax.sweeps.programs import SHARED
+from fmnist_jax.sweeps.precompile import precompiled
+from fmnist_jax.sweeps.programs import SHARED, Program
 from fmnist_jax.sweeps.run_batch import (
-    Halfway,
     RunBatch,
+    compact,
     make_batch,
     restore,
     scatter_to_runs,
-    without,
 )
+
+Steps = Iterator[tuple[Part, RunBatch | None]]
+
+
+class _Run(NamedTuple):
+    """What all groups of a plan share while they run.
+
+    Attributes:
+      plan: the plan.
+      mesh: the devices.
+      labels: of the training set, on the host.
+      train: the training set, on every device.
+      test: the test set, on every device.
+      num_classes: number of classes C.
+    """
+
+    plan: Plan
+    mesh: Mesh
+    labels: np.ndarray
+    train: Dataset
+    test: Dataset
+    num_classes: int
+
+    def on_all_devices(self, arrays: Any) -> Any:
+        """Returns arrays copied to every device."""
+        return jax.device_put(arrays, NamedSharding(self.mesh, SHARED))
 
 
 def run_groups(plan: Plan, data: Data, skip: Collection[int] = ()) -> Iterator[Part]:
@@ -37,155 +62,142 @@ def run_groups(plan: Plan, data: Data, skip: Collection[int] = ()) -> Iterator[P
     Args:
       plan: what to run.
       data: training and test set.
-      skip: positions of groups to leave out, such as those that are done already.
+      skip: positions of groups to leave out, such as those that are finished.
 
     Yields:
-      For each group, a part per epoch, and one before and after them where there are
+      For each group, a part per epoch, and one before and after them if there are
       probes at "init" and "end".
 
     Raises:
-      UserError: before the first run, where network, probes and data do not fit.
+      UserError: before the first run, if network, probes and data do not fit.
     """
     for _, steps in run_groups_resumably(plan, data, skip):
         for part, _ in steps:
             yield part
 
 
-Steps = Iterator[tuple[Part, RunBatch | None]]
-
-
 def run_groups_resumably(
     plan: Plan,
     data: Data,
     skip: Collection[int] = (),
-    progress: Mapping[int, Halfway] = types.MappingProxyType({}),
+    checkpoints: Mapping[int, Checkpoint] = types.MappingProxyType({}),
 ) -> Iterator[tuple[int, Steps]]:
-    """Does what ``run_groups`` does, in steps that can be left and gone on from.
+    """Resumable variant of ``run_groups``.
 
     Args:
       plan: what to run.
       data: training and test set.
       skip: positions of groups to leave out.
-      progress: by position, where groups were left; they go on from there.
+      checkpoints: by position, the checkpoints of unfinished groups, which resume.
 
     Yields:
-      For each group its position and its steps, to be taken before the next group is
-      asked for: a part and, where the group can be left after it, the seats, of which
-      ``seats.halfway`` tells how to go on. What they hold is gone with the next step.
+      The position of each group and its steps, to be consumed before the next group is
+      requested. A step is a part and, if the group can be resumed after it, the batch
+      for ``checkpoint``. The batch is valid until the next step.
     """
     check_plan(plan, data, len(jax.local_devices()))
     mesh = programs.device_mesh(plan.num_devices)
-    shared = NamedSharding(mesh, SHARED)
-    train, test = jax.device_put((data.train, data.test), shared)
-    todo = {i: group for i, group in enumerate(plan.groups) if i not in skip}
-    with precompile.compiled(plan, todo.values(), data) as wait_for:
-        for index, group in todo.items():
+    labels = np.asarray(data.train.labels)
+    run = _Run(plan, mesh, labels, data.train, data.test, data.num_classes)
+    train, test = run.on_all_devices((data.train, data.test))
+    run = run._replace(train=train, test=test)
+    groups = {i: group for i, group in enumerate(plan.groups) if i not in skip}
+    with precompiled(plan, groups.values(), data) as wait_for:
+        for index, group in groups.items():
             wait_for(group)
             yield (
                 index,
-                _run_group_halving_on_oom(
-                    plan, index, group, mesh, data, train, test, progress.get(index)
-                ),
+                _run_group_halving_on_oom(run, index, group, checkpoints.get(index)),
             )
 
 
+def checkpoint(parts: Iterable[Part], batch: RunBatch) -> Checkpoint:
+    """Returns the checkpoint of a group after a step.
+
+    Args:
+      parts: of the group, up to that of the step.
+      batch: as the step gave it.
+    """
+    leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(batch.state)]
+    return Checkpoint(list(parts), batch.positions, leaves)
+
+
 def _run_group_halving_on_oom(
-    plan: Plan,
-    index: int,
-    group: Group,
-    mesh: Mesh,
-    data: Data,
-    train: Dataset,
-    test: Dataset,
-    left: Halfway | None = None,
+    run: _Run, index: int, group: Group, checkpoint: Checkpoint | None = None
 ) -> Steps:
-    """Runs a group, or its halves where the device's memory does not hold it."""
-    is_whole = group == plan.groups[index]
+    """Runs a group, or its halves if it exceeds the memory of a device."""
+    is_whole = group == run.plan.groups[index]
     try:
-        for epoch, values, seats in _run_group(
-            plan, group, mesh, data, train, test, left
-        ):
+        for epoch, values, batch in _run_group(run, group, checkpoint):
+            is_resumable = is_whole and epoch not in (None, group.config.num_epochs)
             part = Part(index, group.runs, epoch, values)
-            goes_on = epoch is not None and epoch < group.config.num_epochs
-            yield part, seats if is_whole and goes_on else None
+            yield part, batch if is_resumable else None
         return
     except jax.errors.JaxRuntimeError as error:
         if not memory.is_exhausted(error) or group.width == 1:
             raise
     width = math.ceil(group.width / 2)
-    size = width * plan.num_devices
+    size = width * run.plan.num_devices
     for start in range(0, len(group.runs), size):
         half = Group(group.config, group.runs[start : start + size], width)
-        yield from _run_group_halving_on_oom(plan, index, half, mesh, data, train, test)
-
-
-def _start_config(config: Config, probes: tuple[Probe, ...]) -> Config:
-    """Returns a config with the same initial state, and more often the same one."""
-    if probes:
-        return config
-    return dataclasses.replace(
-        config, loss="softmax", batch_size=1, num_epochs=1, evaluate_train=True,
-        order="shuffled", penalized="all", precision="float32",
-    )  # fmt: skip
+        yield from _run_group_halving_on_oom(run, index, half)
 
 
 def _run_group(
-    plan: Plan,
-    group: Group,
-    mesh: Mesh,
-    data: Data,
-    train: Dataset,
-    test: Dataset,
-    left: Halfway | None,
+    run: _Run, group: Group, checkpoint: Checkpoint | None
 ) -> Iterator[tuple[int | None, dict[str, np.ndarray], RunBatch]]:
-    """Yields what the runs of a group give: once before and after, and each epoch."""
-    config, num_runs = group.config, len(group.runs)
-    probes = {when: probes_at(when, plan.probes) for when in WHEN}
-    seats = make_batch(plan, group, mesh)
-    begin = (
-        _start_config(config, probes["init"]), probes["init"], mesh, data.num_classes,
-        seats.hparams, seats.seeds, train,
-    )  # fmt: skip
-    if left is None:
-        over, latest = 0, {}
-        state, values = programs.start(*begin)
-        seats = seats._replace(state=state)
+    """Yields epoch (None before and after training), values by run, and batch."""
+    plan, mesh, num_runs = run.plan, run.mesh, len(group.runs)
+    program = Program(group.config, plan.probes, mesh, run.num_classes)
+    begin = program.for_start()
+    batch, last_epoch, latest = make_batch(plan, group, mesh), 0, {}
+    if checkpoint is None:
+        state, values = programs.start(begin, batch.inputs, run.train)
+        batch = batch._replace(state=state)
         if values:
-            yield None, scatter_to_runs(values, seats, {}, num_runs), seats
+            yield None, scatter_to_runs(values, batch, {}, num_runs), batch
     else:
-        over, latest = left.epoch, left.values
-        state, _ = programs.start.eval_shape(*begin)
-        seats = restore(plan, group, left, state, mesh)
-    # A probe of the user's, other than at "init", may tell more of a settled run.
-    may_leave = all(p.when == "init" for p in plan.probes)
-    for epoch in range(over + 1, config.num_epochs + 1):
-        if len(seats.positions):
-            orders = jax.device_put(
-                _orders(config, seats, epoch, data.train.labels),
-                NamedSharding(mesh, SHARED),
-            )
-            state, values, is_settled = programs.epoch(
-                config, probes["epoch"], mesh, seats.hparams, seats.state, seats.seeds,
-                np.int32(epoch), seats.rows, orders, train, test,
-            )  # fmt: skip
-            seats = seats._replace(state=state)
-            latest = scatter_to_runs(values, seats, latest, num_runs)
-            if may_leave:
-                gone = np.ones(num_runs, bool)
-                gone[seats.positions] = np.asarray(is_settled)
-                seats = without(seats, gone, group.width, mesh)
-        yield epoch, latest, seats
-    if probes["end"]:
-        values = programs.end(
-            config, probes["end"], mesh, seats.hparams, seats.state, seats.seeds, train
+        last_epoch, latest = (
+            checkpoint.parts[-1].epoch or 0,
+            checkpoint.parts[-1].values,
         )
-        yield None, scatter_to_runs(values, seats, {}, num_runs), seats
+        state, _ = programs.start.eval_shape(begin, batch.inputs, run.train)
+        batch = restore(plan, group, checkpoint, state, mesh)
+    # A later probe of the user's may give other values for a settled run.
+    may_compact = all(probe.when == "init" for probe in plan.probes)
+    for epoch in range(last_epoch + 1, group.config.num_epochs + 1):
+        if len(batch.positions):
+            batch, values, is_settled = _train_epoch(run, program, batch, epoch)
+            latest = scatter_to_runs(values, batch, latest, num_runs)
+            if may_compact:
+                finished = np.ones(num_runs, bool)
+                finished[batch.positions] = is_settled
+                batch = compact(batch, finished, group.width, mesh)
+        yield epoch, latest, batch
+    if any(probe.when == "end" for probe in plan.probes):
+        values = programs.end(program, batch.state, batch.inputs, run.train)
+        yield None, scatter_to_runs(values, batch, {}, num_runs), batch
 
 
-def _orders(config: Config, seats: RunBatch, epoch: int, labels: Any) -> np.ndarray:
-    labels = np.asarray(labels)
-    orders = [training.example_order(config, s, epoch, labels) for s in seats.distinct]
-    return np.stack(orders)
+def _train_epoch(
+    run: _Run, program: Program, batch: RunBatch, epoch: int
+) -> tuple[RunBatch, dict[str, Any], np.ndarray]:
+    """Returns the batch after an epoch, its values, and which slots are settled."""
+    orders = np.stack(
+        [
+            training.example_order(program.config, seed, epoch, run.labels)
+            for seed in batch.distinct_seeds
+        ]
+    )
+    state, values, is_settled = programs.epoch(
+        program,
+        batch.state,
+        batch.inputs,
+        np.int32(epoch),
+        run.on_all_devices(orders),
+        (run.train, run.test),
+    )
+    return batch._replace(state=state), values, np.asarray(is_settled)
 
 
 def plan_for_local_devices(
@@ -199,20 +211,21 @@ def plan_for_local_devices(
     """Plans a sweep for the devices of this process; see ``plan``.
 
     On accelerators without ``max_width``, each program takes as many runs at once as
-    memory holds, which two small compilations of it tell. On a CPU the cache decides.
+    memory holds, which two small compilations of it predict. On a CPU, the size of the
+    cache decides.
 
     Raises:
-      UserError: likewise, and where network, probes and data do not fit.
+      UserError: as ``plan``; and if network, probes and data do not fit.
     """
     devices = jax.local_devices()
     limit = memory.device_bytes(devices[0])
     memory_decides = limit is not None and max_width is None
-    most = 1 if memory_decides else max_width
-    todo = plan(axes, config, hparams, len(devices), probes=probes, max_width=most)
+    width = 1 if memory_decides else max_width
+    planned = plan(axes, config, hparams, len(devices), probes=probes, max_width=width)
     if limit is None or not memory_decides:
-        return todo
-    check_plan(todo, data, len(devices))
-    return memory.fitted(todo, data, limit)
+        return planned
+    check_plan(planned, data, len(devices))
+    return memory.fit_to_memory(planned, data, limit)
 
 
 def sweep(
@@ -241,5 +254,5 @@ def sweep(
     Raises:
       UserError: for axes, settings, probes or networks that are not allowed.
     """
-    todo = plan_for_local_devices(axes, data, config, hparams, probes, max_width)
-    return join(todo, run_groups(todo, data), data)
+    planned = plan_for_local_devices(axes, data, config, hparams, probes, max_width)
+    return join(planned, run_groups(planned, data), data)

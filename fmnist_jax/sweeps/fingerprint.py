@@ -1,4 +1,4 @@
-"""What decides the results of a plan, as JSON knows it, and how two of these differ."""
+"""What decides the results of a plan, as JSON, and how two fingerprints differ."""
 
 import dataclasses
 import itertools
@@ -11,46 +11,64 @@ from typing import Any
 from fmnist_jax.config import STATIC, coordinate
 from fmnist_jax.data.dataset import Data
 from fmnist_jax.sweeps.checkpoints import digest
-from fmnist_jax.sweeps.planning import Group, Plan, run_settings
+from fmnist_jax.sweeps.planning import Axes, Group, Plan, run_settings
 
-# How runs go through. What results it decides, where the number of devices differs, is
-# left as it was when the sweep began; it is no reason to refuse.
+Fingerprint = Mapping[str, Any]
+
+# The grouping decides last bits only. It is kept when a sweep resumes on another number
+# of devices, and is no reason to refuse.
 _GROUPING = ("devices", "groups")
-_FORM = {
+_TYPES = {
     **dict.fromkeys(("data", "settings", "environment"), dict),
     **dict.fromkeys(("axes", "probes", "groups"), list),
     "devices": int,
 }
 
 
-def described(plan: Plan, data: Data, environment: Mapping[str, str]) -> dict[str, Any]:
-    """Returns what decides the results of a plan, as JSON knows it.
+def settings_fingerprint(axes: Axes, config: Any, hparams: Any, data: Data) -> Any:
+    """Returns what the command line and the data decide of a sweep, as JSON.
 
     Args:
-      plan: what is to run. Of a function, or a network's class, the name stands for
-        what it does.
-      data: on what.
-      environment: in what: versions by package, the platform, ….
+      axes: name to values, in the order of the results' dimensions.
+      config: static settings that are no axis.
+      hparams: traced settings that are no axis.
+      data: what the sweep trains on.
     """
-    settings = {**vars(plan.config), **vars(plan.hparams)}
-    found = {
+    settings = {**vars(config), **vars(hparams)}
+    content = {
         "data": {"fingerprint": data.fingerprint, "num_classes": data.num_classes},
-        # In pairs: their order decides which run is which.
-        "axes": [[n, [_value(n, v) for v in vs]] for n, vs in plan.axes.items()],
+        # Pairs, because their order decides the positions of runs.
+        "axes": [[name, [_value(name, v) for v in vs]] for name, vs in axes.items()],
         "settings": {name: _value(name, value) for name, value in settings.items()},
-        "probes": [
-            [_name(p.function), p.when, p.examples, sorted(p.dims.items())]
-            for p in plan.probes
-        ],
+    }
+    return json.loads(json.dumps(content))
+
+
+def fingerprint(plan: Plan, data: Data, environment: Mapping[str, str]) -> Fingerprint:
+    """Returns what decides the results of a plan, as JSON.
+
+    Args:
+      plan: what is to run. A function or the class of a network is represented by its
+        name.
+      data: what it trains on.
+      environment: versions by package, the platform and the like.
+    """
+    probes = [
+        [_name(p.function), p.when, p.examples, sorted(p.dims.items())]
+        for p in plan.probes
+    ]
+    content = {
+        **settings_fingerprint(plan.axes, plan.config, plan.hparams, data),
+        "probes": probes,
         "environment": dict(environment),
         "devices": plan.num_devices,
         "groups": [{"width": g.width, "runs": g.runs} for g in plan.groups],
     }
-    return json.loads(json.dumps(found))
+    return json.loads(json.dumps(content))
 
 
 def _value(name: str, value: Any) -> Any:
-    """Returns what stands for a setting's value, with all that tells it from others."""
+    """Returns a setting's value as JSON, distinct from that of every other value."""
     if value is None:
         return None
     return _name(value) if name == "model" else coordinate(name, value)
@@ -64,19 +82,19 @@ def _name(thing: Any) -> str:
     return f"{type(thing).__module__}.{type(thing).__qualname__}: {content}"
 
 
-def is_description(found: Any) -> bool:
-    """Whether something has the form of what ``described`` returns."""
+def is_fingerprint(value: Any) -> bool:
+    """Whether a value has the form of what ``fingerprint`` returns."""
     try:
-        if not all(isinstance(found[key], form) for key, form in _FORM.items()):
+        if not all(isinstance(value[key], cls) for key, cls in _TYPES.items()):
             return False
-        axes = dict(found["axes"])
-        groups = [(each["width"], each["runs"]) for each in found["groups"]]
-        runs = [run for _, own in groups for run in own]
-        numbers = [found["devices"], *(width for width, _ in groups), *runs]
+        axes, devices = dict(value["axes"]), value["devices"]
+        groups = [(group["width"], group["runs"]) for group in value["groups"]]
+        runs = [run for _, group_runs in groups for run in group_runs]
+        numbers = [devices, *(width for width, _ in groups), *runs]
         return (
             all(isinstance(name, str) for name in axes)
             and all(type(number) is int for number in numbers)
-            and all(0 < len(own) <= width * found["devices"] for width, own in groups)
+            and all(0 < len(some) <= width * devices for width, some in groups)
             and len(runs) == math.prod(len(values) for values in axes.values())
             and sorted(runs) == list(range(len(runs)))
         )
@@ -84,83 +102,87 @@ def is_description(found: Any) -> bool:
         return False
 
 
-def as_described(plan: Plan, description: Mapping[str, Any]) -> Plan:
-    """Returns a plan with the groups and the devices of a description."""
+def regroup(plan: Plan, saved: Fingerprint) -> Plan:
+    """Returns a plan with the groups and the number of devices of a fingerprint."""
     groups = []
-    for each in description["groups"]:
-        settings = run_settings(plan, each["runs"][0])
+    for entry in saved["groups"]:
+        settings = run_settings(plan, entry["runs"][0])
         static = {name: v for name, v in settings.items() if name in STATIC}
         config = dataclasses.replace(plan.config, **static)
-        groups.append(Group(config, tuple(each["runs"]), each["width"]))
-    return dataclasses.replace(
-        plan, groups=tuple(groups), num_devices=description["devices"]
-    )
+        groups.append(Group(config, tuple(entry["runs"]), entry["width"]))
+    devices = saved["devices"]
+    return dataclasses.replace(plan, groups=tuple(groups), num_devices=devices)
 
 
-def difference(one: Mapping[str, Any], other: Mapping[str, Any]) -> str | None:
-    """Returns in what two descriptions differ: in data, a setting, …, in words.
+def difference(saved: Fingerprint, current: Fingerprint) -> str | None:
+    """Returns the first difference of two fingerprints in words; None if they agree.
 
-    How the runs are grouped is no such difference; None where there is none.
+    A different grouping of the runs does not count.
     """
     decisive = [
-        {key: value for key, value in each.items() if key not in _GROUPING}
-        for each in (one, other)
+        {key: value for key, value in content.items() if key not in _GROUPING}
+        for content in (saved, current)
     ]
     if digest(decisive[0]) == digest(decisive[1]):
         return None
-    return next(_differences(one, other), "it is another plan")
+    return next(_differences(saved, current), "it is another plan")
 
 
-def _differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> Iterator[str]:
-    if one["data"].get("fingerprint") != other["data"].get("fingerprint"):
+def _differences(saved: Fingerprint, current: Fingerprint) -> Iterator[str]:
+    if saved["data"].get("fingerprint") != current["data"].get("fingerprint"):
         yield "the data are not the same"
-    yield from _in_entries(one["data"], other["data"])
-    values = [_all_values(each) for each in (one, other)]
-    for name in dict.fromkeys([*values[0], *values[1]]):
-        there, here = (each.get(name, [None]) for each in values)
-        if repr(there) != repr(here):
-            yield _in_values(name, there, here)
-    axes = [[name for name, _ in each["axes"]] for each in (one, other)]
+    yield from _entry_differences(saved["data"], current["data"])
+    before, now = _settings(saved), _settings(current)
+    for name in dict.fromkeys([*before, *now]):
+        values = before.get(name, [None]), now.get(name, [None])
+        if repr(values[0]) != repr(values[1]):
+            yield _value_difference(name, *values)
+    axes = [",".join(name for name, _ in each["axes"]) for each in (saved, current)]
     if axes[0] != axes[1]:
-        yield f"the axes are {','.join(axes[0])} there and {','.join(axes[1])} here"
-    if one["probes"] != other["probes"]:
+        yield f"the axes are {axes[0]} there and {axes[1]} here"
+    if saved["probes"] != current["probes"]:
         yield "the probes are not the same"
-    yield from _in_entries(one["environment"], other["environment"])
+    yield from _entry_differences(saved["environment"], current["environment"])
 
 
-def _all_values(description: Mapping[str, Any]) -> dict[str, Sequence[Any]]:
+def _settings(content: Fingerprint) -> dict[str, Sequence[Any]]:
     """Returns the values of each setting, axes first."""
-    axes = dict(description["axes"])
-    fixed = {name: [value] for name, value in description["settings"].items()}
+    axes = dict(content["axes"])
+    fixed = {name: [value] for name, value in content["settings"].items()}
     return {**axes, **fixed, **axes}
 
 
-def _in_entries(one: Mapping[str, Any], other: Mapping[str, Any]) -> Iterator[str]:
-    for name in dict.fromkeys([*one, *other]):
-        there, here = (each.get(name, "not set") for each in (one, other))
-        if there != here:
-            yield f"{name} is {there} there and {here} here"
+def _entry_differences(
+    saved: Mapping[str, Any], current: Mapping[str, Any]
+) -> Iterator[str]:
+    for name in dict.fromkeys([*saved, *current]):
+        before, now = saved.get(name, "not set"), current.get(name, "not set")
+        if before != now:
+            yield f"{name} is {before} there and {now} here"
 
 
-def _in_values(name: str, there: Sequence[Any], here: Sequence[Any]) -> str:
-    """Returns in what the values of a setting, axis or not, differ."""
-    told = [_told(name, values) for values in (there, here)]
-    if told[0] != told[1]:
-        return f"{name} is {told[0]} there and {told[1]} here"
-    pairs = [[repr(v) for v in pair] for pair in itertools.zip_longest(there, here)]
-    at = next(i for i, (first, second) in enumerate(pairs) if first != second)
-    which = name if len(pairs) == 1 else f"value {at + 1} of {name}"
-    return f"{which} is {pairs[at][0]} there and {pairs[at][1]} here"
+def _value_difference(name: str, saved: Sequence[Any], current: Sequence[Any]) -> str:
+    """Returns the difference between the values of a setting, axis or not."""
+    before, now = _summary(name, saved), _summary(name, current)
+    if before != now:
+        return f"{name} is {before} there and {now} here"
+    pairs = list(enumerate(itertools.zip_longest(saved, current), start=1))
+    number, (before, now) = next(
+        (number, pair) for number, pair in pairs if repr(pair[0]) != repr(pair[1])
+    )
+    which = name if len(pairs) == 1 else f"value {number} of {name}"
+    return f"{which} is {before!r} there and {now!r} here"
 
 
-def _told(name: str, values: Sequence[Any]) -> str:
+def _summary(name: str, values: Sequence[Any]) -> str:
     """Returns the values of a setting in a few words."""
     if name == "seed":
         return f"{len(values)} seeds"
+    texts = [f"{v:g}" if isinstance(v, float) else str(v) for v in values]
     texts = [
-        "the default" if value is None else
-        f"{value:g}" if isinstance(value, float) else str(value)
-        for value in values
-    ]  # fmt: skip
-    shown = texts if len(texts) <= 6 else [*texts[:5], f"… ({len(texts)} values)"]
-    return ",".join(shown)
+        "the default" if value is None else text
+        for value, text in zip(values, texts, strict=True)
+    ]
+    return ",".join(
+        texts if len(texts) <= 6 else [*texts[:5], f"… ({len(texts)} values)"]
+    )

@@ -1,12 +1,13 @@
-"""What theory says of runs before they are trained."""
+"""The sharpness of runs before training, and the stable learning rates it predicts."""
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import numpy as np
 import xarray as xr
 
-from fmnist_jax.config import OPTIMIZERS, uses_setting
+from fmnist_jax.config import OPTIMIZERS, Hparams, uses_setting
 from fmnist_jax.data.dataset import Data
 from fmnist_jax.probes.probe import Probe
 from fmnist_jax.probes.sharpness import (
@@ -18,107 +19,138 @@ from fmnist_jax.stability import GAINS, PRECONDITIONED, stable_rate
 from fmnist_jax.sweeps.engine import sweep
 from fmnist_jax.sweeps.planning import Plan, run_hparams
 
-# What the sharpness at initialisation depends on: the network and the loss.
+# Settings that the sharpness at initialisation depends on: network and loss.
 DEPENDS_ON = (
-    *("divisor", "first_kernel_scale", "hidden_sizes", "initializer", "model"),
-    *("batch_norm", "loss", "seed"),
+    "divisor",
+    "first_kernel_scale",
+    "hidden_sizes",
+    "initializer",
+    "model",
+    "batch_norm",
+    "loss",
+    "seed",
 )
-# And what it is divided by.
-DIVIDED_BY = ("batch_size", "optimizer", "eps", "first_kernel_rate", "first_kernel_eps")
-MOST_RESIDUAL = 0.01  # relative to the eigenvalue: from there on it is not known
+# Further settings that the preconditioned sharpness depends on.
+PRECONDITIONED_BY = (
+    "batch_size",
+    "optimizer",
+    "eps",
+    "first_kernel_rate",
+    "first_kernel_eps",
+)
+MAX_RESIDUAL = 0.01  # relative to the eigenvalue; it is unknown above
 
 
 def initial_sharpness(plan: Plan, data: Data) -> xr.Dataset:
-    """Returns the sharpness at initialisation of a plan's runs, each distinct one once.
+    """Returns the sharpness at initialisation of a plan's runs.
+
+    Each distinct value is computed once.
 
     Args:
-      plan: whose settings; what the sharpness does not depend on is left out.
-      data: of which the first training images are taken.
+      plan: the runs; settings that the sharpness does not depend on are ignored.
+      data: the first training images are used.
 
     Returns:
-      ``sharpness`` and ``sharpness_residual``, as ``sharpness.sharpness`` gives them,
+      ``sharpness`` and ``sharpness_residual`` as ``probes.sharpness`` returns them,
       with those of the plan's dimensions that they depend on.
     """
     config = dataclasses.replace(plan.config, optimizer="sgd")
-    changed = dataclasses.replace(plan, config=config)
-    return _at_initialisation(changed, data, DEPENDS_ON, sharpness_probe())
+    sgd_plan = dataclasses.replace(plan, config=config)
+    return _at_initialisation(sgd_plan, data, DEPENDS_ON, sharpness_probe())
 
 
 def _at_initialisation(
     plan: Plan, data: Data, names: Iterable[str], probe: Probe
 ) -> xr.Dataset:
-    """Returns what a probe gives along those of a plan's axes that are named."""
+    """Returns the outputs of a probe along the axes of a plan in ``names``."""
     few = data.first(train=EXAMPLES, test=1)
-    count = len(few.train.labels)  # batches are no larger than what there is of them
+    count = len(few.train.labels)  # no batch is larger
     axes = {name: values for name, values in plan.axes.items() if name in names}
     sizes = axes.get("batch_size", ())
     if sizes:
         axes["batch_size"] = tuple(dict.fromkeys(min(size, count) for size in sizes))
     config = dataclasses.replace(
-        plan.config, schedule="constant", num_epochs=1, evaluate_train=False,
-        evaluate_dropout=False, batch_size=min(plan.config.batch_size, count),
-    )  # fmt: skip
-    found = sweep(axes, few, config, plan.hparams, [probe])
-    own = [str(name) for name in found.data_vars if "sharpness" in str(name)]
-    found = found[own].reset_coords(drop=True)
+        plan.config,
+        schedule="constant",
+        num_epochs=1,
+        evaluate_train=False,
+        evaluate_dropout=False,
+        batch_size=min(plan.config.batch_size, count),
+    )
+    results = sweep(axes, few, config, plan.hparams, [probe])
+    outputs = [str(name) for name in results.data_vars if "sharpness" in str(name)]
+    results = results[outputs].reset_coords(drop=True)
     if sizes:
-        found = found.sel(batch_size=[min(size, count) for size in sizes])
-        found = found.assign_coords(batch_size=list(sizes))
-    return found
+        results = results.sel(batch_size=[min(size, count) for size in sizes])
+        results = results.assign_coords(batch_size=list(sizes))
+    return results
 
 
 def stable_rates(plan: Plan, data: Data) -> xr.Dataset:
-    """Returns the largest stable learning rate of each of a plan's runs, and why.
+    """Returns the maximum stable learning rate of each of a plan's runs.
 
     Args:
-      plan: whose settings.
-      data: of which the first training images are taken.
+      plan: the runs.
+      data: the first training images are used.
 
     Returns:
-      ``sharpness`` and its residual; where an optimizer divides its steps by the size
-      of gradients, or the first kernel has a rate of its own, the preconditioned
-      sharpness and its residual; and ``stable_rate``, as ``stability.stable_rate``
-      gives it, with those of the plan's dimensions that they depend on. NaN of an
-      optimizer that has no such rate, and where the residual is above
-      ``MOST_RESIDUAL``.
+      ``sharpness`` and its residual; the preconditioned sharpness and its residual if
+      an optimizer divides its steps by the size of gradients or the first kernel has
+      another learning rate; and ``stable_rate`` as ``stability.stable_rate`` returns
+      it. All have those of the plan's dimensions that they depend on. ``stable_rate``
+      is NaN for optimizers without a stability limit, and if the residual is above
+      ``MAX_RESIDUAL``.
     """
     optimizers = plan.axes.get("optimizer", (plan.config.optimizer,))
-    found = initial_sharpness(plan, data)
-    rates = []
+    results = initial_sharpness(plan, data)
+    limits = []
     for optimizer in optimizers:
         config = dataclasses.replace(plan.config, optimizer=optimizer)
         axes = {**plan.axes, "optimizer": (optimizer,)}
-        own = dataclasses.replace(plan, config=config, axes=axes)
-        sharpness = _known(found, "sharpness")
-        if is_divided(own) and optimizer in GAINS:
-            names = [n for n in (*DEPENDS_ON, *DIVIDED_BY) if uses_setting(config, n)]
+        optimizer_plan = dataclasses.replace(plan, config=config, axes=axes)
+        sharpness = _converged(results, "sharpness")
+        if is_preconditioned((optimizer,), plan.axes, plan.hparams) and (
+            optimizer in GAINS
+        ):
+            candidates = (*DEPENDS_ON, *PRECONDITIONED_BY)
+            names = [name for name in candidates if uses_setting(config, name)]
             probe = preconditioned_sharpness_probe()
-            more = _at_initialisation(own, data, [*names, "seed"], probe)
-            found = found.merge(more, join="outer", compat="no_conflicts")
-            sharpness = _known(more, "preconditioned_sharpness")
-        rates.append(_rate(own, optimizer, sharpness))
-    attrs = {"long_name": "largest stable learning rate", "units": "1"}
-    limits = xr.concat(xr.broadcast(*rates, exclude=["optimizer"]), "optimizer")
-    found = found.merge(limits.rename("stable_rate").assign_attrs(attrs), join="outer")
+            more = _at_initialisation(optimizer_plan, data, names, probe)
+            results = results.merge(more, join="outer", compat="no_conflicts")
+            sharpness = _converged(more, "preconditioned_sharpness")
+        limits.append(_stable_rate(optimizer_plan, optimizer, sharpness))
+    attrs = {"long_name": "maximum stable learning rate", "units": "1"}
+    stable = xr.concat(xr.broadcast(*limits, exclude=["optimizer"]), "optimizer")
+    results = results.merge(
+        stable.rename("stable_rate").assign_attrs(attrs), join="outer"
+    )
     if "optimizer" not in plan.axes:
-        return found.squeeze("optimizer", drop=True)
-    return found.reindex(optimizer=list(optimizers))
+        return results.squeeze("optimizer", drop=True)
+    return results.reindex(optimizer=list(optimizers))
 
 
-def _known(found: xr.Dataset, name: str) -> xr.DataArray:
-    return found[name].where(found[f"{name}_residual"] <= MOST_RESIDUAL)
+def _converged(results: xr.Dataset, name: str) -> xr.DataArray:
+    """Returns an eigenvalue, NaN if its residual is too large."""
+    return results[name].where(results[f"{name}_residual"] <= MAX_RESIDUAL)
 
 
-def is_divided(plan: Plan) -> bool:
-    """Whether a plan has runs whose steps are not the gradients times one rate."""
-    optimizers = plan.axes.get("optimizer", (plan.config.optimizer,))
-    rate = plan.hparams.first_kernel_rate
-    has_own_rate = "first_kernel_rate" in plan.axes or rate not in (None, 1)
-    return has_own_rate or any(name in PRECONDITIONED for name in optimizers)
+def is_preconditioned(
+    optimizers: Iterable[str], axes: Mapping[str, Any], hparams: Hparams
+) -> bool:
+    """Whether a run's steps are not its gradients times one learning rate.
+
+    Args:
+      optimizers: of the runs.
+      axes: of the sweep.
+      hparams: traced settings that are no axis.
+    """
+    has_factor = hparams.first_kernel_rate not in (None, 1)
+    has_factor |= "first_kernel_rate" in axes
+    return has_factor or any(name in PRECONDITIONED for name in optimizers)
 
 
-def _rate(plan: Plan, optimizer: str, sharpness: xr.DataArray) -> xr.DataArray:
-    """Returns the stable rates of one optimizer, along ``optimizer`` too."""
+def _stable_rate(plan: Plan, optimizer: str, sharpness: xr.DataArray) -> xr.DataArray:
+    """Returns the stable learning rates of one optimizer, along "optimizer" too."""
     if "optimizer" not in sharpness.dims:
         sharpness = sharpness.expand_dims(optimizer=[optimizer])
     if optimizer not in GAINS:

@@ -1,4 +1,4 @@
-"""The memory that a program needs on a device, read off two small ones of its kind."""
+"""Predicts the memory of a program on a device from two small compilations of it."""
 
 from typing import Any, NamedTuple
 
@@ -9,8 +9,8 @@ from fmnist_jax.data.dataset import Data
 from fmnist_jax.sweeps.planning import Plan, with_widths
 from fmnist_jax.sweeps.precompile import lowered
 
-HEAD_ROOM = 0.8  # of a device's memory is planned for
-WIDTHS = (2, 4)  # a run alone makes a program of another shape, which tells too little
+USABLE = 0.8  # of a device's memory is planned for
+WIDTHS = (2, 4)  # a single run compiles to a program of another structure
 
 
 class Need(NamedTuple):
@@ -21,62 +21,62 @@ class Need(NamedTuple):
 
 
 def device_bytes(device: jax.Device) -> int | None:
-    """Returns the memory of an accelerator; None on a CPU, and where it is not said."""
+    """Returns the memory of an accelerator; None on a CPU and if it is not reported."""
     stats = None if device.platform == "cpu" else device.memory_stats()
     return (stats or {}).get("bytes_limit")
 
 
-def fitted(plan: Plan, data: Data, limit: float) -> Plan:
+def fit_to_memory(plan: Plan, data: Data, limit: float) -> Plan:
     """Returns a plan with each program as wide as a device's memory holds.
 
     Args:
-      plan: what is to run; nothing of it is run.
+      plan: what to run; nothing of it runs here.
       data: training and test set, of which only the shapes are used.
       limit: bytes of each device.
     """
     configs = dict.fromkeys(group.config for group in plan.groups)
-    return with_widths(plan, {c: _most(plan, c, data, limit) for c in configs})
+    return with_widths(plan, {c: _max_width(plan, c, data, limit) for c in configs})
 
 
-def _most(plan: Plan, config: Config, data: Data, limit: float) -> int:
+def _max_width(plan: Plan, config: Config, data: Data, limit: float) -> int:
     num_runs = sum(len(g.runs) for g in plan.groups if g.config == config)
     if num_runs <= plan.num_devices:
-        return 1  # there is nothing to ask
+        return 1  # no choice
     try:
-        found = needs(plan, config, data)
+        program_needs = needs(plan, config, data)
     except jax.errors.JaxRuntimeError as error:
         if not is_exhausted(error):
             raise
         return 1
-    return max(1, int(min((HEAD_ROOM * limit - n.fixed) / n.per_run for n in found)))
+    widths = [(USABLE * limit - n.fixed) / n.per_run for n in program_needs]
+    return max(1, int(min(widths)))
 
 
 def is_exhausted(error: Exception) -> bool:
-    """Whether an error of JAX says that a device's memory does not suffice."""
+    """Whether an error of JAX means that a device is out of memory."""
     return "RESOURCE_EXHAUSTED" in str(error)
 
 
 def needs(plan: Plan, config: Config, data: Data) -> list[Need]:
-    """Returns what the compiled programs of ``config`` need, an epoch's first.
+    """Returns the needs of the compiled programs of ``config``, that of an epoch first.
 
-    They are compiled for ``WIDTHS`` runs per device, and their memory is a line in that
-    number. Everything counts that a program takes, gives or works with: data, states,
-    what probes record.
+    The programs are compiled for ``WIDTHS`` runs per device; their memory is linear in
+    the width. It includes data, states, temporaries and the outputs of probes.
     """
     low, high = WIDTHS
-    pairs = zip(
-        *([_bytes(p) for p in lowered(plan, config, data, w)] for w in WIDTHS),
-        strict=True,
-    )
-    slopes = [(a, (b - a) / (high - low)) for a, b in pairs]
+    sizes = [
+        [_bytes(program) for program in lowered(plan, config, data, width)]
+        for width in WIDTHS
+    ]
+    slopes = [(a, (b - a) / (high - low)) for a, b in zip(*sizes, strict=True)]
     return [Need(a - low * slope, slope) for a, slope in slopes]
 
 
 def _bytes(program: Any) -> int:
-    used = program.compile().memory_analysis()
+    stats = program.compile().memory_analysis()
     return (
-        used.argument_size_in_bytes
-        + used.output_size_in_bytes
-        - used.alias_size_in_bytes
-        + used.temp_size_in_bytes
+        stats.argument_size_in_bytes
+        + stats.output_size_in_bytes
+        - stats.alias_size_in_bytes
+        + stats.temp_size_in_bytes
     )

@@ -1,66 +1,54 @@
-"""The plan that a folder holds as long as its results are not there."""
+"""The plan file that a folder has while its sweep is unfinished. Imports no jax."""
 
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from fmnist_jax.errors import UserError
 from fmnist_jax.files import explaining_write_errors
+from fmnist_jax.sweeps import checkpoints
+from fmnist_jax.sweeps.fingerprint import Fingerprint, difference, is_fingerprint
 
-# Of what is not finished: the folder, the plan in it, and the lock of who is at work.
+# Of an unfinished sweep: its folder in the output folder, the plan file, and the lock
+# of the process that writes.
 PARTS, PLAN, LOCK = "parts", "plan.json", "lock"
 
-# Settings of JAX that change the bits of what sweeps give: each was tried.
-_DECIDING = (
-    *("jax_default_prng_impl", "jax_threefry_partitionable", "jax_random_seed_offset"),
-    *("jax_enable_x64", "jax_disable_jit", "jax_disable_most_optimizations"),
-)
-# A flag of XLA's that changes none.
-_NUM_DEVICES = "--xla_force_host_platform_device_count"
+
+class Share(NamedTuple):
+    """The groups of one process: every ``total``-th group, from ``number`` on."""
+
+    number: int
+    total: int
 
 
-def environment() -> dict[str, str]:
-    """Returns what decides the bits of results beside settings and data."""
-    import jax
+ALONE = Share(0, 1)
 
-    from fmnist_jax.sweeps.environment import DECIDING, versions
 
-    flags = os.environ.get("XLA_FLAGS", "").split()
-    decisive = " ".join(flag for flag in flags if not flag.startswith(_NUM_DEVICES))
-    return {
-        **versions(DECIDING),
-        "platform": jax.default_backend(),
-        **{name: str(jax.config.values.get(name)) for name in _DECIDING},
-        **({"XLA_FLAGS": decisive} if decisive else {}),
-    }
+def is_unfinished(out_dir: Path) -> bool:
+    """Whether a folder has a plan file, and so an unfinished sweep."""
+    return os.path.exists(out_dir / PARTS / PLAN)  # pathlib's raises on some errors
 
 
 def read_plan(out_dir: Path) -> Any:
-    """Returns the plan in a folder; None where there is none.
+    """Returns the content of a folder's plan file; None if there is none.
+
+    Returns:
+      "experiment" and "arguments", the command that made the plan; "shares", the number
+      of processes; and "sweeps", the fingerprint of each sweep.
 
     Raises:
-      UserError: where it cannot be read, or is none of this version.
+      UserError: if the file cannot be read or is not one of this version.
     """
-    from fmnist_jax.sweeps import checkpoints
-
     path = out_dir / PARTS / PLAN
-    found = checkpoints.read_plan(path)
-    if found is None or _is_plan(found):
-        return found
-    raise UserError(f"{path} is damaged, or of another version.")
+    content = checkpoints.read_plan(path)
+    if content is None or _is_plan(content):
+        return content
+    raise UserError(f"{path} is damaged or was written by another version.")
 
 
-def _is_plan(found: Any) -> bool:
-    """Whether something has the form of a plan, of one experiment or several."""
-    from fmnist_jax.sweeps.fingerprint import is_description
-
-    match found:
-        case {"selection": dict(selection), "old": [*sums]} if selection:
-            return all(isinstance(each, str) for each in sums) and all(
-                isinstance(sweeps, list) and all(map(is_description, sweeps))
-                for sweeps in selection.values()
-            )
+def _is_plan(content: Any) -> bool:
+    match content:
         case {
             "experiment": str(),
             "arguments": [*texts],
@@ -68,54 +56,39 @@ def _is_plan(found: Any) -> bool:
             "sweeps": [_, *_] as sweeps,
         }:
             are_texts = all(isinstance(text, str) for text in texts)
-            return are_texts and shares > 0 and all(map(is_description, sweeps))
+            return are_texts and shares > 0 and all(map(is_fingerprint, sweeps))
     return False
 
 
-def saved_in(out_dir: Path, kind: str) -> tuple[Any, str | None]:
-    """Returns the plan of this kind in a folder; where another is there, what it is.
+def write_plan(out_dir: Path, content: Mapping[str, Any], *, clear: bool) -> None:
+    """Writes the plan file of a folder.
 
-    A kind is the entry that only its plans have: "sweeps", those of one experiment, or
-    "selection", that of several.
+    Args:
+      out_dir: the folder.
+      content: as ``read_plan`` returns it.
+      clear: whether to remove the checkpoints of earlier sweeps.
     """
-    try:
-        saved = read_plan(out_dir)
-    except UserError as error:
-        return None, f"what is not finished: {str(error).rstrip('.')}"
-    if saved is None or kind in saved:
-        return saved, None
-    other = "sweep" if "sweeps" in saved else "selection"
-    return None, f"a {other} that is not finished"
-
-
-def refuse(out_dir: Path, problem: str | None, overwrite: bool) -> None:
-    """Refuses a folder with what is not finished, and is not to be overwritten."""
-    if problem and not overwrite:
-        raise UserError(
-            f"--out_dir={out_dir} holds {problem}; name another folder, or pass "
-            "--overwrite."
-        )
-
-
-def write_plan(out_dir: Path, saved: Mapping[str, Any], alone: bool) -> None:
-    """Writes a plan; where it is to be alone, parts of others are dropped."""
-    from fmnist_jax.sweeps import checkpoints
-
     folder = out_dir / PARTS
-    with explaining_write_errors(folder):
+    with explaining_write_errors(out_dir):
         folder.mkdir(exist_ok=True)
-    for path in folder.glob("*.part") if alone else []:
-        with explaining_write_errors(path):
+        for path in folder.glob("*.part") if clear else ():
             path.unlink()
-    with explaining_write_errors(folder / PLAN):
-        checkpoints.write_plan(folder / PLAN, saved)
+        checkpoints.write_plan(folder / PLAN, content)
 
 
-def difference(saved: Sequence[Any], sweeps: Sequence[Any]) -> str | None:
-    """Returns in what the sweeps that are saved differ; None where in nothing."""
-    from fmnist_jax.sweeps import fingerprint
-
-    if len(saved) != len(sweeps):
+def sweeps_difference(
+    saved: Sequence[Fingerprint], current: Sequence[Fingerprint]
+) -> str | None:
+    """Returns the first difference between two experiments' sweeps; None if equal."""
+    if len(saved) != len(current):
         return "it is another experiment"
-    pairs = zip(saved, sweeps, strict=True)
-    return next(filter(None, (fingerprint.difference(*pair) for pair in pairs)), None)
+    pairs = zip(saved, current, strict=True)
+    return next(filter(None, (difference(*pair) for pair in pairs)), None)
+
+
+def refuse(out_dir: Path, problem: str) -> UserError:
+    """Returns the error for a folder with an unfinished sweep that cannot resume."""
+    return UserError(
+        f"--out_dir={out_dir} contains {problem}; name another folder, or pass "
+        "--overwrite."
+    )

@@ -1,10 +1,10 @@
-"""From axes to groups of runs: what will be done, decided before anything runs."""
+"""From axes to groups of runs, decided before anything runs. Imports no jax."""
 
 import collections
 import dataclasses
 import itertools
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -26,19 +26,26 @@ from fmnist_jax.errors import UserError, check_is, unknown
 from fmnist_jax.sweeps.model_size import state_bytes
 from fmnist_jax.values import COUNT
 
-# State that the runs of one device work on at once: more does not stay in the cache.
-# A 128-wide network under Adam is fastest at up to 5 runs per device, a 1000-wide at 1.
+# Bytes of state that the runs of one device work on at once: more does not stay in the
+# cache. A 128-wide network under Adam is fastest at up to 5 runs per device, a
+# 1000-wide one at 1.
 CACHE_BYTES = 8.2e6
-# Two runs with more state than this do not stay in a last-level cache of 32 MiB. One at
-# a time, on both cores, is then as fast (1000-wide under Adam) or up to a fifth faster
-# (two such layers). What more than two cores bear was not measured.
+# Two runs with more state than this do not stay in a last-level cache of 32 MiB.
+# Trained one at a time on both cores, they are as fast (1000-wide under Adam) or up to
+# a fifth faster (two such layers). More than two cores were not measured.
 PAIR_BYTES = 12.5e6
-MOST_RUNS = 1_000_000
+MAX_RUNS = 1_000_000
+
+# All runs of a sweep share these: their results have one epoch axis and one shape.
+_NO_AXES = ("num_epochs", "evaluate_train", "evaluate_dropout", "name")
+_STATIC_AXES = STATIC.keys() - {*_NO_AXES}
+
+Axes = Mapping[str, tuple[Any, ...]]
 
 
 @dataclasses.dataclass(frozen=True)
 class Group:
-    """Runs of one program that go through together.
+    """Runs of one program that advance together.
 
     Attributes:
       config: their program.
@@ -53,18 +60,18 @@ class Group:
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """All runs of a sweep, and how they go through.
+    """All runs of a sweep, and the groups in which they run.
 
     Attributes:
       axes: name to values, in the order of the results' dimensions; "seed" is last.
-      config: what the axes leave as it is.
-      hparams: likewise.
-      groups: every run of the grid stands in one.
+      config: static settings that are no axis.
+      hparams: traced settings that are no axis.
+      groups: each run of the grid belongs to one.
       num_devices: how many devices share the runs of a group.
       probes: what is recorded beside the metrics.
     """
 
-    axes: Mapping[str, tuple[Any, ...]]
+    axes: Axes
     config: Config
     hparams: Hparams
     groups: tuple[Group, ...]
@@ -102,92 +109,98 @@ def plan(
       axes: name of a field of ``Config`` or ``Hparams``, or "seed", to its values.
       config: static settings that are no axis.
       hparams: traced settings that are no axis.
-      num_devices: devices that share the runs; no more are used than a program has
-        runs, and one of two where two runs would not stay in the cache.
+      num_devices: devices that share the runs. A plan uses no more than a program has
+        runs, and only one of two if two runs would not stay in the cache.
       probes: what to record beside the metrics.
-      max_width: the most runs per device at once; None for those whose state stays in
-        a processor's cache.
+      max_width: the maximum number of runs per device at once; None for as many as have
+        their state in a processor's cache.
 
     Raises:
-      UserError: for an unknown axis, one without values or with one twice, a value that
-        is not allowed, or an axis that no run depends on.
+      UserError: for an unknown axis, an axis without values or with equal values, a
+        value that is not allowed, or an axis that no run depends on.
     """
-    check_is("axes", axes, Mapping, "a dict of settings to lists of their values")
     check_is("probes", probes, Iterable, "a list of Probe")
     if max_width is not None and not COUNT.accepts(max_width):
         raise UserError(
             f"max_width is {max_width!r}; expected {COUNT.allowed}, or None."
         )
-    check_all(config, hparams)
-    checked = _checked_axes(axes)
-    programs = _programs(checked, config)
-    check_effects(checked, programs)
-    _check_penalized(checked, hparams)
+    checked, programs = check_sweep(axes, config, hparams)
     smallest = min(map(state_bytes, programs))
     if max_width is None and num_devices == 2 and smallest > PAIR_BYTES:
         num_devices = 1
     num_devices = min(num_devices, max(map(len, programs.values())))
-    groups = []
+    groups: list[Group] = []
     for program, runs in programs.items():
-        most = max_width or max(1, int(CACHE_BYTES / state_bytes(program)))
-        groups += _groups(program, runs, num_devices, most)
+        width = max_width or max(1, int(CACHE_BYTES / state_bytes(program)))
+        groups += make_groups(program, runs, num_devices, width)
     return Plan(checked, config, hparams, tuple(groups), num_devices, tuple(probes))
 
 
-def _programs(
-    axes: Mapping[str, tuple[Any, ...]], config: Config
-) -> dict[Config, list[int]]:
-    """Returns the positions of the runs of each program in the flattened grid."""
+def check_sweep(
+    axes: Mapping[str, Any], config: Config, hparams: Hparams
+) -> tuple[Axes, Mapping[Config, Sequence[int]]]:
+    """Checks the settings of a sweep.
+
+    Returns:
+      The axes with plain values, "seed" last; and the programs of the sweep: each
+      distinct ``Config`` with the positions of its runs in the flattened grid.
+
+    Raises:
+      UserError: as ``plan`` does for axes and settings.
+    """
+    check_is("axes", axes, Mapping, "a dict of settings to lists of their values")
+    check_all(config, hparams)
+    checked = _check_axes(axes)
+    programs = _programs(checked, config)
+    check_effects(checked, programs)
+    _check_penalized(checked, hparams)
+    return checked, programs
+
+
+def _programs(axes: Axes, config: Config) -> dict[Config, list[int]]:
+    """Returns each program with the positions of its runs in the flattened grid."""
     shape = [len(values) for values in axes.values()]
-    if math.prod(shape) > MOST_RUNS:
+    if math.prod(shape) > MAX_RUNS:
         raise UserError(
-            f"The axes make {math.prod(shape):,} runs; expected at most {MOST_RUNS:,}."
+            f"The axes make {math.prod(shape):,} runs; expected at most {MAX_RUNS:,}."
         )
-    grid = np.arange(math.prod(shape)).reshape(shape)
-    static = [name for name in axes if name in _STATIC_AXES]
-    traced = [i for i, name in enumerate(axes) if name not in static]
-    by_program = np.transpose(
-        grid, [*(i for i in range(len(axes)) if i not in traced), *traced]
-    ).reshape(math.prod(len(axes[name]) for name in static), -1)
+    names = list(axes)
+    static = [i for i, name in enumerate(names) if name in _STATIC_AXES]
+    traced = [i for i in range(len(names)) if i not in static]
+    grid = np.arange(math.prod(shape)).reshape(shape).transpose(*static, *traced)
+    runs_by_program = grid.reshape(math.prod(shape[i] for i in static), -1)
+    choices = itertools.product(*(axes[names[i]] for i in static))
     programs: dict[Config, list[int]] = {}
-    choices = itertools.product(*(axes[name] for name in static))
-    for chosen, runs in zip(choices, by_program, strict=True):
-        settings = dict(zip(static, chosen, strict=True))
+    for choice, runs in zip(choices, runs_by_program, strict=True):
+        settings = {names[i]: value for i, value in zip(static, choice, strict=True)}
         programs[dataclasses.replace(config, **settings)] = runs.tolist()
     return programs
 
 
-# What all runs of a sweep share: their results have one epoch axis, and one shape.
-_STATIC_AXES = STATIC.keys() - {
-    *("num_epochs", "evaluate_train", "evaluate_dropout", "name")
-}
-
-
-def _checked_axes(axes: Mapping[str, Any]) -> dict[str, tuple[Any, ...]]:
+def _check_axes(axes: Mapping[str, Any]) -> dict[str, tuple[Any, ...]]:
+    """Returns the axes with plain values, "seed" last."""
     allowed = [*_STATIC_AXES, *TRACED, "seed"]
     checked = {}
-    for name, values in axes.items():
-        if name in STATIC.keys() - _STATIC_AXES:
-            raise UserError(f"{name} is no axis: all runs share it; give it to Config.")
+    for name, given in axes.items():
+        if name in _NO_AXES:
+            raise UserError(f"{name} is no axis: all runs share it; pass it to Config.")
         if name not in allowed:
             raise unknown("axis", name, allowed)
-        if isinstance(values, str) or not isinstance(values, Iterable):
-            raise UserError(
-                f"The axis {name} is {values!r}; expected a list of values."
-            )
-        listed = tuple(_plain(value) for value in values)
-        if not listed:
+        if isinstance(given, str) or not isinstance(given, Iterable):
+            raise UserError(f"The axis {name} is {given!r}; expected a list of values.")
+        values = tuple(map(_plain, given))
+        if not values:
             raise UserError(f"The axis {name} has no values; give at least one.")
-        for value in listed:
+        for value in values:
             check(name, value)
-        _check_distinct(name, [coordinate(name, value) for value in listed])
-        checked[name] = listed
+        _check_distinct(name, [coordinate(name, value) for value in values])
+        checked[name] = values
     seeds = checked.pop("seed", (0,))
     return {**checked, "seed": seeds}
 
 
-def _check_distinct(name: str, values: list[Any]) -> None:
-    """Refuses values that a run could not tell apart."""
+def _check_distinct(name: str, values: Iterable[Any]) -> None:
+    """Refuses values that are the same to a run."""
     used = [float(np.float32(v)) for v in values] if name in TRACED else values
     value, count = collections.Counter(used).most_common(1)[0]
     if count > 1:
@@ -204,66 +217,66 @@ def _plain(value: Any) -> Any:
 def check_effects(names: Iterable[str], configs: Iterable[Config]) -> None:
     """Raises UserError for the first setting that no run of ``configs`` depends on."""
     for name in names:
-        if name != "seed" and not any(uses_setting(config, name) for config in configs):
+        if name != "seed" and not any(uses_setting(c, name) for c in configs):
             raise no_effect_error(name)
 
 
-def _check_penalized(axes: Mapping[str, Any], hparams: Hparams) -> None:
-    """Refuses an axis of what penalties count where there is no penalty."""
+def _check_penalized(axes: Axes, hparams: Hparams) -> None:
+    """Refuses the axis "penalized" if there is no penalty."""
     penalties = ("l1", "l2", "l2_squared")
-    there = [n for n in penalties if n in axes or getattr(hparams, n) is not None]
-    if "penalized" in axes and not there:
-        raise UserError(
-            f"penalized has no effect here: give {', '.join(map(setting_with_flag, penalties))}, "
-            "or leave it out."
-        )
+    has_penalty = any(n in axes or getattr(hparams, n) is not None for n in penalties)
+    if "penalized" in axes and not has_penalty:
+        flags = ", ".join(map(setting_with_flag, penalties))
+        raise UserError(f"penalized has no effect here: give {flags}, or leave it out.")
 
 
-def _groups(
-    config: Config, runs: list[int], num_devices: int, most: int
+def make_groups(
+    config: Config, runs: Sequence[int], num_devices: int, max_width: int
 ) -> list[Group]:
     """Cuts the runs of a program into groups of one width, with the least padding.
 
-    None is narrower than half of what suits: fewer runs at once cost more than padding.
+    No group is narrower than half of the suitable width: fewer runs at once cost more
+    time than padding does.
     """
-    most = min(most, math.ceil(len(runs) / num_devices))
+    max_width = min(max_width, math.ceil(len(runs) / num_devices))
 
     def slots(width: int) -> int:
         size = width * num_devices
         return math.ceil(len(runs) / size) * size
 
-    width = min(range((most + 1) // 2, most + 1), key=lambda w: (slots(w), -w))
+    widths = range((max_width + 1) // 2, max_width + 1)
+    width = min(widths, key=lambda w: (slots(w), -w))
     size = width * num_devices
     starts = range(0, len(runs), size)
     return [Group(config, tuple(runs[s : s + size]), width) for s in starts]
 
 
-def with_widths(plan: Plan, most: Mapping[Config, int]) -> Plan:
-    """Returns a plan in other groups, of so many runs of a program per device at most.
+def with_widths(plan: Plan, max_widths: Mapping[Config, int]) -> Plan:
+    """Returns a plan with its runs in other groups.
 
     Args:
       plan: what is to run.
-      most: of each program; ``num_devices`` of them make the largest group.
+      max_widths: of each program, the maximum number of runs per device at once.
     """
-    programs: dict[Config, list[int]] = {}
+    programs: dict[Config, list[int]] = collections.defaultdict(list)
     for group in plan.groups:
-        programs.setdefault(group.config, []).extend(group.runs)
+        programs[group.config].extend(group.runs)
     groups = [
         group
         for config, runs in programs.items()
-        for group in _groups(config, runs, plan.num_devices, most[config])
+        for group in make_groups(config, runs, plan.num_devices, max_widths[config])
     ]
     return dataclasses.replace(plan, groups=tuple(groups))
 
 
 def for_shares(plan: Plan, total: int) -> Plan:
-    """Returns a plan with at least so many groups, if there are runs for them.
+    """Returns a plan with at least ``total`` groups, if it has as many runs.
 
-    It is the plan itself where that has as many; else groups of fewer runs at once.
+    A plan that has as many groups is returned as it is; others get narrower groups.
     """
     if len(plan.groups) >= total:
         return plan
-    runs = collections.Counter({g.config: 0 for g in plan.groups})
+    runs: dict[Config, int] = collections.Counter()
     for group in plan.groups:
         runs[group.config] += len(group.runs)
     size = plan.num_devices * total

@@ -1,4 +1,4 @@
-"""Programs of a plan before there is anything to run them on."""
+"""Compiles programs in background threads."""
 
 import contextlib
 from collections.abc import Callable, Iterable, Iterator
@@ -7,82 +7,76 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import NamedSharding, PartitionSpec
 
 from fmnist_jax.config import Config
 from fmnist_jax.data.dataset import Data
 from fmnist_jax.devices import num_cpu_cores
-from fmnist_jax.probes.health import probes_at
-from fmnist_jax.probes.probe import WHEN
 from fmnist_jax.sweeps import programs
 from fmnist_jax.sweeps.planning import Group, Plan, run_hparams
-from fmnist_jax.sweeps.programs import RUN, SHARED
+from fmnist_jax.sweeps.programs import RUN, SHARED, Program, RunInputs
 from fmnist_jax.sweeps.run_batch import num_orders
 
 
 @contextlib.contextmanager
-def compiled(
+def precompiled(
     plan: Plan, groups: Iterable[Group], data: Data
 ) -> Iterator[Callable[[Group], object]]:
-    """Compiles the programs of groups in the background, in their order.
+    """Compiles the programs of groups in background threads, in the groups' order.
 
-    As many at once as there are cores: XLA compiles a program on one. JAX keeps what
-    was compiled for whoever calls the program next.
+    XLA compiles a program on one core, so that there is a thread for each core. JAX
+    caches the compiled program for its first call.
 
     Yields:
-      A function that waits for a group's. It says nothing of what went wrong: the call
-      of the program will.
+      A function that waits for the program of a group. Compile errors surface when the
+      program is called.
     """
 
     def compile_all(config: Config, width: int) -> None:
         for program in lowered(plan, config, data, width):
             program.compile()
 
-    wanted = dict.fromkeys((group.config, group.width) for group in groups)
+    keys = dict.fromkeys((group.config, group.width) for group in groups)
     pool = ThreadPoolExecutor(num_cpu_cores())
-    under_way = {key: pool.submit(compile_all, *key) for key in wanted}
+    futures = {key: pool.submit(compile_all, *key) for key in keys}
     try:
-        yield lambda group: under_way[group.config, group.width].exception()
+        yield lambda group: futures[group.config, group.width].exception()
     finally:
         pool.shutdown(cancel_futures=True)
 
 
 def lowered(plan: Plan, config: Config, data: Data, width: int) -> Iterator[Any]:
-    """Yields the programs of ``config`` for so many runs per device.
+    """Yields the lowered programs of ``config`` for ``width`` runs per device.
 
-    They are lowered for shapes alone: nothing is computed. First that of an epoch, then
-    those of the start and the end where probes record something there.
+    First the program of an epoch, then those of start and end if probes record there.
+    The programs are lowered from shapes; nothing is computed.
     """
     mesh = programs.device_mesh(plan.num_devices)
-    places = width * plan.num_devices
-    probes = {when: probes_at(when, plan.probes) for when in WHEN}
+    slots = width * plan.num_devices
+
+    def shaped(
+        spec: PartitionSpec, shape: tuple[int, ...], dtype: Any = np.float32
+    ) -> jax.ShapeDtypeStruct:
+        dtype = jax.dtypes.canonicalize_dtype(dtype)
+        return jax.ShapeDtypeStruct(shape, dtype, sharding=NamedSharding(mesh, spec))
+
     hparams = jax.tree.map(
-        lambda _: _shaped(mesh, RUN, (places,)), run_hparams(plan, config, 0)
+        lambda _: shaped(RUN, (slots,)), run_hparams(plan, config, 0)
     )
-    seeds = _shaped(mesh, RUN, (places,), np.uint32)
-    rows = _shaped(mesh, RUN, (places,), np.int32)
+    seeds, rows = (shaped(RUN, (slots,), dtype) for dtype in (np.uint32, np.int32))
+    inputs = RunInputs(hparams, seeds, rows)
     train, test = jax.tree.map(
-        lambda x: _shaped(mesh, SHARED, x.shape, x.dtype), (data.train, data.test)
+        lambda x: shaped(SHARED, x.shape, x.dtype), (data.train, data.test)
     )
-    shape = (num_orders(plan, places), len(data.train.labels))
-    orders = _shaped(mesh, SHARED, shape, np.int32)
-    begin = (config, probes["init"], mesh, data.num_classes, hparams, seeds, train)
-    state, _ = programs.start.eval_shape(*begin)
-    state = jax.tree.map(lambda x: _shaped(mesh, RUN, x.shape, x.dtype), state)
+    shape = (num_orders(plan, slots), len(data.train.labels))
+    orders = shaped(SHARED, shape, np.int32)
+    program = Program(config, plan.probes, mesh, data.num_classes)
+    state, _ = programs.start.eval_shape(program.for_start(), inputs, train)
+    state = jax.tree.map(lambda x: shaped(RUN, x.shape, x.dtype), state)
     yield programs.epoch.lower(
-        config, probes["epoch"], mesh, hparams, state, seeds, np.int32(1), rows,
-        orders, train, test,
-    )  # fmt: skip
-    if probes["init"]:
-        yield programs.start.lower(*begin)
-    if probes["end"]:
-        yield programs.end.lower(
-            config, probes["end"], mesh, hparams, state, seeds, train
-        )
-
-
-def _shaped(
-    mesh: Mesh, spec: PartitionSpec, shape: tuple[int, ...], dtype: Any = np.float32
-) -> jax.ShapeDtypeStruct:
-    dtype = jax.dtypes.canonicalize_dtype(dtype)
-    return jax.ShapeDtypeStruct(shape, dtype, sharding=NamedSharding(mesh, spec))
+        program, state, inputs, np.int32(1), orders, (train, test)
+    )
+    if any(probe.when == "init" for probe in plan.probes):
+        yield programs.start.lower(program.for_start(), inputs, train)
+    if any(probe.when == "end" for probe in plan.probes):
+        yield programs.end.lower(program, state, inputs, train)

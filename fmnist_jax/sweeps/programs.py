@@ -1,10 +1,12 @@
-"""A group's compiled programs: start, epoch and end of its runs.
+"""The compiled programs of a group: start, epoch and end of its runs.
 
-The only place where a run is vmapped, compiled and spread over devices.
+The only module that vmaps, compiles and shards a run.
 """
 
+import dataclasses
 import functools
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -16,79 +18,124 @@ from fmnist_jax import training
 from fmnist_jax.config import Config, Hparams
 from fmnist_jax.data.dataset import Dataset
 from fmnist_jax.devices import COMPILER_OPTIONS
+from fmnist_jax.probes.health import probes_at
 from fmnist_jax.probes.probe import Probe, run_probes
 
 RUN, SHARED = PartitionSpec("run"), PartitionSpec()
-# A start is run once: compiling it well takes longer than it saves. At this level (not
-# at 0) initial parameters are the same bits as at the highest.
+# A start runs once: full optimisation would cost more time than it saves. At this level
+# (not at 0) the initial parameters have the same bits as at the highest.
 START_OPTIONS = COMPILER_OPTIONS | {"xla_backend_optimization_level": 1}
 
 
+class Program(NamedTuple):
+    """What a program is compiled for; static.
+
+    Attributes:
+      config: static settings of its runs.
+      probes: the plan's probes.
+      mesh: the devices.
+      num_classes: number of classes C.
+    """
+
+    config: Config
+    probes: tuple[Probe, ...]
+    mesh: Mesh
+    num_classes: int
+
+    def for_start(self) -> "Program":
+        """Returns a program with the same initial state, equal for more programs."""
+        probes = tuple(probe for probe in self.probes if probe.when == "init")
+        if probes:
+            return self._replace(probes=probes)
+        config = dataclasses.replace(
+            self.config,
+            loss="softmax",
+            batch_size=1,
+            num_epochs=1,
+            evaluate_train=True,
+            order="shuffled",
+            penalized="all",
+            precision="float32",
+        )
+        return self._replace(config=config, probes=())
+
+
+class RunInputs(NamedTuple):
+    """What a program takes for each run, ``[slots]`` each.
+
+    Attributes:
+      hparams: traced settings.
+      seeds: uint32.
+      order_rows: row of the run's example order among those of the distinct seeds.
+    """
+
+    hparams: Hparams
+    seeds: Any
+    order_rows: Any
+
+
 def device_mesh(num_devices: int) -> Mesh:
-    """Returns this process's first so many devices, for runs to be spread over."""
+    """Returns a mesh of this process's first ``num_devices`` devices."""
     devices = np.asarray(jax.local_devices()[:num_devices])
     return Mesh(devices, ("run",), axis_types=(AxisType.Auto,))
 
 
-def _over_runs(mesh: Mesh, function: Any, *specs: PartitionSpec) -> Any:
-    """Maps a function of one run over the runs of each device, and over devices.
+def _for_each_run(
+    mesh: Mesh, function: Callable[[Any, Any], Any], runs: Any, shared: Any
+) -> Any:
+    """Maps a function of one run over the runs of each device, and over the devices.
 
-    The only run of a device is not mapped but called: XLA would copy the operands of
-    products with an axis of one, which costs up to a fifth of a step on a CPU.
+    If a device has one run only, the function is called without ``vmap``: XLA would
+    copy the operands of matrix products that have an axis of length one, which costs up
+    to a fifth of a step on a CPU.
+
+    Args:
+      mesh: the devices.
+      function: takes the arguments of one run and the shared ones.
+      runs: arguments with an entry for each run.
+      shared: arguments that are the same for all runs.
     """
-    axes = tuple(0 if spec == RUN else None for spec in specs)
 
-    def on_device(*arguments: Any) -> Any:
-        of_runs = [a for a, axis in zip(arguments, axes, strict=True) if axis == 0]
-        if jax.tree.leaves(of_runs)[0].shape[0] > 1:
-            return jax.vmap(function, in_axes=axes)(*arguments)
-        own = [
-            jax.tree.map(lambda x: x[0], a) if axis == 0 else a
-            for a, axis in zip(arguments, axes, strict=True)
-        ]
-        return jax.tree.map(lambda x: jnp.asarray(x)[None], function(*own))
+    def on_device(runs: Any, shared: Any) -> Any:
+        if jax.tree.leaves(runs)[0].shape[0] > 1:
+            return jax.vmap(function, in_axes=(0, None))(runs, shared)
+        single = function(jax.tree.map(lambda x: x[0], runs), shared)
+        return jax.tree.map(lambda x: jnp.asarray(x)[None], single)
 
-    return jax.shard_map(
-        on_device,
-        mesh=mesh,
-        in_specs=specs,
-        out_specs=RUN,
-        check_vma=False,
+    mapped = jax.shard_map(
+        on_device, mesh=mesh, in_specs=(RUN, SHARED), out_specs=RUN, check_vma=False
     )
+    return mapped(runs, shared)
 
 
 @functools.partial(
-    jax.jit,
-    static_argnames=("config", "probes", "mesh", "num_classes"),
-    compiler_options=START_OPTIONS,
+    jax.jit, static_argnames=("program",), compiler_options=START_OPTIONS
 )
 def start(
-    config: Config,
-    probes: tuple[Probe, ...],
-    mesh: Mesh,
-    num_classes: int,
-    hparams: Hparams,
-    seeds: Array,
-    train: Dataset,
+    program: Program, inputs: RunInputs, train: Dataset
 ) -> tuple[training.State, dict[str, Array]]:
-    """Returns the initial states, and what the probes at "init" say of them."""
+    """Returns the initial states and the outputs of the probes at "init"."""
+    config = program.config
+    probes = probes_at("init", program.probes)
 
-    def one(hparams: Hparams, seed: Array, train: Dataset) -> Any:
-        init_key, _, probes_key = training.run_keys(seed)
+    def start_one(inputs: RunInputs, train: Dataset) -> Any:
+        init_key, _, probes_key = training.run_keys(inputs.seeds)
         shape = train.images.shape[1:]
-        state = training.init(config, hparams, init_key, shape, num_classes)
+        state = training.init(
+            config, inputs.hparams, init_key, shape, program.num_classes
+        )
         key = jax.random.fold_in(probes_key, 0)
-        return state, run_probes(probes, config, hparams, state, key, train)
+        return state, run_probes(probes, config, inputs.hparams, state, key, train)
 
-    return _over_runs(mesh, one, RUN, RUN, SHARED)(hparams, seeds, train)
+    return _for_each_run(program.mesh, start_one, inputs, train)
 
 
 def _is_settled(config: Config, before: training.State, after: training.State) -> Array:
-    """Whether a run's future is known after an epoch, a bool scalar.
+    """Whether all further epochs of a run are known after an epoch, a bool scalar.
 
-    It has stopped; or it began the epoch with the biases of its logits NaN, and so all
-    of its logits and their gradients, for ever, whatever dropout leaves out. (A network
-    of the user's may do what it likes with NaN, and a schedule goes on.)
+    The run has stopped, or it began the epoch with NaN in all biases of its logits. Its
+    logits and their gradients are then NaN for ever, whatever dropout omits. (A network
+    of the user's may treat NaN differently, and a schedule goes on changing.)
     """
     settled = jnp.zeros((), bool)
     if after.stopping is not None:
@@ -101,90 +148,66 @@ def _is_settled(config: Config, before: training.State, after: training.State) -
 
 @functools.partial(
     jax.jit,
-    static_argnames=("config", "probes", "mesh"),
+    static_argnames=("program",),
     donate_argnames=("state",),
     compiler_options=COMPILER_OPTIONS,
 )
 def epoch(
-    config: Config,
-    probes: tuple[Probe, ...],
-    mesh: Mesh,
-    hparams: Hparams,
+    program: Program,
     state: training.State,
-    seeds: Array,
+    inputs: RunInputs,
     number: Array,
-    rows: Array,
     orders: Array,
-    train: Dataset,
-    test: Dataset,
+    data: tuple[Dataset, Dataset],
 ) -> tuple[training.State, dict[str, Array], Array]:
     """Trains and evaluates every run for an epoch, and probes it.
 
     Args:
-      config: the runs' program.
-      probes: those of "epoch".
-      mesh: the devices.
-      hparams: traced settings, ``[runs]`` each.
-      state: before the epoch; its memory is used again.
-      seeds: ``[runs]``.
+      program: what to compile for.
+      state: before the epoch, ``[slots, …]``; its memory is reused.
+      inputs: of each run.
       number: of the epoch, from 1.
-      rows: which of ``orders`` is each run's, ``[runs]``.
-      orders: of the training set, ``[distinct seeds, N]``.
-      train: the training set, the same for all.
-      test: the test set, likewise.
+      orders: example orders of the training set, ``[distinct seeds, N]``.
+      data: training and test set, shared by all runs.
 
     Returns:
-      The states after it; metrics and probes' outputs, ``[runs, …]``; and whether every
-      further epoch of the run would say the same, ``[runs]``.
+      The states after the epoch; metrics and probe outputs, ``[slots, …]``; and whether
+      every further epoch of the run gives the same values, ``[slots]``.
     """
+    config = program.config
+    probes = probes_at("epoch", program.probes)
 
-    def one(
-        hparams: Hparams,
-        state: training.State,
-        seed: Array,
-        number: Array,
-        row: Array,
-        orders: Array,
-        train: Dataset,
-        test: Dataset,
-    ) -> Any:
-        _, epochs_key, probes_key = training.run_keys(seed)
+    def train_one(runs: tuple[RunInputs, training.State], shared: Any) -> Any:
+        inputs, before = runs
+        number, orders, (train, test) = shared
+        _, epochs_key, probes_key = training.run_keys(inputs.seeds)
         key = jax.random.fold_in(epochs_key, number)
-        before = state
+        order = orders[inputs.order_rows]
         state, metrics = training.run_epoch(
-            config, hparams, before, key, train, test, orders[row]
+            config, inputs.hparams, before, key, train, test, order
         )
         key = jax.random.fold_in(probes_key, number)
-        probed = run_probes(probes, config, hparams, state, key, train)
-        return state, metrics | probed, _is_settled(config, before, state)
+        outputs = run_probes(probes, config, inputs.hparams, state, key, train)
+        return state, metrics | outputs, _is_settled(config, before, state)
 
-    specs = (RUN, RUN, RUN, SHARED, RUN, SHARED, SHARED, SHARED)
-    return _over_runs(mesh, one, *specs)(
-        hparams, state, seeds, number, rows, orders, train, test
-    )
+    shared = (number, orders, data)
+    return _for_each_run(program.mesh, train_one, (inputs, state), shared)
 
 
 @functools.partial(
-    jax.jit,
-    static_argnames=("config", "probes", "mesh"),
-    compiler_options=COMPILER_OPTIONS,
+    jax.jit, static_argnames=("program",), compiler_options=COMPILER_OPTIONS
 )
 def end(
-    config: Config,
-    probes: tuple[Probe, ...],
-    mesh: Mesh,
-    hparams: Hparams,
-    state: training.State,
-    seeds: Array,
-    train: Dataset,
+    program: Program, state: training.State, inputs: RunInputs, train: Dataset
 ) -> dict[str, Array]:
-    """Returns what the probes at "end" say of every run."""
+    """Returns the outputs of the probes at "end" for every run."""
+    config = program.config
+    probes = probes_at("end", program.probes)
 
-    def one(
-        hparams: Hparams, state: training.State, seed: Array, train: Dataset
-    ) -> Any:
-        _, _, probes_key = training.run_keys(seed)
+    def probe_one(runs: tuple[RunInputs, training.State], train: Dataset) -> Any:
+        inputs, state = runs
+        _, _, probes_key = training.run_keys(inputs.seeds)
         key = jax.random.fold_in(probes_key, config.num_epochs + 1)
-        return run_probes(probes, config, hparams, state, key, train)
+        return run_probes(probes, config, inputs.hparams, state, key, train)
 
-    return _over_runs(mesh, one, RUN, RUN, RUN, SHARED)(hparams, state, seeds, train)
+    return _for_each_run(program.mesh, probe_one, (inputs, state), train)

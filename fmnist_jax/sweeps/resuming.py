@@ -1,227 +1,273 @@
-"""Sweeps that go on where they were stopped: plan and parts beside the results."""
+"""Sweeps that save checkpoints in a folder and resume from it."""
 
 import dataclasses
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import xarray as xr
+
+from fmnist_jax.data.dataset import Data
 from fmnist_jax.errors import UserError
-from fmnist_jax.files import atomic_write, explaining_write_errors
-from fmnist_jax.sweeps import plan_file
-from fmnist_jax.sweeps.plan_file import PARTS
-from fmnist_jax.sweeps.sweep_progress import (
+from fmnist_jax.files import explaining_write_errors
+from fmnist_jax.sweeps import checkpoints
+from fmnist_jax.sweeps.checkpoints import Checkpoint, Part, digest
+from fmnist_jax.sweeps.engine import Steps, checkpoint, run_groups_resumably
+from fmnist_jax.sweeps.environment import environment
+from fmnist_jax.sweeps.fingerprint import fingerprint, regroup
+from fmnist_jax.sweeps.labelling import join
+from fmnist_jax.sweeps.plan_file import (
     ALONE,
+    PARTS,
     Share,
-    SweepProgress,
-    is_done,
-    own_groups,
-    path_of,
+    read_plan,
+    refuse,
+    sweeps_difference,
+    write_plan,
 )
+from fmnist_jax.sweeps.planning import Plan
 
-if TYPE_CHECKING:
-    import xarray as xr
-
-    from fmnist_jax.data.dataset import Data
-    from fmnist_jax.sweeps.checkpoints import Kept
-    from fmnist_jax.sweeps.engine import Steps
-    from fmnist_jax.sweeps.labelling import Part
-    from fmnist_jax.sweeps.planning import Plan
-
-# A group under way is saved after an epoch, but no more often than this, and so seldom
+# A running group is saved after an epoch, but not more often than this, and so rarely
 # that saving takes at most a fiftieth of the time.
 SECONDS_BETWEEN_SAVES, SHARE_OF_SAVING = 60.0, 1 / 50
 
 
-def begin(
+@dataclasses.dataclass(frozen=True)
+class SweepProgress:
+    """Sweeps that are running, and how far they are.
+
+    Attributes:
+      folder: of the plan file and the checkpoints.
+      digest: of the plan file's sweeps; every checkpoint bears it.
+      plans: one for each sweep, with the groups that the plan file records.
+      data: likewise.
+      checkpoints: for each sweep, the checkpoints of its groups by position; updated
+        while the sweep runs.
+      share: which groups are this process's.
+      notices: lines for the user.
+    """
+
+    folder: Path
+    digest: str
+    plans: Sequence[Plan]
+    data: Sequence[Data]
+    checkpoints: Sequence[dict[int, Checkpoint]]
+    share: Share = ALONE
+    notices: Sequence[str] = ()
+
+
+def open_sweeps(
     out_dir: Path,
-    plans: Sequence["Plan"],
-    data: Sequence["Data"],
+    plans: Sequence[Plan],
+    data: Sequence[Data],
     command: Mapping[str, Any],
     overwrite: bool,
     share: Share = ALONE,
 ) -> SweepProgress:
-    """Saves plans before their first run, or takes up those that were progress.
+    """Saves plans before their first run, or resumes those that are saved.
 
     Args:
-      out_dir: for the results; the caller holds its folder for parts.
-      plans: what is to run.
-      data: on what, for each.
-      command: what makes the plans: "experiment" and "arguments".
-      overwrite: whether what was progress with other settings may be dropped.
+      out_dir: for the results; the caller has locked its folder of checkpoints.
+      plans: what to run.
+      data: of each plan.
+      command: the command that makes the plans: "experiment" and "arguments".
+      overwrite: whether an unfinished sweep with other settings may be dropped.
       share: which groups are this process's.
 
     Raises:
-      UserError: where something else was progress.
+      UserError: if the folder has an unfinished sweep with other settings.
     """
-    from fmnist_jax.sweeps.fingerprint import described
-
-    here = plan_file.environment()
-    sweeps = [described(*pair, here) for pair in zip(plans, data, strict=True)]
-    saved, problem = plan_file.saved_in(out_dir, "sweeps")
-    if saved is not None and (differs := plan_file.difference(saved["sweeps"], sweeps)):
-        problem = f"a sweep that is not finished: {differs}"
-    plan_file.refuse(out_dir, problem, overwrite)
+    here = environment()
+    sweeps = [fingerprint(*pair, here) for pair in zip(plans, data, strict=True)]
+    saved, problem = None, ""
+    try:
+        saved = read_plan(out_dir)
+    except UserError as error:
+        problem = f"an unfinished sweep: {str(error).rstrip('.')}"
+    if saved is not None and (change := sweeps_difference(saved["sweeps"], sweeps)):
+        problem = f"an unfinished sweep with other settings: {change}"
+    if problem and not overwrite:
+        raise refuse(out_dir, problem)
     if problem or saved is None:
         saved = {**command, "sweeps": sweeps, "shares": share.total}
-        plan_file.write_plan(out_dir, saved, alone=bool(problem) or share == ALONE)
-    return _taken_up(out_dir, plans, saved, share)
+        write_plan(out_dir, saved, clear=bool(problem) or share == ALONE)
+    else:
+        pairs = zip(plans, saved["sweeps"], strict=True)
+        plans = [regroup(plan, sweep) for plan, sweep in pairs]
+    return _progress(out_dir, plans, data, saved["sweeps"], share)
 
 
-def finished(
-    out_dir: Path, plans: Sequence["Plan"], data: Sequence["Data"]
+def open_finished_sweeps(
+    out_dir: Path, plans: Sequence[Plan], data: Sequence[Data]
 ) -> SweepProgress:
-    """Takes up sweeps of which all groups are done, wherever they were trained.
+    """Opens sweeps of which all groups are finished, on whatever machine they ran.
 
     Raises:
-      UserError: where they are of other plans or data, or where groups are not done.
+      UserError: if they are of other plans or data, or if groups are unfinished.
     """
-    from fmnist_jax.sweeps.fingerprint import described
-
-    saved, problem = plan_file.saved_in(out_dir, "sweeps")
-    there = saved["sweeps"] if saved is not None else []
-    pairs = zip(plans, data, there, strict=False)
-    sweeps = [described(todo, on, s["environment"]) for todo, on, s in pairs]
-    if problem := problem or plan_file.difference(there, sweeps):
+    saved = read_plan(out_dir)
+    sweeps = saved["sweeps"] if saved is not None else []
+    triples = list(zip(plans, data, sweeps, strict=False))
+    expected = [fingerprint(p, on, sweep["environment"]) for p, on, sweep in triples]
+    if change := sweeps_difference(sweeps, expected):
         raise UserError(
-            f"The shards in {out_dir} are not what their own command gives here: "
-            f"{problem}."
+            f"The shards in {out_dir} do not match their own command here: {change}."
         )
-    progress = _taken_up(out_dir, plans, saved, ALONE)
-    if left := [pair for pair in own_groups(progress) if not is_done(progress, *pair)]:
-        path = path_of(progress, *left[0])
-        raise UserError(f"{path} is not done: run its shard again, then merge.")
+    plans = [regroup(plan, sweep) for plan, _, sweep in triples]
+    progress = _progress(out_dir, plans, data, sweeps, ALONE)
+    for number, group in share_groups(progress):
+        if not is_finished(progress, number, group):
+            path = checkpoint_path(progress, number, group)
+            raise UserError(f"{path} is unfinished: run its shard again, then merge.")
     return progress
 
 
-def _taken_up(
-    out_dir: Path, plans: Sequence["Plan"], saved: Mapping[str, Any], share: Share
+def _progress(
+    out_dir: Path,
+    plans: Sequence[Plan],
+    data: Sequence[Data],
+    sweeps: Sequence[Any],
+    share: Share,
 ) -> SweepProgress:
-    """Returns sweeps as they are saved, with what there is of them."""
-    from fmnist_jax.sweeps.checkpoints import digest
-    from fmnist_jax.sweeps.fingerprint import as_described
-
-    sweeps = saved["sweeps"]
-    plans = [as_described(*pair) for pair in zip(plans, sweeps, strict=True)]
-    return _with_kept(SweepProgress(out_dir / PARTS, digest(sweeps), plans, (), share))
+    empty: list[dict[int, Checkpoint]] = [{} for _ in plans]
+    folder = out_dir / PARTS
+    progress = SweepProgress(folder, digest(sweeps), plans, data, empty, share)
+    return dataclasses.replace(progress, notices=_read_checkpoints(progress))
 
 
-def _with_kept(progress: SweepProgress) -> SweepProgress:
-    """Returns sweeps with what there is of them; what is damaged is done again."""
-    from fmnist_jax.sweeps import checkpoints
-
-    kept: list[dict[int, Kept]] = []
+def _read_checkpoints(progress: SweepProgress) -> list[str]:
+    """Reads the checkpoints that are not in memory; returns a line for each damaged."""
     notices = []
-    for number, todo in enumerate(progress.plans):
-        kept.append({})
-        for group in range(len(todo.groups)):
-            path = path_of(progress, number, group)
+    for number, plan in enumerate(progress.plans):
+        for group in range(len(plan.groups)):
+            path = checkpoint_path(progress, number, group)
+            if group in progress.checkpoints[number] or not path.exists():
+                continue
             try:
-                if path.exists():
-                    kept[-1][group] = checkpoints.read(path, progress.digest)
+                saved = checkpoints.read(path, progress.digest)
+                progress.checkpoints[number][group] = saved
             except UserError as error:
-                notices.append(f"Note: {error} Its runs are done again.")
-    return dataclasses.replace(progress, kept=kept, notices=notices)
+                notices.append(f"Note: {error} Its runs are trained again.")
+    return notices
 
 
-def gather(out_dir: Path, saved: Mapping[str, Any], found: Mapping[str, bytes]) -> None:
-    """Writes a plan, and part files by their names, to a folder that is held."""
-    plan_file.write_plan(out_dir, saved, alone=False)
-    for name, content in found.items():
-        store(out_dir / PARTS / name, content)
+def share_groups(progress: SweepProgress) -> list[tuple[int, int]]:
+    """Returns this process's groups: the number of the sweep, the position in it."""
+    groups = [
+        (number, group)
+        for number, plan in enumerate(progress.plans)
+        for group in range(len(plan.groups))
+    ]
+    return groups[progress.share.number :: progress.share.total]
 
 
-def store(path: Path, content: bytes) -> None:
-    """Writes a part file that another process made."""
-    with explaining_write_errors(path.parent.parent), atomic_write(path) as new:
-        new.write_bytes(content)
+def checkpoint_path(progress: SweepProgress, number: int, group: int) -> Path:
+    """Returns the checkpoint file of a sweep's group."""
+    return progress.folder / f"{number}-{group}.part"
 
 
-def joined(progress: SweepProgress, data: Sequence["Data"]) -> list["xr.Dataset"]:
-    """Returns the results of sweeps of which all groups are done.
-
-    Raises:
-      UserError: where a part was lost meanwhile.
-    """
-    from fmnist_jax.sweeps.labelling import join
-
-    progress = _with_kept(progress)
-    found = []
-    for number, (todo, on) in enumerate(zip(progress.plans, data, strict=True)):
-        if not all(is_done(progress, number, g) for g in range(len(todo.groups))):
-            lost = " ".join(progress.notices)
-            raise UserError(f"Parts in {progress.folder} are lost. {lost}".rstrip())
-        kept = progress.kept[number]
-        found.append(join(todo, [p for g in sorted(kept) for p in kept[g].parts], on))
-    return found
+def is_finished(progress: SweepProgress, number: int, group: int) -> bool:
+    """Whether a sweep's group has no epochs left to train."""
+    saved = progress.checkpoints[number].get(group)
+    return saved is not None and saved.is_finished
 
 
-def run(
-    progress: SweepProgress, number: int, data: "Data", is_stopped: Callable[[], bool]
-) -> Iterator["Part"]:
-    """Runs what is left of this process's groups of a sweep, and saves it.
+def num_epochs(progress: SweepProgress) -> int:
+    """Returns the number of epochs of this process's runs, added up."""
+    return sum(
+        len(progress.plans[n].groups[g].runs) * progress.plans[n].config.num_epochs
+        for n, g in share_groups(progress)
+    )
+
+
+def num_epochs_trained(progress: SweepProgress) -> int:
+    """Returns how many of ``num_epochs`` are trained."""
+    saved = [progress.checkpoints[n].get(g) for n, g in share_groups(progress)]
+    parts = [part for each in saved if each is not None for part in each.parts]
+    return sum(len(part.runs) for part in parts if part.epoch is not None)
+
+
+def run_sweep(
+    progress: SweepProgress, number: int, is_stopped: Callable[[], bool]
+) -> Iterator[Part]:
+    """Runs this process's unfinished groups of a sweep, and saves checkpoints.
 
     Args:
       progress: the sweeps.
-      number: which.
-      data: on what.
-      is_stopped: whether to stop after the epoch that is under way.
+      number: which sweep.
+      is_stopped: whether to stop after the current epoch.
 
     Yields:
-      What is new, as ``run_groups`` does.
+      New parts, as ``run_groups`` does.
 
     Raises:
-      KeyboardInterrupt: where it was stopped.
+      KeyboardInterrupt: if it was stopped.
     """
-    from fmnist_jax.sweeps.checkpoints import Kept
-    from fmnist_jax.sweeps.engine import run_groups_resumably
-
-    todo, kept = progress.plans[number], progress.kept[number]
-    own = [
-        g
-        for n, g in own_groups(progress)
-        if n == number and not is_done(progress, n, g)
-    ]
-    if not own:
+    saved = progress.checkpoints[number]
+    unfinished = {
+        group
+        for n, group in share_groups(progress)
+        if n == number and not is_finished(progress, n, group)
+    }
+    if not unfinished:
         return
-    skip = set(range(len(todo.groups))) - set(own)
-    left = {group: each.left for group, each in kept.items() if each.left is not None}
-    for group, steps in run_groups_resumably(todo, data, skip, left):
-        so_far = list(kept[group].parts) if group in left else []
-        path = path_of(progress, number, group)
-        yield from _saving(progress, path, so_far, steps, is_stopped)
-        _save(progress, path, Kept(so_far))
+    plan, data = progress.plans[number], progress.data[number]
+    skip = set(range(len(plan.groups))) - unfinished
+    resumable = {g: saved[g] for g in unfinished if g in saved}
+    for group, steps in run_groups_resumably(plan, data, skip, resumable):
+        path = checkpoint_path(progress, number, group)
+        parts = list(saved[group].parts) if group in saved else []
+        yield from _run_saving(progress, path, parts, steps, is_stopped)
+        saved[group] = Checkpoint(parts)
+        _save(progress, path, saved[group])
         if is_stopped():
             raise KeyboardInterrupt
 
 
-def _saving(
+def _run_saving(
     progress: SweepProgress,
     path: Path,
-    so_far: list["Part"],
-    steps: "Steps",
+    parts: list[Part],
+    steps: Steps,
     is_stopped: Callable[[], bool],
-) -> Iterator["Part"]:
-    """Passes on the parts of a group, adds them to ``so_far``, and saves at epochs."""
-    from fmnist_jax.sweeps.checkpoints import Kept
-    from fmnist_jax.sweeps.run_batch import halfway
-
-    saved, pause = time.monotonic(), SECONDS_BETWEEN_SAVES
-    for part, seats in steps:
+) -> Iterator[Part]:
+    """Yields the parts of a group, appends them to ``parts``, and saves at epochs."""
+    last_save, pause = time.monotonic(), SECONDS_BETWEEN_SAVES
+    for part, batch in steps:
         yield part
-        so_far.append(part)
+        parts.append(part)
         start = time.monotonic()
-        if seats is None or not (start - saved > pause or is_stopped()):
+        if batch is None or not (start - last_save > pause or is_stopped()):
             continue
-        _save(progress, path, Kept(so_far, halfway(part, seats)))
+        _save(progress, path, checkpoint(parts, batch))
         if is_stopped():
             raise KeyboardInterrupt
-        saved = time.monotonic()
-        pause = max(SECONDS_BETWEEN_SAVES, (saved - start) / SHARE_OF_SAVING)
+        last_save = time.monotonic()
+        pause = max(SECONDS_BETWEEN_SAVES, (last_save - start) / SHARE_OF_SAVING)
 
 
-def _save(progress: SweepProgress, path: Path, kept: "Kept") -> None:
-    from fmnist_jax.sweeps import checkpoints
-
+def _save(progress: SweepProgress, path: Path, saved: Checkpoint) -> None:
     with explaining_write_errors(progress.folder.parent):
-        checkpoints.write(path, kept, progress.digest)
+        checkpoints.write(path, saved, progress.digest)
+
+
+def label(progress: SweepProgress) -> list[xr.Dataset]:
+    """Returns the labelled results of each sweep.
+
+    Checkpoints of other processes are read from the folder.
+
+    Raises:
+      UserError: if a group is unfinished, because its checkpoint was lost.
+    """
+    notices = " ".join(_read_checkpoints(progress))
+    results = []
+    for number, plan in enumerate(progress.plans):
+        groups = range(len(plan.groups))
+        if not all(is_finished(progress, number, group) for group in groups):
+            lost = f"Checkpoints in {progress.folder} are lost. {notices}"
+            raise UserError(lost.rstrip())
+        saved = progress.checkpoints[number]
+        parts = [part for group in groups for part in saved[group].parts]
+        results.append(join(plan, parts, progress.data[number]))
+    return results

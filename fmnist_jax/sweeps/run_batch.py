@@ -1,6 +1,7 @@
-"""Which run of a group sits where on the devices, and which have left."""
+"""Placement of runs in the slots of the devices; compaction of finished runs."""
 
 import math
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -9,150 +10,128 @@ import numpy as np
 from jax import Array
 from jax.sharding import Mesh, NamedSharding
 
-from fmnist_jax.config import Hparams
-from fmnist_jax.sweeps.labelling import Part
-from fmnist_jax.sweeps.planning import (
-    Group,
-    Plan,
-    run_hparams,
-    run_settings,
-)
-from fmnist_jax.sweeps.programs import RUN
+from fmnist_jax.sweeps.checkpoints import Checkpoint
+from fmnist_jax.sweeps.planning import Group, Plan, run_hparams, run_settings
+from fmnist_jax.sweeps.programs import RUN, RunInputs
+
+SHRINK = (1, 2, 4, 8)  # a batch is compacted to these fractions of its group's width
 
 
 class RunBatch(NamedTuple):
-    """The runs that are under way, in the places of the devices.
+    """The active runs of a group, one in each slot of the devices.
 
     Attributes:
-      positions: of each place's run in its group; ``[places]``, on the host.
-      hparams: traced settings, ``[places]`` each.
-      seeds: ``[places]``.
-      rows: of each place's seed among the distinct ones, ``[places]``.
-      distinct: the distinct seeds, on the host, the last one filling up.
-      state: ``[places]`` each.
+      positions: position in the group of each slot's run, ``[slots]``, on the host.
+      distinct_seeds: the seeds of the group, on the host; the last one is repeated up
+        to the number of example orders.
+      inputs: settings and seeds, ``[slots]`` each.
+      state: ``[slots, …]`` each; None before the first program has run.
     """
 
     positions: np.ndarray
-    hparams: Hparams
-    seeds: Array
-    rows: Array
-    distinct: np.ndarray
+    distinct_seeds: np.ndarray
+    inputs: RunInputs
     state: Any = None
 
 
-class Halfway(NamedTuple):
-    """Where a group was left after an epoch, on the host.
+def num_orders(plan: Plan, slots: int) -> int:
+    """Returns how many example orders a program takes for so many slots.
 
-    Attributes:
-      epoch: the last one that is over.
-      values: what it gave, ``[runs, …]``.
-      positions: of each place's run in its group, ``[places]``.
-      leaves: of the state, ``[places, …]`` each.
+    An upper bound: all groups of a program take equally many, whatever their seeds.
     """
-
-    epoch: int
-    values: dict[str, np.ndarray]
-    positions: np.ndarray
-    leaves: list[np.ndarray]
-
-
-def num_orders(plan: Plan, places: int) -> int:
-    """Returns how many orders of the examples the runs in so many places follow.
-
-    At most: groups of one program are given as many, whatever seeds they hold.
-    """
-    return min(places, len(plan.axes["seed"]))
+    return min(slots, len(plan.axes["seed"]))
 
 
 def make_batch(plan: Plan, group: Group, mesh: Mesh) -> RunBatch:
-    """Returns a group's runs, the last one filling up the places that are left."""
-    size = group.width * plan.num_devices
-    return _placed(plan, group, mesh, np.minimum(np.arange(size), len(group.runs) - 1))
+    """Returns the runs of a group; the last run is repeated in the spare slots."""
+    slots = group.width * plan.num_devices
+    positions = np.minimum(np.arange(slots), len(group.runs) - 1)
+    return _place(plan, group, mesh, positions)
 
 
-def _placed(plan: Plan, group: Group, mesh: Mesh, positions: np.ndarray) -> RunBatch:
-    """Returns a group's runs in places, each given by its position in the group."""
-    size = group.width * plan.num_devices
-    runs = [group.runs[position] for position in positions]
-    hparams = [run_hparams(plan, group.config, run) for run in runs]
+def _place(plan: Plan, group: Group, mesh: Mesh, positions: np.ndarray) -> RunBatch:
+    """Returns a batch of the runs at these positions of the group, ``[slots]``."""
+    hparams = [run_hparams(plan, group.config, group.runs[p]) for p in positions]
     stacked = jax.tree.map(lambda *v: np.asarray(v, np.float32), *hparams)
-    seeds = np.asarray([run_settings(plan, run)["seed"] for run in runs], np.uint32)
-    of_group = [run_settings(plan, run)["seed"] for run in group.runs]
-    distinct = np.unique(np.asarray(of_group, np.uint32))
-    rows = np.searchsorted(distinct, seeds)
-    missing = num_orders(plan, size) - len(distinct)
-    distinct = np.pad(distinct, (0, missing), mode="edge")
-    stacked, seeds, rows = jax.device_put(
-        (stacked, seeds, rows.astype(np.int32)), NamedSharding(mesh, RUN)
+    group_seeds = np.asarray(
+        [run_settings(plan, run)["seed"] for run in group.runs], np.uint32
     )
-    return RunBatch(positions, stacked, seeds, rows, distinct)
+    distinct = np.unique(group_seeds)
+    seeds = group_seeds[positions]
+    rows = np.searchsorted(distinct, seeds).astype(np.int32)
+    missing = num_orders(plan, group.width * plan.num_devices) - len(distinct)
+    distinct = np.pad(distinct, (0, missing), mode="edge")
+    inputs = jax.device_put(RunInputs(stacked, seeds, rows), NamedSharding(mesh, RUN))
+    return RunBatch(positions, distinct, inputs)
 
 
 def scatter_to_runs(
-    values: dict[str, Array], seats: RunBatch, before: dict[str, np.ndarray], count: int
+    values: Mapping[str, Array],
+    batch: RunBatch,
+    previous: Mapping[str, np.ndarray],
+    num_runs: int,
 ) -> dict[str, np.ndarray]:
-    """Returns values by position in the group; of a run that left, those of before."""
-    found = {}
-    for name, by_place in values.items():
-        on_host = np.asarray(by_place)
-        shape = (count, *on_host.shape[1:])
-        found[name] = before[name].copy() if name in before else np.empty(
-            shape, on_host.dtype
-        )  # fmt: skip
-        found[name][seats.positions] = on_host
-    return found
+    """Returns values by position in the group, ``[num_runs, …]``.
 
-
-def without(seats: RunBatch, gone: np.ndarray, width: int, mesh: Mesh) -> RunBatch:
-    """Returns the places without the runs that are gone.
-
-    The rest are packed together only where they fit into half, a quarter or an eighth
-    of the group's width, so that there are at most three further programs.
+    Args:
+      values: name to array ``[slots, …]``.
+      batch: the runs in the slots.
+      previous: the values of the epoch before, kept for runs that have left the batch.
+      num_runs: number of runs of the group.
     """
-    alive, places = np.unique(seats.positions, return_index=True)
-    alive, places = alive[~gone[alive]], places[~gone[alive]]
-    if not len(alive):
-        return seats._replace(positions=alive)
-    devices = mesh.devices.size
-    size = min(
-        math.ceil(width / share) * devices
-        for share in (1, 2, 4, 8)
-        if math.ceil(width / share) * devices >= len(alive)
-    )
-    if size >= len(seats.positions):
-        return seats
-    taken = places[np.minimum(np.arange(size), len(alive) - 1)]
-    packed = jax.device_put(
-        jax.tree.map(
-            lambda x: x[jnp.asarray(taken)],
-            (seats.hparams, seats.seeds, seats.rows, seats.state),
-        ),
+    scattered = {}
+    for name, slot_values in values.items():
+        on_host = np.asarray(slot_values)
+        shape = (num_runs, *on_host.shape[1:])
+        empty = np.empty(shape, on_host.dtype)
+        scattered[name] = previous[name].copy() if name in previous else empty
+        scattered[name][batch.positions] = on_host
+    return scattered
+
+
+def compact(batch: RunBatch, finished: np.ndarray, width: int, mesh: Mesh) -> RunBatch:
+    """Returns a batch without its finished runs.
+
+    Runs move to other slots only if they fit into a fraction in ``SHRINK`` of the
+    group's width, so that a group needs at most three further programs.
+
+    Args:
+      batch: the runs.
+      finished: whether the run at each position of the group is finished.
+      width: slots per device of the group.
+      mesh: the devices.
+    """
+    active, slots = np.unique(batch.positions, return_index=True)
+    active, slots = active[~finished[active]], slots[~finished[active]]
+    if not len(active):
+        return batch._replace(positions=active)
+    sizes = [math.ceil(width / fraction) * mesh.devices.size for fraction in SHRINK]
+    size = min(size for size in sizes if size >= len(active))
+    if size >= len(batch.positions):
+        return batch
+    chosen = slots[np.minimum(np.arange(size), len(active) - 1)]
+    inputs, state = jax.device_put(
+        jax.tree.map(lambda x: x[jnp.asarray(chosen)], (batch.inputs, batch.state)),
         NamedSharding(mesh, RUN),
     )
-    hparams, seeds, rows, state = packed
-    return RunBatch(seats.positions[taken], hparams, seeds, rows, seats.distinct, state)
-
-
-def halfway(part: Part, seats: RunBatch) -> Halfway:
-    """Returns what ``taken_again`` needs to go on after an epoch."""
-    leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(seats.state)]
-    return Halfway(part.epoch or 0, part.values, seats.positions, leaves)
+    return batch._replace(positions=batch.positions[chosen], inputs=inputs, state=state)
 
 
 def restore(
-    plan: Plan, group: Group, left: Halfway, state: Any, mesh: Mesh
+    plan: Plan, group: Group, checkpoint: Checkpoint, state: Any, mesh: Mesh
 ) -> RunBatch:
-    """Returns the seats of a group that was left, as they were.
+    """Returns the batch of an unfinished group, as its checkpoint recorded it.
 
     Args:
-      plan: to which the group belongs.
-      group: which.
-      left: where.
-      state: what the state of a group is like, as shapes.
+      plan: plan of the group.
+      group: the group.
+      checkpoint: its checkpoint.
+      state: the group's state as shapes, which gives the structure of the leaves.
       mesh: the devices.
     """
-    if not len(left.positions):
-        return make_batch(plan, group, mesh)._replace(positions=left.positions)
-    seats = _placed(plan, group, mesh, left.positions)
-    leaves = jax.device_put(left.leaves, NamedSharding(mesh, RUN))
-    return seats._replace(state=jax.tree.unflatten(jax.tree.structure(state), leaves))
+    positions = np.asarray(checkpoint.positions)
+    if not len(positions):
+        return make_batch(plan, group, mesh)._replace(positions=positions)
+    batch = _place(plan, group, mesh, positions)
+    leaves = jax.device_put(list(checkpoint.leaves), NamedSharding(mesh, RUN))
+    return batch._replace(state=jax.tree.unflatten(jax.tree.structure(state), leaves))

@@ -1,6 +1,7 @@
 """Sharpness along training against the edge of stability."""
 
 import dataclasses
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,8 +13,8 @@ from fmnist_jax.analysis import edge
 from fmnist_jax.config import Config, Hparams
 from fmnist_jax.data.dataset import Data
 from fmnist_jax.figures.edge import figure as edge_figure
+from fmnist_jax.runner.experiment import Variant
 from fmnist_jax.sweeps.engine import sweep
-from fmnist_jax.sweeps.planning import plan
 from tests.figures.test_plots import texts_of
 
 RATES = [0.01, 0.1, 1.0, 1e4]
@@ -98,9 +99,14 @@ def test_a_first_layer_with_its_own_rate_is_as_far_from_the_edge_as_its_twin(
     treated = {"first_kernel_scale": 1 / 256, "first_kernel_rate": 1 / 256**2}
     over = []
     for hparams in (Hparams(divisor=256.0), Hparams(divisor=1.0, **treated)):
-        found = plan({"learning_rate": [0.1]}, config, hparams)
-        probes = edge_of_stability.probes([found])
-        results = sweep(found.axes, small, config, hparams, probes)
+        axes = {"learning_rate": [0.1]}
+        job: Any = SimpleNamespace(
+            configs=[config],
+            axes=axes,
+            variants=(Variant("", "synthetic", config, hparams),),
+        )
+        probes = edge_of_stability.probes(job)
+        results = sweep(axes, small, config, hparams, probes)
         over.append(edge.table(results)[["over_edge_first", "over_edge_end"]])
     assert not np.allclose(over[0], 0)
     np.testing.assert_allclose(over[1], over[0], rtol=1e-4)

@@ -18,12 +18,12 @@ from fmnist_jax.analysis import results
 from fmnist_jax.data import idx, load
 from fmnist_jax.errors import UserError
 from fmnist_jax.runner import (
+    Experiment,
     command_line,
     execution,
     flags,
     jobs,
 )
-from fmnist_jax.runner.jobs import Experiment
 from fmnist_jax.sweeps.engine import sweep
 
 ROOT = Path(__file__).parents[2]
@@ -231,16 +231,16 @@ def test_every_setting_reaches_the_results(tmp_path: Path) -> None:
 
 def test_default_batch_sizes_are_capped_with_a_notice() -> None:
     job = jobs.make_job(EXPERIMENT, options())
-    capped = jobs.fit_batch_sizes(job, 20)
+    capped = jobs._cap_batch_sizes(job, 20)
     assert capped.variants[0].config.batch_size == 20
     assert "capped at the 20" in capped.notices[0]
-    assert jobs.fit_batch_sizes(job, 32) is job
+    assert jobs._cap_batch_sizes(job, 32) is job
     axis = jobs.make_job(EXPERIMENT, {**options(), "settings": {}})
     axis = dataclasses.replace(axis, axes={"batch_size": (8, 32, 99)})
-    assert jobs.fit_batch_sizes(axis, 20).axes["batch_size"] == (8, 20)
+    assert jobs._cap_batch_sizes(axis, 20).axes["batch_size"] == (8, 20)
     given = jobs.make_job(EXPERIMENT, options("--batch_sizes=21"))
     with pytest.raises(UserError, match="larger than the training set"):
-        jobs.fit_batch_sizes(given, 20)
+        jobs._cap_batch_sizes(given, 20)
 
 
 def command(*arguments: str, module: str = "experiments.scale_sweep") -> Any:
@@ -455,7 +455,7 @@ def test_every_experiment_runs_on_the_synthetic_set(
     assert found.sizes["seed"] == 2
     assert (found.status != "missing").all()
     plane = TRAINED[name].plane or ()
-    axes = [*TRAINED[name].variants, *plane, *TRAINED[name].axes]
+    axes = [*TRAINED[name].variants, *plane, *(TRAINED[name].axes or ())]
     assert list(found.status.dims) == [*axes, "seed"]
     assert (tmp_path / "out" / "config.json").exists()
     drawn = sorted(path.name for path in (tmp_path / "out").glob("*.png"))

@@ -1,4 +1,4 @@
-"""Several experiments at once, stopped wherever they may be."""
+"""Several experiments in one command, killed at any point."""
 
 import dataclasses
 import json
@@ -15,20 +15,24 @@ import pytest
 from experiments.__main__ import find_experiments
 from fmnist_jax.errors import UserError
 from fmnist_jax.runner import (
+    Answer,
+    Experiment,
     command_line,
     execution,
     output_folder,
     page,
     saving,
 )
-from fmnist_jax.runner.jobs import Answer, Experiment, Inspection
-from fmnist_jax.sweeps import checkpoints
+from fmnist_jax.runner.jobs import Task
+from fmnist_jax.sweeps import engine, environment, planning
 
 FIRST = Experiment("first", "Does it train?", {"divisor": (255,)}, num_seeds=1)
-SECOND = Inspection(
-    "second", "Which labels?",
-    lambda data: Answer({"labels": pd.DataFrame({"label": data.train.labels})}),
-)  # fmt: skip
+SECOND = Experiment(
+    "second",
+    "Which labels?",
+    None,
+    answer=lambda data: Answer({"labels": pd.DataFrame({"label": data.train.labels})}),
+)
 THIRD = dataclasses.replace(SECOND, name="third", question="And which after them?")
 FLAGS = ["--dataset=synthetic", "--test_examples=10"]
 TINY = [*FLAGS, "--train_examples=32", "--epochs=1", "--hidden_sizes=4"]
@@ -42,7 +46,7 @@ def execute(root: Path, *more: str) -> None:
     command_line.execute([FIRST, SECOND], ["x", *TINY, f"--out_dir={root}", *more])
 
 
-def inspect(root: Path, *more: str, examples: int = 7) -> None:
+def count_labels(root: Path, *more: str, examples: int = 7) -> None:
     argv = ["x", *FLAGS, f"--train_examples={examples}", f"--out_dir={root}", *more]
     command_line.execute([SECOND, THIRD], argv)
 
@@ -53,7 +57,7 @@ def files(root: Path) -> set[str]:
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A selection that nothing stops."""
+    """A batch that nothing interrupts."""
     root = tmp_path_factory.mktemp("undisturbed") / "root"
     execute(root)
     assert files(root) == FILES
@@ -65,87 +69,87 @@ def assert_same(root: Path, undisturbed: Path) -> None:
     for name in ("first/results.nc", "second/labels.csv"):
         assert (root / name).read_bytes() == (undisturbed / name).read_bytes()
     page = (root / "index.html").read_text()
-    assert all(f"<h2>{each.question}</h2>" in page for each in (FIRST, SECOND))
+    assert all(f"<h2>{e.question}</h2>" in page for e in (FIRST, SECOND))
 
 
 def killed(
-    do: Callable[[Path], None], root: Path, kept: Path, monkeypatch: pytest.MonkeyPatch
+    do: Callable[[Path], None], root: Path, to: Path, monkeypatch: pytest.MonkeyPatch
 ) -> list[Path]:
-    """Returns what SIGKILL leaves of a folder, before each change that is made to it.
+    """Returns copies of a folder as SIGKILL leaves it, before each change to it.
 
-    What differs in no more than the random part of a name is left out.
+    Copies that differ only in the random part of a name are made once.
     """
-    found: dict[frozenset[str], Path] = {}
+    copies: dict[frozenset[str], Path] = {}
 
-    def keep() -> None:
+    def copy() -> None:
         names = frozenset(re.sub("[0-9a-f]{8}$", "", name) for name in files(root))
-        if root.exists() and names not in found:
-            found[names] = kept / str(len(found))
-            shutil.copytree(root, found[names])
+        if root.exists() and names not in copies:
+            copies[names] = to / str(len(copies))
+            shutil.copytree(root, copies[names])
 
-    def keeping(change: Callable[..., None]) -> Callable[..., None]:
+    def copying(change: Callable[..., None]) -> Callable[..., None]:
         def changed(path: Any, *args: Any, **more: Any) -> None:
             if Path(path).is_relative_to(root):
-                keep()
+                copy()
             change(path, *args, **more)
 
         return changed
 
     with monkeypatch.context() as patch:
         for name in ("replace", "unlink", "mkdir", "rmdir"):
-            patch.setattr(os, name, keeping(getattr(os, name)))
+            patch.setattr(os, name, copying(getattr(os, name)))
         do(root)
-    return list(found.values())
+    return list(copies.values())
 
 
-def test_a_selection_that_is_killed_goes_on_from_wherever_it_was(
+def test_a_batch_that_is_killed_resumes_from_any_point(
     undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    left = killed(execute, tmp_path / "root", tmp_path / "kept", monkeypatch)
-    assert len(left) > 25
-    for root in left:
-        if (root / "index.html").exists() and not (root / "parts/plan.json").exists():
-            assert files(root) - {"parts", "parts/lock"} == FILES
-            with pytest.raises(UserError, match="contains results already"):
-                execute(root)
-            continue
-        is_done = (root / "first" / "config.json").exists()
-        is_done &= not (root / "first" / "parts" / "plan.json").exists()
+    copies = killed(execute, tmp_path / "root", tmp_path / "copies", monkeypatch)
+    assert len(copies) > 25
+    for root in copies:
+        is_finished = (root / "first" / "config.json").exists()
+        is_finished &= (root / "second").exists()
+        is_finished &= not (root / "first" / "parts" / "plan.json").exists()
+        original = execution.run
+
+        def run(task: Task, original: Any = original, skip: bool = is_finished) -> None:
+            assert not (skip and task.name == "first")
+            original(task)
+
         with monkeypatch.context() as patch:
-            if is_done:
-                patch.setattr(execution, "run", None)
+            patch.setattr(execution, "run", run)
             execute(root)
         assert_same(root, undisturbed)
 
 
-def test_what_was_to_be_overwritten_is_not_what_is_done(
+def test_a_killed_batch_that_overwrites_is_run_again_where_it_is_unfinished(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root = tmp_path / "root"
-    inspect(root, examples=8)
+    count_labels(root, examples=8)
 
     def overwrite(root: Path) -> None:
-        inspect(root, "--overwrite")
+        count_labels(root, "--overwrite")
 
-    left = killed(overwrite, root, tmp_path / "kept", monkeypatch)
-    assert len(left) > 10
-    for each in left:
-        goes_on = (each / "parts" / "plan.json").exists()
-        inspect(each, *([] if goes_on else ["--overwrite"]))
+    copies = killed(overwrite, root, tmp_path / "copies", monkeypatch)
+    assert len(copies) > 8
+    for copy in copies:
+        count_labels(copy, "--overwrite")
         for name in ("second", "third"):
-            assert len(pd.read_csv(each / name / "labels.csv")) == 7
-        assert files(each) == files(root)
+            assert len(pd.read_csv(copy / name / "labels.csv")) == 7
+        assert files(copy) == files(root)
 
 
-def test_results_beside_a_plan_are_not_what_is_done(
+def interrupt(*_: Any) -> None:
+    raise KeyboardInterrupt
+
+
+def test_old_results_beside_a_plan_are_not_finished(
     undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     argv = ["x", *TINY, f"--out_dir={tmp_path / 'first'}"]
     command_line.execute([FIRST], [*argv, "--learning_rates=0.5"])
-
-    def interrupt(*_: Any) -> None:
-        raise KeyboardInterrupt
-
     with monkeypatch.context() as patch:
         patch.setattr(saving, "save_runs", interrupt)
         with pytest.raises(KeyboardInterrupt):
@@ -154,14 +158,7 @@ def test_results_beside_a_plan_are_not_what_is_done(
     assert_same(tmp_path, undisturbed)
 
 
-@pytest.mark.parametrize(
-    ("module", "write", "file"),
-    [(page, "page", "index.html"), (checkpoints, "write_plan", "parts/plan.json")],
-)
-def test_no_room_is_one_line_and_the_same_command_goes_on(
-    module: Any,
-    write: str,
-    file: str,
+def test_a_full_disk_is_one_line_and_the_same_command_resumes(
     undisturbed: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -173,64 +170,61 @@ def test_no_room_is_one_line_and_the_same_command_goes_on(
     root = tmp_path / "root"
     flags = ["--only=first,second", *TINY, f"--out_dir={root}"]
     with monkeypatch.context() as patch:
-        patch.setattr(module, write, no_room)
+        patch.setattr(page, "_experiment", no_room)
         with pytest.raises(SystemExit) as caught:
-            command_line.command_line(lambda _: execute(root))
+            command_line.run_command(lambda _: execute(root))
     assert caught.value.code == 2
-    said = capsys.readouterr().err
-    line = f"Error: {root / file} cannot be written: No space left on device.\n"
-    again = f"To resume: python -m experiments {' '.join(flags)}\n"
-    assert said.endswith(line + again if module is page else line)
-    assert root.exists() == (module is page)
+    line = f"Error: {root / 'index.html'} cannot be written: No space left on device."
+    resume = f"To resume: python -m experiments {' '.join(flags)}"
+    assert capsys.readouterr().err.endswith(f"{line}\n{resume}\n")
     execute(root)
     assert_same(root, undisturbed)
 
 
-def test_a_selection_has_its_folder_alone(
+def test_a_batch_has_its_folder_alone(
     undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    root, original = tmp_path / "root", execution.inspect
+    root, original = tmp_path / "root", execution.run
 
-    def meanwhile(*args: Any) -> None:
+    def meanwhile(task: Task) -> None:
         with pytest.raises(UserError, match=f"{root} is in use by another"):
             execute(root, "--overwrite")
-        in_use = pytest.raises(UserError, match="second is in use by another")
-        with output_folder.locked(root / "second"), in_use:
-            original(*args)
-        original(*args)
+        in_use = pytest.raises(UserError, match="is in use by another")
+        with output_folder.locked(task.out_dir), in_use:
+            original(task)
+        original(task)
 
-    monkeypatch.setattr(execution, "inspect", meanwhile)
+    monkeypatch.setattr(execution, "run", meanwhile)
     execute(root)
     assert_same(root, undisturbed)
 
 
-def test_what_is_lost_of_what_was_done_is_done_again(
-    undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_results_with_missing_files_are_refused_and_may_be_overwritten(
+    undisturbed: Path, tmp_path: Path
 ) -> None:
-    original = page.write
-
-    def write(done: list[Path]) -> Path:
-        if len(done) == 2:
-            raise KeyboardInterrupt
-        return original(done)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(page, "write", write)
-        with pytest.raises(KeyboardInterrupt) as caught:
-            execute(tmp_path)
-    (note,) = caught.value.__notes__
-    assert note.startswith("To resume: python -m experiments --only=first,second ")
-    shutil.rmtree(tmp_path / "first")
+    execute(tmp_path)
+    first = (tmp_path / "first" / "results.nc").stat().st_mtime_ns
     (tmp_path / "second" / "labels.csv").unlink()
     with pytest.raises(UserError, match="second contains results already"):
         execute(tmp_path)
-    first = (tmp_path / "first" / "results.nc").stat().st_mtime_ns
     execute(tmp_path, "--overwrite")
     assert_same(tmp_path, undisturbed)
     assert (tmp_path / "first" / "results.nc").stat().st_mtime_ns == first
+    shutil.rmtree(tmp_path / "first")
+    execute(tmp_path)
+    assert_same(tmp_path, undisturbed)
 
 
-def test_a_mistake_says_in_which_experiment(tmp_path: Path) -> None:
+def test_other_versions_of_the_code_are_not_finished(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    count_labels(tmp_path)
+    monkeypatch.setattr(environment, "_code", lambda: "another")
+    with pytest.raises(UserError, match="second contains results already"):
+        count_labels(tmp_path)
+
+
+def test_an_error_names_its_experiment(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"^first: momentum .* has no effect here"):
         execute(tmp_path, "--momenta=.5")
     with pytest.raises(UserError, match=r"^momentum .* has no effect here"):
@@ -239,7 +233,7 @@ def test_a_mistake_says_in_which_experiment(tmp_path: Path) -> None:
         execute(tmp_path, "--batch_sizes=33")
 
 
-def test_the_command_of_each_makes_its_folder(
+def test_the_command_of_each_experiment_makes_its_folder(
     undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -249,57 +243,40 @@ def test_the_command_of_each_makes_its_folder(
         folder = root / experiment.name
         command = json.loads((folder / "config.json").read_text())["command"]
         used = TINY if experiment is FIRST else TINY[:3]
-        assert command == ["python", "-m", f"experiments.{experiment.name}", *used,
-                           f"--out_dir={folder}"]  # fmt: skip
+        module = ["python", "-m", f"experiments.{experiment.name}"]
+        assert command[:3] == module
+        assert sorted(command[3:]) == sorted([*used, f"--out_dir={folder}"])
         shutil.rmtree(folder)
         command_line.execute([experiment], command[2:])
     assert_same(root, undisturbed)
 
 
-def test_what_is_not_reached_is_not_overwritten(
+def test_experiments_that_were_not_reached_are_not_overwritten(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root = tmp_path / "root"
-    inspect(root, examples=8)
+    count_labels(root, examples=8)
     before = (root / "third" / "config.json").read_bytes()
-
-    def interrupt(*_: Any) -> None:
-        raise KeyboardInterrupt
-
     with monkeypatch.context() as patch:
-        patch.setattr(execution, "inspect", interrupt)
+        patch.setattr(execution, "run", interrupt)
         with pytest.raises(KeyboardInterrupt):
-            inspect(root, "--overwrite")
+            count_labels(root, "--overwrite")
     assert (root / "third" / "config.json").read_bytes() == before
-    inspect(root, "--overwrite")
+    count_labels(root, "--overwrite")
     for name in ("second", "third"):
         assert len(pd.read_csv(root / name / "labels.csv")) == 7
 
 
-def test_settings_that_damage_befell_are_not_of_what_is_done(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    original = execution.inspect
-
-    def once(inspection: Any, *rest: Any) -> None:
-        if inspection.name == "third":
-            raise KeyboardInterrupt
-        original(inspection, *rest)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(execution, "inspect", once)
-        with pytest.raises(KeyboardInterrupt):
-            inspect(tmp_path)
+def test_damaged_settings_are_not_finished(tmp_path: Path) -> None:
+    count_labels(tmp_path)
     (tmp_path / "second" / "config.json").write_text("{")
     with pytest.raises(UserError, match="second contains results already"):
-        inspect(tmp_path)
-    inspect(tmp_path, "--overwrite")
+        count_labels(tmp_path)
+    count_labels(tmp_path, "--overwrite")
     assert len(pd.read_csv(tmp_path / "second" / "labels.csv")) == 7
 
 
-def test_what_one_experiment_refuses_is_said_before_another_begins(
-    tmp_path: Path,
-) -> None:
+def test_errors_of_all_experiments_come_before_the_first_run(tmp_path: Path) -> None:
     both = [find_experiments()[n] for n in ("scale_sweep", "edge_of_stability")]
     argv = ["x", *TINY, "--optimizers=lion", f"--out_dir={tmp_path / 'out'}"]
     with pytest.raises(UserError, match=r"^edge_of_stability: Unknown optimizer with"):
@@ -307,20 +284,44 @@ def test_what_one_experiment_refuses_is_said_before_another_begins(
     assert not (tmp_path / "out").exists()
 
 
-def test_another_sweep_that_is_not_finished_is_left_alone(
+def test_another_unfinished_sweep_stays_as_it_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def interrupt(*_: Any) -> None:
-        raise KeyboardInterrupt
-
     argv = ["x", *TINY, "--learning_rates=0.5", f"--out_dir={tmp_path / 'first'}"]
     with monkeypatch.context() as patch:
         patch.setattr(saving, "save_runs", interrupt)
         with pytest.raises(KeyboardInterrupt):
             command_line.execute([FIRST], argv)
     before = files(tmp_path)
-    with pytest.raises(UserError, match="first holds another sweep that is not fin"):
+    refused = pytest.raises(UserError, match="unfinished sweep with other settings")
+    with refused:
         command_line.execute([SECOND, FIRST], ["x", *TINY, f"--out_dir={tmp_path}"])
-    with pytest.raises(UserError, match="first holds a sweep that is not finished"):
+    refused = pytest.raises(UserError, match="first contains an unfinished sweep; name")
+    with refused:
         command_line.execute([SECOND], ["x", *FLAGS, f"--out_dir={tmp_path / 'first'}"])
     assert files(tmp_path) == before
+
+
+def test_a_command_plans_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One plan for each experiment that trains, also if it resumes."""
+    plans: list[Any] = []
+    original = planning.plan
+
+    def counting(*args: Any, **options: Any) -> Any:
+        plans.append(args)
+        return original(*args, **options)
+
+    monkeypatch.setattr(planning, "plan", counting)
+    monkeypatch.setattr(engine, "plan", counting)
+    execute(tmp_path)
+    assert len(plans) == 1
+    plans.clear()
+    with monkeypatch.context() as patch:
+        patch.setattr(saving, "save_runs", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            command_line.execute([FIRST], ["x", *TINY, f"--out_dir={tmp_path / 'a'}"])
+    command_line.execute([FIRST], ["x", *TINY, f"--out_dir={tmp_path / 'a'}"])
+    assert len(plans) == 2
+    plans.clear()
+    command_line.execute([FIRST], ["x", *TINY, "--dry_run"])
+    assert len(plans) == 1

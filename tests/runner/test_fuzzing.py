@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from experiments.scale_sweep import EXPERIMENT
 from fmnist_jax import config, values
 from fmnist_jax.errors import UserError
-from fmnist_jax.runner import command_line, flags, shards
+from fmnist_jax.runner import command_line, flags, jobs, shards
 
 many = settings(max_examples=1000, deadline=None, derandomize=True, database=None)
 NAMED = {
@@ -88,16 +88,16 @@ def outcome(argv: list[str]) -> Any:
     try:
         options = flags.parse(["x", *argv], [EXPERIMENT])
         shards.check(options, [EXPERIMENT])
-        return command_line._checked(EXPERIMENT, options)
+        return jobs.make_job(EXPERIMENT, options)
     except UserError as error:
-        return command_line.line_of(error)
+        return command_line.error_line(error)
 
 
 @given(st.lists(arguments, max_size=5))
 @many
 def test_every_other_command_line_gets_one_line(argv: list[str]) -> None:
     found = outcome(argv)
-    if not isinstance(found, command_line.Job):
+    if not isinstance(found, jobs.Job):
         assert found.startswith("Error: ")
         assert len(found) > 20
         assert len(found.splitlines()) == 1

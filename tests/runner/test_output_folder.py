@@ -12,7 +12,7 @@ import pytest
 from experiments import merge
 from fmnist_jax.errors import UserError
 from fmnist_jax.runner import command_line, output_folder
-from fmnist_jax.sweeps.sweep_progress import Share
+from fmnist_jax.sweeps.plan_file import Share
 
 UNTOUCHED = {"overwrite": False, "out_dir": None}
 
@@ -39,7 +39,7 @@ def error_of(out_dir: str, capsys: pytest.CaptureFixture[str]) -> str:
         output_folder.choose(["a", "b"], {**UNTOUCHED, "out_dir": out_dir})
 
     with pytest.raises(SystemExit) as caught:
-        command_line.command_line(choose, [])
+        command_line.run_command(choose, [])
     assert caught.value.code == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("Error: --out_dir=")

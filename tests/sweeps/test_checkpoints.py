@@ -1,4 +1,4 @@
-"""Groups that are left and gone on with, and the files that they are kept in."""
+"""Groups that are interrupted and resumed, and their checkpoint files."""
 
 import dataclasses
 import functools
@@ -20,35 +20,35 @@ from fmnist_jax.data.dataset import Data
 from fmnist_jax.errors import UserError
 from fmnist_jax.probes.probe import Probe
 from fmnist_jax.sweeps import checkpoints
-from fmnist_jax.sweeps.checkpoints import Kept
-from fmnist_jax.sweeps.engine import run_groups, run_groups_resumably
-from fmnist_jax.sweeps.fingerprint import described
-from fmnist_jax.sweeps.labelling import Part, join
+from fmnist_jax.sweeps.checkpoints import Checkpoint, Part
+from fmnist_jax.sweeps.engine import checkpoint, run_groups, run_groups_resumably
+from fmnist_jax.sweeps.fingerprint import fingerprint
+from fmnist_jax.sweeps.labelling import join
 from fmnist_jax.sweeps.planning import Plan, plan
-from fmnist_jax.sweeps.run_batch import halfway
 
+DAMAGED = "is damaged or was written by another version."
 CONFIG = Config(hidden_sizes=(8,), num_epochs=4, batch_size=50)
 
 
-def stopped_after(todo: Plan, data: Data, epochs: int, path: Path) -> None:
-    """Runs the first group for some epochs, and keeps where it is in a file."""
-    kept: list[Part] = []
-    _, steps = next(run_groups_resumably(todo, data))
-    for part, seats in steps:
-        kept.append(part)
+def interrupt_after(epochs: int, sweep: Plan, data: Data, path: Path) -> None:
+    """Runs the first group for some epochs, and saves its checkpoint."""
+    parts: list[Part] = []
+    _, steps = next(run_groups_resumably(sweep, data))
+    for part, batch in steps:
+        parts.append(part)
         if part.epoch == epochs:
-            assert seats is not None
-            checkpoints.write(path, Kept(kept, halfway(part, seats)), "plan")
+            assert batch is not None
+            checkpoints.write(path, checkpoint(parts, batch), "plan")
             return
 
 
-def gone_on(todo: Plan, data: Data, path: Path) -> xr.Dataset:
-    kept = checkpoints.read(path, "plan")
-    assert kept.left is not None
-    found = list(kept.parts)
-    for _, steps in run_groups_resumably(todo, data, progress={0: kept.left}):
-        found += [part for part, _ in steps]
-    return join(todo, found, data)
+def resume(sweep: Plan, data: Data, path: Path) -> xr.Dataset:
+    saved = checkpoints.read(path, "plan")
+    assert not saved.is_finished
+    parts = list(saved.parts)
+    for _, steps in run_groups_resumably(sweep, data, checkpoints={0: saved}):
+        parts += [part for part, _ in steps]
+    return join(sweep, parts, data)
 
 
 def assert_same(one: xr.Dataset, other: xr.Dataset) -> None:
@@ -63,22 +63,22 @@ def first_weights(config: Any, hparams: Any, state: Any, key: Any, batch: Any) -
     return {"w": state.params["Dense_0"]["kernel"][:3, 0]}
 
 
-# Settings, axes, probes, and the epoch after which the first group is left.
+# Settings, axes, probes, and the epoch after which the first group is interrupted.
 SWEEPS: dict[str, tuple[Config, dict[str, Any], tuple[Probe, ...], int]] = {
     "two groups": (CONFIG, {"loss": ["softmax", "clipped"]}, (), 1),
-    "all that a state can hold": (
+    "every field of the state": (
         dataclasses.replace(CONFIG, schedule="plateau", batch_norm="on"),
         {"dropout_rate": [0.5], "target_accuracy": [0.2], "plateau_patience": [0.0]},
         (Probe(first_weights, "end", {"w": ("input",)}),),
         2,
     ),
-    "some runs have left": (
+    "some runs are finished": (
         dataclasses.replace(CONFIG, optimizer="sgd"),
         {"learning_rate": [1e-2, *(10.0**n for n in range(30, 36)), 1e-1]},
         (),
         3,
     ),
-    "all runs have left": (
+    "all runs are finished": (
         dataclasses.replace(CONFIG, optimizer="sgd"),
         {"learning_rate": [1e30, 1e31]},
         (),
@@ -88,22 +88,22 @@ SWEEPS: dict[str, tuple[Config, dict[str, Any], tuple[Probe, ...], int]] = {
 
 
 @pytest.mark.parametrize("name", SWEEPS)
-def test_a_group_goes_on_bit_for_bit(name: str, small: Data, tmp_path: Path) -> None:
+def test_a_group_resumes_bit_for_bit(name: str, small: Data, tmp_path: Path) -> None:
     config, axes, probes, epoch = SWEEPS[name]
-    todo = plan({**axes, "seed": [3, 1]}, config, Hparams(), 2, probes=probes)
-    whole = join(todo, run_groups(todo, small), small)
-    stopped_after(todo, small, epoch, tmp_path / "part")
-    assert_same(gone_on(todo, small, tmp_path / "part"), whole)
+    sweep = plan({**axes, "seed": [3, 1]}, config, Hparams(), 2, probes=probes)
+    whole = join(sweep, run_groups(sweep, small), small)
+    interrupt_after(epoch, sweep, small, tmp_path / "part")
+    assert_same(resume(sweep, small, tmp_path / "part"), whole)
 
 
-def test_the_last_epoch_cannot_be_left(small: Data) -> None:
-    """So that what is left of a group holds no memory while the next one runs."""
-    todo = plan({"seed": [0, 1]}, CONFIG, Hparams(), 2)
-    _, steps = next(run_groups_resumably(todo, small))
-    assert [seats is not None for _, seats in steps] == [True] * 3 + [False]
+def test_a_group_cannot_be_resumed_after_its_last_epoch(small: Data) -> None:
+    """Otherwise its batch would take memory while the next group runs."""
+    sweep = plan({"seed": [0, 1]}, CONFIG, Hparams(), 2)
+    _, steps = next(run_groups_resumably(sweep, small))
+    assert [batch is not None for _, batch in steps] == [True] * 3 + [False]
 
 
-def example() -> Kept:
+def example() -> Checkpoint:
     rng = np.random.default_rng(0)
     values: dict[str, np.ndarray] = {
         "loss": rng.normal(size=3).astype(np.float32),
@@ -115,32 +115,29 @@ def example() -> Kept:
         np.zeros((2, 0, 3)),
         np.array([True, False]),
     ]
-    empty = np.arange(0)
-    return Kept(
-        [Part(5, (4, 7, 1), None, {"w": np.eye(3)}), *two],
-        checkpoints.Halfway(2, values, empty, state),
-    )
+    first = Part(5, (4, 7, 1), None, {"w": np.eye(3)})
+    return Checkpoint([first, *two], np.arange(0), state)
 
 
-def assert_example(found: Kept) -> None:
+def assert_example(saved: Checkpoint) -> None:
     expected = example()
-    leaves = [jax.tree.leaves(each) for each in (found, expected)]
+    leaves = [jax.tree.leaves(one) for one in (saved, expected)]
     for one, other in zip(*leaves, strict=True):
         np.testing.assert_array_equal(one, other)
         assert np.asarray(one).dtype == np.asarray(other).dtype
-    structures: list[Any] = [jax.tree.structure(each) for each in (found, expected)]
+    structures: list[Any] = [jax.tree.structure(one) for one in (saved, expected)]
     assert structures[0] == structures[1]
 
 
-def test_part_files_give_back_what_was_written(tmp_path: Path) -> None:
+def test_checkpoint_files_return_what_was_written(tmp_path: Path) -> None:
     path = tmp_path / "0-5.part"
     checkpoints.write(path, example(), "plan")
     assert_example(checkpoints.read(path, "plan"))
-    assert [each.name for each in tmp_path.iterdir()] == ["0-5.part"]
-    with pytest.raises(UserError, match="holds something else"):
+    assert [file.name for file in tmp_path.iterdir()] == ["0-5.part"]
+    with pytest.raises(UserError, match="belongs to another sweep"):
         checkpoints.read(path, "another plan")
     path.rename(tmp_path / "0-6.part")
-    with pytest.raises(UserError, match="holds something else"):
+    with pytest.raises(UserError, match="belongs to another sweep"):
         checkpoints.read(tmp_path / "0-6.part", "plan")
     with pytest.raises(UserError, match=r"0-5\.part cannot be read: No such file"):
         checkpoints.read(path, "plan")
@@ -167,7 +164,7 @@ def damaged(content: bytes, rng: random.Random) -> bytes:
     )
 
 
-def test_damaged_part_files_are_never_read(tmp_path: Path) -> None:
+def test_damaged_checkpoint_files_are_never_read(tmp_path: Path) -> None:
     path, rng = tmp_path / "0-5.part", random.Random(0)
     checkpoints.write(path, example(), "plan")
     content, refused = path.read_bytes(), 0
@@ -179,7 +176,7 @@ def test_damaged_part_files_are_never_read(tmp_path: Path) -> None:
     cases = [*every_byte, *every_end, *(damaged(content, rng) for _ in range(500))]
     for case in cases:
         path.write_bytes(case)
-        if case == content:  # what was put there happened to be the same
+        if case == content:  # the random bytes happened to be the same
             assert_example(checkpoints.read(path, "plan"))
             continue
         with pytest.raises(UserError) as error:
@@ -195,20 +192,20 @@ def sealed(head: bytes, body: bytes = b"") -> bytes:
     return content + hashlib.sha256(content).digest()
 
 
-def test_files_of_others_with_a_right_sum_are_refused(tmp_path: Path) -> None:
+def test_foreign_files_with_a_right_sum_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "x.part"
     whole: dict[str, Any] = {
         "plan": "plan",
         "name": "x.part",
         "parts": [],
-        "left": None,
+        "finished": True,
         "arrays": [],
     }
     path.write_bytes(sealed(json.dumps(whole).encode()))
-    assert checkpoints.read(path, "plan") == Kept([])
+    assert checkpoints.read(path, "plan") == Checkpoint([])
     wrong: list[dict[str, Any]] = [
         {"parts": [[0, [0], 1, ["loss"]]]},  # lists no array
-        {"left": [1, [], 1]},
+        {"finished": False},
         {"parts": 3},
         {"arrays": "x"},
         {"arrays": [["uint8", [9]]]},
@@ -232,16 +229,19 @@ def test_files_of_others_with_a_right_sum_are_refused(tmp_path: Path) -> None:
         {"arrays": [[[["x", "O"]], [1]]]},
         {"arrays": [[None, [1]]]},
     ]
-    bodies = [json.dumps(whole | each).encode() for each in wrong]
+    bodies = [json.dumps(whole | change).encode() for change in wrong]
     for head in [*bodies, b"", b"[1]", b"null", b"[" * 100_000, b"\xff", b"1e999"]:
         for body in (bytes(8), b""):
             path.write_bytes(sealed(head, body))
             with pytest.raises(UserError) as error:
                 checkpoints.read(path, "plan")
-            assert str(error.value) == f"{path} is damaged, or of another version."
+            assert (
+                str(error.value)
+                == f"{path} is damaged or was written by another version."
+            )
 
 
-def test_only_files_are_read_and_no_more_than_they_say(
+def test_only_regular_files_are_read_and_only_as_far_as_their_sizes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refused(path: Path, message: str) -> None:
@@ -261,37 +261,39 @@ def test_only_files_are_read_and_no_more_than_they_say(
     path = tmp_path / "0-5.part"
     checkpoints.write(path, example(), "plan")
     with open(path, "ab") as file:
-        file.truncate(2**40)  # bytes that take no room on the disk
-    refused(path, "is damaged, or of another version.")
+        file.truncate(2**40)  # a sparse file
+    refused(path, DAMAGED)
     with open(path, "wb") as file:
         file.truncate(2**40)
-    monkeypatch.setattr(checkpoints, "MOST_BYTES", 2**20)
-    refused(path, "is damaged, or of another version.")
+    monkeypatch.setattr(checkpoints, "MAX_JSON_BYTES", 2**20)
+    refused(path, DAMAGED)
 
 
-def test_part_files_keep_small_floats(tmp_path: Path) -> None:
-    """As a network of one's own may have them."""
+def test_checkpoint_files_keep_small_floats(tmp_path: Path) -> None:
+    """A network of the user's may have them."""
     path, value = tmp_path / "0-0.part", np.asarray(jnp.arange(3, dtype=jnp.bfloat16))
-    checkpoints.write(path, Kept([Part(0, (1, 2, 3), 1, {"w": value})]), "plan")
-    found = checkpoints.read(path, "plan").parts[0].values["w"]
-    assert found.dtype == jnp.bfloat16
-    assert found.tolist() == [0, 1, 2]
+    checkpoints.write(path, Checkpoint([Part(0, (1, 2, 3), 1, {"w": value})]), "plan")
+    saved = checkpoints.read(path, "plan").parts[0].values["w"]
+    assert saved.dtype == jnp.bfloat16
+    assert saved.tolist() == [0, 1, 2]
 
 
 def test_damaged_plans_are_never_read(tmp_path: Path, small: Data) -> None:
     path, rng = tmp_path / "plan.json", random.Random(0)
     assert checkpoints.read_plan(path) is None
-    todo = plan({"seed": range(9)}, CONFIG, Hparams())
-    content = [described(todo, small, {"jax": "0.10.2"})]
+    sweep = plan({"seed": range(9)}, CONFIG, Hparams())
+    content = [fingerprint(sweep, small, {"jax": "0.10.2"})]
     checkpoints.write_plan(path, content)
     assert checkpoints.read_plan(path) == content
     whole, refused = path.read_bytes(), 0
     for _ in range(1000):
         path.write_bytes(damaged(whole, rng))
         try:
-            found = checkpoints.read_plan(path)
+            saved = checkpoints.read_plan(path)
         except UserError as error:
-            refused += str(error) == f"{path} is damaged, or of another version."
-        else:  # spaces and the spelling of a number mean nothing
-            assert found == content
+            refused += (
+                str(error) == f"{path} is damaged or was written by another version."
+            )
+        else:  # white space and the spelling of a number do not matter
+            assert saved == content
     assert refused > 900

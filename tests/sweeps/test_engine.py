@@ -18,6 +18,7 @@ from fmnist_jax.sweeps import programs
 from fmnist_jax.sweeps.engine import run_groups, sweep
 from fmnist_jax.sweeps.labelling import join
 from fmnist_jax.sweeps.planning import plan
+from fmnist_jax.training import loop
 
 CONFIG = Config(hidden_sizes=(16,), num_epochs=2)
 METRICS = (
@@ -50,7 +51,7 @@ def test_dimensions_are_the_axes_then_seed_then_epoch(swept: xr.Dataset) -> None
     assert swept.epoch.values.tolist() == [1, 2]
     assert swept.learning_rate.item() == 1e-3
     assert swept.hidden_sizes.item() == "16"
-    assert "momentum" not in swept.coords  # adam reads none
+    assert "momentum" not in swept.coords  # adam has none
 
 
 @functools.cache
@@ -91,12 +92,12 @@ def test_seeds_differ_and_other_axes_are_paired(small: Data) -> None:
 
     probe = Probe(record, "init", {"w": ("input",)})
     axes = {"divisor": [1.0, 255.0], "optimizer": ["sgd", "adam"], "seed": [0, 1]}
-    todo = plan(axes, CONFIG, Hparams(), 2, probes=[probe])
+    planned = plan(axes, CONFIG, Hparams(), 2, probes=[probe])
     w = np.full((8, 3), np.nan)
-    for other in (0, 1):  # the first part of either program: nothing is trained
-        part = next(run_groups(todo, small, skip={other}))
+    for skipped in (0, 1):  # the first part of each program: nothing is trained
+        part = next(run_groups(planned, small, skip={skipped}))
         w[list(part.runs)] = part.values["w"]
-    seeds = w.reshape(4, 2, 3)  # seeds go through last
+    seeds = w.reshape(4, 2, 3)  # the seed is the last axis
     assert (seeds == seeds[0]).all()
     assert (seeds[0, 0] != seeds[0, 1]).all()
 
@@ -130,13 +131,13 @@ def test_images_doubled_with_divisor_doubled_is_the_same_run(small: Data) -> Non
 def traces(monkeypatch: pytest.MonkeyPatch) -> list[Config]:
     """Counts how often train_epoch is traced, and for which Config."""
     counted: list[Config] = []
-    original = training.train_epoch
+    original = loop.train_epoch
 
     def counting(config: Config, *args: Any) -> Any:
         counted.append(config)
         return original(config, *args)
 
-    monkeypatch.setattr(training, "train_epoch", counting)
+    monkeypatch.setattr(loop, "train_epoch", counting)
     return counted
 
 
@@ -144,10 +145,10 @@ def test_each_program_is_traced_once(small: Data, traces: list[Config]) -> None:
     config = dataclasses.replace(CONFIG, hidden_sizes=(3,))  # no other test's
     losses = ["clipped", "softmax"]
     axes = {"divisor": [1.0, 2.0, 3.0], "loss": losses, "seed": [0, 1, 2]}
-    todo = plan(axes, config, Hparams(), 2, max_width=1)
-    # Of two seeds each, of one the last; and compiled before there are any arrays.
-    assert [len(group.runs) for group in todo.groups] == [2, 2, 2, 2, 1] * 2
-    for _ in run_groups(todo, small):
+    planned = plan(axes, config, Hparams(), 2, max_width=1)
+    # Two seeds each, one in the last; and compiled before there are any arrays.
+    assert [len(group.runs) for group in planned.groups] == [2, 2, 2, 2, 1] * 2
+    for _ in run_groups(planned, small):
         pass
     assert sorted(c.loss for c in traces) == losses
     traces.clear()
@@ -159,19 +160,19 @@ def test_each_program_is_traced_once(small: Data, traces: list[Config]) -> None:
 
 def test_groups_do_not_change_results(swept: xr.Dataset, small: Data) -> None:
     axes = {"divisor": [255.0, 1000.0], "loss": ["softmax"], "seed": range(3)}
-    todo = plan(axes, CONFIG, Hparams(), 1, max_width=1)
-    alone = join(todo, run_groups(todo, small), small)
-    assert len(todo.groups) == 6
+    planned = plan(axes, CONFIG, Hparams(), 1, max_width=1)
+    alone = join(planned, run_groups(planned, small), small)
+    assert len(planned.groups) == 6
     same = swept.sel(divisor=[255, 1000], loss=["softmax"])
     for name in METRICS:
         np.testing.assert_allclose(alone[name], same[name], rtol=1e-5, err_msg=name)
 
 
 def test_skipped_groups_are_missing(small: Data) -> None:
-    todo = plan({"seed": range(4)}, CONFIG, Hparams(), 1, max_width=2)
-    parts = list(run_groups(todo, small, skip={0}))
+    planned = plan({"seed": range(4)}, CONFIG, Hparams(), 1, max_width=2)
+    parts = list(run_groups(planned, small, skip={0}))
     assert {part.group for part in parts} == {1}
-    joined = join(todo, parts, small)
+    joined = join(planned, parts, small)
     missing = np.isnan(joined.test_loss.values).all(axis=-1)
     assert missing.tolist() == [True, True, False, False]
     assert joined.status.values[:2].tolist() == ["missing", "missing"]
@@ -182,10 +183,10 @@ def test_settings_that_differ_by_optimizer_are_coordinates_along_it(
     small: Data,
 ) -> None:
     config = dataclasses.replace(CONFIG, num_epochs=1)
-    found = sweep({"optimizer": ["nesterov", "adam"]}, small, config)
-    assert found.learning_rate.dims == ("optimizer",)
-    assert found.learning_rate.values.tolist() == [1e-2, 1e-3]
-    np.testing.assert_array_equal(found.momentum.values, [0.9, np.nan])
+    results = sweep({"optimizer": ["nesterov", "adam"]}, small, config)
+    assert results.learning_rate.dims == ("optimizer",)
+    assert results.learning_rate.values.tolist() == [1e-2, 1e-3]
+    np.testing.assert_array_equal(results.momentum.values, [0.9, np.nan])
 
 
 class Tiny(nn.Module):
@@ -200,17 +201,17 @@ class Tiny(nn.Module):
         return nn.Dense(self.num_classes)(x)
 
 
-def test_own_module_and_arrays() -> None:
+def test_a_module_and_arrays_of_the_users() -> None:
     rng = np.random.RandomState(0)
     labels = rng.randint(0, 3, 70)
     images = rng.normal(0, 0.3, size=(70, 5)) + 3 * np.eye(5)[labels]
     data = Data(Dataset(images[:50], labels[:50]), Dataset(images[50:], labels[50:]))
     config = Config(model=Tiny(3), batch_size=16, num_epochs=20, optimizer="sgd")
-    rates = {"learning_rate": [1e-6, 1e-1], "seed": [0, 1, 2]}
-    found = sweep(rates, data, config, Hparams(divisor=1.0))
-    assert found.model.item() == "Tiny"
-    assert "hidden_sizes" not in found.coords
-    final = found.test_accuracy.isel(epoch=-1).mean("seed")
+    axes = {"learning_rate": [1e-6, 1e-1], "seed": [0, 1, 2]}
+    results = sweep(axes, data, config, Hparams(divisor=1.0))
+    assert results.model.item() == "Tiny"
+    assert "hidden_sizes" not in results.coords
+    final = results.test_accuracy.isel(epoch=-1).mean("seed")
     assert final.values[0] < 0.6 < 0.9 < final.values[1]
 
 
@@ -247,8 +248,8 @@ class Sown(nn.Module):
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        (Config(model=Tiny(7)), r"gives shape \(32, 7\).*expected logits \(32, 10\)"),
-        (Config(model=nn.Dense(10)), r"gives shape \(32, 28, 10\)"),
+        (Config(model=Tiny(7)), r"returns shape \(32, 7\).*expected logits \(32, 10\)"),
+        (Config(model=nn.Dense(10)), r"returns shape \(32, 28, 10\)"),
         (Config(model=Training()), "takes no argument `train`"),
         (Config(model=Sown()), "change their shapes.*outputs"),
         (Config(batch_size=201), "batch_size is 201; expected at most the 200"),
@@ -265,10 +266,13 @@ def test_networks_that_do_not_fit_are_refused(
     ("probe", "message"),
     [
         (lambda: Probe(lambda *_: {}, "epochs"), "Unknown when of a probe 'epochs'"),
-        (lambda: Probe(lambda *_: {"test_loss": jnp.zeros(())}), "'test_loss' has the"),
+        (
+            lambda: Probe(lambda *_: {"test_loss": jnp.zeros(())}),
+            "'test_loss' has the same",
+        ),
         (
             lambda: Probe(lambda *_: {"divisor": jnp.zeros(())}),
-            "'divisor' has the name",
+            "'divisor' has the same name",
         ),
         (lambda: Probe(lambda *_: {"w": jnp.zeros(3)}), r"'w' has shape \(3,\), but"),
         (
@@ -300,9 +304,9 @@ def test_whole_numbers_of_probes_are_exact_and_keys_are_their_own(small: Data) -
         bits = jax.random.key_data(key).astype(jnp.uint32)
         return {"large": jnp.int32(16_777_217), "key": bits[0], "plain": 0.5}
 
-    found = sweep({"seed": [0, 1]}, small, CONFIG, probes=[Probe(record)])
-    assert (found.large == 16_777_217).all()
-    assert (found.plain == 0.5).all()  # a Python number, of the only run of a device
+    results = sweep({"seed": [0, 1]}, small, CONFIG, probes=[Probe(record)])
+    assert (results.large == 16_777_217).all()
+    assert (results.plain == 0.5).all()  # a Python number, of the only run of a device
     steps = range(1, 8)
     for seed in (0, 1):
         _, epochs_key, _ = training.run_keys(seed)
@@ -311,13 +315,13 @@ def test_whole_numbers_of_probes_are_exact_and_keys_are_their_own(small: Data) -
                 jax.random.fold_in(epochs_key, epoch), step))[0])
             for epoch in (1, 2) for step in steps
         }  # fmt: skip
-        assert not used & set(found.key.sel(seed=seed).values.astype(int).tolist())
+        assert not used & set(results.key.sel(seed=seed).values.astype(int).tolist())
 
 
 def test_a_plan_for_more_devices_than_there_are_is_refused(small: Data) -> None:
-    todo = plan({"seed": range(9)}, CONFIG, Hparams(), 5)
-    with pytest.raises(UserError, match=r"for 5 devices .*, of which there are 2"):
-        next(run_groups(todo, small))
+    planned = plan({"seed": range(9)}, CONFIG, Hparams(), 5)
+    with pytest.raises(UserError, match=r"for 5 devices .*, but there are 2 here"):
+        next(run_groups(planned, small))
 
 
 class ListModule(nn.Module):
@@ -332,7 +336,7 @@ def test_unhashable_module_is_one_clear_line(small: Data) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_probes_land_under_their_dimensions(small: Data) -> None:
+def test_outputs_of_probes_have_their_dimensions(small: Data) -> None:
     def at_end(config: Any, hparams: Any, state: Any, key: Any, batch: Any) -> Any:
         counts = jnp.bincount(batch.labels, length=10).astype(jnp.float32)
         return {"label_counts": counts, "norm": jnp.sqrt(jnp.sum(batch.images * 1.0))}
@@ -347,13 +351,13 @@ def test_probes_land_under_their_dimensions(small: Data) -> None:
         Probe(at_end, "end", {"label_counts": ("label",)}, examples=50),
         Probe(at_epoch, "epoch", {"size": ("example",)}, examples=3),
     ]
-    found = sweep({"learning_rate": [0.5, 0.25]}, small, CONFIG, probes=probes)
-    assert found.label_counts.dims == ("learning_rate", "seed", "label")
+    results = sweep({"learning_rate": [0.5, 0.25]}, small, CONFIG, probes=probes)
+    assert results.label_counts.dims == ("learning_rate", "seed", "label")
     expected = np.bincount(small.train.labels[:50], minlength=10)
-    np.testing.assert_array_equal(found.label_counts[1, 0], expected)
-    assert found.rate.dims == ("learning_rate", "seed", "epoch")
-    assert found.rate.values.tolist() == [[[0.5, 0.5]], [[0.25, 0.25]]]
-    assert found["size"].dims == ("learning_rate", "seed", "epoch", "example")
+    np.testing.assert_array_equal(results.label_counts[1, 0], expected)
+    assert results.rate.dims == ("learning_rate", "seed", "epoch")
+    assert results.rate.values.tolist() == [[[0.5, 0.5]], [[0.25, 0.25]]]
+    assert results["size"].dims == ("learning_rate", "seed", "epoch", "example")
 
 
 def test_a_probe_of_one_program_is_nan_in_the_others(small: Data) -> None:
@@ -362,16 +366,16 @@ def test_a_probe_of_one_program_is_nan_in_the_others(small: Data) -> None:
         return {"second_bias": state.params["Dense_1"]["bias"][0]} if layers > 1 else {}
 
     axes = {"hidden_sizes": [(), (4,)]}
-    found = sweep(axes, small, CONFIG, probes=[Probe(hidden, "end")]).second_bias
-    assert np.isnan(found.sel(hidden_sizes="none")).all()
-    assert np.isfinite(found.sel(hidden_sizes="4")).all()
+    results = sweep(axes, small, CONFIG, probes=[Probe(hidden, "end")]).second_bias
+    assert np.isnan(results.sel(hidden_sizes="none")).all()
+    assert np.isfinite(results.sel(hidden_sizes="4")).all()
 
 
-def test_evaluate_train_can_be_left_out(small: Data) -> None:
+def test_evaluate_train_can_be_switched_off(small: Data) -> None:
     config = dataclasses.replace(CONFIG, evaluate_train=False)
-    found = sweep({}, small, config)
-    assert np.isnan(found.train_accuracy).all()
-    assert np.isfinite(found.train_accuracy_running).all()
+    results = sweep({}, small, config)
+    assert np.isnan(results.train_accuracy).all()
+    assert np.isfinite(results.train_accuracy_running).all()
 
 
 def test_a_group_too_large_for_memory_is_halved_and_the_results_say_so(
@@ -379,10 +383,10 @@ def test_a_group_too_large_for_memory_is_halved_and_the_results_say_so(
 ) -> None:
     original = programs.epoch
 
-    def limited(config: Any, probes: Any, mesh: Any, hparams: Any, *args: Any) -> Any:
-        if len(hparams.divisor) > 2:
+    def limited(program: Any, state: Any, inputs: Any, *args: Any) -> Any:
+        if len(inputs.seeds) > 2:
             raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory")
-        return original(config, probes, mesh, hparams, *args)
+        return original(program, state, inputs, *args)
 
     axes = {"divisor": [255.0, 1000.0], "loss": ["softmax"], "seed": range(3)}
     whole = swept.sel(divisor=[255, 1000], loss=["softmax"])
@@ -402,7 +406,7 @@ def test_a_group_too_large_for_memory_is_halved_and_the_results_say_so(
 
 
 class TwoLayers(nn.Module):
-    """A network of one's own."""
+    """A network of the user's."""
 
     @nn.compact
     def __call__(self, x: Any) -> Any:
@@ -426,7 +430,7 @@ def test_every_product_of_a_step_asks_the_device_for_its_precision(
     batch = Dataset(np.ones((5, 3), np.uint8), np.zeros(5, np.int32))
     step = functools.partial(training.train_step, config)
     text = str(jax.make_jaxpr(step)(Hparams(), state, jax.random.key(1), batch))
-    # Forward, dw and dx of two layers; dx of the first is wanted by no one.
+    # Forward, dw and dx of two layers; dx of the first is not needed.
     products = text.count("dot_general[")
     assert products >= 2 * 3 - 1
     assert text.count(asked) == products
@@ -438,35 +442,36 @@ def test_precision_is_an_axis_with_a_program_for_each_value(
     precisions = ["float32", "tf32", "bf16"]
     axes = {"divisor": [1.0, 255.0, 1000.0], "precision": precisions, "seed": range(3)}
     assert plan(axes, CONFIG, Hparams()).num_programs == 3
-    found = sweep(axes, small, CONFIG)
+    results = sweep(axes, small, CONFIG)
     assert swept.precision.item() == "float32"
-    exact, tf32, bf16 = (found.sel(precision=p) for p in precisions)
+    exact, tf32, bf16 = (results.sel(precision=p) for p in precisions)
     for name in METRICS:
         same = swept[name].sel(loss="softmax")
         np.testing.assert_array_equal(exact[name], same, err_msg=name)
     last = {"divisor": 255, "epoch": 2}
     far, near = (
-        np.abs(each.test_loss.sel(last) - exact.test_loss.sel(last)).mean()
-        for each in (bf16, tf32)
+        np.abs(run.test_loss.sel(last) - exact.test_loss.sel(last)).mean()
+        for run in (bf16, tf32)
     )
     assert 0 < near < far < 0.02
 
 
-def test_runs_with_a_nan_parameter_leave_and_the_results_are_the_same(
+def test_runs_with_nan_parameters_leave_the_batch_without_changing_results(
     small: Data, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Six of eight runs are lost in the first epoch, a seventh for good never."""
+    """Six of eight runs are lost in the first epoch."""
     config = dataclasses.replace(CONFIG, num_epochs=5, optimizer="sgd")
     lost = [1e30, 1e31, 1e32, 1e33, 1e34, 1e35, 1e36, 1e37]
-    rates = [1e-2, *lost[:6], 1e-1]
+    learning_rates = [1e-2, *lost[:6], 1e-1]
     original, widths = programs.epoch, []
 
-    def counting(config: Any, probes: Any, mesh: Any, hparams: Any, *args: Any) -> Any:
-        widths.append(len(hparams.divisor))
-        return original(config, probes, mesh, hparams, *args)
+    def counting(program: Any, state: Any, inputs: Any, *args: Any) -> Any:
+        widths.append(len(inputs.seeds))
+        return original(program, state, inputs, *args)
 
     monkeypatch.setattr(programs, "epoch", counting)
-    left = sweep({"learning_rate": rates}, small, config, max_width=4)
+    axes = {"learning_rate": learning_rates}
+    compacted = sweep(axes, small, config, max_width=4)
     assert widths == [8, 8, 2, 2, 2]
     widths.clear()
     none = sweep({"learning_rate": lost}, small, config, max_width=4)
@@ -474,27 +479,31 @@ def test_runs_with_a_nan_parameter_leave_and_the_results_are_the_same(
     assert none.status.values.ravel().tolist() == ["diverged"] * 8
     widths.clear()
     watch = Probe(lambda *_: {"one": jnp.ones(())}, when="end")
-    stayed = sweep({"learning_rate": rates}, small, config, probes=[watch], max_width=4)
+    stayed = sweep(axes, small, config, probes=[watch], max_width=4)
     assert widths == [8] * 5
     for name in [*METRICS, "parameters_finite", "dead_layers", "zero_gradient_share"]:
-        np.testing.assert_allclose(left[name], stayed[name], rtol=1e-5, err_msg=name)
-        np.testing.assert_array_equal(left[name][1:7], stayed[name][1:7], err_msg=name)
+        np.testing.assert_allclose(
+            compacted[name], stayed[name], rtol=1e-5, err_msg=name
+        )
+        np.testing.assert_array_equal(
+            compacted[name][1:7], stayed[name][1:7], err_msg=name
+        )
         np.testing.assert_array_equal(none[name][:6], stayed[name][1:7], err_msg=name)
-    assert (left.status == stayed.status).all()
+    assert (compacted.status == stayed.status).all()
 
 
-def test_runs_stay_where_a_probe_of_the_users_watches(small: Data) -> None:
+def test_settled_runs_stay_if_the_user_has_a_probe(small: Data) -> None:
     def epochs(config: Any, hparams: Any, state: Any, key: Any, batch: Any) -> Any:
         return {"bits": jax.random.key_data(key)[0].astype(jnp.uint32)}
 
     config = dataclasses.replace(CONFIG, num_epochs=4, optimizer="sgd")
     axes = {"learning_rate": [1e30, 1e31]}
-    found = sweep(axes, small, config, probes=[Probe(epochs)]).bits.values
-    assert len(np.unique(found[0])) == 4
+    results = sweep(axes, small, config, probes=[Probe(epochs)]).bits.values
+    assert len(np.unique(results[0])) == 4
 
 
-def test_a_run_is_lost_once_its_logits_are_nan_for_ever() -> None:
-    """A NaN elsewhere may be dropped, and a schedule goes on."""
+def test_a_run_is_settled_once_its_logits_are_nan_for_ever() -> None:
+    """Dropout may drop a NaN elsewhere, and a schedule may change."""
     config = Config(hidden_sizes=(2,))
     state = training.init(config, Hparams(), jax.random.key(0), (3,), 2)
 
@@ -511,5 +520,5 @@ def test_a_run_is_lost_once_its_logits_are_nan_for_ever() -> None:
     assert not is_settled(config, "Dense_1", "bias", [np.inf, np.inf])
     for schedule in ("plateau", "cosine"):
         assert not is_settled(dataclasses.replace(config, schedule=schedule), *lost)
-    own = dataclasses.replace(config, model=nn.Dense(2))
-    assert not is_settled(own, *lost)
+    with_model = dataclasses.replace(config, model=nn.Dense(2))
+    assert not is_settled(with_model, *lost)

@@ -1,4 +1,4 @@
-"""What tells one plan from another, and what is said of it."""
+"""Fingerprints differ if anything that decides results differs."""
 
 import copy
 import dataclasses
@@ -15,10 +15,10 @@ from fmnist_jax.data.dataset import Data
 from fmnist_jax.probes.probe import Probe
 from fmnist_jax.sweeps.checkpoints import digest
 from fmnist_jax.sweeps.fingerprint import (
-    as_described,
-    described,
     difference,
-    is_description,
+    fingerprint,
+    is_fingerprint,
+    regroup,
 )
 from fmnist_jax.sweeps.planning import Plan, plan
 
@@ -27,8 +27,8 @@ ENVIRONMENT = {"jax": "0.10.2", "platform": "cpu"}
 AXES = {"divisor": [1.0, 255.0], "loss": ["clipped", "softmax"], "seed": range(3)}
 
 
-def of(todo: Plan, data: Data, **environment: str) -> dict[str, Any]:
-    return described(todo, data, {**ENVIRONMENT, **environment})
+def of(planned: Plan, data: Data, **environment: str) -> Any:
+    return fingerprint(planned, data, {**ENVIRONMENT, **environment})
 
 
 def weights(config: Any, hparams: Any, state: Any, key: Any, batch: Any) -> Any:
@@ -39,7 +39,7 @@ def other_weights(*args: Any) -> Any:
     return weights(*args)
 
 
-def test_plans_are_told_apart_by_what_their_probes_compute(small: Data) -> None:
+def test_probes_that_differ_change_the_fingerprint(small: Data) -> None:
     dims = {"w": ("input",)}
     sweeps = [
         of(plan({}, CONFIG, Hparams(), probes=[probe]), small)
@@ -52,7 +52,7 @@ def test_plans_are_told_apart_by_what_their_probes_compute(small: Data) -> None:
         )
     ]
     assert f"{__name__}.weights" in sweeps[0]["probes"][0]
-    assert "0x" not in str(sweeps)  # which process it was, means nothing
+    assert "0x" not in str(sweeps)  # addresses do not matter
     assert len({digest(sweep) for sweep in sweeps}) == 5
     for other in sweeps[1:]:
         assert difference(sweeps[0], other) == "the probes are not the same"
@@ -69,8 +69,8 @@ class Network(nn.Module):
         return nn.Dense(10)(self.activation(nn.Dense(self.units)(x_BxF)))
 
 
-def test_plans_are_told_apart_by_all_of_a_network(small: Data) -> None:
-    def of_network(network: Any) -> dict[str, Any]:
+def test_networks_that_differ_change_the_fingerprint(small: Data) -> None:
+    def of_network(network: Any) -> Any:
         config = dataclasses.replace(CONFIG, model=network)
         return of(plan({}, config, Hparams()), small)
 
@@ -83,26 +83,26 @@ def test_plans_are_told_apart_by_all_of_a_network(small: Data) -> None:
     )
 
 
-def test_plans_are_told_apart_by_versions_and_platform(small: Data) -> None:
-    todo = plan({}, CONFIG, Hparams())
-    here = of(todo, small)
-    for there, expected in [
+def test_versions_and_platform_change_the_fingerprint(small: Data) -> None:
+    planned = plan({}, CONFIG, Hparams())
+    here = of(planned, small)
+    for environment, expected in [
         ({"jax": "0.10.1"}, "jax is 0.10.1 there and 0.10.2 here"),
         ({"platform": "gpu"}, "platform is gpu there and cpu here"),
         ({"XLA_FLAGS": "--x=1"}, "XLA_FLAGS is --x=1 there and not set here"),
     ]:
-        other = of(todo, small, **there)
+        other = of(planned, small, **environment)
         assert difference(other, here) == expected
         assert digest(other) != digest(here)
 
 
-def test_plans_are_told_apart_by_what_decides_results(small: Data) -> None:
-    todo = plan(AXES, CONFIG, Hparams(), 2)
-    one = of(todo, small)
+def test_axes_and_settings_change_the_fingerprint(small: Data) -> None:
+    planned = plan(AXES, CONFIG, Hparams(), 2)
+    one = of(planned, small)
     assert one == json.loads(json.dumps(one))
-    assert as_described(todo, one) == todo
+    assert regroup(planned, one) == planned
     narrow = plan(AXES, CONFIG, Hparams(), 1, max_width=1)
-    assert as_described(narrow, one) == todo
+    assert regroup(narrow, one) == planned
     assert difference(one, of(narrow, small)) is None
     assert digest(one) != digest(of(narrow, small))
     order = "the axes are divisor,loss,seed there and loss,divisor,seed here"
@@ -122,17 +122,17 @@ def test_plans_are_told_apart_by_what_decides_results(small: Data) -> None:
     assert difference(one, other) == "the probes are not the same"
 
 
-RATES = (1e-4, 2e-4, 3e-4, 4e-4, 5e-4, 6e-4, 7e-4, 8e-4)
+TENTHS = (1e-4, 2e-4, 3e-4, 4e-4, 5e-4, 6e-4, 7e-4, 8e-4)
 
 
 @pytest.mark.parametrize(
-    ("name", "there", "here", "expected"),
+    ("name", "saved", "current", "expected"),
     [
-        ("learning_rate", RATES, (*RATES[:5], 1.0, *RATES[6:]),
+        ("learning_rate", TENTHS, (*TENTHS[:5], 1.0, *TENTHS[6:]),
          "value 6 of learning_rate is 0.0006 there and 1.0 here"),
-        ("learning_rate", RATES, (*RATES[:6], RATES[7], RATES[6]),
+        ("learning_rate", TENTHS, (*TENTHS[:6], TENTHS[7], TENTHS[6]),
          "value 7 of learning_rate is 0.0007 there and 0.0008 here"),
-        ("learning_rate", RATES[:2], RATES[1::-1],
+        ("learning_rate", TENTHS[:2], TENTHS[1::-1],
          "learning_rate is 0.0001,0.0002 there and 0.0002,0.0001 here"),
         ("learning_rate", (1e-3, 1.0), (1.0000004e-3, 1.0),
          "value 1 of learning_rate is 0.001 there and 0.0010000004 here"),
@@ -145,10 +145,11 @@ RATES = (1e-4, 2e-4, 3e-4, 4e-4, 5e-4, 6e-4, 7e-4, 8e-4)
     ],
 )  # fmt: skip
 def test_every_bit_of_every_value_counts(
-    name: str, there: Any, here: Any, expected: str, small: Data
+    name: str, saved: Any, current: Any, expected: str, small: Data
 ) -> None:
     one, other = (
-        of(plan({name: values}, CONFIG, Hparams()), small) for values in (there, here)
+        of(plan({name: values}, CONFIG, Hparams()), small)
+        for values in (saved, current)
     )
     assert difference(one, one) is None
     assert difference(one, other) == expected
@@ -157,53 +158,55 @@ def test_every_bit_of_every_value_counts(
 
 def test_every_bit_of_a_setting_that_is_no_axis_counts(small: Data) -> None:
     one, other = (
-        of(plan({}, CONFIG, Hparams(learning_rate=rate)), small)
-        for rate in (1e-3, 1.0000004e-3)
+        of(plan({}, CONFIG, Hparams(learning_rate=learning_rate)), small)
+        for learning_rate in (1e-3, 1.0000004e-3)
     )
     assert difference(one, other) == (
         "learning_rate is 0.001 there and 0.0010000004 here"
     )
 
 
-def test_plans_are_told_apart_by_their_data(small: Data) -> None:
-    todo = plan({}, CONFIG, Hparams())
+def test_data_that_differ_change_the_fingerprint(small: Data) -> None:
+    planned = plan({}, CONFIG, Hparams())
     images = small.train.images.copy()
     images[7, 3, 3] ^= 1
     other = dataclasses.replace(small, train=small.train._replace(images=images))
-    assert difference(of(todo, small), of(todo, other)) == ("the data are not the same")
+    assert difference(of(planned, small), of(planned, other)) == (
+        "the data are not the same"
+    )
     more = dataclasses.replace(small, class_names=tuple("abcdefghijkl"))
-    assert difference(of(todo, small), of(todo, more)) == (
+    assert difference(of(planned, small), of(planned, more)) == (
         "num_classes is 10 there and 12 here"
     )
 
 
-def test_nothing_that_decides_results_may_change_unseen(small: Data) -> None:
-    """Whatever is put in place of any value in a description, it is no longer equal."""
+def test_no_part_of_a_fingerprint_can_change_unnoticed(small: Data) -> None:
+    """Replacing any single value makes two fingerprints differ."""
     one = of(plan(AXES, CONFIG, Hparams()), small)
     count = 0
     for key in one.keys() - {"devices", "groups"}:
-        places: list[Any] = [[key]]
-        while places:
-            place = places.pop()
+        paths: list[Any] = [[key]]
+        while paths:
+            path = paths.pop()
             other = copy.deepcopy(one)
             inner = other
-            for step in place[:-1]:
+            for step in path[:-1]:
                 inner = inner[step]
-            value = inner[place[-1]]
+            value = inner[path[-1]]
             if isinstance(value, (dict, list)) and value:
                 steps = value if isinstance(value, dict) else range(len(value))
-                places += [[*place, step] for step in steps]
+                paths += [[*path, step] for step in steps]
                 continue
-            inner[place[-1]] = f"{value}?"
+            inner[path[-1]] = f"{value}?"
             count += 1
-            assert difference(one, other) is not None, place
-            assert digest(one) != digest(other), place
+            assert difference(one, other) is not None, path
+            assert digest(one) != digest(other), path
     assert count > 50
 
 
-def test_what_has_another_form_is_no_description(small: Data) -> None:
+def test_other_forms_are_no_fingerprint(small: Data) -> None:
     one = of(plan(AXES, CONFIG, Hparams(), 2), small)
-    assert is_description(one)
+    assert is_fingerprint(one)
     group = one["groups"][0]
     wrong: list[Any] = [5, None, [], {}, "x", *({k: v} for k, v in one.items())]
     wrong += [{n: v for n, v in one.items() if n != name} for name in one]
@@ -218,4 +221,4 @@ def test_what_has_another_form_is_no_description(small: Data) -> None:
         wrong.append(one | {"groups": [group | {"width": width}, *one["groups"][1:]]})
     wrong.append(one | {"groups": []})
     wrong.append(one | {"axes": [[str(n), [0] * 1000] for n in range(10)]})
-    assert [each for each in wrong if is_description(each)] == []
+    assert [value for value in wrong if is_fingerprint(value)] == []

@@ -1,4 +1,4 @@
-"""What programs are said to need, against what larger ones do need."""
+"""Predicted memory of programs, against that of larger compiled ones."""
 
 import dataclasses
 import types
@@ -23,7 +23,7 @@ ONCE = Config(hidden_sizes=(8,), evaluate_train=False)
 
 
 class Conv(nn.Module):
-    """A network of one's own."""
+    """A network of the user's."""
 
     @nn.compact
     def __call__(self, x: Any) -> Any:
@@ -50,9 +50,9 @@ def seeds(count: int, config: Config, *probes: Probe) -> Plan:
     return plan({"seed": range(count)}, config, Hparams(), 2, probes=probes)
 
 
-def actual(todo: Plan, config: Config, data: Data, width: int) -> list[int]:
-    """Returns what the compiled programs of a width are said to use."""
-    return [memory._bytes(p) for p in lowered(todo, config, data, width)]
+def actual(planned: Plan, config: Config, data: Data, width: int) -> list[int]:
+    """Returns the memory that the compiler reports for programs of a width."""
+    return [memory._bytes(p) for p in lowered(planned, config, data, width)]
 
 
 @pytest.mark.parametrize(
@@ -65,26 +65,26 @@ def actual(todo: Plan, config: Config, data: Data, width: int) -> list[int]:
     ],
     ids=["sgd", "adam", "conv", "probes"],
 )
-def test_two_small_programs_tell_what_a_large_one_needs(
+def test_two_small_programs_predict_the_memory_of_a_large_one(
     small: Data, settings: dict[str, Any], probes: tuple[Probe, ...]
 ) -> None:
     config = dataclasses.replace(ONCE, **settings)
-    todo = seeds(30, config, *probes)
-    needs = memory.needs(todo, config, small)
-    expected = actual(todo, config, small, LARGE)
-    found = [need.fixed + LARGE * need.per_run for need in needs]
-    assert found == pytest.approx(expected, rel=0.02)
+    planned = seeds(30, config, *probes)
+    needs = memory.needs(planned, config, small)
+    expected = actual(planned, config, small, LARGE)
+    predicted = [need.fixed + LARGE * need.per_run for need in needs]
+    assert predicted == pytest.approx(expected, rel=0.02)
     assert needs[0].fixed > small.train.images.nbytes
-    if probes:  # what they record is counted, and once only
+    if probes:  # their outputs are counted once
         by_epoch, at_end = (need.per_run for need in needs)
         assert 3000 * ROW_BYTES <= by_epoch < 6000 * ROW_BYTES
         assert 6000 * ROW_BYTES <= at_end < 9000 * ROW_BYTES
 
 
-def test_what_a_program_takes_gives_and_works_with_is_counted_once() -> None:
+def test_inputs_outputs_and_temporaries_are_counted_once() -> None:
     x = jax.ShapeDtypeStruct((250_000,), jnp.float32)
 
-    def in_turns(x: Any) -> Any:  # the first loop's end is kept for the second
+    def in_turns(x: Any) -> Any:  # the second loop uses the result of the first
         doubled = jax.lax.fori_loop(0, 3, lambda _, y: 2 * y, x)
         return jax.lax.fori_loop(0, 3, lambda _, y: y - doubled[::-1], x)
 
@@ -97,7 +97,7 @@ def test_what_a_program_takes_gives_and_works_with_is_counted_once() -> None:
     assert memory._bytes(jax.jit(in_turns).lower(x)) >= 3e6
 
 
-def test_the_memory_of_a_device_is_what_it_says() -> None:
+def test_the_memory_of_a_device_is_the_reported_limit() -> None:
     def device(platform: str, stats: Any) -> Any:
         return types.SimpleNamespace(platform=platform, memory_stats=lambda: stats)
 
@@ -107,20 +107,20 @@ def test_the_memory_of_a_device_is_what_it_says() -> None:
 
 
 def test_a_program_is_as_wide_as_memory_holds(small: Data) -> None:
-    todo, limit = seeds(100, ONCE), 20e6
-    groups = memory.fitted(todo, small, limit).groups
+    planned, limit = seeds(100, ONCE), 20e6
+    groups = memory.fit_to_memory(planned, small, limit).groups
     assert sorted(run for g in groups for run in g.runs) == list(range(100))
     assert {g.width for g in groups} == {groups[0].width}
-    most = memory.HEAD_ROOM * limit
+    usable = memory.USABLE * limit
     width = groups[0].width  # at least half of what fits
-    assert actual(todo, ONCE, small, width)[0] <= most
-    assert actual(todo, ONCE, small, 2 * width + 1)[0] > most
+    assert actual(planned, ONCE, small, width)[0] <= usable
+    assert actual(planned, ONCE, small, 2 * width + 1)[0] > usable
 
 
 def test_each_program_has_its_own_width(
     small: Data, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What its hungriest part allows, less the head-room."""
+    """The width that its largest program allows."""
 
     def needs(_: Plan, config: Config, __: Data) -> list[Need]:
         (size,) = config.hidden_sizes
@@ -128,21 +128,21 @@ def test_each_program_has_its_own_width(
 
     monkeypatch.setattr(memory, "needs", needs)
     axes = {"hidden_sizes": [(1,), (5,)], "seed": range(44)}
-    fitted = memory.fitted(plan(axes, ONCE, Hparams(), 2), small, 20e6)
+    fitted = memory.fit_to_memory(plan(axes, ONCE, Hparams(), 2), small, 20e6)
     runs = {(g.config.hidden_sizes, g.width, len(g.runs)) for g in fitted.groups}
     assert runs == {((1,), 8, 16), ((1,), 8, 12), ((5,), 2, 4)}
     for group in fitted.groups:
         for run in group.runs:
-            chosen = run_settings(fitted, run)["hidden_sizes"]
-            assert chosen == group.config.hidden_sizes
+            hidden_sizes = run_settings(fitted, run)["hidden_sizes"]
+            assert hidden_sizes == group.config.hidden_sizes
 
 
-def test_runs_that_do_not_fit_go_one_by_one(
+def test_runs_that_do_not_fit_run_one_by_one(
     small: Data, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    todo = seeds(6, ONCE)
+    planned = seeds(6, ONCE)
     monkeypatch.setattr(memory, "needs", lambda *_: [Need(1e6, 1e3)])
-    assert {g.width for g in memory.fitted(todo, small, 1e6).groups} == {1}
+    assert {g.width for g in memory.fit_to_memory(planned, small, 1e6).groups} == {1}
     monkeypatch.undo()
 
     def refused(*_: Any) -> Any:
@@ -150,12 +150,12 @@ def test_runs_that_do_not_fit_go_one_by_one(
 
     monkeypatch.setattr(memory, "lowered", refused)
     message = "RESOURCE_EXHAUSTED: out of memory in space hbm"
-    assert {g.width for g in memory.fitted(todo, small, 1e12).groups} == {1}
+    assert {g.width for g in memory.fit_to_memory(planned, small, 1e12).groups} == {1}
     message = "INTERNAL: a bug"
-    two = memory.fitted(seeds(2, ONCE), small, 1e12)
-    assert {g.width for g in two.groups} == {1}  # of itself: nothing is compiled
+    two = memory.fit_to_memory(seeds(2, ONCE), small, 1e12)
+    assert {g.width for g in two.groups} == {1}  # without compiling
     with pytest.raises(jax.errors.JaxRuntimeError, match="a bug"):
-        memory.fitted(todo, small, 1e12)
+        memory.fit_to_memory(planned, small, 1e12)
 
 
 def test_sweeps_are_planned_by_the_memory_of_an_accelerator(

@@ -23,45 +23,45 @@ def test_static_axes_make_programs_and_traced_axes_do_not() -> None:
         "learning_rate": np.logspace(-5, 0, 16),
         "seed": range(5),
     }
-    todo = plan(axes, Config(), Hparams(), 2)
-    assert todo.num_runs == 2 * 3 * 16 * 5
-    assert todo.num_programs == 2
-    assert list(todo.axes) == ["optimizer", "divisor", "learning_rate", "seed"]
+    planned = plan(axes, Config(), Hparams(), 2)
+    assert planned.num_runs == 2 * 3 * 16 * 5
+    assert planned.num_programs == 2
+    assert list(planned.axes) == ["optimizer", "divisor", "learning_rate", "seed"]
 
 
-def test_every_run_stands_in_one_group_of_its_program() -> None:
+def test_every_run_belongs_to_one_group_of_its_program() -> None:
     axes = {
         "seed": range(3),
         "divisor": [1.0, 2.0, 3.0],
         "loss": ["softmax", "clipped"],
     }
-    todo = plan(axes, Config(), Hparams(), 2, max_width=2)
-    runs = [run for group in todo.groups for run in group.runs]
+    planned = plan(axes, Config(), Hparams(), 2, max_width=2)
+    runs = [run for group in planned.groups for run in group.runs]
     assert sorted(runs) == list(range(18))
-    for group in todo.groups:
+    for group in planned.groups:
         assert len(group.runs) <= group.width * 2
         for run in group.runs:
-            assert run_settings(todo, run)["loss"] == group.config.loss
-    assert list(todo.axes)[-1] == "seed"  # wherever it was named
-    assert run_settings(todo, 0) == {"divisor": 1.0, "loss": "softmax", "seed": 0}
-    assert run_settings(todo, 17) == {"divisor": 3.0, "loss": "clipped", "seed": 2}
+            assert run_settings(planned, run)["loss"] == group.config.loss
+    assert list(planned.axes)[-1] == "seed"  # whatever its position among the axes
+    assert run_settings(planned, 0) == {"divisor": 1.0, "loss": "softmax", "seed": 0}
+    assert run_settings(planned, 17) == {"divisor": 3.0, "loss": "clipped", "seed": 2}
 
 
 @pytest.mark.parametrize("devices", [1, 2, 3, 8])
 @pytest.mark.parametrize("runs", [1, 2, 7, 9, 18, 64, 100])
 def test_widths_pad_little(devices: int, runs: int) -> None:
-    todo = plan({"seed": range(runs)}, Config(), Hparams(), devices)
-    assert len({group.width for group in todo.groups}) == 1
-    width, places = todo.groups[0].width, len(todo.groups) * todo.num_devices
-    assert runs <= width * places < runs + places  # never a row of empty places
-    suits = min(int(8.2e6 / state_bytes(Config())), -(-runs // todo.num_devices))
+    planned = plan({"seed": range(runs)}, Config(), Hparams(), devices)
+    assert len({group.width for group in planned.groups}) == 1
+    width, slots = planned.groups[0].width, len(planned.groups) * planned.num_devices
+    assert runs <= width * slots < runs + slots  # never a row of empty slots
+    suits = min(int(8.2e6 / state_bytes(Config())), -(-runs // planned.num_devices))
     assert suits / 2 <= width <= suits
 
 
-def test_a_large_state_goes_through_alone() -> None:
+def test_a_run_with_a_large_state_runs_alone() -> None:
     config = Config(hidden_sizes=(1000,))
-    todo = plan({"seed": range(8)}, config, Hparams(), 2)
-    assert {group.width for group in todo.groups} == {1}
+    planned = plan({"seed": range(8)}, config, Hparams(), 2)
+    assert {group.width for group in planned.groups} == {1}
 
 
 @pytest.mark.parametrize(
@@ -79,8 +79,8 @@ def test_two_devices_share_runs_that_fit_into_a_cache_together(
 ) -> None:
     config = Config(hidden_sizes=sizes, optimizer=optimizer)
     axes = {"seed": range(runs)}
-    todo = plan(axes, config, Hparams(), devices)
-    assert (todo.num_devices, todo.groups[0].width) == (used, 1)
+    planned = plan(axes, config, Hparams(), devices)
+    assert (planned.num_devices, planned.groups[0].width) == (used, 1)
     alone = plan(axes, config, Hparams(), devices, max_width=1)
     mixed = plan({"hidden_sizes": [sizes, (8,)], **axes}, config, Hparams(), devices)
     assert alone.num_devices == mixed.num_devices == min(runs, devices)
@@ -90,7 +90,7 @@ def test_two_devices_share_runs_that_fit_into_a_cache_together(
     ("axes", "message"),
     [
         ({"divisors": [1]}, "Unknown axis 'divisors'.*Did you mean divisor"),
-        ({"num_epochs": [1, 2]}, "num_epochs is no axis: .* give it to Config"),
+        ({"num_epochs": [1, 2]}, "num_epochs is no axis: .* pass it to Config"),
         ({"divisor": []}, "divisor has no values"),
         ({"divisor": [1, 1.0]}, "divisor has 1.0 twice"),
         ({"divisor": [1e6, 1000000.0001]}, "divisor has 1000000.0 twice"),
@@ -147,24 +147,24 @@ def test_mistakes_are_one_clear_line(axes: dict[str, Any], message: str) -> None
         ([Config(), Hparams()], {"max_width": "2"}, "max_width is '2'; expected a"),
     ],
 )
-def test_what_makes_no_plan_is_one_clear_line(
+def test_arguments_of_other_types_are_one_clear_line(
     given: list[Any], how: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(UserError, match=message):
         plan({"divisor": [1]}, *given, **how)
 
 
-def test_a_setting_that_some_program_reads_is_allowed() -> None:
+def test_a_setting_that_some_program_uses_is_allowed() -> None:
     axes = {"momentum": [0.0, 0.9], "optimizer": ["adam", "nesterov"]}
     assert plan(axes, Config(), Hparams()).num_runs == 4
 
 
 def test_run_hparams_are_resolved_numbers() -> None:
     axes = {"divisor": [1, 255], "optimizer": ["sgd", "adam"]}
-    todo = plan(axes, Config(), Hparams(eps=1e-7))
-    hparams = run_hparams(todo, Config(optimizer="adam"), 3)
-    read = {n: v for n, v in dataclasses.asdict(hparams).items() if v is not None}
-    assert read == {
+    planned = plan(axes, Config(), Hparams(eps=1e-7))
+    hparams = run_hparams(planned, Config(optimizer="adam"), 3)
+    used = {n: v for n, v in dataclasses.asdict(hparams).items() if v is not None}
+    assert used == {
         "divisor": 255, "learning_rate": 1e-3, "b1": 0.9, "b2": 0.999, "eps": 1e-7
     }  # fmt: skip
 
@@ -178,13 +178,13 @@ def test_costs_grow_with_the_work() -> None:
     few = plan({"seed": range(2)}, Config(hidden_sizes=(1000,)), Hparams())
     many = plan({"seed": range(80)}, Config(hidden_sizes=(1000,)), Hparams())
     assert expected_seconds(many, data) > expected_seconds(few, data)
-    # Two runs side by side: their states, and the data here and on each device.
+    # Two simultaneous runs: their states, and the data on the host and each device.
     two = plan({"seed": [0, 1]}, Config(hidden_sizes=()), Hparams(), 2)
     data_bytes = 610 * (784 + 4)
     assert memory_bytes(two, data) == 2 * 2 * 16 * 7850 + 3 * data_bytes
 
 
-def test_what_probes_compute_is_in_the_expected_time(
+def test_the_expected_time_includes_what_probes_compute(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(cost, "_measured_speed", lambda: (1e9, 1e9))
@@ -195,14 +195,14 @@ def test_what_probes_compute_is_in_the_expected_time(
     bare = expected_seconds(plan({}, config, Hparams()), data)
     for when, times in (("init", 1), ("epoch", 3), ("end", 1)):
         probe = Probe(health, when, examples=100, gradients=20)
-        todo = plan({}, config, Hparams(), probes=[probe])
+        planned = plan({}, config, Hparams(), probes=[probe])
         flops = times * 20 * 100 * 6 * 7850
         np.testing.assert_allclose(
-            expected_seconds(todo, data) - bare, flops / 1e9 / cost.EFFICIENCY
+            expected_seconds(planned, data) - bare, flops / 1e9 / cost.EFFICIENCY
         )
 
 
-def test_the_speed_is_measured_on_one_core_and_not_by_chance() -> None:
+def test_the_measured_speed_is_plausible() -> None:
     flops, traffic = cost._measured_speed()
     assert 1e9 < flops < 1e13
     assert 1e9 < traffic < 1e13
@@ -214,18 +214,18 @@ def test_a_hundred_thousand_runs_are_planned_at_once() -> None:
         "learning_rate": np.logspace(-9, 3, 200),
         "loss": ["softmax", "clipped"],
     }
-    todo = plan(axes, Config(), Hparams(), max_width=1000)
-    assert todo.num_runs == 200_000
-    assert len(todo.groups) == 200
-    assert run_settings(todo, todo.groups[-1].runs[-1]) == {
+    planned = plan(axes, Config(), Hparams(), max_width=1000)
+    assert planned.num_runs == 200_000
+    assert len(planned.groups) == 200
+    assert run_settings(planned, planned.groups[-1].runs[-1]) == {
         "divisor": 1e6, "learning_rate": 1e3, "loss": "clipped", "seed": 0
     }  # fmt: skip
 
 
 def test_few_runs_take_few_devices() -> None:
-    todo = plan(
+    planned = plan(
         {"loss": ["softmax", "clipped"], "seed": [0, 1, 2]}, Config(), Hparams(), 8
     )
-    assert todo.num_devices == 3
-    assert {group.width for group in todo.groups} == {1}
+    assert planned.num_devices == 3
+    assert {group.width for group in planned.groups} == {1}
     assert plan({}, Config(), Hparams(), 8).num_devices == 1

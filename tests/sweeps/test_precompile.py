@@ -1,4 +1,4 @@
-"""Programs compiled before they are due."""
+"""Programs are compiled in background threads."""
 
 import threading
 from collections.abc import Iterator
@@ -17,42 +17,42 @@ AXES = {"hidden_sizes": [(1,), (2,), (3,)], "seed": range(6)}
 class Fake:
     """A lowered program."""
 
-    def __init__(self, size: int, done: list[int], gate: threading.Event) -> None:
-        self.size, self.done, self.gate = size, done, gate
+    def __init__(self, size: int, compiled: list[int], gate: threading.Event) -> None:
+        self.size, self.compiled, self.gate = size, compiled, gate
 
     def compile(self) -> None:
         if self.size == 2:
-            raise RuntimeError("what the call will say too")
+            raise RuntimeError("also raised by the call")
         if self.size == 3:
             assert self.gate.wait(60)
-        self.done.append(self.size)
+        self.compiled.append(self.size)
 
 
 def test_each_program_is_compiled_once_and_waited_for(
     small: Data, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    done: list[int] = []
+    compiled: list[int] = []
     gate = threading.Event()
 
     def lowered(_: Any, config: Config, __: Any, width: int) -> Iterator[Fake]:
         assert width == 2
-        yield Fake(config.hidden_sizes[0], done, gate)
+        yield Fake(config.hidden_sizes[0], compiled, gate)
 
     monkeypatch.setattr(precompile, "lowered", lowered)
-    todo = plan(AXES, Config(), Hparams(), max_width=2)
-    assert len(todo.groups) == 9
-    with precompile.compiled(todo, todo.groups, small) as wait_for:
-        wait_for(todo.groups[0])
-        assert done == [1]
-        wait_for(todo.groups[3])  # fails, and says nothing
-        assert done == [1]
+    planned = plan(AXES, Config(), Hparams(), max_width=2)
+    assert len(planned.groups) == 9
+    with precompile.precompiled(planned, planned.groups, small) as wait_for:
+        wait_for(planned.groups[0])
+        assert compiled == [1]
+        wait_for(planned.groups[3])  # fails silently
+        assert compiled == [1]
         gate.set()
-        wait_for(todo.groups[-1])
-        assert done == [1, 3]
-    assert done == [1, 3]
+        wait_for(planned.groups[-1])
+        assert compiled == [1, 3]
+    assert compiled == [1, 3]
 
 
-def test_what_is_not_begun_is_left_when_the_sweep_is(
+def test_compilation_stops_when_the_sweep_does(
     small: Data, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     started: list[Config] = []
@@ -65,10 +65,10 @@ def test_what_is_not_begun_is_left_when_the_sweep_is(
 
     monkeypatch.setattr(precompile, "lowered", lowered)
     monkeypatch.setattr(precompile, "num_cpu_cores", lambda: 1)
-    todo = plan(AXES, Config(), Hparams())
+    planned = plan(AXES, Config(), Hparams())
 
     def leave() -> None:
-        with precompile.compiled(todo, todo.groups, small):
+        with precompile.precompiled(planned, planned.groups, small):
             threading.Timer(0.2, gate.set).start()
             raise KeyboardInterrupt
 

@@ -1,8 +1,9 @@
-"""Experiments that are stopped, and go on."""
+"""Experiments that are interrupted and resume."""
 
 import contextlib
 import json
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -25,15 +26,8 @@ from fmnist_jax.runner import (
     execution,
     output_folder,
 )
-from fmnist_jax.sweeps import (
-    checkpoints,
-    environment,
-    plan_file,
-    programs,
-    resuming,
-    sweep_progress,
-)
-from fmnist_jax.sweeps.sweep_progress import ALONE, Share
+from fmnist_jax.sweeps import checkpoints, environment, programs, resuming
+from fmnist_jax.sweeps.plan_file import ALONE, Share
 
 ROOT = Path(__file__).parents[2]
 # Two programs of a group each, four epochs.
@@ -52,7 +46,7 @@ def execute(out_dir: Path, *more: str) -> None:
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    """The results.nc of a sweep that nothing stops."""
+    """The results.nc of a sweep that nothing interrupts."""
     out_dir = tmp_path_factory.mktemp("undisturbed") / "out"
     execute(out_dir)
     assert {path.name for path in out_dir.iterdir()} == FILES
@@ -63,7 +57,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 def failing_at(
     save: int, error: BaseException, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[None]:
-    """Has the save with this number, from 0, fail; states are saved at each epoch."""
+    """Makes the save with this number, from 0, fail; states are saved at each epoch."""
     original, count = checkpoints.write, iter(range(1000))
 
     def write(*args: Any) -> None:
@@ -79,14 +73,14 @@ def failing_at(
 
 
 @pytest.mark.parametrize("save", [1, 3, 4, 7])
-def test_a_sweep_that_dies_goes_on_to_the_same_bytes(
+def test_a_sweep_that_dies_resumes_to_the_same_bytes(
     save: int,
     undisturbed: bytes,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Saves 0 to 2 are of the first group's epochs, 3 is of the whole."""
+    """Saves 0 to 2 follow the first group's epochs, save 3 its end."""
     interrupt = pytest.raises(KeyboardInterrupt)
     with failing_at(save, KeyboardInterrupt(), monkeypatch), interrupt as caught:
         execute(tmp_path)
@@ -97,9 +91,9 @@ def test_a_sweep_that_dies_goes_on_to_the_same_bytes(
     epochs: list[int] = []
     original = execution._train
 
-    def counting(job: Any, progress: sweep_progress.SweepProgress, *rest: Any) -> None:
-        epochs.append(sweep_progress.num_epochs_kept(progress))
-        original(job, progress, *rest)
+    def counting(task: Any, progress: resuming.SweepProgress, *rest: Any) -> None:
+        epochs.append(resuming.num_epochs_trained(progress))
+        original(task, progress, *rest)
 
     monkeypatch.setattr(execution, "_train", counting)
     execute(tmp_path)
@@ -109,7 +103,7 @@ def test_a_sweep_that_dies_goes_on_to_the_same_bytes(
     assert {path.name for path in tmp_path.iterdir()} == FILES
 
 
-def test_what_is_damaged_or_foreign_is_done_again(
+def test_damaged_or_foreign_checkpoints_are_trained_again(
     undisturbed: bytes,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -122,10 +116,11 @@ def test_what_is_damaged_or_foreign_is_done_again(
     first.write_bytes(second.read_bytes())
     second.write_bytes(second.read_bytes()[:-1])
     execute(tmp_path)
-    said = capsys.readouterr().out
-    assert f"Note: {first} holds something else. Its runs are done again." in said
-    assert f"Note: {second} is damaged, or of another version. Its runs" in said
-    assert "version. Its runs are done again." in said
+    output = capsys.readouterr().out
+    again = "Its runs are trained again."
+    assert f"Note: {first} belongs to another sweep. {again}" in output
+    damage = "is damaged or was written by another version."
+    assert f"Note: {second} {damage} {again}" in output
     assert (tmp_path / "results.nc").read_bytes() == undisturbed
 
 
@@ -139,7 +134,7 @@ def test_other_settings_data_and_damaged_plans_are_refused(
     before = {path: path.read_bytes() for path in plan.parent.iterdir()}
 
     def refused(flag: str, value: str, message: str) -> None:
-        flags = [each for each in FLAGS if not each.startswith(flag)]
+        flags = [given for given in FLAGS if not given.startswith(flag)]
         argv = ["x", *flags, f"{flag}={value}", f"--out_dir={tmp_path}"]
         with pytest.raises(UserError, match=message) as error:
             command_line.execute([EXPERIMENT], argv)
@@ -148,7 +143,11 @@ def test_other_settings_data_and_damaged_plans_are_refused(
         assert not hasattr(error.value, "__notes__")
         assert {path: path.read_bytes() for path in before} == before
 
-    refused("--divisors", "1,2", "is not finished: divisor is 1,255 there and 1,2 here")
+    refused(
+        "--divisors",
+        "1,2",
+        "an unfinished sweep with other settings: divisor is 1,255 there and 1,2 here",
+    )
     refused("--epochs", "5", "num_epochs is 4 there and 5 here")
     refused("--train_examples", "95", "the data are not the same")
     almost = "learning_rate is 0.001 there and 0.0010000004 here"
@@ -157,10 +156,10 @@ def test_other_settings_data_and_damaged_plans_are_refused(
     with pytest.raises(UserError, match=almost):
         execute(tmp_path, "--learning_rates=0.0010000004", *share)
     with monkeypatch.context() as patch:
-        there = plan_file.environment()
-        assert there["jax"] == jax.__version__
-        assert there["platform"] == jax.devices()[0].platform
-        patch.setattr(plan_file, "environment", lambda: {**there, "jax": "0.1"})
+        current = environment.environment()
+        assert current["jax"] == jax.__version__
+        assert current["platform"] == jax.devices()[0].platform
+        patch.setattr(resuming, "environment", lambda: {**current, "jax": "0.1"})
         refused("--epochs", "4", f"jax is {jax.__version__} there and 0.1 here")
     plan.write_bytes(before[plan][:-5])
     before[plan] = plan.read_bytes()
@@ -170,30 +169,24 @@ def test_other_settings_data_and_damaged_plans_are_refused(
     assert {path.name for path in tmp_path.iterdir()} == FILES
 
 
-def test_plans_that_are_none_are_refused_and_may_be_replaced(
+def test_invalid_plan_files_are_refused_and_may_be_replaced(
     undisturbed: bytes, tmp_path: Path
 ) -> None:
-    chosen = [find_experiments()[name] for name in ("depth_sweep", "scale_sweep")]
     plan = tmp_path / "parts" / "plan.json"
     plan.parent.mkdir()
     sweep = {"experiment": "scale_sweep", "arguments": [], "shares": 1, "sweeps": []}
     others: list[Any] = [
-        *(5, [], {}, {"sweeps": [{}]}, {"sweeps": 5}, {"selection": {}, "old": []}),
+        *(5, [], {}, {"sweeps": [{}]}, {"sweeps": 5}),
         *(sweep, sweep | {"sweeps": [{}]}),
-        *({"selection": {"a": 5}, "old": []}, {"selection": {"a": [{}]}, "old": []}),
-        *({"selection": {"a": []}}, {"selection": {"a": []}, "old": [5]}),
     ]
     for other in others:
         checkpoints.write_plan(plan, other)
-        for experiments in ([EXPERIMENT], chosen):
-            with pytest.raises(UserError) as error:
-                command_line.execute(
-                    experiments, ["x", *FLAGS, f"--out_dir={tmp_path}"]
-                )
-            assert str(error.value) == (
-                f"--out_dir={tmp_path} holds what is not finished: {plan} is damaged, "
-                "or of another version; name another folder, or pass --overwrite."
-            )
+        with pytest.raises(UserError) as error:
+            execute(tmp_path)
+        assert str(error.value) == (
+            f"--out_dir={tmp_path} contains an unfinished sweep: {plan} is damaged or was "
+            "written by another version; name another folder, or pass --overwrite."
+        )
     plan.unlink()
     os.mkfifo(plan)
     with pytest.raises(UserError, match=r"plan\.json is not a file; name another"):
@@ -205,7 +198,7 @@ def test_plans_that_are_none_are_refused_and_may_be_replaced(
         execute(tmp_path)
     with pytest.raises(UserError) as error:
         execute(tmp_path, "--overwrite")
-    assert str(error.value) == f"{plan} cannot be written: Is a directory."
+    assert str(error.value) == f"{tmp_path} cannot be written: Is a directory."
 
 
 @pytest.mark.parametrize(
@@ -219,51 +212,52 @@ def test_plans_that_are_none_are_refused_and_may_be_replaced(
         ("jax_disable_most_optimizations", True),
     ],
 )
-def test_settings_of_jax_that_decide_bits_are_told(name: str, value: Any) -> None:
-    before = plan_file.environment()
-    own = jax.config.values[name]
+def test_settings_of_jax_that_decide_bits_are_in_the_environment(
+    name: str, value: Any
+) -> None:
+    before = environment.environment()
+    original = jax.config.values[name]
     jax.config.update(name, value)
     try:
-        after = plan_file.environment()
+        after = environment.environment()
     finally:
-        jax.config.update(name, own)
+        jax.config.update(name, original)
     assert after == before | {name: str(value)}
     assert after != before
 
 
-def test_flags_of_xla_are_told_but_not_how_many_devices_there_are(
+def test_flags_of_xla_are_in_the_environment_except_the_number_of_devices(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     devices = "--xla_force_host_platform_device_count=8"
     monkeypatch.delenv("XLA_FLAGS", raising=False)
-    before = plan_file.environment()
+    before = environment.environment()
     monkeypatch.setenv("XLA_FLAGS", devices)
-    assert plan_file.environment() == before
+    assert environment.environment() == before
     monkeypatch.setenv("XLA_FLAGS", f"--xla_a=1  {devices} --xla_b=2")
-    assert plan_file.environment() == before | {"XLA_FLAGS": "--xla_a=1 --xla_b=2"}
+    assert environment.environment() == before | {"XLA_FLAGS": "--xla_a=1 --xla_b=2"}
 
 
-def test_the_code_is_told_from_any_other(
+def test_any_change_of_the_code_changes_its_digest(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    own = plan_file.environment()["fmnist_jax"]
+    digest = environment.environment()["fmnist_jax"]
     execute(tmp_path / "out")
     facts = json.loads((tmp_path / "out" / "config.json").read_text())
-    assert facts["versions"]["fmnist_jax"] == own
+    assert facts["versions"]["fmnist_jax"] == digest
     shutil.copytree(ROOT / "fmnist_jax", tmp_path / "copy")
     copy = tmp_path / "copy" / "sweeps" / "environment.py"
     monkeypatch.setattr(environment, "__file__", str(copy))
-    assert environment._code.__wrapped__() == own
+    assert environment._code.__wrapped__() == digest
     with open(tmp_path / "copy" / "training" / "losses.py", "a") as file:
         file.write("\n")
     changed = environment._code.__wrapped__()
-    (tmp_path / "copy" / "training" / "losses.py").rename(
-        tmp_path / "copy" / "training" / "lossy.py"
-    )
-    assert len({own, changed, environment._code.__wrapped__()}) == 3
+    losses = tmp_path / "copy" / "training" / "losses.py"
+    losses.rename(losses.with_name("lossy.py"))
+    assert len({digest, changed, environment._code.__wrapped__()}) == 3
 
 
-def test_no_room_is_one_line_and_what_is_finished_is_kept(
+def test_a_full_disk_is_one_line_and_completed_work_is_saved(
     undisturbed: bytes,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -277,7 +271,7 @@ def test_no_room_is_one_line_and_what_is_finished_is_kept(
     line, note = capsys.readouterr().err.splitlines()[-2:]
     assert line == f"Error: {tmp_path} cannot be written: No space left on device."
     assert note.startswith("To resume: python -m experiments.scale_sweep --dataset")
-    with monkeypatch.context() as patch:  # then there is none for the results
+    with monkeypatch.context() as patch:  # no room for the results either
 
         def no_room(*_: Any) -> None:
             raise full
@@ -285,12 +279,13 @@ def test_no_room_is_one_line_and_what_is_finished_is_kept(
         patch.setattr(results, "save", no_room)
         with pytest.raises(UserError, match="No space left"):
             execute(tmp_path)
-    monkeypatch.setattr(resuming, "run", lambda *_: iter(()))  # nothing is left to do
+    # All groups are finished.
+    monkeypatch.setattr(resuming, "run_groups_resumably", None)
     execute(tmp_path)
     assert (tmp_path / "results.nc").read_bytes() == undisturbed
 
 
-def test_a_device_that_fails_is_one_line_and_what_is_finished_is_kept(
+def test_a_device_that_fails_is_one_line_and_completed_work_is_saved(
     undisturbed: bytes,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -298,10 +293,10 @@ def test_a_device_that_fails_is_one_line_and_what_is_finished_is_kept(
 ) -> None:
     original = programs.epoch
 
-    def lost(config: Any, *args: Any) -> Any:
-        if config.loss == "softmax":  # the second program
+    def lost(program: Any, *args: Any) -> Any:
+        if program.config.loss == "softmax":  # the second program
             raise jax.errors.JaxRuntimeError("INTERNAL: device lost\nat 0x0")
-        return original(config, *args)
+        return original(program, *args)
 
     argv = ["x", *FLAGS, f"--out_dir={tmp_path}"]
     with monkeypatch.context() as patch:
@@ -322,7 +317,7 @@ def test_one_folder_has_one_writer(tmp_path: Path) -> None:
         start = time.monotonic()
         with pytest.raises(SystemExit) as caught:
             command_line.main(EXPERIMENT, ["x", *FLAGS, f"--out_dir={tmp_path}"])
-        assert time.monotonic() - start < 30  # nothing was waited for
+        assert time.monotonic() - start < 30  # it does not wait
         assert caught.value.code == 2
         in_use = pytest.raises(UserError, match="is in use by another")
         with in_use as error, output_folder.locked(tmp_path, Share(0, 2)):
@@ -338,14 +333,14 @@ def test_one_folder_has_one_writer(tmp_path: Path) -> None:
             in_use = pytest.raises(UserError, match="is in use by another")
             with in_use, output_folder.locked(tmp_path, share):
                 pass
-    assert folder.exists()  # the others may be about to use it
+    assert folder.exists()  # the other shares may be about to use it
 
 
 def written(path: Path) -> int:
     return path.stat().st_mtime_ns if path.exists() else 0
 
 
-def test_signals_stop_after_the_epoch_and_the_command_that_is_told_goes_on(
+def test_signals_stop_after_the_epoch_and_the_printed_command_resumes(
     tmp_path: Path,
 ) -> None:
     first = tmp_path / "out" / "parts" / "0-0.part"
@@ -355,21 +350,21 @@ def test_signals_stop_after_the_epoch_and_the_command_that_is_told_goes_on(
     for number, at in ((signal.SIGINT, first.parent / "plan.json"),
                        (signal.SIGTERM, first)):  # fmt: skip
         before = written(at)
-        # Not ignored there, as it is in what a shell has put into the background.
-        own = signal.signal(signal.SIGINT, signal.default_int_handler)
+        # Not ignored, unlike in a process that a shell has put into the background.
+        original = signal.signal(signal.SIGINT, signal.default_int_handler)
         process = subprocess.Popen(
             argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT
         )
-        signal.signal(signal.SIGINT, own)
+        signal.signal(signal.SIGINT, original)
         while written(at) == before and process.poll() is None:
             time.sleep(0.01)
         process.send_signal(number)
-        _, said = process.communicate(timeout=120)
-        assert process.returncode == 130, said
-        assert "Interrupted. Completed work is saved." in said
-        assert "Traceback" not in said
+        _, errors = process.communicate(timeout=120)
+        assert process.returncode == 130, errors
+        assert "Interrupted. Completed work is saved." in errors
+        assert "Traceback" not in errors
     assert first.exists()
-    command = said.splitlines()[-1].removeprefix("To resume: ")
+    command = errors.splitlines()[-1].removeprefix("To resume: ")
     assert shlex.split(command) == ["python", *argv[1:]]
     done = subprocess.run(
         [sys.executable, *shlex.split(command)[1:]], capture_output=True, text=True,
@@ -379,87 +374,63 @@ def test_signals_stop_after_the_epoch_and_the_command_that_is_told_goes_on(
     assert (results.load(tmp_path / "out").status != "missing").all()
 
 
-def test_a_selection_goes_on_with_what_is_left(
+def two_experiments(out_dir: Path, *more: str) -> None:
+    experiments = [find_experiments()[n] for n in ("depth_sweep", "scale_sweep")]
+    flags = [flag for flag in FLAGS if not flag.startswith("--hidden_sizes")]
+    argv = ["x", *flags, "--hidden_sizes=4,8", f"--out_dir={out_dir}", *more]
+    command_line.execute(experiments, argv)
+
+
+def test_a_batch_skips_what_is_finished_and_resumes_the_rest(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Its first experiment is done, its second dies half-way."""
-    chosen = [find_experiments()[name] for name in ("depth_sweep", "scale_sweep")]
-    flags = [flag for flag in FLAGS if not flag.startswith("--hidden_sizes")]
-    argv = ["x", *flags, "--hidden_sizes=4,8", f"--out_dir={tmp_path}"]
+    """Its first experiment is finished, its second dies half-way."""
     interrupt = pytest.raises(KeyboardInterrupt)
     with failing_at(9, KeyboardInterrupt(), monkeypatch), interrupt as caught:
-        command_line.execute(chosen, argv)
+        two_experiments(tmp_path)
     (note,) = caught.value.__notes__
     assert note.startswith(
         "To resume: python -m experiments --only=depth_sweep,scale_sweep --dataset="
     )
     first = (tmp_path / "depth_sweep" / "results.nc").stat().st_mtime_ns
     capsys.readouterr()
-    differs = "depth_sweep: b1 is the default there and 0.5 here; name another folder"
-    with pytest.raises(UserError, match=differs):
-        command_line.execute(chosen, [*argv, "--b1s=.5"])
-    with pytest.raises(UserError, match="it is of depth_sweep, scale_sweep; name"):
-        command_line.execute([*chosen, find_experiments()["data_checks"]], argv)
-    # The same, said otherwise: the order of flags and experiments, a default, a switch.
-    argv = ["x", *argv[:0:-1], "--batch_sizes", "32", "--overwrite"]
-    command_line.execute(chosen[::-1], argv)
-    assert "depth_sweep is done already." in capsys.readouterr().out
+    with pytest.raises(UserError, match="depth_sweep contains results already"):
+        two_experiments(tmp_path, "--b1s=.5")
+    # The same settings in another form: a default and a switch.
+    two_experiments(tmp_path, "--batch_sizes", "32", "--overwrite")
+    output = capsys.readouterr().out
+    assert "depth_sweep is finished already." in output
+    assert re.search(r"Resuming: \d of 4 groups of runs are done", output)
     assert (tmp_path / "depth_sweep" / "results.nc").stat().st_mtime_ns == first
     assert (tmp_path / "scale_sweep" / "results.nc").exists()
     page = (tmp_path / "index.html").read_text()
-    assert all(experiment.question in page for experiment in chosen)
+    questions = [find_experiments()[n].question for n in ("depth_sweep", "scale_sweep")]
+    assert all(question in page for question in questions)
     assert not list(tmp_path.rglob("parts"))
-    with pytest.raises(UserError, match="contains results already"):
-        command_line.execute(chosen, argv[:-1])
+    two_experiments(tmp_path)  # nothing is unfinished: the page is written again
+    assert (tmp_path / "depth_sweep" / "results.nc").stat().st_mtime_ns == first
 
 
-def test_a_sweep_and_a_selection_do_not_take_each_other_up(
-    undisturbed: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_batch_refuses_the_folder_of_an_unfinished_sweep(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each is refused where the other is not finished, and nothing of it is lost."""
-    chosen = [find_experiments()[name] for name in ("depth_sweep", "scale_sweep")]
-    flags = [flag for flag in FLAGS if not flag.startswith("--hidden_sizes")]
-    one, several = tmp_path / "one", tmp_path / "several"
-    argv = ["x", *flags, "--hidden_sizes=4,8"]
     interrupt = pytest.raises(KeyboardInterrupt)
     with failing_at(4, KeyboardInterrupt(), monkeypatch), interrupt:
-        execute(one)
-    with failing_at(9, KeyboardInterrupt(), monkeypatch), interrupt:
-        command_line.execute(chosen, [*argv, f"--out_dir={several}"])
-
-    def files(folder: Path) -> dict[Path, bytes]:
-        return {path: path.read_bytes() for path in folder.glob("parts/*.*")}
-
-    before = files(one), files(several)
-    assert all(before)
-    advice = "; name another folder, or pass --overwrite"
-    with pytest.raises(UserError, match=f"a selection that is not finished{advice}"):
-        execute(several)
-    with pytest.raises(UserError, match=f"a sweep that is not finished{advice}"):
-        command_line.execute(chosen, [*argv, f"--out_dir={one}"])
-    assert (files(one), files(several)) == before
-
-    execute(several, "--overwrite")
-    assert (several / "results.nc").read_bytes() == undisturbed
-    with failing_at(1, KeyboardInterrupt(), monkeypatch), interrupt:
-        command_line.execute(chosen, [*argv, f"--out_dir={one}", "--overwrite"])
-    plan = one / "parts" / "plan.json"
-    assert list(files(one)) == [plan]
-    plan.write_bytes(plan.read_bytes()[:-5])
-    with pytest.raises(UserError, match=r"plan\.json is damaged, .*" + advice):
-        command_line.execute(chosen, [*argv, f"--out_dir={one}"])
-    command_line.execute(chosen, [*argv, f"--out_dir={one}", "--overwrite"])
-    assert (one / "scale_sweep" / "results.nc").exists()
-    assert not list(one.rglob("parts"))
+        execute(tmp_path)
+    before = {path: path.read_bytes() for path in tmp_path.glob("parts/*.*")}
+    assert before
+    with pytest.raises(UserError, match="contains an unfinished sweep; name another"):
+        two_experiments(tmp_path)
+    assert {path: path.read_bytes() for path in before} == before
 
 
 def stopped_unread(argv: list[str]) -> int:
     """Returns the status of a sweep that loses its reader, and is stopped."""
-    own = signal.signal(signal.SIGINT, signal.default_int_handler)
+    original = signal.signal(signal.SIGINT, signal.default_int_handler)
     process = subprocess.Popen(
         argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT
     )
-    signal.signal(signal.SIGINT, own)
+    signal.signal(signal.SIGINT, original)
     assert process.stdout
     while not process.stdout.readline().startswith("To resume: "):
         assert process.poll() is None
@@ -469,7 +440,7 @@ def stopped_unread(argv: list[str]) -> int:
     return process.wait(120)
 
 
-def test_ctrl_c_that_ends_who_reads_the_output_too_loses_nothing(
+def test_ctrl_c_that_also_ends_the_reader_of_the_output_loses_nothing(
     tmp_path: Path,
 ) -> None:
     """As ``… 2>&1 | tee log`` does."""
@@ -481,7 +452,7 @@ def test_ctrl_c_that_ends_who_reads_the_output_too_loses_nothing(
 
 
 @pytest.mark.parametrize(
-    ("error", "status", "said"),
+    ("error", "status", "line"),
     [
         (BrokenPipeError(32, "Broken pipe"), 141, ""),
         (OSError(28, "No space left on device"), 2, "Error: the output cannot be "
@@ -491,34 +462,34 @@ def test_ctrl_c_that_ends_who_reads_the_output_too_loses_nothing(
     ],
 )  # fmt: skip
 def test_an_output_that_cannot_be_written_is_no_bug(
-    error: OSError, status: int, said: str, capsys: pytest.CaptureFixture[str]
+    error: OSError, status: int, line: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def command(_: Any) -> None:
         raise error
 
     with pytest.raises(SystemExit) as caught:
-        command_line.command_line(command, ["x"])
+        command_line.run_command(command, ["x"])
     assert caught.value.code == status
-    assert capsys.readouterr().err == said
+    assert capsys.readouterr().err == line
 
 
 def test_closed_outputs_are_no_bug(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As of ``… >&- 2>&-``."""
+    """As with ``… >&- 2>&-``."""
     monkeypatch.setattr(sys, "stdout", None)
     monkeypatch.setattr(sys, "stderr", None)
     with pytest.raises(SystemExit) as caught:
-        command_line.command_line(lambda _: print("to no one"), ["x"])
+        command_line.run_command(lambda _: print("unread"), ["x"])
     assert caught.value.code == 0
     for stream in (sys.stdout, sys.stderr):
         stream.close()
 
 
-def test_help_without_a_reader_ends_without_a_word() -> None:
+def test_help_without_a_reader_ends_silently() -> None:
     process = subprocess.Popen(
         [sys.executable, "-m", "experiments.scale_sweep", "--help"],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT,
     )  # fmt: skip
     assert process.stdout
     process.stdout.close()
-    _, said = process.communicate(timeout=60)
-    assert (process.returncode, said) == (141, b"")
+    _, errors = process.communicate(timeout=60)
+    assert (process.returncode, errors) == (141, b"")

@@ -18,7 +18,7 @@ from fmnist_jax.analysis import results
 from fmnist_jax.config import Config, Hparams
 from fmnist_jax.errors import UserError
 from fmnist_jax.runner import command_line, output_folder
-from fmnist_jax.sweeps import checkpoints, engine, plan_file
+from fmnist_jax.sweeps import checkpoints, environment, resuming
 from fmnist_jax.sweeps.planning import for_shares, plan
 from tests.sweeps.test_resuming import FILES, FLAGS, ROOT, execute, undisturbed
 
@@ -83,7 +83,7 @@ def test_damaged_shards_and_shards_of_other_sweeps_are_not_merged(
     (plan_file,) = one.glob("parts/plan.json")
     (part,) = one.glob("parts/*.part")
     part.write_bytes(part.read_bytes()[1:])
-    with pytest.raises(UserError, match=r"2 of 2 groups.*0-1\.part is damaged, or of"):
+    with pytest.raises(UserError, match=r"2 of 2 groups.*0-1\.part is damaged or wa"):
         merge.run(["merge", str(one)])
     execute(other, "--num_shards=2", "--shard_index=0", "--b1s=.5")
     with pytest.raises(
@@ -122,7 +122,7 @@ def test_other_folders_are_not_merged(
     for content in foreign:
         checkpoints.write_plan(path, content)
         for argv in ([other], [one, other], [one, f"--out_dir={other}"]):
-            refused(r"plan\.json is damaged, or of another version", *argv)
+            refused(r"plan\.json is damaged or was written", *argv)
     checkpoints.write_plan(path, saved | {"experiment": "scale_sweeps"})
     refused("Unknown experiment 'scale_sweeps'; .* Did you mean scale_sweep", other)
     (sweep,) = saved["sweeps"]
@@ -130,8 +130,8 @@ def test_other_folders_are_not_merged(
     checkpoints.write_plan(path, saved | {"sweeps": [turned]})
     refused("the axes are divisor,loss,seed there and loss,divisor,seed", one, other)
     shutil.rmtree(other)
-    here = plan_file.environment()
-    monkeypatch.setattr(plan_file, "environment", lambda: {**here, "jax": "0.1"})
+    here = environment.environment()
+    monkeypatch.setattr(resuming, "environment", lambda: {**here, "jax": "0.1"})
     execute(other, "--num_shards=2", "--shard_index=0")
     refused(f"different sweeps: jax is {here['jax']} there and 0.1 here", one, other)
 
@@ -143,9 +143,9 @@ def test_merging_never_trains_and_may_be_done_on_another_platform(
         share = ["--num_shards=2", f"--shard_index={number}"]
         execute(tmp_path / f"s{number}", *share)
     monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setattr(engine, "run_groups_resumably", None)  # training fails
-    elsewhere = {**plan_file.environment(), "platform": "another"}
-    monkeypatch.setattr(plan_file, "environment", lambda: elsewhere)
+    monkeypatch.setattr(resuming, "run_groups_resumably", None)  # training fails
+    elsewhere = {**environment.environment(), "platform": "another"}
+    monkeypatch.setattr(resuming, "environment", lambda: elsewhere)
     path = tmp_path / "s0" / "parts" / "plan.json"
     before, saved = path.read_bytes(), checkpoints.read_plan(path)
     saved["arguments"] = [*saved["arguments"], "--b1s=.5"]

@@ -1,0 +1,147 @@
+"""Types of an experiment: its question, axes and answer; the job of a command line."""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+
+from fmnist_jax.config import Config, Hparams
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import xarray as xr
+    from matplotlib.figure import Figure
+
+    from fmnist_jax.data.dataset import Data
+    from fmnist_jax.probes.probe import Probe
+    from fmnist_jax.sweeps.planning import Plan
+
+    Results: TypeAlias = xr.Dataset
+    Figures: TypeAlias = Mapping[str, Figure]
+    Probes: TypeAlias = Sequence[Probe]
+else:  # so that the file of an experiment imports none of these
+    Results = Figures = Probes = Data = Plan = Any
+
+
+Options = Mapping[str, Any]  # parsed flags; None if not given
+
+
+class Answer(NamedTuple):
+    """The answer of an experiment, beside the metrics of its runs.
+
+    Attributes:
+      tables: file name to table, written as CSV.
+      figures: file name to figure, written as PNG.
+      sentences: what tables and figures show, in words.
+    """
+
+    tables: Mapping[str, "pd.DataFrame"] = {}
+    figures: Mapping[str, "Figure"] = {}
+    sentences: Sequence[str] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Experiment:
+    """A question, the axes that answer it, and the figures that show the answer.
+
+    Attributes:
+      name: of its module in ``experiments``.
+      question: one line.
+      axes: name to values, in the order of the results' dimensions. None: the data
+        answer the question, and nothing is trained.
+      figures: results to file name and figure.
+      preset: name in ``PRESETS``.
+      settings: settings that differ from the preset.
+      epochs: number of epochs; None for the preset's.
+      variants: for comparisons that are no grid of settings: the name of one more axis
+        and, for each of its labels, the settings, "dataset" among them.
+      plane: for a map, the two settings that span it; ``axes`` then has the others.
+      num_seeds: number of seeds unless the flag is given.
+      train_examples: number of training examples unless the flag is given; None for
+        all.
+      probes: job to what is recorded beside the metrics of its runs.
+      beside: plan and data to what else is measured once for many runs.
+      answer: results to further tables, figures and sentences. Without axes, it gets
+        the data instead.
+    """
+
+    name: str
+    question: str
+    axes: Mapping[str, Sequence[Any]] | None
+    figures: Callable[["xr.Dataset"], Mapping[str, "Figure"]] = lambda dataset: {}
+    preset: str = "keras"
+    settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    epochs: int | None = None
+    variants: Mapping[str, Mapping[str, Mapping[str, Any]]] = dataclasses.field(
+        default_factory=dict
+    )
+    plane: tuple[str, str] | None = None
+    num_seeds: int = 3
+    train_examples: int | None = None
+    probes: Callable[["Job"], Sequence["Probe"]] = lambda job: ()
+    beside: Callable[["Plan", "Data"], "xr.Dataset"] | None = None
+    answer: Callable[[Any], Answer] = lambda dataset: Answer()
+
+    @property
+    def trains(self) -> bool:
+        """Whether it trains runs, or answers from the data alone."""
+        return self.axes is not None
+
+
+class Variant(NamedTuple):
+    """What the runs of a sweep share.
+
+    Attributes:
+      label: on the axis of variants; "" if there is only one variant.
+      dataset: name of the data set.
+      config: static settings that are no axis.
+      hparams: traced settings that are no axis.
+    """
+
+    label: str
+    dataset: str
+    config: Config
+    hparams: Hparams
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """An experiment with the user's flags applied: a sweep for each variant.
+
+    Attributes:
+      experiment: the experiment.
+      options: parsed flags; None if not given.
+      axes: name to values; "seed" is last.
+      variants: at least one.
+      notices: lines for the user.
+    """
+
+    experiment: Experiment
+    options: Options
+    axes: Mapping[str, Sequence[Any]]
+    variants: tuple[Variant, ...]
+    notices: tuple[str, ...] = ()
+
+    @functools.cached_property
+    def configs(self) -> list[Config]:
+        """The static settings of every program.
+
+        Raises:
+          UserError: for settings that are not allowed or have no effect.
+        """
+        from fmnist_jax.sweeps.planning import check_effects, check_sweep
+
+        configs: list[Config] = []
+        for variant in self.variants:
+            configs += check_sweep(self.axes, variant.config, variant.hparams)[1]
+        check_effects(self.options["settings"], configs)
+        return configs
+
+    @functools.cached_property
+    def probes(self) -> tuple["Probe", ...]:
+        """What is recorded beside the metrics.
+
+        Raises:
+          UserError: for settings that the probes cannot measure.
+        """
+        return tuple(self.experiment.probes(self))
