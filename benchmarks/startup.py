@@ -64,10 +64,10 @@ def serve(start: float, argv: Sequence[str]) -> None:
         return loaded
 
     def timed_steps(group: int, steps: Any) -> Iterator[Any]:
-        for part, seats in steps:
+        for part, batch in steps:
             if part.epoch is not None:
                 marks.append((f"group {group}", _now()))
-            yield part, seats
+            yield part, batch
 
     def timed_groups(*args: Any) -> Iterator[Any]:
         marks.append(("running", _now()))

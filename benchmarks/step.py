@@ -110,12 +110,7 @@ def _epoch(
     import jax.numpy as jnp
     from jax.sharding import NamedSharding
 
-    from fmnist_jax import (
-        Config,
-        Dataset,
-        Hparams,
-        training,
-    )
+    from fmnist_jax import Config, Dataset, Hparams, training
     from fmnist_jax.sweeps import programs
     from fmnist_jax.sweeps.planning import plan
     from fmnist_jax.sweeps.run_batch import make_batch

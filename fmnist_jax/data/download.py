@@ -55,13 +55,12 @@ def fetch(files: Mapping[str, tuple[str, str]], folder: Path) -> None:
     Raises:
       UserError: if a download fails; the message states the cause in a few words.
     """
-    opener = make_opener()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with _shared_lock(folder):
             for name, (url, sha256) in files.items():
                 if not _is_complete(folder / name, sha256):
-                    _fetch_one(url, sha256, folder / name, opener)
+                    _fetch_one(url, sha256, folder / name)
     except urllib.error.HTTPError as error:
         error.close()
         raise UserError(f"the server answered {error.code}") from error
@@ -104,11 +103,9 @@ def _is_complete(path: Path, sha256: str) -> bool:
         return hashlib.file_digest(file, "sha256").hexdigest() == sha256
 
 
-def _fetch_one(
-    url: str, sha256: str, path: Path, opener: urllib.request.OpenerDirector
-) -> None:
+def _fetch_one(url: str, sha256: str, path: Path) -> None:
     start = time.monotonic()
-    with _open(url, opener) as response:
+    with _open(url) as response:
         part = tempfile.NamedTemporaryFile(  # noqa: SIM115
             dir=path.parent, prefix=_PART, delete=False
         )
@@ -123,14 +120,14 @@ def _fetch_one(
             Path(part.name).unlink(missing_ok=True)  # only there after an error
 
 
-def _open(url: str, opener: urllib.request.OpenerDirector) -> Any:
+def _open(url: str) -> Any:
     # In a thread, because urllib's timeout does not cover a hanging DNS look-up. As a
     # daemon, the thread cannot keep the process alive.
     answer: Future[Any] = Future()
 
     def work() -> None:
         try:
-            answer.set_result(opener.open(url, timeout=STALL_SECONDS))
+            answer.set_result(make_opener().open(url, timeout=STALL_SECONDS))
         except BaseException as error:
             answer.set_exception(error)
 

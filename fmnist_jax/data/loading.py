@@ -24,7 +24,6 @@ from fmnist_jax.errors import UserError
 __all__ = ["Data", "Dataset", "load"]
 
 NAMES = ("auto", *OFFICIAL, "synthetic", "idx")
-_FILES = f"{', '.join(idx.FILES.values())} (each may end in .gz)"
 
 
 def load(
@@ -135,16 +134,15 @@ def _fallback_notice(attempts: list[str]) -> str:
 
 
 def _load_idx(root: Path | None) -> Data:
-    if root is None:
+    arrays = idx.read_folder(root) if root else None
+    if root is None or arrays is None:
+        problem = f"{root} has none of the IDX files" if root else "no folder is given"
         raise UserError(
             "Dataset 'idx' needs --data_dir=FOLDER (or FMNIST_JAX_DATA) with the four "
-            f"files {_FILES}."
+            f"files {', '.join(idx.FILES.values())} (each may end in .gz); {problem}."
         )
-    arrays = idx.read_folder(root)
-    if arrays is None:
-        raise UserError(f"{root} has none of the IDX files {_FILES}.")
-    owners = set(official.owners(arrays).values())
-    name = owners.pop() if len(owners) == 1 else None
+    names = set(official.owners(arrays).values())
+    name = names.pop() if len(names) == 1 else None
     if name:  # an official data set keeps its name
         return _from_arrays(arrays, name, source=f"IDX files in {root}")
     largest = max(arrays["train_labels"].max(), arrays["test_labels"].max())

@@ -102,14 +102,10 @@ def check(name: str, arrays: idx.Arrays, location: Path) -> None:
         return
     if len(foreign) == len(arrays) and len(set(foreign.values())) == 1:
         other = foreign["train_images"]
-        if other is None:
-            raise UserError(
-                f"{location} contains a data set, but not {title} "
-                f"({_difference(arrays)}): use --dataset=idx for other IDX files."
-            )
+        contents = OFFICIAL[other].title if other else "another data set"
         raise UserError(
-            f"{location} contains {OFFICIAL[other].title}, not {title}: use "
-            f"--dataset={other}, or pass a folder that contains {title}."
+            f"{location} contains {contents}, not {title} ({_difference(arrays)}): use "
+            f"--dataset={other or 'idx'}, or pass a folder that contains {title}."
         )
     files = [
         f"{idx.FILES[role]} ({OFFICIAL[other].title}'s)" if other else idx.FILES[role]

@@ -7,7 +7,6 @@ it. A folder is located on disk first, so TFDS never prepares or downloads anyth
 import contextlib
 import json
 import logging
-import math
 import re
 import struct
 from collections.abc import Iterator
@@ -79,18 +78,19 @@ def read(folder: Path) -> tuple[idx.Arrays, tuple[str, ...]]:
     Raises:
       UserError: if it is another kind of data set or cannot be read.
     """
+    disabled = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)  # TFDS logs details of its work
     try:
         import tensorflow_datasets as tfds
 
         _check_classes(folder)
-        with _without_logging():
-            builder = tfds.builder_from_directory(str(folder))
-            _check_features(tfds, builder.info.features, folder)
-            arrays: idx.Arrays = {}
-            for split in ("train", "test"):
-                images, labels = _read_split(tfds, builder, split, folder)
-                arrays |= {f"{split}_images": images, f"{split}_labels": labels}
-            return arrays, tuple(builder.info.features["label"].names or ())
+        builder = tfds.builder_from_directory(str(folder))
+        _check_features(tfds, builder.info.features, folder)
+        arrays: idx.Arrays = {}
+        for split in ("train", "test"):
+            images, labels = _read_split(tfds, builder, split, folder)
+            arrays |= {f"{split}_images": images, f"{split}_labels": labels}
+        return arrays, tuple(builder.info.features["label"].names or ())
     except UserError:
         raise
     except ImportError as error:
@@ -103,17 +103,8 @@ def read(folder: Path) -> tuple[idx.Arrays, tuple[str, ...]]:
             f"{folder} cannot be read as a TFDS data set: "
             f"{type(error).__name__}: {reason(error)}"
         ) from error
-
-
-@contextlib.contextmanager
-def _without_logging() -> Iterator[None]:
-    logger = logging.getLogger("absl")  # which TFDS uses
-    level = logger.level
-    logger.setLevel(logging.CRITICAL)
-    try:
-        yield
     finally:
-        logger.setLevel(level)
+        logging.disable(disabled)
 
 
 def _check_classes(folder: Path) -> None:
@@ -180,7 +171,13 @@ def _read_split(
         example = features.deserialize_example_np(record)
         image = example["image"]
         if count == 0:
-            images = _allocate(expected, image.shape, folder)
+            size = expected * image.size
+            if size > idx.MAX_BYTES:
+                raise UserError(
+                    f"{folder} specifies {expected:,} images of shape {image.shape}, "
+                    f"{size:,} bytes; the limit is {idx.MAX_BYTES:,}."
+                )
+            images = np.empty((expected, *image.shape), np.uint8)
             labels = np.empty(expected, np.int64)
         if image.shape != images.shape[1:]:
             raise UserError(
@@ -196,16 +193,6 @@ def _read_split(
             f"metadata specify {expected:,}."
         )
     return (images[..., 0] if images.shape[-1] == 1 else images), labels
-
-
-def _allocate(count: int, shape: tuple[int, ...], folder: Path) -> np.ndarray:
-    size = count * math.prod(shape)
-    if size > idx.MAX_BYTES:
-        raise UserError(
-            f"{folder} specifies {count:,} images of shape {shape}, {size:,} bytes; "
-            f"the limit is {idx.MAX_BYTES:,}."
-        )
-    return np.empty((count, *shape), np.uint8)
 
 
 def _records(tfds: Any, builder: Any, split: str, folder: Path) -> Iterator[bytes]:
