@@ -30,7 +30,8 @@ def run(argv: Sequence[str]) -> None:
 
     folders = [Path(os.path.expanduser(a)) for a in argv[1:] if not a.startswith("-")]
     arguments = [argv[0], *(a for a in argv[1:] if a.startswith("-"))]
-    options = flags.parse_flags(arguments, ["out_dir"], [], ["overwrite"])
+    known = [flags.FLAGS["out_dir"], flags.FLAGS["overwrite"]]
+    options = flags.parse_flags(arguments, known)
     if not folders:
         raise UserError("Name the folders of the shards: merge FOLDER FOLDER …")
     out_dir = Path(os.path.expanduser(options["out_dir"] or folders[0]))

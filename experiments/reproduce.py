@@ -16,25 +16,24 @@ from typing import Any
 
 from fmnist_jax.errors import UserError, unknown
 from fmnist_jax.runner.command_line import run_command
-from fmnist_jax.runner.flags import COMMON, parse_flags
+from fmnist_jax.runner.flags import FLAGS, TEXT, Flag, parse_flags
 from fmnist_jax.runner.help import asks_for_help
+from fmnist_jax.values import COUNT
 
 QUESTION = "Which rows and claims of the sources hold, over seeds?"
 NUM_SEEDS = 6
-_TEXTS = {
-    "only": "ids of rows and claims, separated by commas (default: all)",
-    "data_dir": COMMON["data_dir"],
-    "dataset": "data set for all rows (default: that of each row)",
-    "out_dir": "folder for the results (default: runs/reproduce)",
-    "docs_dir": "folder for reproduction.md and its figures (default: --out_dir)",
-}
-_COUNTS = {
-    "num_seeds": f"seeds of each configuration, at least 2 (default: {NUM_SEEDS})",
-    "epochs": "maximum number of epochs, for a quick look",
-    "train_examples": COMMON["train_examples"],
-    "test_examples": COMMON["test_examples"],
-}
-_SWITCHES = {"dry_run": COMMON["dry_run"]}
+_FLAGS = (
+    Flag("only", TEXT, "ids of rows and claims, separated by commas (default: all)"),
+    FLAGS["data_dir"],
+    Flag("dataset", TEXT, "data set for all rows (default: that of each row)"),
+    Flag("out_dir", TEXT, "folder for the results (default: runs/reproduce)"),
+    Flag("docs_dir", TEXT, "folder for page and figures (default: --out_dir)"),
+    Flag("num_seeds", COUNT, f"seeds, at least 2 (default: {NUM_SEEDS})"),
+    Flag("epochs", COUNT, "maximum number of epochs, for a quick look"),
+    FLAGS["train_examples"],
+    FLAGS["test_examples"],
+    FLAGS["dry_run"],
+)
 
 
 def parse(argv: Sequence[str]) -> dict[str, Any]:
@@ -46,7 +45,7 @@ def parse(argv: Sequence[str]) -> dict[str, Any]:
     from experiments.reproduction.claims import DECISIONS
     from experiments.reproduction.references import load
 
-    options = parse_flags(argv, _TEXTS, _COUNTS, _SWITCHES)
+    options = parse_flags(argv, _FLAGS)
     options["num_seeds"] = options["num_seeds"] or NUM_SEEDS
     options["out_dir"] = os.path.expanduser(options["out_dir"] or "runs/reproduce")
     options["docs_dir"] = os.path.expanduser(options["docs_dir"] or options["out_dir"])
@@ -62,8 +61,7 @@ def parse(argv: Sequence[str]) -> dict[str, Any]:
 
 def help_text() -> str:
     """Returns the help of ``--help``."""
-    flags = {**_TEXTS, **_COUNTS, **_SWITCHES}
-    lines = [f"  --{name:<16} {text}" for name, text in flags.items()]
+    lines = [f"  --{flag.name:<16} {flag.help}" for flag in _FLAGS]
     return "\n".join([__doc__.strip(), "", "Flags:", *lines])
 
 

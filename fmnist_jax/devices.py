@@ -1,16 +1,16 @@
-"""One JAX device for each processor core, and compiled programs kept on disk."""
+"""One JAX device per processor core, and the on-disk cache of compiled programs."""
 
 import math
 import os
 from pathlib import Path
 
-# For our compiled programs. Left to itself, XLA uses half of a 512-bit vector unit, and
-# Adam's square root and divisions then take twice as long. Others ignore it.
+# By default XLA uses half of a 512-bit vector unit, which doubles the time of Adam's
+# square root and divisions. Other processors ignore the option.
 COMPILER_OPTIONS = {"xla_cpu_prefer_vector_width": 512}
 
 
 def num_cpu_cores() -> int:
-    """Returns how many cores this process may use: affinity and cgroup quota."""
+    """Returns how many cores the process may use: affinity and cgroup quota."""
     if hasattr(os, "sched_getaffinity"):
         cores = len(os.sched_getaffinity(0))
     else:
@@ -19,7 +19,7 @@ def num_cpu_cores() -> int:
 
 
 def _cgroup_quota(root: Path = Path("/sys/fs/cgroup")) -> int:
-    """Returns the cores that a container's quota amounts to; many without one."""
+    """Returns the number of cores in a container's quota; 2^30 without a quota."""
     try:
         quota, period = (root / "cpu.max").read_text().split()
     except (OSError, ValueError):
@@ -34,18 +34,18 @@ def _cgroup_quota(root: Path = Path("/sys/fs/cgroup")) -> int:
 
 
 def use_cpu_cores(n: int | None = None) -> int:
-    """Gives JAX one CPU device per core, for sweeps to share their runs among.
+    """Gives JAX one CPU device per core, so that sweeps use all cores.
 
-    Call it before anything else touches JAX's devices. It changes nothing for GPUs.
+    Call it before any other use of JAX's devices. GPUs are not affected.
 
     Args:
-      n: number of devices; None for as many as there are cores to use.
+      n: number of devices; None for the number of available cores.
 
     Returns:
       The number of CPU devices.
 
     Raises:
-      RuntimeError: if JAX has started already with another number.
+      RuntimeError: if JAX has already started with another number.
     """
     import jax
 
@@ -56,21 +56,21 @@ def use_cpu_cores(n: int | None = None) -> int:
         if len(jax.devices("cpu")) == n:
             return n
         raise RuntimeError(
-            "use_cpu_cores() was called too late: JAX has started already. Call it "
+            "use_cpu_cores() was called too late: JAX has already started. Call it "
             "before any other use of jax."
         ) from error
     return n
 
 
 def use_compilation_cache(folder: Path | None = None) -> Path:
-    """Keeps compiled programs on disk, so that the next process need not compile them.
+    """Stores compiled programs on disk, so that later processes need not compile them.
 
     Args:
-      folder: where, unless ``$JAX_COMPILATION_CACHE_DIR`` says so; None for
+      folder: of the programs, unless ``$JAX_COMPILATION_CACHE_DIR`` is set; None for
         ``fmnist_jax/compiled`` in ``$XDG_CACHE_HOME`` or ``~/.cache``.
 
     Returns:
-      The folder. One that cannot be written costs nothing but the saving.
+      The folder. If it is not writable, nothing is stored.
     """
     import jax
 
@@ -79,7 +79,7 @@ def use_compilation_cache(folder: Path | None = None) -> Path:
         folder = Path(cache) / "fmnist_jax" / "compiled"
     folder = Path(os.environ.get("JAX_COMPILATION_CACHE_DIR") or folder)
     jax.config.update("jax_compilation_cache_dir", str(folder))
-    # Ours take less than JAX's threshold of a second each, but there are many.
+    # Each program compiles in less than JAX's threshold of a second; there are many.
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
     return folder

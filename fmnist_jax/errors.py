@@ -1,4 +1,4 @@
-"""Mistakes of a user: one exception, and how its line is made."""
+"""The exception for mistakes of the user, and its messages."""
 
 import difflib
 from collections.abc import Iterable, Mapping
@@ -8,34 +8,34 @@ Choice = TypeVar("Choice")
 
 
 class UserError(ValueError):
-    """A mistake of the user's: its one-line message is all that they need to see."""
+    """A mistake of the user, explained by a message of one line."""
 
 
-def unknown(kind: str, value: object, choices: Iterable[str]) -> UserError:
-    """Returns the error for a name that is not among ``choices``."""
+def unknown(noun: str, value: object, choices: Iterable[str]) -> UserError:
+    """Returns the error for a name that is not one of ``choices``."""
     names = sorted(choices)
     close = difflib.get_close_matches(str(value), names, n=1)
     hint = f" Did you mean {close[0]}?" if close else ""
     return UserError(
-        f"Unknown {kind} {value!r}; expected one of {', '.join(names)}.{hint}"
+        f"Unknown {noun} {value!r}; expected one of {', '.join(names)}.{hint}"
     )
 
 
 def check_is(name: str, value: object, cls: type, expected: str) -> None:
-    """Raises UserError where ``value`` is no ``cls``."""
+    """Raises UserError if ``value`` is not an instance of ``cls``."""
     if not isinstance(value, cls):
         raise UserError(f"{name} is a {type(value).__name__}; expected {expected}.")
 
 
-def choose(kind: str, name: str, table: Mapping[str, Choice]) -> Choice:
-    """Returns what ``name`` stands for in a table; raises UserError where nothing."""
+def choose(noun: str, name: str, table: Mapping[str, Choice]) -> Choice:
+    """Returns the entry ``name`` of a table; raises UserError if there is none."""
     if name not in table:
-        raise unknown(kind, name, table)
+        raise unknown(noun, name, table)
     return table[name]
 
 
 def reason(error: BaseException) -> str:
-    """What went wrong, in one short line for people."""
+    """Returns the message of an error in one short line."""
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     text = " ".join(str(error).split()) or type(error).__name__

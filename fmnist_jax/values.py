@@ -1,11 +1,10 @@
-"""What the values of settings may be: how they are read, checked and shown.
-
-Imports nothing that is slow to import, as config.py promises.
-"""
+"""Settings, and how their values are read, checked and shown. No NumPy, no jax."""
 
 import dataclasses
+import inspect
 import math
 import numbers
+import re
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -14,33 +13,53 @@ FLOAT32_TINY, FLOAT32_MAX = 1.1754944e-38, 3.4028235e38
 
 @dataclasses.dataclass(frozen=True)
 class ValueType:
-    """How the values of a setting are read, checked and shown.
+    """How the values of a setting or a flag are read, checked and shown.
 
     Attributes:
-      allowed: what a value may be, for error messages: "a positive number".
+      allowed: the allowed values, for error messages: "a positive number".
       parse: text to value; raises ValueError.
       accepts: whether a value is allowed.
-      text: value to text, as it is typed; what ``parse`` reads.
-      numeric: whether values are numbers; others are coordinates by their text.
+      text: value to the text that ``parse`` reads.
+      numeric: whether values are numbers; other values are coordinates by their text.
     """
 
     allowed: str
-    parse: Callable[[str], Any]
-    accepts: Callable[[Any], bool]
-    text: Callable[[Any], str] = "{:g}".format
-    numeric: bool = True
+    parse: Callable[[str], Any] = str
+    accepts: Callable[[Any], bool] = lambda value: True
+    text: Callable[[Any], str] = str
+    numeric: bool = False
 
 
-def _number(allowed: str, accepts: Callable[[float], bool]) -> ValueType:
-    return ValueType(allowed, float, lambda v: _is_real(v) and accepts(float(v)))
+def real(allowed: str, accepts: Callable[[float], bool]) -> ValueType:
+    """Returns the type of the real numbers that ``accepts`` returns True for."""
+    return ValueType(
+        allowed,
+        float,
+        lambda v: _is_number(v, numbers.Real) and accepts(float(v)),
+        "{:g}".format,
+        numeric=True,
+    )
 
 
-def _is_real(value: object) -> bool:
-    return isinstance(value, numbers.Real) and not isinstance(value, bool)
+def integer(minimum: int, maximum: int) -> ValueType:
+    """Returns the type of the integers from ``minimum`` to ``maximum``."""
+    return ValueType(
+        f"a whole number from {minimum:,} to {maximum:,}",
+        int,
+        lambda v: _is_number(v, numbers.Integral) and minimum <= v <= maximum,
+        "{:d}".format,
+        numeric=True,
+    )
 
 
-def _is_count(value: object) -> bool:
-    return isinstance(value, numbers.Integral) and not isinstance(value, bool)
+def choice(names: Iterable[str]) -> ValueType:
+    """Returns the type of a value that is one of ``names``."""
+    names = tuple(names)
+    return ValueType(f"one of {', '.join(names)}", accepts=names.__contains__)
+
+
+def _is_number(value: object, cls: type) -> bool:
+    return isinstance(value, cls) and not isinstance(value, bool)
 
 
 def _is_model(value: object) -> bool:
@@ -58,8 +77,97 @@ def _show_model(model: Any) -> str:
     return getattr(model, "name", None) or type(model).__name__
 
 
+# Numbers outside the range of float32 would reach the program as 0 or infinity.
+POSITIVE = real(
+    "a positive number (from 1.2e-38 to 3.4e38 in float32)",
+    lambda v: FLOAT32_TINY <= v <= FLOAT32_MAX,
+)
+NOT_NEGATIVE = real(
+    "a number not below 0", lambda v: v == 0 or FLOAT32_TINY <= v <= FLOAT32_MAX
+)
+FRACTION = real("a number from 0 to below 1", lambda v: 0 <= v < 1)
+SHARE = real("a number from 0 to 1", lambda v: 0 <= v <= 1)
+WHOLE = real(
+    "a whole number from 0 to 1,000,000",
+    lambda v: 0 <= v <= 1_000_000 and v == int(v),
+)
+TARGET = real(
+    "a number from 0 to 1, or inf for never", lambda v: 0 <= v <= 1 or v == math.inf
+)
+COUNT = integer(1, 1_000_000)
+SEED = integer(0, 2**32 - 1)
+HIDDEN_SIZES = ValueType(
+    "none, or sizes from 1 to 1,000,000 such as 128 or 1000x1000 (in Python, tuples: "
+    "(), (128,) or (1000, 1000))",
+    lambda text: () if text == "none" else tuple(map(int, text.split("x"))),
+    lambda v: isinstance(v, tuple) and all(map(COUNT.accepts, v)),
+    lambda sizes: "x".join(map(str, sizes)) or "none",
+)
+MODEL = ValueType(
+    "a Flax module (an instance) that is hashable (tuples instead of lists), or None",
+    accepts=_is_model,
+    text=_show_model,
+)
+NAME = ValueType("a text or None", accepts=lambda v: v is None or isinstance(v, str))
+SWITCH = ValueType("True or False", bool, lambda v: isinstance(v, bool))
+
+
+@dataclasses.dataclass(frozen=True)
+class Setting:
+    """Properties of a field of ``Config`` or ``Hparams`` beside its default."""
+
+    value_type: ValueType
+    label: str  # on figures and in tables
+    help: str  # on the command line
+    flag: str | None  # None for settings of the library only
+    off: float | None = None  # the value equivalent to None, if None means "not used"
+    span: tuple[float, float] | None = None  # default minimum and maximum on a map
+
+
+def setting(
+    default: Any,
+    value_type: ValueType,
+    flag: str | None = None,
+    label: str | None = None,
+    **others: Any,
+) -> Any:
+    """Returns a dataclass field with a default and the attributes of a ``Setting``."""
+    metadata = {"value_type": value_type, "flag": flag, "label": label, **others}
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+def settings_of(cls: type) -> dict[str, Setting]:
+    """Returns the settings of a dataclass whose fields are made by ``setting``.
+
+    Descriptions come from the attributes in the docstring of the class. The default
+    label is the name of the field.
+    """
+    entries = re.findall(
+        r"^  (\w+): (.+(?:\n    .+)*)", inspect.cleandoc(cls.__doc__ or ""), re.M
+    )
+    help_texts = {name: " ".join(text.split()).rstrip(".") for name, text in entries}
+    settings = {}
+    for field in dataclasses.fields(cls):
+        label = field.metadata["label"] or field.name.replace("_", " ")
+        texts = {"label": label, "help": help_texts.get(field.name, "")}
+        settings[field.name] = Setting(**{**field.metadata, **texts})
+    return settings
+
+
+def show(name: str, value: Any) -> str:
+    """Returns a coordinate as it is written on figures and in tables: ``÷255``."""
+    if isinstance(value, str):
+        return value
+    number = float(value)
+    if math.isinf(number) and name == "target_accuracy":
+        return "never"
+    is_short = number.is_integer() and abs(number) < 1e8
+    text = f"{number:.0f}" if is_short else f"{number:g}"
+    return f"÷{text}" if name == "divisor" else text
+
+
 def spaced(start: float, stop: float, count: int, is_log: bool = True) -> list[float]:
-    """Returns so many numbers from start to stop, log-spaced or evenly."""
+    """Returns ``count`` numbers from start to stop, log-spaced or evenly spaced."""
     if is_log:
         ratio = (stop / start) ** (1 / max(1, count - 1))
         inner = [start * ratio**i for i in range(1, count - 1)]
@@ -67,68 +175,3 @@ def spaced(start: float, stop: float, count: int, is_log: bool = True) -> list[f
         step = (stop - start) / max(1, count - 1)
         inner = [start + step * i for i in range(1, count - 1)]
     return [start, *(float(f"{v:.12g}") for v in inner), stop][:count]
-
-
-def choice(names: Iterable[str]) -> ValueType:
-    """Returns the kind of a value that is one of some names."""
-    names = tuple(names)
-    return ValueType(f"one of {', '.join(names)}", str, names.__contains__, str, False)
-
-
-def _parse_hidden_sizes(text: str) -> tuple[int, ...]:
-    return () if text == "none" else tuple(int(size) for size in text.split("x"))
-
-
-def _show_hidden_sizes(sizes: tuple[int, ...]) -> str:
-    return "x".join(map(str, sizes)) or "none"
-
-
-# Numbers that leave the range of float32 would reach the program as 0 or infinity.
-POSITIVE = _number(
-    "a positive number (from 1.2e-38 to 3.4e38, as float32 goes)",
-    lambda v: FLOAT32_TINY <= v <= FLOAT32_MAX,
-)
-NOT_NEGATIVE = _number(
-    "a number not below 0", lambda v: v == 0 or FLOAT32_TINY <= v <= FLOAT32_MAX
-)
-FRACTION = _number("a number from 0 to below 1", lambda v: 0 <= v < 1)
-SHARE = _number("a number from 0 to 1", lambda v: 0 <= v <= 1)
-WHOLE = _number(
-    "a whole number from 0 to 1,000,000",
-    lambda v: 0 <= v <= 1_000_000 and v == int(v),
-)
-TARGET = _number(
-    "a number from 0 to 1, or inf for never", lambda v: 0 <= v <= 1 or v == math.inf
-)
-COUNT = ValueType(
-    "a whole number from 1 to 1,000,000",
-    int,
-    lambda v: _is_count(v) and 1 <= v <= 1_000_000,
-    "{:d}".format,
-)
-HIDDEN_SIZES = ValueType(
-    "none, or sizes from 1 to 1,000,000 such as 128 or 1000x1000 (in Python a tuple "
-    "each: (), (128,) or (1000, 1000))",
-    _parse_hidden_sizes,
-    lambda v: isinstance(v, tuple) and all(COUNT.accepts(size) for size in v),
-    _show_hidden_sizes,
-    False,
-)
-
-SEED = ValueType(
-    "a whole number from 0 on, below 2^32",
-    int,
-    lambda v: _is_count(v) and 0 <= v < 2**32,
-    "{:d}".format,
-)
-MODEL = ValueType(
-    "a Flax module (an instance) that is hashable, with tuples for lists, or None",
-    str,
-    _is_model,
-    _show_model,
-    False,
-)
-NAME = ValueType(
-    "a text or None", str, lambda v: v is None or isinstance(v, str), str, False
-)
-SWITCH = ValueType("True or False", bool, lambda v: isinstance(v, bool), str, False)

@@ -19,12 +19,18 @@ from fmnist_jax.config import (
     coordinate,
     resolve,
     show,
+)
+from fmnist_jax.effects import (
+    choices_using,
+    no_effect_error,
+    owning_choice,
     uses_setting,
 )
 from fmnist_jax.errors import UserError, unknown
+from fmnist_jax.training.models import MLP
 
 
-def test_presets_are_the_sources() -> None:
+def test_presets_have_the_settings_of_the_sources() -> None:
     config, hparams = PRESETS["keras"]
     assert (config.hidden_sizes, config.initializer) == ((128,), "keras")
     assert (config.loss, config.optimizer) == ("clipped", "adam")
@@ -39,7 +45,7 @@ def test_presets_are_the_sources() -> None:
         check_all(config, hparams)
 
 
-def test_tables_name_what_is_implemented() -> None:
+def test_tables_list_what_is_implemented() -> None:
     from fmnist_jax.training import losses, models, optimizers
 
     assert set(losses.LOSSES) == set(LOSS_LEGENDS)
@@ -50,31 +56,81 @@ def test_tables_name_what_is_implemented() -> None:
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
-def test_resolve_fills_in_what_the_optimizer_reads(optimizer: str) -> None:
+def test_resolve_fills_in_the_defaults_of_the_optimizer(optimizer: str) -> None:
     config = Config(optimizer=optimizer)
-    own = OPTIMIZERS[optimizer]
+    defaults = OPTIMIZERS[optimizer]
     resolved = dataclasses.asdict(resolve(config, Hparams()))
-    read = {name: v for name, v in resolved.items() if v is not None}
-    assert read == {"divisor": 255.0, **own}
-    given = resolve(config, Hparams(learning_rate=0.25))
-    assert given.learning_rate == 0.25
-    assert {name for name in SETTINGS if uses_setting(config, name)} == {
-        "divisor", *own, "hidden_sizes", "initializer", "loss", "optimizer",
-        "batch_size", "num_epochs", "name", "evaluate_train", "evaluate_dropout",
-        "order", "schedule", "batch_norm", "penalized", "dropout_rate", "l1", "l2",
-        "l2_squared", "target_accuracy", "precision",
-        "first_kernel_scale", "first_kernel_rate",
-        *(["first_kernel_eps"] if "eps" in own else []),
-    }  # fmt: skip
+    numbers = {name: v for name, v in resolved.items() if v is not None}
+    assert numbers == {"divisor": 255.0, **defaults}
+    assert resolve(config, Hparams(learning_rate=0.25)).learning_rate == 0.25
+    optimizer_settings = {name for table in OPTIMIZERS.values() for name in table}
+    schedule_settings = {name for table in SCHEDULES.values() for name in table}
+    others = SETTINGS.keys() - optimizer_settings - schedule_settings - {"model"}
+    if "eps" not in defaults:
+        others -= {"first_kernel_eps"}
+    used = {name for name in SETTINGS if uses_setting(config, name)}
+    assert used == others | defaults.keys()
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES)
-def test_resolve_fills_in_what_the_schedule_reads(schedule: str) -> None:
-    config, own = Config(optimizer="sgd", schedule=schedule), SCHEDULES[schedule]
+def test_resolve_fills_in_the_defaults_of_the_schedule(schedule: str) -> None:
+    config, defaults = Config(optimizer="sgd", schedule=schedule), SCHEDULES[schedule]
     resolved = resolve(config, Hparams())
-    assert {name: getattr(resolved, name) for name in own} == own
-    every = {name for settings in SCHEDULES.values() for name in settings}
-    assert {name for name in every if uses_setting(config, name)} == set(own)
+    assert {name: getattr(resolved, name) for name in defaults} == defaults
+    names = {name for table in SCHEDULES.values() for name in table}
+    assert {name for name in names if uses_setting(config, name)} == set(defaults)
+
+
+def test_settings_have_labels_and_descriptions() -> None:
+    for name, setting in SETTINGS.items():
+        assert setting.help, name
+        assert setting.help[-1] != ".", name
+        assert "\n" not in setting.help, name
+    assert SETTINGS["min_learning_rate"].label == "minimum learning rate"
+    assert SETTINGS["batch_size"].label == "batch size"
+    assert SETTINGS["momentum"].help == (
+        "share of the previous step that is added to the next; with 1, gradients add "
+        "up and are never cleared"
+    )
+
+
+def test_settings_of_the_mlp_have_no_effect_on_another_network() -> None:
+    config = Config(model=MLP(10))
+    for name in ("hidden_sizes", "dropout_rate", "batch_norm", "first_kernel_eps"):
+        assert not uses_setting(config, name)
+    assert uses_setting(config, "model")
+    assert not uses_setting(Config(hidden_sizes=()), "batch_norm")
+
+
+def test_choices_of_a_setting() -> None:
+    assert (owning_choice("eps"), owning_choice("min_learning_rate")) == (
+        "optimizer",
+        "schedule",
+    )
+    assert owning_choice("divisor") is owning_choice("first_kernel_eps") is None
+    assert choices_using("plateau_factor") == ["plateau"]
+    assert choices_using("first_kernel_eps") == choices_using("eps")
+    assert choices_using("l1") == []
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        (
+            "momentum",
+            "momentum (--momenta) has no effect here: it needs optimizer "
+            "(--optimizers) momentum or nesterov. Choose that, or leave momentum out.",
+        ),
+        (
+            "first_kernel_eps",
+            "first_kernel_eps has no effect here: it needs the built-in MLP and "
+            "optimizer (--optimizers) rmsprop or adagrad or adam or adamw. Choose "
+            "that, or leave first_kernel_eps out.",
+        ),
+    ],
+)
+def test_the_error_names_what_a_setting_needs(name: str, message: str) -> None:
+    assert str(no_effect_error(name)) == message
 
 
 @pytest.mark.parametrize(
@@ -100,7 +156,7 @@ def test_check(name: str, good: list[Any], bad: list[Any]) -> None:
             check(name, value)
 
 
-def test_unknown_names_the_choices_and_the_nearest() -> None:
+def test_the_error_for_an_unknown_name_lists_the_choices_and_the_nearest() -> None:
     message = str(unknown("optimizer", "adm", ["sgd", "adam"]))
     assert message == (
         "Unknown optimizer 'adm'; expected one of adam, sgd. Did you mean adam?"

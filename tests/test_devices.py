@@ -29,19 +29,19 @@ def test_cgroup_quota_of_version_1(tmp_path: Path) -> None:
     assert devices._cgroup_quota(tmp_path) == 1 << 30
 
 
-def test_no_quota_where_there_are_no_cgroups(tmp_path: Path) -> None:
+def test_there_is_no_quota_without_cgroups(tmp_path: Path) -> None:
     assert devices._cgroup_quota(tmp_path) == 1 << 30
     assert devices.num_cpu_cores() >= 1
 
 
-def test_called_too_late_it_says_so() -> None:
+def test_use_cpu_cores_raises_if_called_too_late() -> None:
     count = len(jax.devices())
-    assert devices.use_cpu_cores(count) == count  # as it is already: no harm
+    assert devices.use_cpu_cores(count) == count  # already the number of devices
     with pytest.raises(RuntimeError, match="called too late"):
         devices.use_cpu_cores(count + 1)
 
 
-def test_called_in_time_it_gives_the_devices() -> None:
+def test_use_cpu_cores_sets_the_number_of_devices() -> None:
     code = (
         "from fmnist_jax import use_cpu_cores; use_cpu_cores(3)\n"
         "import jax; assert len(jax.devices('cpu')) == 3"
@@ -49,7 +49,7 @@ def test_called_in_time_it_gives_the_devices() -> None:
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
 
 
-def test_the_next_process_compiles_nothing(tmp_path: Path) -> None:
+def test_the_next_process_uses_the_compilation_cache(tmp_path: Path) -> None:
     code = (
         "from fmnist_jax import use_compilation_cache\n"
         "import jax\n"
@@ -60,11 +60,15 @@ def test_the_next_process_compiles_nothing(tmp_path: Path) -> None:
         "print(hits.count('/jax/compilation_cache/cache_hits') > 0)\n"
     )
     code = f"from pathlib import Path; PARTS = ('fmnist_jax', 'compiled')\n{code}"
-    found = [
+    outputs = [
         subprocess.run(
-            [sys.executable, "-c", code], check=True, capture_output=True, text=True,
-            cwd=ROOT, env={**os.environ, "XDG_CACHE_HOME": str(tmp_path)},
+            [sys.executable, "-c", code],
+            check=True,
+            capture_output=True,
+            text=True,
+            cwd=ROOT,
+            env={**os.environ, "XDG_CACHE_HOME": str(tmp_path)},
         ).stdout
         for _ in range(2)
-    ]  # fmt: skip
-    assert found == ["False\n", "True\n"]
+    ]
+    assert outputs == ["False\n", "True\n"]

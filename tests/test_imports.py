@@ -14,14 +14,16 @@ BASE = "errors files values devices"
 RULES = {
     "base": "",
     "config": BASE,
+    "effects": f"{BASE} config",
     "stability": f"{BASE} config",
     "data": f"{BASE} config",
-    "training": f"{BASE} config data",
-    "probes": f"{BASE} config data training stability",
-    "sweeps": f"{BASE} config data training stability probes",
+    "training": f"{BASE} config effects data",
+    "probes": f"{BASE} config effects data training stability",
+    "sweeps": f"{BASE} config effects data training stability probes",
     "analysis": f"{BASE} config data.dataset stability",
     "figures": f"{BASE} config data.dataset stability analysis",
-    "runner": f"{BASE} config data training stability probes sweeps analysis figures",
+    "runner": f"{BASE} config effects data training stability probes sweeps analysis "
+    "figures",
     "experiments": "fmnist_jax",
 }
 

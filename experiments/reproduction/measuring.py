@@ -20,15 +20,9 @@ from experiments.reproduction.configurations import (
 )
 from fmnist_jax import data as data_sets
 from fmnist_jax.analysis.results import save_netcdf
-from fmnist_jax.config import (
-    PRESETS,
-    Config,
-    Hparams,
-    coordinate,
-    resolve,
-    uses_setting,
-)
+from fmnist_jax.config import PRESETS, Config, Hparams, coordinate, resolve
 from fmnist_jax.data.dataset import Data
+from fmnist_jax.effects import uses_setting
 from fmnist_jax.errors import UserError, reason
 from fmnist_jax.files import explaining_write_errors
 from fmnist_jax.probes import health, histograms

@@ -12,10 +12,11 @@ import jax.numpy as jnp
 from jax import Array
 from jax.flatten_util import ravel_pytree
 
-from fmnist_jax.config import Config, Hparams, resolve, uses_setting
+from fmnist_jax.config import Config, Hparams, resolve
 from fmnist_jax.data.dataset import Dataset
+from fmnist_jax.effects import uses_setting
 from fmnist_jax.probes.probe import Probe
-from fmnist_jax.stability import GAINS
+from fmnist_jax.stability import has_stability_limit
 from fmnist_jax.training.losses import get_loss
 from fmnist_jax.training.models import PRECISIONS
 from fmnist_jax.training.optimizers import EPS_IN_ROOT, scale_first_kernel
@@ -218,7 +219,7 @@ def _step_root(
     config: Config, hparams: Hparams, state: State, square_P: Array
 ) -> Array:
     """Returns P^-1/2, 0 where P is 0: there is no gradient, nor curvature."""
-    if config.optimizer not in GAINS:
+    if not has_stability_limit(config.optimizer):
         return jnp.full_like(square_P, jnp.nan)
     h = resolve(config, hparams)
     ones = jax.tree.map(jnp.ones_like, state.params)

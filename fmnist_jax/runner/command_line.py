@@ -173,7 +173,7 @@ def _run(
             job,
             job_data,
             folder,
-            flags.own_arguments(argv, job.experiment, folder),
+            flags.experiment_arguments(argv, job.experiment, folder),
             resume,
             trains,
         )

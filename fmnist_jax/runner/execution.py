@@ -66,7 +66,7 @@ def _train_and_report(task: Task) -> None:
     joined = (
         distributed.connected(options, task.resume_command)
         if options["distributed"]
-        else contextlib.nullcontext(shards.own(options))
+        else contextlib.nullcontext(shards.share(options))
     )
     with (
         joined as share,

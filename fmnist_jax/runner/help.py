@@ -1,79 +1,35 @@
-"""What ``--help`` says of an experiment and its flags."""
+"""The text of ``--help``."""
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from fmnist_jax.config import OPTIMIZERS, SCHEDULES, TRACED, Setting, choices_using
+from fmnist_jax.config import OPTIMIZERS, SCHEDULES, SETTINGS
+from fmnist_jax.effects import choices_using
 from fmnist_jax.runner.experiment import Experiment
-from fmnist_jax.runner.flags import COMMON, SETTING_FLAGS, taken
+from fmnist_jax.runner.flags import Flag, flags_of
 from fmnist_jax.runner.jobs import base
-from fmnist_jax.runner.plane import VALUES
+from fmnist_jax.runner.plane import NUM_VALUES
+
+SETTINGS_HEADING = """\
+Settings. Each takes a list: one value fixes the setting, several make it an
+axis; start:stop:count is log-spaced. Defaults are this experiment's, with
+--preset={}."""
 
 
 def asks_for_help(argv: Sequence[str]) -> bool:
-    """Whether a command line asks for help, whatever else it says."""
+    """Whether a command line contains a help flag."""
     return any(argument in ("-h", "-help", "--help") for argument in argv[1:])
 
 
-def _entry(flag: str, text: str) -> str:
-    return textwrap.fill(
-        text, 88, initial_indent=f"  --{flag:<20} ", subsequent_indent=" " * 25
-    )
-
-
-def _setting_entry(name: str, setting: Setting, experiment: Experiment) -> str:
-    config, hparams = base(experiment, experiment.preset)
-    own = getattr(hparams if name in TRACED else config, name)
-    own = setting.off if own is None else own
-    values = (experiment.axes or {}).get(name, () if own is None else (own,))
-    texts = [setting.value_type.text(value) for value in values]
-    if name in (experiment.plane or ()) and setting.span:
-        texts = [":".join([*map(setting.value_type.text, setting.span), str(VALUES)])]
-    default = ",".join(texts) or _own_defaults(name)
-    return _entry(
-        f"{setting.flag}",
-        f"{setting.help}; {setting.value_type.allowed} (default: {default})",
-    )
-
-
-def _own_defaults(name: str) -> str:
-    """Returns what each optimizer or schedule that reads a setting takes it to be."""
-    own = {**OPTIMIZERS, **SCHEDULES}
-    return ", ".join(f"{each} {own[each][name]:g}" for each in choices_using(name))
-
-
-def _settings_help(experiment: Experiment) -> list[str]:
-    return [
-        "Settings. Each takes a list: one value fixes the setting, several make it an",
-        "axis; start:stop:count is log-spaced. Defaults are this experiment's, with",
-        f"--preset={experiment.preset}.",
-        *(_setting_entry(n, s, experiment) for n, s in SETTING_FLAGS.values()),
-        "",
-    ]
-
-
 def help_text(experiment: Experiment) -> str:
-    """Returns what ``--help`` prints of an experiment."""
-    defaults: dict[str, Any] = {"dataset": "auto"}
-    settings: list[str] = []
-    if experiment.trains:
-        config, _ = base(experiment, experiment.preset)
-        defaults |= {
-            "preset": experiment.preset,
-            "num_seeds": experiment.num_seeds,
-            "epochs": config.num_epochs,
-        }
-        if experiment.train_examples:
-            defaults["train_examples"] = experiment.train_examples
-        if experiment.plane:
-            defaults |= dict(zip("xy", experiment.plane, strict=True))
-        settings = _settings_help(experiment)
-    common = {
-        name: f"{text} (default: {defaults[name]})" if name in defaults else text
-        for name, text in COMMON.items()
-        if name in taken(experiment)
-    }
+    """Returns the ``--help`` text of an experiment."""
+    defaults = _defaults(experiment)
+    used = flags_of(experiment)
+    settings = [_entry(flag, defaults) for flag in used if flag.setting]
+    if settings:
+        heading = SETTINGS_HEADING.format(defaults["preset"])
+        settings = [heading, *settings, ""]
     lines = [
         experiment.question,
         "",
@@ -81,6 +37,50 @@ def help_text(experiment: Experiment) -> str:
         "",
         *settings,
         "Common flags:",
-        *(_entry(name, text) for name, text in common.items()),
+        *(_entry(flag, defaults) for flag in used if not flag.setting),
     ]
     return "\n".join(lines)
+
+
+def _entry(flag: Flag, defaults: Mapping[str, Any]) -> str:
+    allowed = f"; {flag.value_type.allowed}" if flag.setting else ""
+    default = f" (default: {defaults[flag.name]})" if flag.name in defaults else ""
+    return textwrap.fill(
+        f"{flag.help}{allowed}{default}",
+        88,
+        initial_indent=f"  --{flag.name:<20} ",
+        subsequent_indent=" " * 25,
+    )
+
+
+def _defaults(experiment: Experiment) -> dict[str, Any]:
+    """Returns the defaults of an experiment's flags, by name of the flag."""
+    defaults: dict[str, Any] = {"dataset": "auto"}
+    if not experiment.trains:
+        return defaults
+    config, hparams = base(experiment, experiment.preset)
+    values = {**vars(config), **vars(hparams)}
+    defaults["preset"] = experiment.preset
+    defaults["num_seeds"], defaults["epochs"] = experiment.num_seeds, config.num_epochs
+    if experiment.train_examples:
+        defaults["train_examples"] = experiment.train_examples
+    if experiment.plane:
+        defaults["x"], defaults["y"] = experiment.plane
+    for flag in flags_of(experiment):
+        if flag.setting:
+            value = values[flag.setting]
+            defaults[flag.name] = _setting_default(flag.setting, value, experiment)
+    return defaults
+
+
+def _setting_default(name: str, value: Any, experiment: Experiment) -> str:
+    setting = SETTINGS[name]
+    text = setting.value_type.text
+    if name in (experiment.plane or ()) and setting.span:
+        return ":".join([*map(text, setting.span), str(NUM_VALUES)])
+    value = setting.off if value is None else value
+    axes = experiment.axes or {}
+    if name not in axes and value is None:  # the default of optimizer or schedule
+        table = {**OPTIMIZERS, **SCHEDULES}
+        return ", ".join(f"{c} {table[c][name]:g}" for c in choices_using(name))
+    return ",".join(map(text, axes.get(name, [value])))

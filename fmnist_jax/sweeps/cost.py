@@ -18,7 +18,16 @@ if TYPE_CHECKING:
     from fmnist_jax.sweeps.planning import Plan
 
 # Passes over the parameters in memory per step, beside the matrix products.
-STREAMS = {"sgd": 4, "adam": 11, "adamw": 12}
+STREAMS = {
+    "sgd": 4,
+    "momentum": 6,
+    "nesterov": 6,
+    "rmsprop": 6,
+    "adagrad": 6,
+    "adam": 11,
+    "adamw": 12,
+    "lion": 6,
+}
 EFFICIENCY = 0.7  # of the speed that arithmetic and memory traffic allow
 SECONDS_PER_PROGRAM, SECONDS_TO_START = 2.0, 4.0
 
@@ -69,7 +78,7 @@ def expected_seconds(plan: "Plan", data: "Data") -> float:
         # Two FLOPs per parameter forward, and as many for each of two gradients.
         flops = parameters * (6 * (train_examples + probed) + 2 * evaluated)
         steps = math.ceil(train_examples / config.batch_size)
-        traffic = 4 * parameters * STREAMS.get(config.optimizer, 6) * steps
+        traffic = 4 * parameters * STREAMS[config.optimizer] * steps
         seconds = flops / flops_per_second + traffic / bytes_per_second
         total += group.width * config.num_epochs * seconds / efficiency
     return total

@@ -7,15 +7,16 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from fmnist_jax.config import OPTIMIZERS, Hparams, uses_setting
+from fmnist_jax.config import OPTIMIZERS, Hparams
 from fmnist_jax.data.dataset import Data
+from fmnist_jax.effects import uses_setting
 from fmnist_jax.probes.probe import Probe
 from fmnist_jax.probes.sharpness import (
     EXAMPLES,
     preconditioned_sharpness_probe,
     sharpness_probe,
 )
-from fmnist_jax.stability import GAINS, PRECONDITIONED, stable_rate
+from fmnist_jax.stability import PRECONDITIONED, has_stability_limit, stable_rate
 from fmnist_jax.sweeps.engine import sweep
 from fmnist_jax.sweeps.planning import Plan, run_hparams
 
@@ -109,8 +110,8 @@ def stable_rates(plan: Plan, data: Data) -> xr.Dataset:
         axes = {**plan.axes, "optimizer": (optimizer,)}
         optimizer_plan = dataclasses.replace(plan, config=config, axes=axes)
         sharpness = _converged(results, "sharpness")
-        if is_preconditioned((optimizer,), plan.axes, plan.hparams) and (
-            optimizer in GAINS
+        if has_stability_limit(optimizer) and is_preconditioned(
+            (optimizer,), plan.axes, plan.hparams
         ):
             candidates = (*DEPENDS_ON, *PRECONDITIONED_BY)
             names = [name for name in candidates if uses_setting(config, name)]
@@ -153,7 +154,7 @@ def _stable_rate(plan: Plan, optimizer: str, sharpness: xr.DataArray) -> xr.Data
     """Returns the stable learning rates of one optimizer, along "optimizer" too."""
     if "optimizer" not in sharpness.dims:
         sharpness = sharpness.expand_dims(optimizer=[optimizer])
-    if optimizer not in GAINS:
+    if not has_stability_limit(optimizer):
         return xr.full_like(sharpness, np.nan)
     hparams = run_hparams(plan, plan.config, 0)
     settings = {

@@ -6,16 +6,9 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from fmnist_jax.config import (
-    LOSS_LEGENDS,
-    SETTINGS,
-    STATIC,
-    axis_label,
-    coordinate,
-    owning_choice,
-    uses_setting,
-)
+from fmnist_jax.config import LOSS_LEGENDS, SETTINGS, STATIC, axis_label, coordinate
 from fmnist_jax.data.dataset import Data
+from fmnist_jax.effects import owning_choice, uses_setting
 from fmnist_jax.errors import UserError
 from fmnist_jax.probes.status import STATUSES, status
 from fmnist_jax.sweeps.checkpoints import Part

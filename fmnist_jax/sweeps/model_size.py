@@ -5,19 +5,24 @@ import itertools
 from fmnist_jax.config import Config
 
 NUM_INPUTS, NUM_CLASSES = 28 * 28, 10
-
-
-UNKNOWN_PARAMETERS = 100_000  # of a network that is not ours: like a small MLP
-
-
-# Arrays of a parameter's shape that an optimizer keeps; one unless said here.
-SLOTS = {"sgd": 0, "adam": 2, "adamw": 2}
+UNKNOWN_PARAMETERS = 100_000  # assumed for a user's own network, like a small MLP
+# Arrays of the size of the parameters in the state of each optimizer.
+SLOTS = {
+    "sgd": 0,
+    "momentum": 1,
+    "nesterov": 1,
+    "rmsprop": 1,
+    "adagrad": 1,
+    "adam": 2,
+    "adamw": 2,
+    "lion": 1,
+}
 
 
 def num_parameters(
     config: Config, num_inputs: int = NUM_INPUTS, num_classes: int = NUM_CLASSES
 ) -> int:
-    """Returns how many parameters a network has; a guess for one that is not ours."""
+    """Returns the number of parameters of a network; assumed for a user's own."""
     if config.model is not None:
         return UNKNOWN_PARAMETERS
     sizes = (num_inputs, *config.hidden_sizes, num_classes)
@@ -27,6 +32,6 @@ def num_parameters(
 def state_bytes(
     config: Config, num_inputs: int = NUM_INPUTS, num_classes: int = NUM_CLASSES
 ) -> int:
-    """Returns the memory a run works on: parameters, gradients, optimizer's state."""
-    arrays = 2 + SLOTS.get(config.optimizer, 1)
+    """Returns the memory of a run: parameters, gradients and optimizer state."""
+    arrays = 2 + SLOTS[config.optimizer]
     return 4 * arrays * num_parameters(config, num_inputs, num_classes)

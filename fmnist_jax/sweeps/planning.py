@@ -17,11 +17,9 @@ from fmnist_jax.config import (
     check,
     check_all,
     coordinate,
-    no_effect_error,
     resolve,
-    setting_with_flag,
-    uses_setting,
 )
+from fmnist_jax.effects import no_effect_error, setting_with_flag, uses_setting
 from fmnist_jax.errors import UserError, check_is, unknown
 from fmnist_jax.sweeps.model_size import state_bytes
 from fmnist_jax.values import COUNT

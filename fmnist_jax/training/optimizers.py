@@ -7,14 +7,8 @@ import jax.numpy as jnp
 import optax
 from jax.tree_util import DictKey, tree_map_with_path
 
-from fmnist_jax.config import (
-    TRACED,
-    Config,
-    Hparams,
-    check_first_kernel,
-    resolve,
-    uses_setting,
-)
+from fmnist_jax.config import TRACED, Config, Hparams, resolve
+from fmnist_jax.effects import check_first_kernel, uses_setting
 
 # config.py imports no jax; whatever takes traced settings comes by this module.
 jax.tree_util.register_dataclass(Hparams, data_fields=list(TRACED), meta_fields=[])

@@ -69,8 +69,8 @@ def test_a_zoom_has_as_many_values_in_its_window() -> None:
         ("--zoom=1:2", "--zoom=1:2 is not x0:x1,y0:y1"),
         ("--zoom=1,2", "--zoom=1,2 is not x0:x1,y0:y1"),
         ("--zoom=a:b,1:2", "--zoom=a:b,1:2 is not x0:x1,y0:y1"),
-        ("--zoom=2:1,1:2", "'2:1' is no window"),
-        ("--zoom=0:1,1:2", "'0:1' is no window; .* a positive number"),
+        ("--zoom=2:1,1:2", "'2:1' is not a window"),
+        ("--zoom=0:1,1:2", "'0:1' is not a window; .* a positive number"),
     ],
 )
 def test_mistakes_are_said(arguments: str, said: str) -> None:

@@ -12,7 +12,8 @@ from experiments import reproduce
 from experiments.reproduction import measuring, page, tables, verdicts
 from experiments.reproduction.configurations import CONFIGURATIONS, configurations_of
 from experiments.reproduction.references import load
-from fmnist_jax.config import check_all, resolve, uses_setting
+from fmnist_jax.config import check_all, resolve
+from fmnist_jax.effects import uses_setting
 from fmnist_jax.errors import UserError
 from fmnist_jax.runner import output_folder
 

@@ -1,7 +1,8 @@
-"""What the command line says of its flags: hints, switches, help."""
+"""Flags of the command line: hints, switches and help."""
 
 import pytest
 
+from experiments.__main__ import find_experiments
 from experiments.scale_sweep import EXPERIMENT
 from fmnist_jax.config import SETTINGS
 from fmnist_jax.errors import UserError
@@ -9,11 +10,11 @@ from fmnist_jax.runner import flags
 from fmnist_jax.runner.help import help_text
 
 
-def test_a_setting_by_the_librarys_name_gets_its_flag() -> None:
-    meant = {name: s.flag for name, s in SETTINGS.items()}
-    meant |= {"num_epochs": "epochs", "seed": "num_seeds", "seeds": "num_seeds"}
-    meant |= {"lr": "learning_rates", "outdir": "out_dir"}
-    for name, flag in meant.items():
+def test_the_library_name_of_a_setting_hints_at_its_flag() -> None:
+    hints = {name: s.flag for name, s in SETTINGS.items()}
+    hints |= {"num_epochs": "epochs", "seed": "num_seeds", "seeds": "num_seeds"}
+    hints |= {"lr": "learning_rates", "outdir": "out_dir"}
+    for name, flag in hints.items():
         if name == flag:
             continue
         with pytest.raises(UserError) as caught:
@@ -28,17 +29,33 @@ def test_switches_take_no_value(value: str) -> None:
         message = f"--{name} is a switch: give it without a value, or leave it out"
         with pytest.raises(UserError, match=message):
             flags.parse(["program", f"--{name}={value}"])
-    given = flags.parse(["program", "--data_dir", "dry_run=no", "--nooverwrite"])
-    assert (given["data_dir"], given["overwrite"]) == ("dry_run=no", False)
+    options = flags.parse(["program", "--data_dir", "dry_run=no", "--nooverwrite"])
+    assert (options["data_dir"], options["overwrite"]) == ("dry_run=no", False)
 
 
-def test_help_goes_from_what_to_run_to_how_it_is_shared() -> None:
-    said = help_text(EXPERIMENT)
-    order = ("learning_rates", "preset", "epochs", "data_dir", "out_dir", "dry_run",
-             "num_shards", "shard_index", "distributed", "process_id")  # fmt: skip
-    places = [said.index(f"  --{name} ") for name in order]
-    assert places == sorted(places)
-    plain = " ".join(said.split())
-    assert "Defaults are this experiment's, with --preset=keras." in plain
-    assert "(default: momentum 0.9, nesterov 0.9)" in plain
-    assert "(default: plateau 0, cosine 0)" in plain
+def test_help_lists_settings_then_common_flags_then_sharing() -> None:
+    text = help_text(EXPERIMENT)
+    flags_in_order = "learning_rates preset epochs data_dir out_dir dry_run num_shards"
+    flags_in_order += " shard_index distributed process_id help"
+    positions = [text.index(f"  --{name} ") for name in flags_in_order.split()]
+    assert positions == sorted(positions)
+    words = " ".join(text.split())
+    assert "Defaults are this experiment's, with --preset=keras." in words
+    assert "(default: momentum 0.9, nesterov 0.9)" in words
+    assert "(default: plateau 0, cosine 0)" in words
+    assert (
+        "losses loss function; one of softmax, clipped (default: clipped,soft" in words
+    )
+
+
+@pytest.mark.parametrize("name", ["scale_sweep", "trainability_map", "data_checks"])
+def test_help_lists_each_used_flag_once(name: str) -> None:
+    experiment = find_experiments()[name]
+    text = help_text(experiment)
+    used = [flag.name for flag in flags.flags_of(experiment)]
+    listed = [line.split()[0] for line in text.splitlines() if line.startswith("  --")]
+    assert listed == [f"--{name}" for name in used]
+    assert ("zoom" in used, "epochs" in used) == (
+        name == "trainability_map",
+        name != "data_checks",
+    )

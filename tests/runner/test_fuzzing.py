@@ -1,4 +1,4 @@
-"""Command lines that Hypothesis makes up: what they say, or one line."""
+"""Random command lines are parsed exactly, or refused in one line."""
 
 import math
 from typing import Any
@@ -12,12 +12,16 @@ from fmnist_jax.errors import UserError
 from fmnist_jax.runner import command_line, flags, jobs, shards
 
 many = settings(max_examples=1000, deadline=None, derandomize=True, database=None)
-NAMED = {
-    "optimizer": list(config.OPTIMIZERS), "loss": list(config.LOSS_LEGENDS),
-    "initializer": list(config.INITIALIZERS), "schedule": list(config.SCHEDULES),
-    "precision": list(config.PRECISIONS), "batch_norm": list(config.BATCH_NORMS),
-    "penalized": list(config.PENALIZED), "order": list(config.ORDERS),
-}  # fmt: skip
+CHOICES = {
+    "optimizer": list(config.OPTIMIZERS),
+    "loss": list(config.LOSS_LEGENDS),
+    "initializer": list(config.INITIALIZERS),
+    "schedule": list(config.SCHEDULES),
+    "precision": list(config.PRECISIONS),
+    "batch_norm": list(config.BATCH_NORMS),
+    "penalized": list(config.PENALIZED),
+    "order": list(config.ORDERS),
+}
 counts = st.integers(1, 1_000_000)
 floats = st.floats(values.FLOAT32_TINY, values.FLOAT32_MAX)
 NUMBERS = {
@@ -33,41 +37,44 @@ sizes = st.lists(counts, max_size=3).map(tuple)
 
 
 def values_of(name: str) -> st.SearchStrategy[Any]:
-    """What may be said of a setting."""
-    if name in NAMED:
-        return st.sampled_from(NAMED[name])
-    return (
-        sizes if name == "hidden_sizes" else NUMBERS[config.SETTINGS[name].value_type]
-    )
+    """Allowed values of a setting."""
+    if name in CHOICES:
+        return st.sampled_from(CHOICES[name])
+    if name == "hidden_sizes":
+        return sizes
+    return NUMBERS[config.SETTINGS[name].value_type]
 
 
-def written(name: str, value: Any) -> str:
-    return config.SETTINGS[name].value_type.text(value) if isinstance(value, tuple) else (
-        value if isinstance(value, str) else repr(value)
-    )  # fmt: skip
+def text_of(name: str, value: Any) -> str:
+    if isinstance(value, tuple):
+        return config.SETTINGS[name].value_type.text(value)
+    return value if isinstance(value, str) else repr(value)
 
 
 @st.composite
-def spoken(draw: Any) -> tuple[list[str], dict[str, tuple[Any, ...]]]:
-    """A command line, and what it says."""
-    names = [name for name, _ in flags.SETTING_FLAGS.values()]
-    said, argv = {}, []
+def command_lines(draw: Any) -> tuple[list[str], dict[str, tuple[Any, ...]]]:
+    """A command line, and the settings that it gives."""
+    names = [flag.setting for flag in flags.FLAGS.values() if flag.setting]
+    expected, argv = {}, []
     for name in draw(st.lists(st.sampled_from(names), unique=True)):
         values = draw(st.lists(values_of(name), min_size=1, max_size=4, unique=True))
         flag = f"--{config.SETTINGS[name].flag}"
-        text = ",".join(written(name, value) for value in values)
+        text = ",".join(text_of(name, value) for value in values)
         argv += draw(st.sampled_from([[f"{flag}={text}"], [flag, text]]))
-        said[name] = tuple(values)
-    return argv, said
+        expected[name] = tuple(values)
+    return argv, expected
 
 
-@given(spoken())
+@given(command_lines())
 @many
-def test_valid_command_lines_parse_to_what_they_say(
-    made: tuple[list[str], dict[str, tuple[Any, ...]]],
+def test_valid_command_lines_parse_to_their_settings(
+    example: tuple[list[str], dict[str, tuple[Any, ...]]],
 ) -> None:
-    argv, said = made
-    assert flags.parse(["x", *argv])["settings"] == said
+    argv, expected = example
+    options = flags.parse(["x", *argv])
+    assert options["settings"] == expected
+    rebuilt = flags.without(["x", *argv], [])
+    assert flags.parse(["x", *rebuilt]) == options
 
 
 texts = st.text(max_size=12) | st.sampled_from(
@@ -75,8 +82,7 @@ texts = st.text(max_size=12) | st.sampled_from(
      "none", "1x2", "x", "adam", "sgd,adam", "true", "²", "٣", "1_000", "0x10", "'",
      "\x00", "\n", "--", "1e-40", "99999999999999999999", "/", "..", "~", "é", "%s"]
 )  # fmt: skip
-known = [*flags.SETTING_FLAGS, *flags.COMMON]
-names = st.sampled_from(known) | st.text(max_size=8)
+names = st.sampled_from([*flags.FLAGS]) | st.text(max_size=8)
 arguments = (
     st.tuples(st.sampled_from(["--", "-", "--no", ""]), names, st.just("="), texts)
     | st.tuples(st.just("--"), names, st.just(""), st.just(""))
@@ -96,8 +102,8 @@ def outcome(argv: list[str]) -> Any:
 @given(st.lists(arguments, max_size=5))
 @many
 def test_every_other_command_line_gets_one_line(argv: list[str]) -> None:
-    found = outcome(argv)
-    if not isinstance(found, jobs.Job):
-        assert found.startswith("Error: ")
-        assert len(found) > 20
-        assert len(found.splitlines()) == 1
+    line = outcome(argv)
+    if not isinstance(line, jobs.Job):
+        assert line.startswith("Error: ")
+        assert len(line) > 20
+        assert len(line.splitlines()) == 1

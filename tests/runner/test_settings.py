@@ -1,4 +1,4 @@
-"""Schedules, dropout, targets and orders: in sweeps, and run by hand alone."""
+"""Schedules, dropout, targets and orders: in sweeps and in a run alone."""
 
 import dataclasses
 import functools
@@ -30,7 +30,7 @@ SEED = 2
 
 
 def make_data(num_examples: int, seed: int) -> Dataset:
-    """Images of noise that is brighter where the label says."""
+    """Images of noise with a brighter pixel at the position of the label."""
     random = np.random.RandomState(seed)
     labels = random.randint(0, 3, num_examples).astype(np.int32)
     images = random.randint(0, 200, (num_examples, 10))
@@ -42,13 +42,14 @@ DATA = Data(make_data(64, 0), make_data(40, 1))
 jit_epoch = jax.jit(train_epoch, static_argnums=0)
 
 
-def epochs_by_hand(orders: Any, rates: Any) -> list[float]:
-    """Training losses of a plain run, each epoch in an order and at a rate given."""
+def epochs_by_hand(orders: Any, learning_rates: Any) -> list[float]:
+    """Training losses of a plain run with an order and learning rate for each epoch."""
     init_key, epochs_key, _ = run_keys(SEED)
     state, losses = init(CONFIG, HPARAMS, init_key, (10,), 3), []
-    for epoch, (order, rate) in enumerate(zip(orders, rates, strict=True), start=1):
+    epochs = zip(orders, learning_rates, strict=True)
+    for epoch, (order, learning_rate) in enumerate(epochs, start=1):
         key = jax.random.fold_in(epochs_key, epoch)
-        hparams = dataclasses.replace(HPARAMS, learning_rate=jnp.float32(rate))
+        hparams = dataclasses.replace(HPARAMS, learning_rate=jnp.float32(learning_rate))
         state, metrics = jit_epoch(CONFIG, hparams, state, key, DATA.train, order)
         losses.append(float(metrics["loss"]))
     return losses
@@ -61,72 +62,76 @@ def shuffled() -> list[np.ndarray]:
 # Schedules.
 
 
-def plateau_32(run: xr.Dataset, threshold: float, least: float) -> np.ndarray:
+def plateau_32(run: xr.Dataset, threshold: float, minimum: float) -> np.ndarray:
     """Replays the plateau rule on a run's test losses, in float32."""
-    rate, best, bad = np.float32(run.learning_rate), np.float32(np.inf), 0
-    rates = []
+    current, best, bad_epochs = np.float32(run.learning_rate), np.float32(np.inf), 0
+    learning_rates = []
     for loss in run.test_loss.values:
-        rates.append(rate)
+        learning_rates.append(current)
         if loss < best - np.float32(threshold):
-            best, bad = loss, 0
+            best, bad_epochs = loss, 0
         else:
-            bad += 1
-        if bad > run.plateau_patience:
-            lower = max(rate * np.float32(run.plateau_factor), np.float32(least))
-            rate, bad = (lower if rate - lower > 1e-8 else rate), 0
-    return np.array(rates)
+            bad_epochs += 1
+        if bad_epochs > run.plateau_patience:
+            lower = max(current * np.float32(run.plateau_factor), np.float32(minimum))
+            current, bad_epochs = (lower if current - lower > 1e-8 else current), 0
+    return np.array(learning_rates)
 
 
 def test_annealed_runs_replay_from_their_test_losses() -> None:
-    """Runs that are lost go on annealing, and are not left out of the program."""
+    """Diverged runs follow the same rule and stay in the program."""
     config = dataclasses.replace(CONFIG, schedule="plateau")
     hparams = dataclasses.replace(
         HPARAMS, plateau_threshold=0.25, min_learning_rate=0.02
     )
-    axes = {"learning_rate": [0.3, 1e30], "plateau_factor": [0.0, 0.5],
-            "plateau_patience": [0, 1, 2], "seed": [SEED]}  # fmt: skip
-    found = sweep(axes, DATA, config, hparams)
-    assert found.plateau_threshold == 0.25
-    flat = found.stack(run=list(found.status.dims)).transpose("run", "epoch")
+    axes = {
+        "learning_rate": [0.3, 1e30],
+        "plateau_factor": [0.0, 0.5],
+        "plateau_patience": [0, 1, 2],
+        "seed": [SEED],
+    }
+    dataset = sweep(axes, DATA, config, hparams)
+    assert dataset.plateau_threshold == 0.25
+    flat = dataset.stack(run=list(dataset.status.dims)).transpose("run", "epoch")
     replayed = [
         plateau_32(flat.isel(run=i), 0.25, 0.02) for i in range(flat.sizes["run"])
     ]
     np.testing.assert_allclose(flat.epoch_learning_rate, replayed, rtol=1e-6)
-    assert len(np.unique(replayed, axis=0)) == len(replayed)  # of the 12 none alike
-    assert (found.status.sel(learning_rate=1e30) == "diverged").all()
+    assert len(np.unique(replayed, axis=0)) == len(replayed)  # all 12 runs differ
+    assert (dataset.status.sel(learning_rate=1e30) == "diverged").all()
     one = {"learning_rate": 0.3, "plateau_factor": 0.5, "plateau_patience": 0}
-    run = found.sel(one).isel(seed=0)
-    rates = run.epoch_learning_rate.values
-    assert rates[0] == np.float32(0.3) > rates[-1]
-    by_hand = epochs_by_hand(shuffled(), rates)
+    run = dataset.sel(one).isel(seed=0)
+    learning_rates = run.epoch_learning_rate.values
+    assert learning_rates[0] == np.float32(0.3) > learning_rates[-1]
+    by_hand = epochs_by_hand(shuffled(), learning_rates)
     np.testing.assert_allclose(run.train_loss, by_hand, rtol=1e-5)
 
 
-def test_a_cosine_is_epochs_at_its_rates() -> None:
+def test_a_cosine_schedule_is_epochs_at_its_learning_rates() -> None:
     config = dataclasses.replace(CONFIG, schedule="cosine")
-    floors = [0.0, 0.004, 0.01]
-    axes = {"min_learning_rate": floors, "seed": [SEED]}
-    found = sweep(axes, DATA, config, HPARAMS).isel(seed=0)
+    minima = [0.0, 0.004, 0.01]
+    axes = {"min_learning_rate": minima, "seed": [SEED]}
+    dataset = sweep(axes, DATA, config, HPARAMS).isel(seed=0)
     share = (1 + np.cos(np.pi * np.arange(8) / 8)) / 2
-    for least in floors:
-        run = found.sel(min_learning_rate=least)
-        rates = least + (0.01 - least) * share
-        np.testing.assert_allclose(run.epoch_learning_rate, rates, rtol=1e-5)
-        by_hand = epochs_by_hand(shuffled(), rates)
+    for minimum in minima:
+        run = dataset.sel(min_learning_rate=minimum)
+        learning_rates = minimum + (0.01 - minimum) * share
+        np.testing.assert_allclose(run.epoch_learning_rate, learning_rates, rtol=1e-5)
+        by_hand = epochs_by_hand(shuffled(), learning_rates)
         np.testing.assert_allclose(run.train_loss, by_hand, rtol=1e-5)
 
 
 # Orders.
 
 
-def test_orders_are_the_files_and_by_class() -> None:
+def test_orders_are_shuffled_as_in_the_file_and_by_class() -> None:
     labels = np.array([2, 0, 1, 0, 2, 1], np.int32)
     orders = {
         order: example_order(Config(order=order), 5, 3, labels)
         for order in ("file", "sorted", "shuffled")
     }
     assert orders["file"].tolist() == [0, 1, 2, 3, 4, 5]
-    assert orders["sorted"].tolist() == [1, 3, 2, 5, 0, 4]  # ties as in the file
+    assert orders["sorted"].tolist() == [1, 3, 2, 5, 0, 4]  # ties: as in the file
     np.testing.assert_array_equal(orders["shuffled"], epoch_order(5, 3, 6))
     assert {order.dtype for order in orders.values()} == {np.dtype(np.int32)}
 
@@ -136,11 +141,11 @@ def test_a_sweep_over_orders_is_epochs_in_those_orders() -> None:
     by_class = np.concatenate([np.flatnonzero(labels == c) for c in range(3)])
     orders = {"file": np.arange(64), "sorted": by_class}
     axes = {"order": list(orders), "seed": [SEED]}
-    found = sweep(axes, DATA, CONFIG, HPARAMS)
-    assert found.order.values.tolist() == list(orders)
+    dataset = sweep(axes, DATA, CONFIG, HPARAMS)
+    assert dataset.order.values.tolist() == list(orders)
     for order, rows in orders.items():
         by_hand = epochs_by_hand([rows.astype(np.int32)] * 8, [0.01] * 8)
-        run = found.train_loss.sel(order=order).values[0]
+        run = dataset.train_loss.sel(order=order).values[0]
         np.testing.assert_allclose(run, by_hand, rtol=1e-5)
 
 
@@ -154,7 +159,7 @@ DROPOUT = dataclasses.replace(
 
 @functools.cache
 def with_dropout(rate: float | None) -> tuple[training.State, dict[str, jax.Array]]:
-    """The run alone, compiled once for all rates."""
+    """A run alone, compiled once for all dropout rates."""
     hparams = dataclasses.replace(HPARAMS, dropout_rate=rate)
     return jit_train(hparams)
 
@@ -162,22 +167,22 @@ def with_dropout(rate: float | None) -> tuple[training.State, dict[str, jax.Arra
 jit_train = jax.jit(lambda hparams: training.train(DROPOUT, hparams, SEED, DATA))
 
 
-def test_dropout_at_a_rate_of_0_is_no_dropout_bit_for_bit() -> None:
+def test_a_dropout_rate_of_0_is_no_dropout_bit_for_bit() -> None:
     jax.tree.map(np.testing.assert_array_equal, with_dropout(0.0), with_dropout(None))
 
 
 def test_a_run_with_dropout_is_the_same_in_a_sweep() -> None:
     axes = {"divisor": [50.0, 100.0], "dropout_rate": [0.0, 0.4], "seed": [SEED]}
-    found = sweep(axes, DATA, DROPOUT, HPARAMS).sel(divisor=100).isel(seed=0)
+    runs = sweep(axes, DATA, DROPOUT, HPARAMS).sel(divisor=100).isel(seed=0)
     for rate in (0.0, 0.4):
         alone = with_dropout(rate)[1]
         assert "test_accuracy_with_dropout" in alone
         for name, values in alone.items():
-            run = found[name].sel(dropout_rate=rate)
+            run = runs[name].sel(dropout_rate=rate)
             np.testing.assert_allclose(run, values, rtol=1e-4, err_msg=name)
 
 
-def test_evaluations_with_dropout_are_those_by_hand() -> None:
+def test_evaluations_with_dropout_equal_those_by_hand() -> None:
     state, metrics = with_dropout(0.4)
     hparams = dataclasses.replace(HPARAMS, dropout_rate=0.4)
     epoch_key = jax.random.fold_in(run_keys(SEED)[1], DROPOUT.num_epochs)
@@ -195,7 +200,7 @@ def test_evaluations_with_dropout_are_those_by_hand() -> None:
     for name, value in expected.items():
         np.testing.assert_allclose(metrics[name][-1], value, rtol=1e-5, err_msg=name)
     assert on_test["loss"] != off["loss"]
-    # At a rate of 0 it is the evaluation as usual.
+    # A dropout rate of 0 gives the usual evaluation.
     _, none = with_dropout(0.0)
     for name in ("train_accuracy", "test_accuracy", "test_loss"):
         np.testing.assert_allclose(none[f"{name}_with_dropout"], none[name], rtol=1e-5)
@@ -204,12 +209,12 @@ def test_evaluations_with_dropout_are_those_by_hand() -> None:
 # Targets.
 
 STOPPING = dataclasses.replace(CONFIG, schedule="cosine", batch_norm="on")
-RATES = [1e-4, 1e-2, 3e-2, 0.1]
+LEARNING_RATES = [1e-4, 1e-2, 3e-2, 0.1]
 
 
 @pytest.fixture
 def widths(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Of each epoch's program, how many runs it took."""
+    """The number of runs in each call of an epoch's program."""
     original, counted = programs.epoch, []
 
     def counting(config: Any, probes: Any, mesh: Any, hparams: Any, *args: Any) -> Any:
@@ -221,45 +226,50 @@ def widths(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 def test_runs_stop_at_their_targets_and_change_no_other(widths: list[int]) -> None:
-    """Those that stop leave their program; where nobody leaves, all is the same."""
-    axes = {"learning_rate": RATES, "seed": [SEED]}
+    """Stopped runs are removed from their program, unless a probe needs all runs."""
+    axes = {"learning_rate": LEARNING_RATES, "seed": [SEED]}
     never = sweep(axes, DATA, STOPPING, HPARAMS)
     assert "stopped" not in never
     assert np.isinf(never.target_accuracy)
     never = never.drop_vars("target_accuracy")
     widths.clear()
     axes = {"target_accuracy": [0.3, 0.46, np.inf], **axes}
-    left = sweep(axes, DATA, STOPPING, HPARAMS, max_width=6)
+    compacted = sweep(axes, DATA, STOPPING, HPARAMS, max_width=6)
     assert widths == [12, 12, 6, 6, 6, 6, 6, 6]
     widths.clear()
     watch = Probe(lambda *_: {"one": jnp.ones(())}, when="end")
-    stayed = sweep(axes, DATA, STOPPING, HPARAMS, probes=[watch], max_width=6)
+    complete = sweep(axes, DATA, STOPPING, HPARAMS, probes=[watch], max_width=6)
     assert widths == [12] * 8
 
-    # Where each should stop: what the runs do that no target holds up.
-    reached = never.train_accuracy_running >= left.target_accuracy
+    # The expected epochs, from the runs without a target.
+    reached = never.train_accuracy_running >= compacted.target_accuracy
     first = reached.argmax("epoch")
     stops = reached.any("epoch")
     assert stops.sum("learning_rate").values.ravel().tolist() == [4, 3, 0]
-    np.testing.assert_array_equal(left.stopped_epoch, (first + 1).where(stops))
+    np.testing.assert_array_equal(compacted.stopped_epoch, (first + 1).where(stops))
     epochs = xr.DataArray(np.arange(8), dims="epoch")
-    last = xr.where(stops, np.minimum(epochs, first), epochs)  # what is repeated
+    # The values of the last epoch are repeated.
+    last = xr.where(stops, np.minimum(epochs, first), epochs)
     for name in never.data_vars:
         if "epoch" in never[name].dims:
-            expected = never[name].isel(epoch=last).transpose(*left[name].dims)
-            np.testing.assert_allclose(left[name], expected, rtol=1e-4, err_msg=name)
+            expected = never[name].isel(epoch=last).transpose(*compacted[name].dims)
             np.testing.assert_allclose(
-                stayed[name], left[name], rtol=1e-4, err_msg=name
+                compacted[name], expected, rtol=1e-4, err_msg=name
             )
-    assert (left.stopped == (epochs >= first.where(stops, 8))).all()
+            np.testing.assert_allclose(
+                complete[name], compacted[name], rtol=1e-4, err_msg=name
+            )
+    assert (compacted.stopped == (epochs >= first.where(stops, 8))).all()
     for name in ("stopped", "stopped_epoch", "status"):
-        np.testing.assert_array_equal(stayed[name], left[name])
-    statuses = xr.where(stops, "stopped", never.status).transpose(*left.status.dims)
-    np.testing.assert_array_equal(left.status, statuses)
+        np.testing.assert_array_equal(complete[name], compacted[name])
+    statuses = xr.where(stops, "stopped", never.status).transpose(
+        *compacted.status.dims
+    )
+    np.testing.assert_array_equal(compacted.status, statuses)
 
 
-def test_a_run_that_has_stopped_stays_as_it_is_bit_for_bit() -> None:
-    """Beside one that goes on; each epoch has a key and an order of its own."""
+def test_a_stopped_run_does_not_change_by_a_bit() -> None:
+    """Even while another run continues; keys and orders differ by epoch."""
     config = dataclasses.replace(
         CONFIG, hidden_sizes=(), schedule="plateau", evaluate_dropout=True
     )
@@ -268,13 +278,13 @@ def test_a_run_that_has_stopped_stays_as_it_is_bit_for_bit() -> None:
     )
 
     def run(target: Any) -> Any:
-        own = dataclasses.replace(hparams, target_accuracy=target)
-        state = init(config, own, jax.random.key(0), (10,), 3)
+        run_hparams = dataclasses.replace(hparams, target_accuracy=target)
+        state = init(config, run_hparams, jax.random.key(0), (10,), 3)
 
         def epoch(state: Any, key_and_order: Any) -> Any:
             key, order = key_and_order
             state, metrics = training.run_epoch(
-                config, own, state, key, DATA.train, DATA.test, order
+                config, run_hparams, state, key, DATA.train, DATA.test, order
             )
             return state, (state, metrics)
 
@@ -290,15 +300,15 @@ def test_a_run_that_has_stopped_stays_as_it_is_bit_for_bit() -> None:
     names = ("train_loss", "train_penalty", "test_loss", "test_loss_with_dropout")
     for name in names:
         assert len(np.unique(metrics[name][1])) == 3, name
-    rates = states.schedule.learning_rate[1]
-    np.testing.assert_allclose(rates, [1e-2, 1e-3, 1e-4], rtol=1e-6)
-    # The first epoch is the same, stopped after it or not.
+    learning_rates = states.schedule.learning_rate[1]
+    np.testing.assert_allclose(learning_rates, [1e-2, 1e-3, 1e-4], rtol=1e-6)
+    # The first epoch is the same in both runs.
     for leaf in jax.tree.leaves((states.params, states.opt_state)):
         np.testing.assert_array_equal(leaf[0, 0], leaf[1, 0])
 
 
 def test_an_epoch_without_a_mistake_reaches_a_target_of_1() -> None:
-    """Its accuracy is a mean of ones, which may come out as 0.99999994."""
+    """Its accuracy is a mean of ones, which may be rounded to 0.99999994."""
     config = Config(hidden_sizes=(), batch_size=32, evaluate_train=False)
     hparams = Hparams(divisor=1.0, learning_rate=0.0, target_accuracy=1.0)
     labels = np.arange(1000, dtype=np.int32) % 3

@@ -105,13 +105,13 @@ def test_two_devices_share_runs_that_fit_into_a_cache_together(
         ({"optimizer": ["adam", "x"]}, "optimizer is 'x'; expected one of"),
         (
             {"momentum": [0, 0.9]},
-            r"^momentum \(--momenta\) has no effect here: it is a setting of the "
-            r"optimizers momentum, nesterov; choose one with optimizer "
-            r"\(--optimizers\), or leave it out\.$",
+            r"^momentum \(--momenta\) has no effect here: it needs optimizer "
+            r"\(--optimizers\) momentum or nesterov\. Choose that, or leave momentum "
+            r"out\.$",
         ),
         (
             {"hidden_sizes": [128]},
-            r"_sizes is 128; .*a tuple each: \(\), \(128,\)",
+            r"_sizes is 128; .*in Python, tuples: \(\), \(128,\)",
         ),
         (
             {"batch_norm": ["on"], "hidden_sizes": [()]},
@@ -122,12 +122,12 @@ def test_two_devices_share_runs_that_fit_into_a_cache_together(
         ({"first_kernel_eps": [0]}, "first_kernel_eps is 0; expected a positive"),
         (
             {"first_kernel_eps": [1, 255], "optimizer": ["sgd"]},
-            "first_kernel_eps has no effect.*MLP under the optimizers rmsprop, adag",
+            "first_kernel_eps has no effect.*MLP and optimizer .* rmsprop or adagrad",
         ),
         (
             {"first_kernel_rate": [1, 2], "model": [MLP(10)]},
-            "^first_kernel_rate .* has no effect here: it is a setting of the built-in "
-            "MLP; leave it out",
+            "^first_kernel_rate .* has no effect here: it needs the built-in MLP. "
+            "Choose that, or leave first_kernel_rate out",
         ),
     ],
 )

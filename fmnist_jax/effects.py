@@ -1,0 +1,70 @@
+"""Which settings a run depends on, and the error for a setting without effect."""
+
+from collections.abc import Callable, Mapping
+
+from fmnist_jax.config import OPTIMIZERS, SCHEDULES, SETTINGS, Config, Hparams
+from fmnist_jax.errors import UserError
+
+_CHOICES = {"optimizer": OPTIMIZERS, "schedule": SCHEDULES}
+_SAME_USERS = {"first_kernel_eps": "eps"}  # the same optimizers use both
+_FIRST_KERNEL = ("first_kernel_scale", "first_kernel_rate", "first_kernel_eps")
+_MLP_SETTINGS = ("hidden_sizes", "initializer", "dropout_rate", *_FIRST_KERNEL)
+# The network that a setting needs, in words and as a condition.
+_NETWORKS: Mapping[str, tuple[str, Callable[[Config], bool]]] = {
+    "model": ("a Flax module", lambda config: config.model is not None),
+    "batch_norm": (
+        "the built-in MLP with hidden layers",
+        lambda config: config.model is None and bool(config.hidden_sizes),
+    ),
+    **dict.fromkeys(
+        _MLP_SETTINGS, ("the built-in MLP", lambda config: config.model is None)
+    ),
+}
+
+
+def owning_choice(name: str) -> str | None:
+    """Returns the choice that has defaults for a setting: optimizer, schedule, None."""
+    for choice, table in _CHOICES.items():
+        if any(name in defaults for defaults in table.values()):
+            return choice
+    return None
+
+
+def choices_using(name: str) -> list[str]:
+    """Returns the optimizers or schedules that use a setting; [] if all runs use it."""
+    name = _SAME_USERS.get(name, name)
+    tables = [*OPTIMIZERS.items(), *SCHEDULES.items()]
+    return [choice for choice, defaults in tables if name in defaults]
+
+
+def uses_setting(config: Config, name: str) -> bool:
+    """Whether a run of ``config`` depends on the setting ``name``."""
+    if name in _NETWORKS and not _NETWORKS[name][1](config):
+        return False
+    users = choices_using(name)
+    return not users or config.optimizer in users or config.schedule in users
+
+
+def setting_with_flag(name: str) -> str:
+    """Returns the name of a setting with its flag, for messages."""
+    flag = SETTINGS[name].flag
+    return f"{name} (--{flag})" if flag not in (None, name) else name
+
+
+def no_effect_error(name: str) -> UserError:
+    """Returns the error for a setting that no run depends on."""
+    needs = [_NETWORKS[name][0]] if name in _NETWORKS else []
+    if users := choices_using(name):
+        choice = owning_choice(_SAME_USERS.get(name, name)) or ""
+        needs.append(f"{setting_with_flag(choice)} {' or '.join(users)}")
+    return UserError(
+        f"{setting_with_flag(name)} has no effect here: it needs "
+        f"{' and '.join(needs)}. Choose that, or leave {name} out."
+    )
+
+
+def check_first_kernel(config: Config, hparams: Hparams) -> None:
+    """Raises UserError for settings of the first kernel without the built-in MLP."""
+    for name in _FIRST_KERNEL:
+        if config.model is not None and getattr(hparams, name) is not None:
+            raise no_effect_error(name)
