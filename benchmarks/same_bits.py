@@ -121,10 +121,10 @@ def main(other: str, data_dir: str = "") -> None:
     failures = 0
     root = Path(tempfile.mkdtemp(prefix="same_bits-"))
 
-    def report(name: str, found: list[str], seconds: float) -> None:
+    def report(name: str, different: list[str], seconds: float) -> None:
         nonlocal failures
-        failures += bool(found)
-        verdict = f"DIFFERENT: {', '.join(found)}" if found else "same bits"
+        failures += bool(different)
+        verdict = f"DIFFERENT: {', '.join(different)}" if different else "same bits"
         print(f"{name}: {verdict} ({seconds:.0f} s)", flush=True)
 
     for count in cores:

@@ -137,7 +137,7 @@ def _differences(saved: Fingerprint, current: Fingerprint) -> Iterator[str]:
         values = before.get(name, [None]), now.get(name, [None])
         if repr(values[0]) != repr(values[1]):
             yield _value_difference(name, *values)
-    axes = [",".join(name for name, _ in each["axes"]) for each in (saved, current)]
+    axes = [",".join(dict(content["axes"])) for content in (saved, current)]
     if axes[0] != axes[1]:
         yield f"the axes are {axes[0]} there and {axes[1]} here"
     if saved["probes"] != current["probes"]:

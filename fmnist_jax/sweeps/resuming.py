@@ -184,7 +184,7 @@ def num_epochs(progress: SweepProgress) -> int:
 def num_epochs_trained(progress: SweepProgress) -> int:
     """Returns how many of ``num_epochs`` are trained."""
     saved = [progress.checkpoints[n].get(g) for n, g in share_groups(progress)]
-    parts = [part for each in saved if each is not None for part in each.parts]
+    parts = [part for group in saved if group is not None for part in group.parts]
     return sum(len(part.runs) for part in parts if part.epoch is not None)
 
 

@@ -183,9 +183,10 @@ def test_invalid_plan_files_are_refused_and_may_be_replaced(
         checkpoints.write_plan(plan, other)
         with pytest.raises(UserError) as error:
             execute(tmp_path)
+        problem = f"{plan} is damaged or was written by another version"
         assert str(error.value) == (
-            f"--out_dir={tmp_path} contains an unfinished sweep: {plan} is damaged or was "
-            "written by another version; name another folder, or pass --overwrite."
+            f"--out_dir={tmp_path} contains an unfinished sweep: {problem}; name "
+            "another folder, or pass --overwrite."
         )
     plan.unlink()
     os.mkfifo(plan)
