@@ -5,7 +5,7 @@
 Runs each experiment with small sizes in both checkouts, on one and on two cores, on
 synthetic data and, with DATA_DIR, on the official files. Compares every variable and
 coordinate of results.nc. This checkout also kills and resumes a sweep, and merges two
-shards of one; both must give the bits of the other checkout's undisturbed sweep.
+shards; both must give the bits of an uninterrupted sweep of the other checkout.
 """
 
 import os
@@ -70,7 +70,7 @@ def run(checkout: Path, cores: int, experiment: str, flags: Sequence[str]) -> No
 
 
 def differences(one: Path, other: Path) -> list[str]:
-    """Returns the variables and coordinates of two folders' results that differ."""
+    """Returns the variables and coordinates that differ between two results."""
     with (
         xr.open_dataset(one / "results.nc", engine="h5netcdf") as first,
         xr.open_dataset(other / "results.nc", engine="h5netcdf") as second,
@@ -112,8 +112,8 @@ def sharded(checkout: Path, cores: int, flags: Sequence[str], folder: Path) -> N
 
 
 def main(other: str, data_dir: str = "") -> None:
-    """Compares this checkout with another one."""
-    here, there = Path(__file__).parents[1], Path(other).resolve()
+    """Compares this checkout with another one and prints the verdicts."""
+    current, reference = Path(__file__).parents[1], Path(other).resolve()
     datasets = {"synthetic": ["--dataset=synthetic"]}
     if data_dir:
         datasets["official"] = [f"--data_dir={Path(data_dir).resolve()}"]
@@ -131,10 +131,10 @@ def main(other: str, data_dir: str = "") -> None:
         for label, source in datasets.items():
             for experiment, more in EXPERIMENTS.items():
                 if experiment == "dataset_mixup" and label == "synthetic":
-                    continue  # its two data sets are the official ones
+                    continue  # requires both official data sets
                 begin, folders = time.monotonic(), []
-                for side, checkout in (("there", there), ("here", here)):
-                    folder = root / f"{experiment}-{label}-{count}-{side}"
+                for checkout in (reference, current):
+                    folder = root / f"{len(folders)}-{experiment}-{label}-{count}"
                     flags = [*SMALL, *source, *more, f"--out_dir={folder}"]
                     run(checkout, count, experiment, flags)
                     folders.append(folder)
@@ -143,13 +143,13 @@ def main(other: str, data_dir: str = "") -> None:
             begin = time.monotonic()
             flags = [*SMALL, *source, *INTERRUPTED]
             whole, killed = (root / f"{n}-{label}-{count}" for n in ("whole", "killed"))
-            run(there, count, "scale_sweep", [*flags, f"--out_dir={whole}"])
-            interrupted(here, count, [*flags, f"--out_dir={killed}"], killed)
+            run(reference, count, "scale_sweep", [*flags, f"--out_dir={whole}"])
+            interrupted(current, count, [*flags, f"--out_dir={killed}"], killed)
             name = f"killed and resumed, {label}, devices: {count}"
             report(name, differences(whole, killed), time.monotonic() - begin)
             begin = time.monotonic()
             merged = root / f"merged-{label}-{count}"
-            sharded(here, count, flags, merged)
+            sharded(current, count, flags, merged)
             name = f"two shards merged, {label}, devices: {count}"
             report(name, differences(whole, merged), time.monotonic() - begin)
     shutil.rmtree(root)
