@@ -132,7 +132,8 @@ def main(other: str, data_dir: str = "") -> None:
             for experiment, more in EXPERIMENTS.items():
                 if experiment == "dataset_mixup" and label == "synthetic":
                     continue  # requires both official data sets
-                begin, folders = time.monotonic(), []
+                begin = time.monotonic()
+                folders: list[Path] = []
                 for checkout in (reference, current):
                     folder = root / f"{len(folders)}-{experiment}-{label}-{count}"
                     flags = [*SMALL, *source, *more, f"--out_dir={folder}"]
