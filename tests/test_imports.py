@@ -52,7 +52,7 @@ def loaded(code: str) -> set[str]:
         ("from fmnist_jax.figures import data_set, edge, rescaled", "jax flax absl"),
         ("from fmnist_jax.analysis import survey, report, edge", "jax flax absl"),
         ("from fmnist_jax.figures import saturation", "jax flax absl"),
-        ("import fmnist_jax.runner.page", "jax flax absl"),
+        ("import fmnist_jax.runner.page", "jax flax absl jinja2"),
         ("import experiments.data_checks", "jax flax numpy matplotlib xarray"),
         ("import experiments.sigmoid_saturation", "jax flax numpy matplotlib xarray"),
         ("import experiments.scale_sweep", "jax flax numpy matplotlib xarray"),
