@@ -13,14 +13,7 @@ from typing import IO, Any
 from fmnist_jax.analysis.results import RESULTS_FILE, SETTINGS_FILE, SUMMARY_FILE
 from fmnist_jax.errors import UserError, reason
 from fmnist_jax.files import explaining_write_errors, remove_temporary
-from fmnist_jax.sweeps.plan_file import (
-    ALONE,
-    LOCK,
-    PARTS,
-    PLAN,
-    Share,
-    is_unfinished,
-)
+from fmnist_jax.sweeps.plan_file import ALONE, LOCK, PARTS, PLAN, Share, is_unfinished
 
 INDEX = "index.html"  # the page of several experiments
 
@@ -126,18 +119,17 @@ def _unique_dir(folder: Path) -> Path:
 
 
 @contextlib.contextmanager
-def locked(out_dir: Path, share: Share = ALONE, keep: str = "*.part") -> Iterator[Path]:
+def locked(out_dir: Path, share: Share = ALONE) -> Iterator[Path]:
     """Locks the checkpoint folder of an output folder, and yields its path.
 
     Different shares of one sweep may lock the folder at the same time. The operating
     system releases the locks of a process that is killed; the next process removes
     its temporary files. At the end the checkpoint folder is removed, unless it
-    contained a plan at the start or contains files to keep.
+    contained a plan at the start or contains checkpoints.
 
     Args:
       out_dir: the output folder.
       share: which groups this process runs.
-      keep: pattern of the files to keep.
 
     Raises:
       UserError: if another process has locked the folder, or if it cannot be created.
@@ -162,7 +154,7 @@ def locked(out_dir: Path, share: Share = ALONE, keep: str = "*.part") -> Iterato
         try:
             yield folder
         finally:
-            is_needed = was_unfinished or any(folder.glob(keep))
+            is_needed = was_unfinished or any(folder.glob("*.part"))
             if share.total == 1 and not is_needed and _exists(locks[0]):
                 discard(folder)
 
