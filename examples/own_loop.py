@@ -1,4 +1,4 @@
-"""A training loop of one's own around the library's pure step."""
+"""A user's training loop around the library's pure training step."""
 
 import jax
 

@@ -1,4 +1,4 @@
-"""A Flax module and NumPy arrays of one's own, through a sweep."""
+"""A sweep of a user's Flax module on NumPy arrays."""
 
 import flax.linen as nn
 import numpy as np

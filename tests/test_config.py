@@ -46,11 +46,11 @@ def test_presets_have_the_settings_of_the_sources() -> None:
 
 
 def test_tables_list_what_is_implemented() -> None:
-    from fmnist_jax.training import losses, models, optimizers
+    from fmnist_jax.training import losses, matmul, models, optimizers
 
     assert set(losses.LOSSES) == set(LOSS_LEGENDS)
     assert set(models._INITIALIZERS) == set(INITIALIZERS)
-    assert set(models.PRECISIONS) == set(PRECISIONS)
+    assert set(matmul.PRECISIONS) == set(PRECISIONS)
     for name in OPTIMIZERS:
         optimizers.make_optimizer(Config(optimizer=name), Hparams())
 

@@ -1,4 +1,4 @@
-"""The examples of library use run, are short, and stand in the README as they are."""
+"""The examples run, are short, and are printed in the README."""
 
 import os
 import subprocess
@@ -12,20 +12,20 @@ EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 
 
 def _run(path: Path) -> str:
-    done = subprocess.run(
-        [sys.executable, path], capture_output=True, text=True, check=True,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-    )  # fmt: skip
-    return done.stdout
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, str(path)]
+    return subprocess.run(
+        command, capture_output=True, text=True, check=True, env=env
+    ).stdout
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
-def test_example_is_short_and_stands_in_the_readme(path: Path) -> None:
+def test_example_is_short_and_printed_in_the_readme(path: Path) -> None:
     assert len(path.read_text().splitlines()) <= 25
     assert path.read_text() in (ROOT / "README.md").read_text()
 
 
-def test_own_network_trains_where_it_is_scaled() -> None:
+def test_own_network_trains_on_scaled_inputs() -> None:
     rows = _run(ROOT / "examples" / "own_network.py").splitlines()[-2:]
     (_, *unscaled), (_, *scaled) = (map(float, row.split()) for row in rows)
     assert max(unscaled) < 0.75 < 0.9 < scaled[1]

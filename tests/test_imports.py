@@ -45,6 +45,7 @@ def loaded(code: str) -> set[str]:
         ("import fmnist_jax.config", "jax flax optax numpy absl"),
         ("import fmnist_jax.sweeps.planning", "jax flax optax absl"),
         ("import fmnist_jax.sweeps.cost", "jax flax optax absl"),
+        ("import fmnist_jax.probes.status", "jax flax optax"),
         ("import fmnist_jax.data", "jax flax absl tensorflow_datasets"),
         ("import fmnist_jax.figures.details", "jax flax absl"),
         ("import fmnist_jax.figures.maps", "jax flax absl"),

@@ -1,4 +1,7 @@
-"""Why a run trains or does not: probes, and the status that they decide."""
+"""Probes of dead, saturated and diverged networks.
+
+Shapes in names: B examples, C classes, U hidden units.
+"""
 
 from collections.abc import Iterable
 
@@ -16,13 +19,13 @@ from fmnist_jax.training.step import State, hidden_values
 def health(
     config: Config, hparams: Hparams, state: State, key: Array, batch: Dataset
 ) -> dict[str, Array]:
-    """What the status is decided by; a probe's function.
+    """Measures the values that decide a run's status.
 
     Returns:
-      ``parameters_finite``: 1 or 0. ``dead_layers``: the number of hidden layers (what
-      a module sows as ``intermediates/hidden``) that are 0 on the whole batch.
-      ``zero_gradient_share``: of the batch's examples, those whose loss has a gradient
-      of exactly zero with respect to the logits, and so to every parameter.
+      ``parameters_finite``: 1 or 0. ``dead_layers``: the number of hidden layers (sown
+      as ``intermediates/hidden``) that are 0 on the whole batch.
+      ``zero_gradient_share``: the share of examples whose loss has a gradient of
+      exactly zero with respect to the logits, and so to every parameter.
     """
     del key
     logits, hidden = hidden_values(config, hparams, state, batch.images)
@@ -43,21 +46,21 @@ def health(
 def saturation(
     config: Config, hparams: Hparams, state: State, key: Array, batch: Dataset
 ) -> dict[str, Array]:
-    """What is saturated in a network; a probe's function.
+    """Measures how saturated a network is.
 
     Returns:
-      Shares; NaN where a logit is not finite. ``saturated_outputs_share``: of the
-      softmax outputs of all examples and classes, those within 1e-7 of 0 or 1.
-      ``saturated_true_share``: of the examples, those whose own class has p < 1e-7,
-      which push nothing under the clipped loss. ``inactive_share``: of the hidden
-      layers' outputs, those that are 0. ``dead_units_share``: of the hidden units,
-      those that are 0 on the whole batch. The last two are NaN without hidden layers.
+      Shares; NaN if a logit is not finite. ``saturated_outputs_share``: the share of
+      softmax outputs, of all examples and classes, within 1e-7 of 0 or 1.
+      ``saturated_true_share``: the share of examples whose label has p < 1e-7; under
+      the clipped loss they contribute zero gradient. ``inactive_share``: the share of
+      the hidden layers' outputs that are 0. ``dead_units_share``: the share of hidden
+      units that are 0 on the whole batch. The last two are NaN without hidden layers.
     """
     del key
     logits_BxC, hidden = hidden_values(config, hparams, state, batch.images)
     p_BxC = jax.nn.softmax(logits_BxC)
     p_true_B = jnp.take_along_axis(p_BxC, batch.labels[:, None], axis=1)[:, 0]
-    found = {
+    shares = {
         "saturated_outputs_share": jnp.mean((p_BxC < CLIP) | (p_BxC > 1 - CLIP)),
         "saturated_true_share": jnp.mean(p_true_B < CLIP),
         "inactive_share": jnp.float32(jnp.nan),
@@ -66,15 +69,15 @@ def saturation(
     if hidden:
         layers = [h.reshape(h.shape[0], -1) for h in hidden]
         is_zero_BxU = jnp.concatenate(layers, axis=1) == 0
-        found["inactive_share"] = jnp.mean(is_zero_BxU)
-        found["dead_units_share"] = jnp.mean(jnp.all(is_zero_BxU, axis=0))
+        shares["inactive_share"] = jnp.mean(is_zero_BxU)
+        shares["dead_units_share"] = jnp.mean(jnp.all(is_zero_BxU, axis=0))
     finite = jnp.all(jnp.isfinite(logits_BxC))
-    return {name: jnp.where(finite, share, jnp.nan) for name, share in found.items()}
+    return {name: jnp.where(finite, share, jnp.nan) for name, share in shares.items()}
 
 
 HEALTH = Probe(health)
 
 
 def probes_at(when: str, probes: Iterable[Probe]) -> tuple[Probe, ...]:
-    """Returns those of ``HEALTH`` and ``probes`` that are taken then."""
+    """Returns the probes of a time, ``HEALTH`` among them after each epoch."""
     return tuple(probe for probe in (HEALTH, *probes) if probe.when == when)

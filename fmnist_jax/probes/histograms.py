@@ -1,6 +1,10 @@
-"""Probes' functions that draw up what a network holds: parameters, hidden values."""
+"""Probes of distributions: parameters, hidden values and predicted classes.
+
+Shapes in names: B examples, C classes.
+"""
 
 from collections.abc import Iterable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +17,7 @@ from fmnist_jax.training.step import State, forward, hidden_values
 
 NEAR_ZERO = 1e-3
 BINS = 10  # as in the sources' figures
-# Our layers' names in the sources' words; the number of the layer follows.
+# Flax's names of a layer and its parameter -> the sources' name, without its number.
 _NAMES = {
     ("Dense", "kernel"): "w",
     ("Dense", "bias"): "b",
@@ -22,11 +26,12 @@ _NAMES = {
 }
 
 
-def histogram(x: Array) -> tuple[Array, Array]:
-    """Returns how many values lie in each of ten equal bins, and their least and most.
+def histogram(name: str, x: Array) -> dict[str, Array]:
+    """Returns ``{name}_counts`` in ten equal bins, and ``{name}_range``.
 
-    As ``np.histogram``: the bins go from the least value to the greatest, which is in
-    the last; float32 ``[BINS]`` and ``[2]``. NaN where a value is not finite.
+    As ``np.histogram``: the bins span the minimum to the maximum, which is in the last
+    bin. The counts, float32 ``[BINS]``, are NaN if a value is not finite; the range,
+    ``[2]``, is minimum and maximum.
     """
     x = x.reshape(-1)
     low, high = jnp.min(x), jnp.max(x)
@@ -34,52 +39,59 @@ def histogram(x: Array) -> tuple[Array, Array]:
     bins = jnp.clip(jnp.floor((x - low) / width * BINS), 0, BINS - 1)
     counts = jnp.stack([jnp.sum(bins == k, dtype=jnp.float32) for k in range(BINS)])
     finite = jnp.isfinite(low) & jnp.isfinite(high)
-    return jnp.where(finite, counts, jnp.nan), jnp.stack([low, high])
+    counts = jnp.where(finite, counts, jnp.nan)
+    return {f"{name}_counts": counts, f"{name}_range": jnp.stack([low, high])}
 
 
-def parameter_name(path: tuple[jax.tree_util.DictKey, ...]) -> str:
-    """Returns ``w1`` for the first layer's kernel; for a user's network its path."""
-    *layers, kind = (key.key for key in path)
-    layer, _, number = layers[-1].rpartition("_") if layers else ("", "", "")
-    if len(layers) == 1 and (layer, kind) in _NAMES:
-        return f"{_NAMES[layer, kind]}{int(number) + 1}"
-    return "_".join([*layers, kind]).lower()
+def _histogram_dims(names: Iterable[str]) -> dict[str, tuple[str, ...]]:
+    dims = {"counts": ("bin",), "range": ("end",)}
+    return {f"{name}_{part}": dims[part] for name in names for part in dims}
+
+
+def by_name(params: Any) -> dict[str, Array]:
+    """Returns the arrays of a tree like the parameters by short names.
+
+    The first layer's kernel and bias are ``w1`` and ``b1``, those of its batch norm
+    ``gamma1`` and ``beta1``. Other arrays of a user's network have their paths.
+    """
+    arrays = {}
+    for path, array in jax.tree_util.tree_leaves_with_path(params):
+        *layers, parameter = (key.key for key in path)
+        name = "_".join([*layers, parameter]).lower()
+        layer, _, number = layers[-1].rpartition("_") if layers else ("", "", "")
+        if len(layers) == 1 and (layer, parameter) in _NAMES:
+            name = f"{_NAMES[layer, parameter]}{int(number) + 1}"
+        arrays[name] = array
+    return arrays
 
 
 def parameter_histograms(
     config: Config, hparams: Hparams, state: State, key: Array, batch: Dataset
 ) -> dict[str, Array]:
-    """Returns a histogram of each array of parameters.
-
-    ``w1_counts`` ``[BINS]`` and ``w1_range`` ``[2]`` of the first layer's kernel,
-    ``b1_…`` of its bias, ``gamma1_…`` and ``beta1_…`` of its batch norm, and so on.
-    """
+    """Returns the histogram of each array of parameters, such as ``w1_counts``."""
     del config, hparams, key, batch
-    found = {}
-    for path, leaf in jax.tree_util.tree_leaves_with_path(state.params):
-        name = parameter_name(path)
-        found[f"{name}_counts"], found[f"{name}_range"] = histogram(leaf)
-    return found
+    values: dict[str, Array] = {}
+    for name, array in by_name(state.params).items():
+        values |= histogram(name, array)
+    return values
 
 
 def hidden_histogram(
     config: Config, hparams: Hparams, state: State, key: Array, batch: Dataset
 ) -> dict[str, Array]:
-    """Returns ``hidden_counts`` and ``hidden_range`` of the first hidden layer.
+    """Returns the histogram ``hidden`` of the first hidden layer's outputs.
 
-    All values of all examples of the batch; NaN without a hidden layer.
+    It counts all values of all examples of the batch; NaN without a hidden layer.
     """
     del key
     _, hidden = hidden_values(config, hparams, state, batch.images)
-    first = hidden[0] if hidden else jnp.full(1, jnp.nan)
-    counts, ends = histogram(first)
-    return {"hidden_counts": counts, "hidden_range": ends}
+    return histogram("hidden", hidden[0] if hidden else jnp.full(1, jnp.nan))
 
 
 def predicted_shares(
     config: Config, hparams: Hparams, state: State, key: Array, batch: Dataset
 ) -> dict[str, Array]:
-    """Returns ``predicted_share`` ``[C]``: what share is taken for each class."""
+    """Returns ``predicted_share`` ``[C]``, the share of examples put in each class."""
     del key
     logits_BxC, _ = forward(config, hparams, state, None, batch.images, False)
     predicted_B = jnp.argmax(logits_BxC, axis=-1)
@@ -90,7 +102,7 @@ def predicted_shares(
 def near_zero_share(
     config: Config, hparams: Hparams, state: State, key: Array, batch: Dataset
 ) -> dict[str, Array]:
-    """Returns ``near_zero_share``: of all kernels' weights, those within 0.001 of 0."""
+    """Returns ``near_zero_share``, the share of kernel weights within 0.001 of 0."""
     del config, hparams, key, batch
     leaves = jax.tree.leaves(state.params)
     weights = jnp.concatenate([leaf.reshape(-1) for leaf in leaves if leaf.ndim > 1])
@@ -99,22 +111,18 @@ def near_zero_share(
 
 
 def parameter_probe(configs: Iterable[Config], when: str = "epoch") -> Probe:
-    """Returns the probe of ``parameter_histograms`` for networks of ``configs``."""
+    """Returns the probe of ``parameter_histograms`` for the MLPs of ``configs``."""
     configs = list(configs)
     layers = max(len(config.hidden_sizes) for config in configs) + 1
-    has_batch_norm = any(config.batch_norm != "off" for config in configs)
     names = [f"{p}{n + 1}" for n in range(layers) for p in "wb"]
-    if has_batch_norm:
+    if any(config.batch_norm != "off" for config in configs):
         names += [f"{p}{n + 1}" for n in range(layers - 1) for p in ("gamma", "beta")]
-    dims = {f"{n}_counts": ("bin",) for n in names}
-    dims |= {f"{n}_range": ("end",) for n in names}
-    return Probe(parameter_histograms, when, dims)
+    return Probe(parameter_histograms, when, _histogram_dims(names))
 
 
 def hidden_probe(when: str = "epoch") -> Probe:
     """Returns the probe of ``hidden_histogram``."""
-    dims = {"hidden_counts": ("bin",), "hidden_range": ("end",)}
-    return Probe(hidden_histogram, when, dims)
+    return Probe(hidden_histogram, when, _histogram_dims(["hidden"]))
 
 
 def predictions_probe(examples: int = 10_000) -> Probe:

@@ -1,37 +1,29 @@
-"""Probes' functions that say how large signals, gradients and steps of a layer are."""
+"""Probes of the sizes of signals, gradients and steps in each layer."""
 
-import jax
 import jax.numpy as jnp
 from jax import Array
 
 from fmnist_jax.config import Config, Hparams
 from fmnist_jax.data.dataset import Dataset
-from fmnist_jax.probes.histograms import parameter_name
+from fmnist_jax.probes.histograms import by_name
 from fmnist_jax.probes.probe import Probe
-from fmnist_jax.training.models import make_model, preactivations
-from fmnist_jax.training.step import (
-    State,
-    gradients,
-    scaled_inputs,
-    updates,
-)
+from fmnist_jax.training.models import PREACTIVATION
+from fmnist_jax.training.step import State, gradients, hidden_values, updates
 
 
 def signal_scales(
     config: Config, hparams: Hparams, state: State, key: Array, batch: Dataset
 ) -> dict[str, Array]:
-    """How large the signals of a network in use are; a probe's function.
+    """Measures the sizes of the signals in evaluation.
 
     Returns:
-      Root mean squares over the batch: ``logit_scale`` and, for each ReLU,
-      ``preactivation_scale_1`` and so on of what it takes.
+      Root mean squares over the batch: ``logit_scale`` and, for the input of each ReLU
+      in turn, ``preactivation_scale_1`` and so on.
     """
     del key
-    model = make_model(config, hparams, state.num_classes, state.epoch)
-    variables = {"params": state.params, **state.model_state}
-    x = scaled_inputs(hparams, batch.images)
-    logits, before = preactivations(model, variables, x)
-    signals = {f"preactivation_scale_{n}": z for n, z in enumerate(before, 1)}
+    images = batch.images
+    logits, inputs = hidden_values(config, hparams, state, images, PREACTIVATION)
+    signals = {f"preactivation_scale_{n}": z for n, z in enumerate(inputs, 1)}
     signals["logit_scale"] = logits
     return {name: jnp.sqrt(jnp.mean(z**2)) for name, z in signals.items()}
 
@@ -39,25 +31,24 @@ def signal_scales(
 def step_sizes(
     config: Config, hparams: Hparams, state: State, key: Array, batch: Dataset
 ) -> dict[str, Array]:
-    """How large a training step on the batch would be; a probe's function.
+    """Measures the size of a training step on the batch, without taking it.
 
     Returns:
-      Of each array of parameters, named as in ``parameter_histograms``, with Euclidean
-      norms: ``gradient_norm_w1``, of loss and penalty, and ``update_ratio_w1``, what
-      the optimizer would add over what is there; NaN where all that is there is 0.
+      For each array of parameters, named as in ``parameter_histograms``:
+      ``gradient_norm_w1``, the Euclidean norm of the gradient of loss plus penalty; and
+      ``update_ratio_w1``, the norm of the optimizer's update divided by the norm of the
+      array, NaN if the array is 0.
     """
     grads, _ = gradients(config, hparams, state, key, batch)
-    added, _ = updates(config, hparams, state, grads)
-    found = {}
-    leaves = jax.tree_util.tree_leaves_with_path(state.params)
-    for (path, leaf), gradient, update in zip(
-        leaves, jax.tree.leaves(grads), jax.tree.leaves(added), strict=True
-    ):
-        name, size = parameter_name(path), jnp.linalg.norm(leaf)
-        found[f"gradient_norm_{name}"] = jnp.linalg.norm(gradient)
-        ratio = jnp.linalg.norm(update) / size
-        found[f"update_ratio_{name}"] = jnp.where(size == 0, jnp.nan, ratio)
-    return found
+    steps, _ = updates(config, hparams, state, grads)
+    grads, steps = by_name(grads), by_name(steps)
+    values = {}
+    for name, array in by_name(state.params).items():
+        size = jnp.linalg.norm(array)
+        values[f"gradient_norm_{name}"] = jnp.linalg.norm(grads[name])
+        ratio = jnp.linalg.norm(steps[name]) / size
+        values[f"update_ratio_{name}"] = jnp.where(size == 0, jnp.nan, ratio)
+    return values
 
 
 def layer_probes() -> tuple[Probe, Probe]:

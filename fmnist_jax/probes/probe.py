@@ -1,4 +1,4 @@
-"""What else is recorded of a run: a pure function of its state."""
+"""Probes: further measurements of a run, each a pure function of its state."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
@@ -16,16 +16,16 @@ WHEN = ("init", "epoch", "end")
 
 @dataclasses.dataclass(frozen=True)
 class Probe:
-    """Something else worth recording of each run.
+    """A measurement of each run whose outputs are part of the results.
 
     Attributes:
       function: pure, ``(config, hparams, state, key, batch) -> dict of arrays``;
         vmapped with the run.
-      when: "init" (before the first step), "epoch" (after each) or "end".
-      dims: the names of each output's dimensions; none for a scalar.
-      examples: how many of the first training images make the batch.
-      gradients: about how many gradients of the batch's loss it costs, for the time
-        that is expected.
+      when: "init" (before the first step), "epoch" (after each epoch) or "end".
+      dims: the names of each output's dimensions; scalars need no entry.
+      examples: size of the batch, taken from the first training images.
+      gradients: approximate cost, as a number of gradients of the batch's loss; used
+        for the expected time.
 
     Raises:
       UserError: for another ``when``.
@@ -41,7 +41,7 @@ class Probe:
 
     def __post_init__(self) -> None:
         if self.when not in WHEN:
-            raise unknown("when of a probe", self.when, WHEN)
+            raise unknown("Probe.when", self.when, WHEN)
 
 
 def run_probes(
@@ -52,12 +52,12 @@ def run_probes(
     key: Array,
     train: Dataset,
 ) -> dict[str, Array]:
-    """Returns what probes say of a run, each on the first of its training images."""
+    """Returns the outputs of all probes; batches are the first training images."""
     values: dict[str, Array] = {}
     for index, probe in enumerate(probes):
         batch = Dataset(*(array[: probe.examples] for array in train))
         probe_key = jax.random.fold_in(key, index)
-        found = probe.function(config, hparams, state, probe_key, batch)
-        check_is("What a probe returns", found, Mapping, "a dict of names to arrays")
-        values |= found
+        output = probe.function(config, hparams, state, probe_key, batch)
+        check_is("The output of a probe", output, Mapping, "a dict of names to arrays")
+        values |= output
     return values

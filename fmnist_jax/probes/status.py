@@ -1,4 +1,4 @@
-"""The status of each run: whether it trained, and if not, why."""
+"""The status of each run: whether it trained and, if not, why."""
 
 import math
 from collections.abc import Mapping
@@ -6,31 +6,29 @@ from typing import Any
 
 import numpy as np
 
-# What the statuses mean, in the order in which they are tried.
+# The meaning of each status; the first that applies is taken.
 STATUSES = {
     "missing": "not run",
-    "diverged": "a loss or a parameter is no longer a finite number",
-    "stopped": "reached its target accuracy, and was left as it was",
-    "dead": "every unit of some hidden layer puts out 0 for each probed image",
+    "diverged": "a loss or a parameter is not finite",
+    "stopped": "reached its target accuracy and stopped training",
+    "dead": "every unit of some hidden layer outputs 0 for every probed image",
     "frozen": "high loss, and at least half the probed images have exactly zero "
     "gradient",
-    "trained": "the last training loss is below half of what guessing costs",
-    "slow": "the last training loss is not below half of what guessing costs",
+    "trained": "the last training loss is below half of ln C, the loss of a uniform "
+    "prediction",
+    "slow": "the last training loss is not below half of ln C, the loss of a uniform "
+    "prediction",
 }
-
-
-LOW_LOSS = 0.5  # of ln C, what guessing costs
-
-
+LOW_LOSS = 0.5  # of ln C
 ZERO_GRADIENT_SHARE = 0.5  # of the probed examples
 
 
 def status(values: Mapping[str, Any], num_classes: int) -> np.ndarray:
-    """Returns the status of each run, a string ``[…]``; thresholds stand above.
+    """Returns the status of each run, a string ``[…]``.
 
     Args:
-      values: ``train_loss``, ``test_loss``, the outputs of ``health`` and, where there
-        was a target, ``stopped``, each ``[…, E]``.
+      values: ``train_loss``, ``test_loss``, the outputs of ``health`` and, with a
+        target accuracy, ``stopped``, ``[…, E]`` each.
       num_classes: number of classes C.
     """
     v = {name: np.asarray(value) for name, value in values.items()}

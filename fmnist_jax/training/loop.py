@@ -1,10 +1,12 @@
-"""Epochs of one run, pure: every function here works plain, jitted and vmapped.
+"""Epochs, evaluations and whole runs.
 
+Every function is pure; those of JAX arrays work plain, jitted and vmapped.
 Shapes in names: N examples, B of a batch, C classes, E epochs.
 """
 
 import dataclasses
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -15,7 +17,7 @@ from jax import Array
 from fmnist_jax.config import Config, Hparams
 from fmnist_jax.data.dataset import Data, Dataset
 from fmnist_jax.training.losses import get_loss
-from fmnist_jax.training.schedules import epoch_rate, next_schedule
+from fmnist_jax.training.schedules import epoch_learning_rate, next_schedule
 from fmnist_jax.training.step import (
     Metrics,
     State,
@@ -27,17 +29,34 @@ from fmnist_jax.training.step import (
 )
 
 EVALUATION_BATCH = 500  # 250 to 1000 are equally fast; divides 60,000 and 10,000
+ROUNDING = 1e-6  # an epoch without a mistake may have accuracy 0.9999999
 
 
-ROUNDING = 1e-6  # of an accuracy: that of an epoch without a mistake may be 0.9999999
+def _scan_batches(
+    step: Callable[..., tuple[Any, Metrics]], carry: Any, arrays: Any, batch_size: int
+) -> tuple[Any, Metrics]:
+    """Scans ``step`` over the batches of arrays; the last batch may be smaller.
 
-
-def _mean_over_batches(metrics: Metrics, last: Metrics | None, share: float) -> Metrics:
-    """Returns the means over full batches and a last one with ``share`` of examples."""
+    ``step`` maps a carry, the number of a batch and the batch to a carry and metrics.
+    Returns the last carry, and the means of the metrics over the examples.
+    """
+    num_examples = len(jax.tree.leaves(arrays)[0])
+    size = min(batch_size, num_examples)
+    count, rest = divmod(num_examples, size)
+    full = jax.tree.map(
+        lambda x: x[: count * size].reshape(count, size, *x.shape[1:]), arrays
+    )
+    partial = jax.tree.map(lambda x: x[count * size :], arrays)
+    carry, metrics = jax.lax.scan(
+        lambda carry, x: step(carry, *x), carry, (jnp.arange(count), full)
+    )
+    if rest:
+        carry, last = step(carry, count, partial)
     means = jax.tree.map(lambda m: jnp.mean(m, axis=0), metrics)
-    if last is None:
-        return means
-    return jax.tree.map(lambda m, b: (1 - share) * m + share * b, means, last)
+    if rest:
+        share = rest / num_examples
+        means = jax.tree.map(lambda m, b: (1 - share) * m + share * b, means, last)
+    return carry, means
 
 
 def train_epoch(
@@ -56,32 +75,23 @@ def train_epoch(
       state: before the epoch.
       key: for dropout.
       dataset: the training set, ``[N, …]``.
-      order: positions in ``dataset``, int ``[M]``, cut into batches; the last may be
-        smaller.
+      order: positions in ``dataset``, int ``[M]``, cut into batches; the last batch may
+        be smaller.
 
     Returns:
-      The state after the epoch, and means over its examples of what ``train_step``
-      returns, each taken before the step that its example took part in.
+      The state after the epoch, and the means over the examples of the metrics of
+      ``train_step``; each batch is measured before its step.
     """
-    size = min(config.batch_size, len(order))
-    num_steps, rest = divmod(len(order), size)
 
-    def step(state: State, step_and_rows: tuple[Any, Array]) -> tuple[State, Metrics]:
-        index, rows = step_and_rows
+    def step(state: State, index: Any, rows: Array) -> tuple[State, Metrics]:
         batch = jax.tree.map(
             lambda x: jnp.asarray(x).at[rows].get(mode="promise_in_bounds"), dataset
         )
         step_key = jax.random.fold_in(key, index)
         return train_step(config, hparams, state, step_key, batch)
 
-    full, left = jnp.split(jnp.asarray(order), [num_steps * size])
-    rows = full.reshape(num_steps, size)
-    state, metrics = jax.lax.scan(step, state, (jnp.arange(num_steps), rows))
-    last = None
-    if rest:
-        state, last = step(state, (num_steps, left))
-    state = dataclasses.replace(state, epoch=state.epoch + 1)
-    return state, _mean_over_batches(metrics, last, rest / len(order))
+    state, means = _scan_batches(step, state, jnp.asarray(order), config.batch_size)
+    return dataclasses.replace(state, epoch=state.epoch + 1), means
 
 
 def evaluate(
@@ -97,37 +107,21 @@ def evaluate(
     Args:
       config: static settings.
       hparams: traced settings.
-      state: of the network to evaluate.
+      state: of the network.
       dataset: images ``[N, *image_shape]`` as stored; labels ``[N]``.
-      key: None for evaluation as usual; a key calls the network as in training, with
-        dropout on and, where it has batch norm, the statistics of each batch.
+      key: None for evaluation mode. With a key the network is called as in training:
+        dropout is on, and batch norm uses the statistics of each batch.
     """
-    num_examples = len(dataset.labels)
-    size = min(EVALUATION_BATCH, num_examples)
-    num_batches, rest = divmod(num_examples, size)
 
-    def measure(index: Any, batch: Dataset) -> Metrics:
+    def step(carry: None, index: Any, batch: Dataset) -> tuple[None, Metrics]:
         batch_key = None if key is None else jax.random.fold_in(key, index)
         train = key is not None
         logits, _ = forward(config, hparams, state, batch_key, batch.images, train)
         loss = jnp.mean(get_loss(config.loss)(logits, batch.labels))
-        return {"loss": loss, "accuracy": accuracy(logits, batch.labels)}
+        return carry, {"loss": loss, "accuracy": accuracy(logits, batch.labels)}
 
-    def batches(x: Array) -> Array:
-        return x[: num_batches * size].reshape(num_batches, size, *x.shape[1:])
-
-    xs = (jnp.arange(num_batches), jax.tree.map(batches, dataset))
-    _, metrics = jax.lax.scan(lambda _, x: (None, measure(*x)), None, xs)
-    last = None
-    if rest:
-        left = jax.tree.map(lambda x: x[num_batches * size :], dataset)
-        last = measure(num_batches, left)
-    return _mean_over_batches(metrics, last, rest / num_examples)
-
-
-def _unless(stopped: Array, before: Any, after: Any) -> Any:
-    """Returns ``after``, or ``before`` where a run has stopped."""
-    return jax.tree.map(lambda b, a: jnp.where(stopped, b, a), before, after)
+    _, means = _scan_batches(step, None, dataset, EVALUATION_BATCH)
+    return means
 
 
 def run_epoch(
@@ -139,64 +133,70 @@ def run_epoch(
     test: Dataset,
     order: Array,
 ) -> tuple[State, Metrics]:
-    """Trains for an epoch and evaluates after it.
+    """Trains for one epoch and evaluates the network after it.
 
-    A run that has reached its target accuracy stays as it is, and so do its metrics.
+    Once a run has reached its target accuracy, its state and metrics do not change.
 
     Returns:
-      The state after the epoch and the scalars that the results keep of each epoch:
-      ``train_loss``, ``train_penalty`` and ``train_accuracy_running`` over the batches
-      of the epoch; ``train_accuracy``, ``test_loss`` and ``test_accuracy`` after it;
-      the ``epoch_learning_rate``; with ``Config.evaluate_dropout`` the evaluations
-      again with dropout on, ``…_with_dropout``; and where there is a target, whether
-      the run has ``stopped``, 0 or 1.
+      The state after the epoch, and its metrics, float32 scalars: ``train_loss``,
+      ``train_penalty`` and ``train_accuracy_running`` over the batches of the epoch;
+      ``train_accuracy``, ``test_loss`` and ``test_accuracy`` after it; the
+      ``epoch_learning_rate``; with ``Config.evaluate_dropout`` the evaluations with
+      dropout on, ``…_with_dropout``; and with a target accuracy ``stopped``, 0 or 1.
     """
     before = state
-    rate = epoch_rate(config, hparams, state.schedule, state.epoch)
-    state, during = train_epoch(config, hparams, state, key, train, order)
+    learning_rate = epoch_learning_rate(config, hparams, state.schedule, state.epoch)
+    state, means = train_epoch(config, hparams, state, key, train, order)
     metrics = {
-        "train_loss": during["loss"],
-        "train_penalty": during["penalty"],
-        "train_accuracy_running": during["accuracy"],
-        **_evaluations(config, hparams, state, train, test, (None, None)),
-        "epoch_learning_rate": rate,
+        "train_loss": means["loss"],
+        "train_penalty": means["penalty"],
+        "train_accuracy_running": means["accuracy"],
+        "epoch_learning_rate": learning_rate,
     }
+    evaluate_both = functools.partial(_evaluate_both, config, hparams, state)
+    metrics |= evaluate_both(train, test)
     if config.evaluate_dropout:
-        # The steps took their keys by number; no epoch has so many.
-        keys = jax.random.split(jax.random.fold_in(key, 2**31 - 1))
-        again = _evaluations(config, hparams, state, train, test, tuple(keys))
-        metrics |= {f"{name}_with_dropout": value for name, value in again.items()}
+        # The keys of steps are folded from their numbers, which are all smaller.
+        values = evaluate_both(train, test, jax.random.fold_in(key, 2**31 - 1))
+        metrics |= {f"{name}_with_dropout": value for name, value in values.items()}
     schedule = next_schedule(config, hparams, state.schedule, metrics["test_loss"])
     state = dataclasses.replace(state, schedule=schedule)
-    if before.stopping is None:
-        return state, metrics
-    stopped, last = before.stopping
-    state, metrics = _unless(stopped, (before, last), (state, metrics))
-    stopped |= metrics["train_accuracy_running"] >= hparams.target_accuracy - ROUNDING
-    state = dataclasses.replace(state, stopping=Stopping(stopped, metrics))
-    return state, metrics | {"stopped": stopped.astype(jnp.float32)}
+    return _stop_at_target(hparams, before, state, metrics)
 
 
-def _evaluations(
+def _evaluate_both(
     config: Config,
     hparams: Hparams,
     state: State,
     train: Dataset,
     test: Dataset,
-    keys: Sequence[Array | None],
+    key: Array | None = None,
 ) -> Metrics:
-    """Returns what ``run_epoch`` says of the network after an epoch."""
-    train_key, test_key = keys
+    train_key, test_key = (None, None) if key is None else jax.random.split(key)
     test_metrics = evaluate(config, hparams, state, test, key=test_key)
-    train_accuracy = jnp.full((), jnp.nan)
+    train_metrics = {"accuracy": jnp.full((), jnp.nan)}
     if config.evaluate_train:
-        on_train = evaluate(config, hparams, state, train, key=train_key)
-        train_accuracy = on_train["accuracy"]
+        train_metrics = evaluate(config, hparams, state, train, key=train_key)
     return {
-        "train_accuracy": train_accuracy,
+        "train_accuracy": train_metrics["accuracy"],
         "test_loss": test_metrics["loss"],
         "test_accuracy": test_metrics["accuracy"],
     }
+
+
+def _stop_at_target(
+    hparams: Hparams, before: State, after: State, metrics: Metrics
+) -> tuple[State, Metrics]:
+    """Returns an epoch's state and metrics; those before it if the run has stopped."""
+    if before.stopping is None:
+        return after, metrics
+    stopped, last = before.stopping
+    after, metrics = jax.tree.map(
+        lambda b, a: jnp.where(stopped, b, a), (before, last), (after, metrics)
+    )
+    stopped |= metrics["train_accuracy_running"] >= hparams.target_accuracy - ROUNDING
+    after = dataclasses.replace(after, stopping=Stopping(stopped, metrics))
+    return after, metrics | {"stopped": stopped.astype(jnp.float32)}
 
 
 def run_keys(seed: Array | int) -> tuple[Array, Array, Array]:
@@ -208,8 +208,8 @@ def run_keys(seed: Array | int) -> tuple[Array, Array, Array]:
 def epoch_order(seed: int, epoch: int, num_examples: int) -> np.ndarray:
     """Returns the order of the examples in an epoch (from 1), int32 ``[N]``.
 
-    It depends on nothing else, so that runs of one seed see the same batches. It is
-    made by NumPy: on a CPU jax.random.permutation takes fifty times as long.
+    It depends on nothing else, so that all runs of a seed see the same batches. NumPy
+    shuffles, because jax.random.permutation takes fifty times as long on a CPU.
     """
     order = np.random.default_rng([seed, epoch]).permutation(num_examples)
     return order.astype(np.int32)
@@ -218,7 +218,7 @@ def epoch_order(seed: int, epoch: int, num_examples: int) -> np.ndarray:
 def example_order(
     config: Config, seed: int, epoch: int, labels: np.ndarray
 ) -> np.ndarray:
-    """Returns the order of the examples that ``config`` asks for, int32 ``[N]``."""
+    """Returns the order of the examples by ``config.order``, int32 ``[N]``."""
     if config.order == "file":
         return np.arange(len(labels), dtype=np.int32)
     if config.order == "sorted":
@@ -231,14 +231,10 @@ def train(
 ) -> tuple[State, Metrics]:
     """Trains one run from its initial parameters to its last epoch.
 
-    Args:
-      config: static settings.
-      hparams: traced settings.
-      seed: decides initial parameters, batches and dropout.
-      data: training and test set.
+    The seed decides initial parameters, batches and dropout masks.
 
     Returns:
-      The final state, and the metrics of ``run_epoch``, each ``[E]``.
+      The state after the last epoch, and the metrics of ``run_epoch``, ``[E]`` each.
     """
     init_key, epochs_key, _ = run_keys(seed)
     state = init(config, hparams, init_key, data.image_shape, data.num_classes)

@@ -17,8 +17,8 @@ from fmnist_jax.errors import choose
 CLIP = 1e-7  # Keras's backend epsilon
 
 
-def _of_label(values_BxC: Array, labels_B: Array) -> Array:
-    """Returns each row's value at its label; the gradient is no scatter."""
+def _at_labels(values_BxC: Array, labels_B: Array) -> Array:
+    """Returns each row's value at its label; the gradient needs no scatter."""
     is_label_BxC = labels_B[:, None] == jnp.arange(values_BxC.shape[-1])[None, :]
     return jnp.sum(jnp.where(is_label_BxC, values_BxC, 0), axis=-1)
 
@@ -33,24 +33,18 @@ def softmax(logits_BxC: Array, labels_B: Array) -> Array:
     Returns:
       Losses in nats, ``[B]``.
     """
-    return jax.nn.logsumexp(logits_BxC, axis=-1) - _of_label(logits_BxC, labels_B)
+    return jax.nn.logsumexp(logits_BxC, axis=-1) - _at_labels(logits_BxC, labels_B)
 
 
 def clipped(logits_BxC: Array, labels_B: Array) -> Array:
     """Cross-entropy of probabilities clipped to [1e-7, 1 - 1e-7].
 
-    What Keras computed for a softmax output layer on TensorFlow up to 1.13, and still
-    computes on its JAX backend. Outside the range the gradient is exactly zero, so that
-    a saturated wrong example costs -ln 1e-7 = 16.118 and moves nothing.
-
-    Args:
-      logits_BxC: float ``[B, C]``.
-      labels_B: int ``[B]`` in 0…C-1.
-
-    Returns:
-      Losses in nats, ``[B]``.
+    Keras computed this loss for a softmax output layer on TensorFlow up to 1.13, and
+    still does on its JAX backend. Outside the interval the gradient is exactly zero: a
+    saturated wrong example costs -ln 1e-7 = 16.118 and contributes zero gradient.
+    Arguments and returned losses are those of ``softmax``.
     """
-    probability_B = _of_label(jax.nn.softmax(logits_BxC, axis=-1), labels_B)
+    probability_B = _at_labels(jax.nn.softmax(logits_BxC, axis=-1), labels_B)
     return -jnp.log(jnp.clip(probability_B, CLIP, 1 - CLIP))
 
 
@@ -61,23 +55,24 @@ LOSSES: dict[str, Callable[[Array, Array], Array]] = {
 
 
 def get_loss(name: str) -> Callable[[Array, Array], Array]:
-    """Returns a loss by its name: logits ``[B, C]`` and labels ``[B]`` to ``[B]``."""
+    """Returns a loss by name: from logits ``[B, C]`` and labels ``[B]`` to ``[B]``."""
     return choose("loss", name, LOSSES)
 
 
 def penalty(config: Config, hparams: Hparams, params: Any) -> Array:
-    """Returns what the objective has beside the loss, a float32 scalar.
+    """Returns the penalty that the objective adds to the loss, a float32 scalar.
 
-    ``l1`` times the sum of absolute values, ``l2`` times the sum over arrays of their
-    Euclidean norms (of both, the gradient at 0 is 0, as in PyTorch), and ``l2_squared``
-    times the sum of squares; of all parameters, or with ``penalized="kernels"`` of the
-    arrays of more than one dimension. What is None is not computed.
+    It is ``l1`` times the sum of absolute values, plus ``l2`` times the sum over arrays
+    of their Euclidean norms, plus ``l2_squared`` times the sum of squares. As in
+    PyTorch, the gradients of ``l1`` and ``l2`` at 0 are 0. A term whose setting is None
+    is not computed. The penalty covers all parameters or, with ``penalized="kernels"``,
+    the arrays of more than one dimension.
     """
     leaves = jax.tree.leaves(params)
     if config.penalized == "kernels":
         leaves = [leaf for leaf in leaves if leaf.ndim > 1]
     norms: dict[str, Callable[[Array], Array]] = {
-        "l1": lambda p: jnp.sum(p * jnp.sign(p)),  # to JAX, abs has slope 1 at 0
+        "l1": lambda p: jnp.sum(p * jnp.sign(p)),  # JAX's abs has slope 1 at 0
         "l2": lambda p: optax.safe_norm(p, 0.0),
         "l2_squared": lambda p: jnp.sum(p**2),
     }

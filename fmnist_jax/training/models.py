@@ -1,12 +1,12 @@
-"""The network, its initialisers, and how any Flax module is called.
+"""The built-in network, its initialisers, and calls of any Flax module.
 
-Shapes in names: B examples, I inputs of a layer, O its outputs, C classes.
+Shapes in names: B examples, F features.
 """
 
 import functools
 import inspect
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -15,87 +15,19 @@ from jax import Array
 
 from fmnist_jax.config import Config, Hparams
 from fmnist_jax.errors import choose
+from fmnist_jax.training.matmul import matmul
 
 Variables = dict[str, Any]
 
 BATCH_NORM_MOMENTUM, BATCH_NORM_EPS = 0.1, 1e-5  # PyTorch's
-HIDDEN = jax.tree_util.DictKey("hidden")  # what hidden layers put out is sown as
-PREACTIVATION = jax.tree_util.DictKey("preactivation")  # and what comes before its ReLU
-
-
-class Precision(NamedTuple):
-    """How exactly matrix products are taken; their sums are float32 in any case.
-
-    Attributes:
-      mantissa_bits: what operands are rounded to, ties to even; None: not at all. It is
-        spelled out, as a CPU would round nothing and a GPU as it likes.
-      name: what JAX calls the product of such operands, here and as the default of
-        products that are not ours. (On a GPU its "bfloat16" would be TF32.)
-    """
-
-    mantissa_bits: int | None
-    name: str
-
-
-PRECISIONS: dict[str, Precision] = {
-    "float32": Precision(None, "float32"),
-    "tf32": Precision(10, "tensorfloat32"),
-    "bf16": Precision(7, "BF16_BF16_F32"),
-}
-
-
-def _rounded(precision: str, *operands: Array) -> tuple[Array, ...]:
-    bits = choose("precision", precision, PRECISIONS).mantissa_bits
-    if bits is None:
-        return operands
-    return tuple(jax.lax.reduce_precision(x, 8, bits) for x in operands)
-
-
-def _product(precision: str, a: Array, b: Array) -> Array:
-    return jnp.matmul(a, b, precision=PRECISIONS[precision].name)
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
-def matmul(x_BxI: Array, w_IxO: Array, precision: str = "float32") -> Array:
-    """Returns ``x @ w``; its gradient computes dw as ``xᵀ @ g``, never transposed.
-
-    Left to itself, XLA builds the transpose of dw for a single run and copies it back,
-    which costs a 1000-wide network a third of its speed on a CPU.
-
-    Args:
-      x_BxI: inputs.
-      w_IxO: weights.
-      precision: name in ``PRECISIONS``, of this product and those of its gradient.
-    """
-    return _matmul_forward(x_BxI, w_IxO, precision)[0]
-
-
-def _matmul_forward(
-    x: Array, w: Array, precision: str
-) -> tuple[Array, tuple[Array, ...]]:
-    x, w = _rounded(precision, x, w)
-    return _product(precision, x, w), (x, w)
-
-
-def _matmul_backward(
-    precision: str, saved: tuple[Array, ...], g_BxO: Array
-) -> tuple[Array, Array]:
-    x_BxI, w_IxO = saved
-    (g_BxO,) = _rounded(precision, g_BxO)
-    return _product(precision, g_BxO, w_IxO.T), _product(precision, x_BxI.T, g_BxO)
-
-
-matmul.defvjp(_matmul_forward, _matmul_backward)
+HIDDEN = "hidden"  # the outputs of hidden layers, as a network sows them
+PREACTIVATION = "preactivation"  # the inputs of the MLP's ReLUs
 
 
 def _uniform_by_inputs(num_inputs: int) -> Callable[..., Array]:
     """PyTorch's ``nn.Linear``: U(±1/√inputs), for weights and biases alike."""
     bound = num_inputs**-0.5
-
-    def init(key: Array, shape: Any, dtype: Any = jnp.float32) -> Array:
-        return jax.random.uniform(key, shape, dtype, -bound, bound)
-
-    return init
+    return functools.partial(jax.random.uniform, minval=-bound, maxval=bound)
 
 
 # Name -> (kernel initialiser, bias initialiser), given the number of inputs.
@@ -107,31 +39,29 @@ _INITIALIZERS: dict[str, Callable[[int], tuple[Any, Any]]] = {
 
 
 def dropout(key: Array, rate: Any, x: Array) -> Array:
-    """Sets a share of ``x`` to 0 and divides the rest by what is left, ``1 - rate``.
+    """Sets a random share of ``x`` to 0 and divides the rest by ``1 - rate``.
 
-    Unlike ``nn.Dropout`` it takes a traced rate. A rate of 0 gives ``x`` exactly.
-    (Srivastava et al. 2014, section 10, in its inverted form.)
+    Inverted dropout (Srivastava et al. 2014, section 10). Unlike ``nn.Dropout`` it
+    takes a traced dropout rate; a dropout rate of 0 returns ``x`` exactly.
     """
-    kept = jax.random.bernoulli(key, 1 - rate, x.shape)
-    return jnp.where(kept, x / (1 - rate), 0)
+    is_retained = jax.random.bernoulli(key, 1 - rate, x.shape)
+    return jnp.where(is_retained, x / (1 - rate), 0)
 
 
 class BatchNorm(nn.Module):
-    """Batch normalisation of vectors with PyTorch's ``BatchNorm1d`` semantics.
+    """Batch normalisation of vectors with the semantics of PyTorch's ``BatchNorm1d``.
 
-    (Ioffe and Szegedy 2015.) Running statistics move by a tenth of the new, and the
-    running variance is the unbiased one; ``flax.linen.BatchNorm`` keeps the biased one
-    and cannot be frozen by a traced switch.
-
-    Attributes:
-      frozen: whether the running statistics are used, and kept, in training too.
+    Ioffe and Szegedy 2015. The running statistics are exponential averages with weight
+    0.1 for the current batch, and the running variance is unbiased. With ``frozen``,
+    which may be traced, training also uses the running statistics, unchanged.
+    ``flax.linen.BatchNorm`` keeps the biased variance and cannot be frozen so.
     """
 
     frozen: Any = False
 
     @nn.compact
     def __call__(self, x_BxF: Array, train: bool) -> Array:
-        """Returns ``x`` normalised over its batch, or by the running statistics."""
+        """Returns ``x`` normalised by its batch or by the running statistics."""
         shape = x_BxF.shape[-1:]
         scale = self.param("scale", nn.initializers.ones, shape)
         bias = self.param("bias", nn.initializers.zeros, shape)
@@ -155,9 +85,9 @@ class BatchNorm(nn.Module):
 class MLP(nn.Module):
     """A multi-layer perceptron with ReLU between its layers.
 
-    It sows what its hidden layers put out as ``intermediates/hidden``, a tuple of
-    ``[B, size]``, and what their ReLUs take as ``intermediates/preactivation``, which
-    costs nothing unless it is asked for.
+    It sows the outputs of its hidden layers as ``intermediates/hidden``, a tuple of
+    ``[B, size]``, and the inputs of its ReLUs as ``intermediates/preactivation``.
+    Sowing costs nothing unless the collection is mutable.
 
     Attributes:
       num_classes: number of logits.
@@ -165,10 +95,10 @@ class MLP(nn.Module):
       initializer: "pytorch" (U(±1/√inputs) for weights and biases), "keras" (Glorot
         uniform, zero biases) or "flax" (LeCun normal, zero biases).
       dropout_rate: of the inputs of each layer, the images included; may be traced.
-        None: no dropout at all.
+        None: no dropout.
       batch_norm: before each ReLU, "on" or "off".
       frozen: whether batch norm is frozen; may be traced.
-      precision: of its matrix products, forward and backward; name in ``PRECISIONS``.
+      precision: of its matrix products, forward and backward; a name in ``PRECISIONS``.
     """
 
     num_classes: int
@@ -187,17 +117,16 @@ class MLP(nn.Module):
             x = self._dense(size, x, train)
             if self.batch_norm != "off":
                 x = BatchNorm(self.frozen)(x, train)
-            self.sow("intermediates", PREACTIVATION.key, x)
+            self.sow("intermediates", PREACTIVATION, x)
             x = nn.relu(x)
-            self.sow("intermediates", HIDDEN.key, x)
+            self.sow("intermediates", HIDDEN, x)
         return self._dense(self.num_classes, x, train)
 
     def _dense(self, size: int, x: Array, train: bool) -> Array:
         if train and self.dropout_rate is not None:
             x = dropout(self.make_rng("dropout"), self.dropout_rate, x)
-        kernel_init, bias_init = choose("initializer", self.initializer, _INITIALIZERS)(
-            x.shape[-1]
-        )
+        initializers = choose("initializer", self.initializer, _INITIALIZERS)
+        kernel_init, bias_init = initializers(x.shape[-1])
 
         def product(x: Array, w: Array, *_: Any, **__: Any) -> Array:
             return matmul(x, w, self.precision)
@@ -211,13 +140,9 @@ class MLP(nn.Module):
 def make_model(
     config: Config, hparams: Hparams, num_classes: int, epoch: Any = 0
 ) -> nn.Module:
-    """Returns the network of ``config``: its own module, or the MLP it describes.
+    """Returns the network of ``config``: the user's module, or the built-in MLP.
 
-    Args:
-      config: static settings.
-      hparams: traced settings.
-      num_classes: number of logits C.
-      epoch: how many epochs are over, which decides whether batch norm is frozen.
+    ``epoch`` is the number of completed epochs: batch norm is "frozen" from 1 on.
     """
     if config.model is not None:
         return config.model
@@ -233,7 +158,7 @@ def make_model(
 
 
 def takes_train(model: nn.Module) -> bool:
-    """Whether a module is told that it is being trained."""
+    """Whether a module has the argument ``train``."""
     return "train" in inspect.signature(type(model).__call__).parameters
 
 
@@ -249,52 +174,31 @@ def init_variables(model: nn.Module, key: Array, x: Array) -> Variables:
 
 
 def apply_model(
-    model: nn.Module, variables: Variables, key: Array | None, x: Array, train: bool
+    model: nn.Module,
+    variables: Variables,
+    key: Array | None,
+    x: Array,
+    train: bool,
+    sown: tuple[str, ...] = (),
 ) -> tuple[Array, Variables]:
-    """Calls a module.
+    """Calls a module in training or in evaluation.
 
     Args:
       model: any Flax module from inputs to logits.
-      variables: its variables, ``params`` and what else it keeps.
-      key: for the ``dropout`` stream; None gives none.
+      variables: its collections, ``params`` and any others.
+      key: for the ``dropout`` stream; None: no stream.
       x: inputs, float32 ``[B, *image_shape]``.
-      train: passed on to a module that takes it; its other collections, such as batch
-        statistics, are updated only in training.
+      train: passed to a module with this argument. Collections beside ``params``, such
+        as batch statistics, are updated only in training.
+      sown: further collections to return, such as ``intermediates``.
 
     Returns:
-      Logits ``[B, C]`` and the collections beside ``params``, updated in training.
+      Logits ``[B, C]`` and the collections beside ``params``.
     """
     rngs = {} if key is None else {"dropout": key}
     others = {name: v for name, v in variables.items() if name != "params"}
     arguments = _train_argument(model, train)
-    # With nothing to update, mutable=[] still gives a pair.
-    mutable = list(others) if train else []
+    # With nothing to update, mutable=[] still returns a pair.
+    mutable = [*(others if train else ()), *sown]
     logits, updated = model.apply(variables, x, rngs=rngs, mutable=mutable, **arguments)
     return logits, {**others, **updated}
-
-
-def hidden_outputs(
-    model: nn.Module, variables: Variables, x: Array
-) -> tuple[Array, tuple[Array, ...]]:
-    """Returns logits ``[B, C]`` and what hidden layers put out, ``[B, …]`` each.
-
-    The hidden layers are what the module sows as ``intermediates/hidden``.
-    """
-    return _logits_and_sown(model, variables, x, HIDDEN)
-
-
-def preactivations(
-    model: nn.Module, variables: Variables, x: Array
-) -> tuple[Array, tuple[Array, ...]]:
-    """Returns logits ``[B, C]`` and what is sown as ``intermediates/preactivation``."""
-    return _logits_and_sown(model, variables, x, PREACTIVATION)
-
-
-def _logits_and_sown(
-    model: nn.Module, variables: Variables, x: Array, name: jax.tree_util.DictKey
-) -> tuple[Array, tuple[Array, ...]]:
-    logits, updated = model.apply(
-        variables, x, mutable=["intermediates"], **_train_argument(model, False)
-    )
-    sown = jax.tree_util.tree_leaves_with_path(updated.get("intermediates", {}))
-    return logits, tuple(leaf for path, leaf in sown if name in path)

@@ -1,7 +1,7 @@
-"""The learning rate from epoch to epoch, traced settings and all.
+"""The learning rate of each epoch; all settings may be traced.
 
-optax's schedules count steps and know no losses, and its ``reduce_on_plateau`` takes no
-traced factor; so the few lines stand here.
+optax's schedules count steps and do not see the loss, and its ``reduce_on_plateau``
+takes no traced factor.
 """
 
 from typing import NamedTuple
@@ -11,65 +11,59 @@ from jax import Array
 
 from fmnist_jax.config import Config, Hparams, resolve
 
-RATE_EPS = 1e-8  # PyTorch leaves a rate alone that would fall by less
+MIN_REDUCTION = 1e-8  # PyTorch skips smaller reductions of the learning rate
 
 
 class Plateau(NamedTuple):
-    """What the plateau rule carries: float32 scalars."""
+    """The state of the plateau rule, float32 scalars."""
 
-    learning_rate: Array
-    best: Array
-    num_bad_epochs: Array
+    learning_rate: Array  # of the next epoch
+    best: Array  # the lowest test loss so far
+    num_bad_epochs: Array  # consecutive epochs without improvement
 
 
 def init_schedule(config: Config, hparams: Hparams) -> Plateau | None:
-    """Returns what the schedule carries from epoch to epoch; None for nothing."""
+    """Returns the schedule's state before the first epoch; None if it has no state."""
     if config.schedule != "plateau":
         return None
-    rate = resolve(config, hparams).learning_rate
-    rate, best, bad = (jnp.asarray(x, jnp.float32) for x in (rate, jnp.inf, 0))
-    return Plateau(rate, best, bad)
+    learning_rate = resolve(config, hparams).learning_rate
+    return Plateau(*(jnp.asarray(x, jnp.float32) for x in (learning_rate, jnp.inf, 0)))
 
 
-def epoch_rate(
+def epoch_learning_rate(
     config: Config, hparams: Hparams, schedule: Plateau | None, epoch: Array
 ) -> Array:
-    """Returns the learning rate of an epoch, a float32 scalar.
-
-    Args:
-      config: static settings.
-      hparams: traced settings.
-      schedule: what the schedule carries.
-      epoch: how many epochs are over.
-    """
+    """Returns the learning rate after ``epoch`` completed epochs, a float32 scalar."""
     h = resolve(config, hparams)
     if schedule is not None:
         return schedule.learning_rate
-    rate = jnp.asarray(h.learning_rate, jnp.float32)
+    learning_rate = jnp.asarray(h.learning_rate, jnp.float32)
     if config.schedule == "constant":
-        return rate
-    # Loshchilov and Hutter 2017, equation 5, as PyTorch's CosineAnnealingLR steps it.
+        return learning_rate
+    # Loshchilov and Hutter 2017, equation 5, with the steps of PyTorch's
+    # CosineAnnealingLR.
     share = (1 + jnp.cos(jnp.pi * epoch / config.num_epochs)) / 2
-    return h.min_learning_rate + (rate - h.min_learning_rate) * share
+    return h.min_learning_rate + (learning_rate - h.min_learning_rate) * share
 
 
 def next_schedule(
     config: Config, hparams: Hparams, schedule: Plateau | None, loss: Array
 ) -> Plateau | None:
-    """Returns what the schedule carries after an epoch that ended with a test loss.
+    """Returns the schedule's state after an epoch that ended with a test loss.
 
     The plateau rule is PyTorch's ``ReduceLROnPlateau`` with ``threshold_mode="abs"``
-    and no cooldown: a patience of 0 reduces after the first epoch that is not better.
-    A loss that is NaN is not better.
+    and no cooldown: a patience of 0 reduces after the first epoch without improvement.
+    A loss of NaN is no improvement.
     """
     if schedule is None:
         return None
     h = resolve(config, hparams)
-    rate, best, num_bad = schedule
+    learning_rate, best, num_bad = schedule
     is_better = loss < best - h.plateau_threshold
     num_bad = jnp.where(is_better, 0, num_bad + 1)
     reduces = num_bad > h.plateau_patience
-    reduced = jnp.maximum(rate * h.plateau_factor, h.min_learning_rate)
-    rate = jnp.where(reduces & (rate - reduced > RATE_EPS), reduced, rate)
+    reduced = jnp.maximum(learning_rate * h.plateau_factor, h.min_learning_rate)
+    reduces_enough = learning_rate - reduced > MIN_REDUCTION
+    learning_rate = jnp.where(reduces & reduces_enough, reduced, learning_rate)
     best = jnp.where(is_better, loss, best)
-    return Plateau(rate, best, jnp.where(reduces, 0, num_bad))
+    return Plateau(learning_rate, best, jnp.where(reduces, 0, num_bad))

@@ -1,6 +1,7 @@
-"""One run, pure: every function here works plain, jitted and vmapped.
+"""The state of one run, its initialisation, and one training step.
 
-Shapes in names: N examples, B of a batch, C classes, E epochs.
+Every function is pure and works plain, jitted and vmapped.
+Shapes in names: B examples of a batch, C classes.
 """
 
 import dataclasses
@@ -14,63 +15,53 @@ from jax import Array
 from fmnist_jax.config import Config, Hparams
 from fmnist_jax.data.dataset import Dataset
 from fmnist_jax.training.losses import get_loss, penalty
+from fmnist_jax.training.matmul import default_precision
 from fmnist_jax.training.models import (
-    PRECISIONS,
+    HIDDEN,
     Variables,
     apply_model,
-    hidden_outputs,
     init_variables,
     make_model,
 )
 from fmnist_jax.training.optimizers import make_optimizer, scale_first_kernel
-from fmnist_jax.training.schedules import (
-    Plateau,
-    epoch_rate,
-    init_schedule,
-)
+from fmnist_jax.training.schedules import Plateau, epoch_learning_rate, init_schedule
 
 Metrics = dict[str, Array]
 
 
 class Stopping(NamedTuple):
-    """What early stopping carries.
+    """The state of early stopping."""
 
-    Attributes:
-      stopped: whether the target has been reached, a bool scalar.
-      last: the metrics of the last epoch, NaN before the first.
-    """
-
-    stopped: Array
-    last: Metrics
+    stopped: Array  # whether the run has reached its target accuracy, a bool scalar
+    last: Metrics  # of the last epoch; NaN before the first
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class State:
-    """What a run carries from step to step.
+    """The state of a run, carried from step to step."""
 
-    Attributes:
-      params: the network's parameters.
-      model_state: its other collections, such as batch statistics.
-      opt_state: the optimizer's state.
-      epoch: how many epochs are over, an int32 scalar.
-      schedule: what the learning rate's schedule carries; None for nothing.
-      stopping: what early stopping carries; None where there is no target.
-      num_classes: number of logits; static.
-    """
-
-    params: Any
-    model_state: Variables
+    params: Any  # the network's parameters
+    model_state: Variables  # its other collections, such as batch statistics
     opt_state: optax.OptState
-    epoch: Array
-    schedule: Plateau | None
-    stopping: Stopping | None
+    epoch: Array  # number of completed epochs, an int32 scalar
+    schedule: Plateau | None  # None: the schedule has no state
+    stopping: Stopping | None  # None: no target accuracy
     num_classes: int = dataclasses.field(metadata={"static": True})
 
 
 def scaled_inputs(hparams: Hparams, images: Array) -> Array:
-    """Returns what the network sees: ``images / divisor``, float32."""
+    """Returns the network's inputs, ``images / divisor``, float32."""
     return jnp.asarray(images, jnp.float32) / hparams.divisor
+
+
+def _model_call(
+    config: Config, hparams: Hparams, state: State, images: Array
+) -> tuple[Any, Variables, Array]:
+    """Returns the network, its variables, and its inputs."""
+    model = make_model(config, hparams, state.num_classes, state.epoch)
+    variables = {"params": state.params, **state.model_state}
+    return model, variables, scaled_inputs(hparams, images)
 
 
 def forward(
@@ -82,23 +73,26 @@ def forward(
     train: bool,
 ) -> tuple[Array, Variables]:
     """Returns logits ``[B, C]`` of ``images`` and the model state after the call."""
-    model = make_model(config, hparams, state.num_classes, state.epoch)
-    variables = {"params": state.params, **state.model_state}
-    x = scaled_inputs(hparams, images)
-    with jax.default_matmul_precision(PRECISIONS[config.precision].name):
+    model, variables, x = _model_call(config, hparams, state, images)
+    with default_precision(config.precision):
         return apply_model(model, variables, key, x, train)
 
 
 def hidden_values(
-    config: Config, hparams: Hparams, state: State, images: Array
+    config: Config, hparams: Hparams, state: State, images: Array, name: str = HIDDEN
 ) -> tuple[Array, tuple[Array, ...]]:
-    """Returns logits ``[B, C]`` and what hidden layers put out, ``[B, …]`` each.
+    """Returns logits ``[B, C]`` and values of the hidden layers, ``[B, …]`` each.
 
-    As in evaluation; the hidden layers are what the network sows as such.
+    The network is called in evaluation. The values are those that it sows under
+    ``name``: "hidden" for the outputs of hidden layers, "preactivation" for the inputs
+    of their ReLUs; none if it sows nothing.
     """
-    model = make_model(config, hparams, state.num_classes, state.epoch)
-    variables = {"params": state.params, **state.model_state}
-    return hidden_outputs(model, variables, scaled_inputs(hparams, images))
+    model, variables, x = _model_call(config, hparams, state, images)
+    sown = ("intermediates",)
+    logits, collections = apply_model(model, variables, None, x, False, sown)
+    leaves = jax.tree_util.tree_leaves_with_path(collections.get(*sown, {}))
+    key = jax.tree_util.DictKey(name)
+    return logits, tuple(leaf for path, leaf in leaves if key in path)
 
 
 def init(
@@ -108,14 +102,9 @@ def init(
     image_shape: tuple[int, ...],
     num_classes: int,
 ) -> State:
-    """Returns the state before the first step.
+    """Returns the state before the first step; ``key`` decides the parameters.
 
-    Args:
-      config: static settings.
-      hparams: traced settings.
-      key: decides the initial parameters.
-      image_shape: shape of one image, such as ``(28, 28)``.
-      num_classes: number of classes C.
+    ``image_shape`` is the shape of one image, such as ``(28, 28)``.
     """
     model = make_model(config, hparams, num_classes)
     variables = init_variables(model, key, jnp.zeros((1, *image_shape), jnp.float32))
@@ -125,17 +114,27 @@ def init(
     opt_state = make_optimizer(config, hparams).init(params)
     stopping = None
     if hparams.target_accuracy is not None:
-        nothing = {name: jnp.full((), jnp.nan) for name in _metric_names(config)}
-        stopping = Stopping(jnp.zeros((), bool), nothing)
+        last = {name: jnp.full((), jnp.nan) for name in epoch_metric_names(config)}
+        stopping = Stopping(jnp.zeros((), bool), last)
     schedule = init_schedule(config, hparams)
     epoch = jnp.zeros((), jnp.int32)
     return State(params, variables, opt_state, epoch, schedule, stopping, num_classes)
 
 
-def accuracy(logits_BxC: Array, labels_B: Array) -> Array:
-    """Share of examples whose largest logit is the label's; NaN if one is not finite.
+def epoch_metric_names(config: Config) -> list[str]:
+    """Returns the names of the metrics of ``run_epoch``, except ``stopped``."""
+    evaluated = ["train_accuracy", "test_loss", "test_accuracy"]
+    names = ["train_loss", "train_penalty", "train_accuracy_running", *evaluated]
+    if config.evaluate_dropout:
+        names += [f"{name}_with_dropout" for name in evaluated]
+    return [*names, "epoch_learning_rate"]
 
-    (The argmax of NaNs is class 0: a diverged network would seem to guess.)
+
+def accuracy(logits_BxC: Array, labels_B: Array) -> Array:
+    """Returns the share of examples whose largest logit is the label's.
+
+    NaN if any logit is not finite: the argmax of NaNs is class 0, so that a diverged
+    network would seem to predict at chance level.
     """
     correct = jnp.mean(jnp.argmax(logits_BxC, axis=-1) == labels_B, dtype=jnp.float32)
     return jnp.where(jnp.all(jnp.isfinite(logits_BxC)), correct, jnp.nan)
@@ -144,24 +143,16 @@ def accuracy(logits_BxC: Array, labels_B: Array) -> Array:
 def gradients(
     config: Config, hparams: Hparams, state: State, key: Array, batch: Dataset
 ) -> tuple[Any, tuple[Metrics, Variables]]:
-    """Returns what one batch asks for, before the optimizer has seen it.
+    """Returns the gradients of loss plus penalty on one batch, before the optimizer.
 
-    Args:
-      config: static settings.
-      hparams: traced settings.
-      state: of the network.
-      key: for dropout.
-      batch: images ``[B, *image_shape]`` as stored, not divided; labels ``[B]``.
-
-    Returns:
-      The gradients of loss and penalty, like the parameters; and of the batch the mean
-      ``loss`` without penalty, the ``penalty`` and the ``accuracy``, float32 scalars,
-      and the model state after it.
+    The arguments are those of ``train_step``. Beside the gradients, a tree like the
+    parameters, it returns the metrics of ``train_step`` and the model state after the
+    batch.
     """
 
     def objective(params: Any) -> tuple[Array, tuple[Metrics, Variables]]:
-        before = dataclasses.replace(state, params=params)
-        logits, model_state = forward(config, hparams, before, key, batch.images, True)
+        trial = dataclasses.replace(state, params=params)
+        logits, model_state = forward(config, hparams, trial, key, batch.images, True)
         metrics = {
             "loss": jnp.mean(get_loss(config.loss)(logits, batch.labels)),
             "penalty": penalty(config, hparams, params),
@@ -169,18 +160,19 @@ def gradients(
         }
         return metrics["loss"] + metrics["penalty"], (metrics, model_state)
 
-    # Left to itself, a GPU takes float32 products in 10 bits of mantissa, not 23. The
-    # backward pass's are traced here, outside the network's call.
-    with jax.default_matmul_precision(PRECISIONS[config.precision].name):
+    # A GPU's default for float32 products is a mantissa of 10 bits instead of 23. The
+    # products of the backward pass are traced here, outside the network's call.
+    with default_precision(config.precision):
         return jax.grad(objective, has_aux=True)(state.params)
 
 
 def updates(
     config: Config, hparams: Hparams, state: State, grads: Any
 ) -> tuple[Any, optax.OptState]:
-    """Returns what a step adds to the parameters, and the optimizer's state after."""
-    rate = epoch_rate(config, hparams, state.schedule, state.epoch)
-    optimizer = make_optimizer(config, dataclasses.replace(hparams, learning_rate=rate))
+    """Returns the optimizer's updates of the parameters, and its new state."""
+    learning_rate = epoch_learning_rate(config, hparams, state.schedule, state.epoch)
+    hparams = dataclasses.replace(hparams, learning_rate=learning_rate)
+    optimizer = make_optimizer(config, hparams)
     return optimizer.update(grads, state.opt_state, state.params)
 
 
@@ -197,22 +189,13 @@ def train_step(
       batch: images ``[B, *image_shape]`` as stored, not divided; labels ``[B]``.
 
     Returns:
-      The state after the step and, of the batch before it, the mean ``loss`` without
-      penalty, the ``penalty`` and the ``accuracy``, float32 scalars.
+      The state after the step, and the metrics of the batch before the step: mean
+      ``loss`` without penalty, ``penalty`` and ``accuracy``, float32 scalars.
     """
     grads, (metrics, model_state) = gradients(config, hparams, state, key, batch)
-    added, opt_state = updates(config, hparams, state, grads)
-    params = optax.apply_updates(state.params, added)
-    after = dataclasses.replace(
+    param_updates, opt_state = updates(config, hparams, state, grads)
+    params = optax.apply_updates(state.params, param_updates)
+    state = dataclasses.replace(
         state, params=params, model_state=model_state, opt_state=opt_state
     )
-    return after, metrics
-
-
-def _metric_names(config: Config) -> list[str]:
-    """Returns the names of what ``run_epoch`` says of an epoch, but ``stopped``."""
-    after = ["train_accuracy", "test_loss", "test_accuracy"]
-    names = ["train_loss", "train_penalty", "train_accuracy_running", *after]
-    if config.evaluate_dropout:
-        names += [f"{name}_with_dropout" for name in after]
-    return [*names, "epoch_learning_rate"]
+    return state, metrics

@@ -1,3 +1,5 @@
+"""Statuses, and the probes of health and saturation, against NumPy."""
+
 import dataclasses
 import math
 from typing import Any
@@ -17,11 +19,11 @@ from fmnist_jax.probes.probe import Probe
 from fmnist_jax.probes.status import STATUSES, status
 from fmnist_jax.sweeps.engine import sweep
 
-GUESSING = math.log(10)
+UNIFORM = math.log(10)  # the loss of a uniform prediction
 
 
 def _values(**changed: float) -> dict[str, np.ndarray]:
-    """Returns two epochs of one run that trains, with changes to the last."""
+    """Returns two epochs of a run that trains, with changes to the last epoch."""
     values: dict[str, list[float]] = {
         "train_loss": [2.0, 0.5],
         "test_loss": [2.0, 0.5],
@@ -38,11 +40,11 @@ def _values(**changed: float) -> dict[str, np.ndarray]:
     ("changed", "expected"),
     [
         ({}, "trained"),
-        ({"train_loss": 0.49 * GUESSING}, "trained"),
-        ({"train_loss": 0.51 * GUESSING}, "slow"),
-        ({"train_loss": 0.51 * GUESSING, "zero_gradient_share": 0.5}, "frozen"),
-        ({"train_loss": 0.51 * GUESSING, "zero_gradient_share": 0.49}, "slow"),
-        ({"train_loss": 0.49 * GUESSING, "zero_gradient_share": 1}, "trained"),
+        ({"train_loss": 0.49 * UNIFORM}, "trained"),
+        ({"train_loss": 0.51 * UNIFORM}, "slow"),
+        ({"train_loss": 0.51 * UNIFORM, "zero_gradient_share": 0.5}, "frozen"),
+        ({"train_loss": 0.51 * UNIFORM, "zero_gradient_share": 0.49}, "slow"),
+        ({"train_loss": 0.49 * UNIFORM, "zero_gradient_share": 1}, "trained"),
         ({"dead_layers": 1, "zero_gradient_share": 1, "train_loss": 14}, "dead"),
         ({"dead_layers": 1, "parameters_finite": 0}, "diverged"),
         ({"stopped": 1}, "stopped"),
@@ -53,18 +55,18 @@ def _values(**changed: float) -> dict[str, np.ndarray]:
         ({"test_loss": np.inf}, "diverged"),
     ],
 )
-def test_the_rule_of_each_status(changed: dict[str, float], expected: str) -> None:
+def test_each_status_has_its_rule(changed: dict[str, float], expected: str) -> None:
     assert status(_values(**changed), 10).tolist() == [expected]
 
 
-def test_a_run_that_was_not_finite_once_has_diverged() -> None:
+def test_one_infinite_loss_makes_a_run_diverged() -> None:
     values = _values()
     values["train_loss"][0, 0] = np.inf
     assert status(values, 10).tolist() == ["diverged"]
 
 
 def _state(kernel: Any, bias: Any, hidden_bias: Any) -> training.State:
-    """Returns a 2-2-2 network that passes on its inputs where they are positive."""
+    """Returns a 2-2-2 network whose hidden values are its positive inputs."""
     config = Config(hidden_sizes=(2,))
     state = training.init(config, Hparams(), jax.random.key(0), (2,), 2)
     params = {
@@ -84,19 +86,19 @@ def _health(state: training.State, loss: str) -> dict[str, float]:
     images = np.array([[1, 0], [0, 1], [1, 0], [0, 1]], np.float32)
     batch = Dataset(images, np.array([0, 1, 1, 1], np.int32))
     config = Config(hidden_sizes=(2,), loss=loss)
-    found = health(config, Hparams(divisor=1.0), state, jax.random.key(0), batch)
-    return {name: float(value) for name, value in found.items()}
+    values = health(config, Hparams(divisor=1.0), state, jax.random.key(0), batch)
+    return {name: float(value) for name, value in values.items()}
 
 
 def test_health_counts_dead_layers_zero_gradients_and_infinite_parameters() -> None:
-    calm = _state(np.eye(2), [0, 0], [0, 0])
+    healthy = _state(np.eye(2), [0, 0], [0, 0])
     expected = {"parameters_finite": 1, "dead_layers": 0, "zero_gradient_share": 0}
-    assert _health(calm, "clipped") == expected
-    # Logits of ±100 saturate: every example's clipped loss is flat, right or wrong;
-    # the loss on logits still pulls at the wrong one.
-    sure = _state(200 * np.eye(2) - 100, [0, 0], [0, 0])
-    assert _health(sure, "clipped")["zero_gradient_share"] == 1
-    assert _health(sure, "softmax")["zero_gradient_share"] < 1
+    assert _health(healthy, "clipped") == expected
+    # Logits of ±100 saturate: the clipped loss has no gradient for any example; the
+    # softmax loss has one for the wrong example.
+    saturated = _state(200 * np.eye(2) - 100, [0, 0], [0, 0])
+    assert _health(saturated, "clipped")["zero_gradient_share"] == 1
+    assert _health(saturated, "softmax")["zero_gradient_share"] < 1
     dead = _state(np.eye(2), [0, 0], [-5, -5])
     assert _health(dead, "softmax")["dead_layers"] == 1
     half_dead = _state(np.eye(2), [0, 0], [-5, 0])
@@ -105,12 +107,12 @@ def test_health_counts_dead_layers_zero_gradients_and_infinite_parameters() -> N
     assert _health(broken, "softmax")["parameters_finite"] == 0
 
 
-def test_a_run_that_no_part_tells_of_is_missing() -> None:
+def test_a_run_without_values_is_missing() -> None:
     nothing = {name: np.full((1, 2), np.nan) for name in _values()}
     assert status(nothing, 10).tolist() == ["missing"]
 
 
-def test_only_what_is_sown_as_hidden_counts_as_dead() -> None:
+def test_only_values_sown_as_hidden_count_as_dead() -> None:
     class Masked(nn.Module):
         @nn.compact
         def __call__(self, x: Any) -> Any:
@@ -122,14 +124,14 @@ def test_only_what_is_sown_as_hidden_counts_as_dead() -> None:
     config = Config(model=Masked())
     state = training.init(config, Hparams(), jax.random.key(0), (2,), 2)
     batch = Dataset(images, np.zeros(4, np.int32))
-    found = health(config, Hparams(divisor=1.0), state, jax.random.key(1), batch)
-    assert found["dead_layers"] == 0
-    found = health(config, Hparams(divisor=-1.0), state, jax.random.key(1), batch)
-    assert found["dead_layers"] == 1  # x + 1 = 0
+    values = health(config, Hparams(divisor=1.0), state, jax.random.key(1), batch)
+    assert values["dead_layers"] == 0
+    values = health(config, Hparams(divisor=-1.0), state, jax.random.key(1), batch)
+    assert values["dead_layers"] == 1  # x + 1 = 0
 
 
-def test_statuses_of_runs_built_to_have_them(small: Data) -> None:
-    """Rates from nothing to far too much, and the loss that freezes."""
+def test_statuses_of_trained_runs(small: Data) -> None:
+    """Learning rates from far too small to far too large, and the clipped loss."""
     config = Config(hidden_sizes=(16,), num_epochs=15, batch_size=10, optimizer="sgd")
     axes = {"learning_rate": [1e-6, 0.1, 10, 1e30]}
     scaled = sweep(axes, small, config).status.isel(seed=0)
@@ -140,13 +142,12 @@ def test_statuses_of_runs_built_to_have_them(small: Data) -> None:
     targets = {"target_accuracy": [0.2, np.inf]}
     stopping = sweep(targets, small, config, Hparams(learning_rate=0.1)).status
     assert stopping.isel(seed=0).values.tolist() == ["stopped", "trained"]
-    assert set(STATUSES) == {
-        "missing", "diverged", "stopped", "dead", "frozen", "trained", "slow"
-    }  # fmt: skip
+    names = "missing diverged stopped dead frozen trained slow"
+    assert list(STATUSES) == names.split()
 
 
 def _in_float64(params: Any, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Returns softmax outputs and all hidden outputs of a network of three layers."""
+    """Returns softmax outputs and all hidden values of a network of three layers."""
     w = [params[f"Dense_{i}"]["kernel"].astype(float) for i in range(3)]
     b = [params[f"Dense_{i}"]["bias"].astype(float) for i in range(3)]
     first = np.maximum(x @ w[0] + b[0], 0)
@@ -155,7 +156,7 @@ def _in_float64(params: Any, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return p, np.hstack([first, second])
 
 
-def test_saturation_is_what_numpy_counts() -> None:
+def test_saturation_equals_numpy() -> None:
     rng = np.random.default_rng(0)
     config = Config(hidden_sizes=(12, 7))
     state = training.init(config, Hparams(), jax.random.key(0), (5,), 3)
@@ -165,7 +166,7 @@ def test_saturation_is_what_numpy_counts() -> None:
     params["Dense_2"]["kernel"] *= 30
     state = dataclasses.replace(state, params=params)
     images = rng.uniform(0, 2, (80, 5)).astype(np.float32)
-    # float32 cannot tell on which side of 1e-7 and 1 - 1e-7 some outputs are.
+    # float32 does not decide on which side of 1e-7 and 1 - 1e-7 some outputs are.
     p, _ = _in_float64(params, images / 0.5)
     rest = p.sum(1, keepdims=True) - p
     unclear = (np.abs(np.log10([p + 1e-30, np.abs(rest) + 1e-30]) + 7) < 0.7).any(
@@ -184,19 +185,19 @@ def test_saturation_is_what_numpy_counts() -> None:
     assert all(0.1 < share < 0.9 for share in expected.values())
     batch = Dataset(images, labels)
     for function in (saturation, jax.jit(saturation, static_argnums=0)):
-        found = function(config, Hparams(divisor=0.5), state, jax.random.key(0), batch)
-        assert found.keys() == expected.keys()
+        shares = function(config, Hparams(divisor=0.5), state, jax.random.key(0), batch)
+        assert shares.keys() == expected.keys()
         for name, share in expected.items():
-            assert float(found[name]) == pytest.approx(share, abs=1e-6), name
+            assert float(shares[name]) == pytest.approx(share, abs=1e-6), name
 
 
-def test_saturation_is_nan_where_nothing_can_be_said(small: Data) -> None:
+def test_saturation_is_nan_without_finite_logits_or_hidden_layers(small: Data) -> None:
     config = Config(hidden_sizes=(), num_epochs=1, optimizer="sgd")
     axes = {"learning_rate": [1e-3, 1e37]}
-    found = sweep(axes, small, config, probes=[Probe(saturation)]).isel(seed=0)
-    assert found.saturated_outputs_share.dims == ("learning_rate", "epoch")
-    values = found.saturated_outputs_share.values[:, 0]
+    results = sweep(axes, small, config, probes=[Probe(saturation)]).isel(seed=0)
+    assert results.saturated_outputs_share.dims == ("learning_rate", "epoch")
+    values = results.saturated_outputs_share.values[:, 0]
     assert values[0] == 0
     assert np.isnan(values[1])
-    assert np.isnan(found.dead_units_share.values).all()
-    assert np.isnan(found.inactive_share.values).all()
+    assert np.isnan(results.dead_units_share.values).all()
+    assert np.isnan(results.inactive_share.values).all()

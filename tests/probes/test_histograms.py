@@ -1,4 +1,4 @@
-"""Histograms and shares of a network, against NumPy."""
+"""Probes of distributions, against NumPy."""
 
 import dataclasses
 
@@ -39,7 +39,7 @@ def batch() -> Dataset:
 def logits_and_hidden(
     state: training.State, batch: Dataset
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The network in evaluation, in NumPy and float64: its batch norm does nothing."""
+    """Returns values of the network in evaluation; batch norm divides by √(1 + eps)."""
     p = jax.tree.map(lambda x: np.asarray(x, np.float64), state.params)
     x = batch.images.reshape(9, -1) / 3.0
     hidden = x @ p["Dense_0"]["kernel"] + p["Dense_0"]["bias"]
@@ -48,40 +48,42 @@ def logits_and_hidden(
 
 
 @pytest.mark.parametrize("size", [1, 10, 1000])
-def test_histogram_is_numpys(size: int) -> None:
+def test_histogram_equals_numpy(size: int) -> None:
     x = np.random.RandomState(size).standard_normal((size, 2)).astype(np.float32)
-    counts, ends = jax.jit(histogram)(x)
+    values = jax.jit(histogram, static_argnums=0)("x", x)
+    counts = values["x_counts"]
     expected, edges = np.histogram(x, BINS)
-    # In float32 a value next to an edge may fall on its other side.
+    # In float32 a value next to an edge may be in the neighbouring bin.
     assert np.abs(np.asarray(counts) - expected).max() <= (1 if size > 10 else 0)
     assert counts.sum() == x.size
-    np.testing.assert_allclose(ends, [edges[0], edges[-1]], rtol=1e-6)
+    np.testing.assert_allclose(values["x_range"], [edges[0], edges[-1]], rtol=1e-6)
 
 
-def test_histogram_of_one_value_and_of_none() -> None:
-    counts, ends = histogram(jnp.full(4, 2.5))
-    assert counts.tolist() == [4] + [0] * (BINS - 1)
-    assert ends.tolist() == [2.5, 2.5]
-    counts, _ = histogram(jnp.array([1.0, jnp.nan]))
-    assert np.isnan(counts).all()
+def test_histogram_of_equal_values_and_of_nan() -> None:
+    values = histogram("x", jnp.full(4, 2.5))
+    assert values["x_counts"].tolist() == [4] + [0] * (BINS - 1)
+    assert values["x_range"].tolist() == [2.5, 2.5]
+    assert np.isnan(histogram("x", jnp.array([1.0, jnp.nan]))["x_counts"]).all()
 
 
-def test_arrays_bear_the_sources_names(state: training.State, batch: Dataset) -> None:
-    found = parameter_histograms(CONFIG, HPARAMS, state, jax.random.key(0), batch)
+def test_parameters_have_the_names_of_the_sources(
+    state: training.State, batch: Dataset
+) -> None:
+    values = parameter_histograms(CONFIG, HPARAMS, state, jax.random.key(0), batch)
     names = {"w1", "b1", "w2", "b2", "gamma1", "beta1"}
-    assert set(found) == {f"{n}_{part}" for n in names for part in ("counts", "range")}
+    assert set(values) == {f"{n}_{part}" for n in names for part in ("counts", "range")}
     kernel = np.asarray(state.params["Dense_1"]["kernel"])
-    np.testing.assert_array_equal(found["w2_range"], [kernel.min(), kernel.max()])
-    assert set(parameter_probe([CONFIG]).dims) == set(found)
+    np.testing.assert_array_equal(values["w2_range"], [kernel.min(), kernel.max()])
+    assert set(parameter_probe([CONFIG]).dims) == set(values)
 
 
 def test_hidden_values_and_predictions(state: training.State, batch: Dataset) -> None:
     logits, hidden = logits_and_hidden(state, batch)
     key = jax.random.key(0)
-    found = hidden_histogram(CONFIG, HPARAMS, state, key, batch)
-    np.testing.assert_allclose(found["hidden_counts"], np.histogram(hidden, 10)[0])
+    values = hidden_histogram(CONFIG, HPARAMS, state, key, batch)
+    np.testing.assert_allclose(values["hidden_counts"], np.histogram(hidden, 10)[0])
     ends = [hidden.min(), hidden.max()]
-    np.testing.assert_allclose(found["hidden_range"], ends, rtol=1e-5)
+    np.testing.assert_allclose(values["hidden_range"], ends, rtol=1e-5)
     shares = predicted_shares(CONFIG, HPARAMS, state, key, batch)["predicted_share"]
     expected = np.bincount(logits.argmax(1), minlength=3) / 9
     np.testing.assert_allclose(shares, expected, rtol=1e-6)
@@ -91,18 +93,18 @@ def test_near_zero_counts_kernels_only(state: training.State, batch: Dataset) ->
     kernel = np.array([[0.0005, 0.002], [-0.0009, -0.5]], np.float32)
     params = {"a": {"kernel": kernel, "bias": np.zeros(2, np.float32)}}
     small = dataclasses.replace(state, params=params)
-    found = near_zero_share(CONFIG, HPARAMS, small, jax.random.key(0), batch)
-    assert found["near_zero_share"] == 0.5
+    values = near_zero_share(CONFIG, HPARAMS, small, jax.random.key(0), batch)
+    assert values["near_zero_share"] == 0.5
 
 
-def test_networks_of_two_depths_share_the_results(small: Data) -> None:
+def test_a_sweep_of_two_depths_records_the_parameters(small: Data) -> None:
     config = Config(num_epochs=1, batch_size=100)
     sizes: list[tuple[int, ...]] = [(), (5,)]
     configs = [dataclasses.replace(config, hidden_sizes=size) for size in sizes]
     probes = [parameter_probe(configs)]
-    found = sweep({"hidden_sizes": sizes}, small, config, probes=probes)
-    assert found.w1_counts.dims == ("hidden_sizes", "seed", "epoch", "bin")
-    totals = found.w1_counts.sum("bin").values.ravel()
+    results = sweep({"hidden_sizes": sizes}, small, config, probes=probes)
+    assert results.w1_counts.dims == ("hidden_sizes", "seed", "epoch", "bin")
+    totals = results.w1_counts.sum("bin").values.ravel()
     assert totals.tolist() == [784 * 10, 784 * 5]
-    assert np.isnan(found.w2_counts.sel(hidden_sizes="none")).all()
-    assert found.w2_counts.sel(hidden_sizes="5").sum() == 50
+    assert np.isnan(results.w2_counts.sel(hidden_sizes="none")).all()
+    assert results.w2_counts.sel(hidden_sizes="5").sum() == 50

@@ -1,4 +1,4 @@
-"""Scales of signals, gradients and steps, against NumPy in float64."""
+"""Sizes of signals, gradients and steps, against NumPy in float64."""
 
 import dataclasses
 from typing import Any
@@ -31,83 +31,83 @@ def batch() -> Dataset:
 
 
 def by_numpy(state: training.State, batch: Dataset) -> dict[str, Any]:
-    """Signals and gradients of the network, worked out on paper."""
+    """Returns signals, gradients and parameters; the formulas are derived by hand."""
     p = jax.tree.map(lambda x: np.asarray(x, np.float64), state.params)
     x = batch.images.reshape(9, -1) / 30.0
-    before = x @ p["Dense_0"]["kernel"] + p["Dense_0"]["bias"]
-    hidden = np.maximum(before, 0)
+    inputs = x @ p["Dense_0"]["kernel"] + p["Dense_0"]["bias"]
+    hidden = np.maximum(inputs, 0)
     logits = hidden @ p["Dense_1"]["kernel"] + p["Dense_1"]["bias"]
     e = np.exp(logits)
     g = (e / e.sum(1, keepdims=True) - np.eye(3)[batch.labels]) / 9
-    back = (g @ p["Dense_1"]["kernel"].T) * (before > 0)
+    back = (g @ p["Dense_1"]["kernel"].T) * (inputs > 0)
     gradients = {
         "w1": x.T @ back,
         "b1": back.sum(0),
         "w2": hidden.T @ g,
         "b2": g.sum(0),
     }
-    values = [p[layer][kind] for layer in p for kind in ("kernel", "bias")]
+    values = [p[layer][name] for layer in p for name in ("kernel", "bias")]
     return {
-        "signals": {"preactivation_scale_1": before, "logit_scale": logits},
+        "signals": {"preactivation_scale_1": inputs, "logit_scale": logits},
         "gradients": gradients,
         "values": dict(zip(gradients, values, strict=True)),
     }
 
 
 def test_signals_are_root_mean_squares(state: training.State, batch: Dataset) -> None:
-    found = jax.jit(signal_scales, static_argnums=0)(
+    scales = jax.jit(signal_scales, static_argnums=0)(
         CONFIG, HPARAMS, state, jax.random.key(0), batch
     )
     signals = by_numpy(state, batch)["signals"]
     expected = {name: np.sqrt((z**2).mean()) for name, z in signals.items()}
-    assert found == pytest.approx(expected, rel=1e-5)
+    assert scales == pytest.approx(expected, rel=1e-5)
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "momentum", "adam"])
-def test_steps_are_those_of_the_optimizer(
+def test_step_sizes_equal_those_of_the_optimizer(
     optimizer: str, state: training.State, batch: Dataset
 ) -> None:
     config = dataclasses.replace(CONFIG, optimizer=optimizer)
     hparams = dataclasses.replace(HPARAMS, eps=0.0, first_kernel_rate=0.1)
-    made = training.init(config, hparams, jax.random.key(3), (4, 5), 3)
-    found = jax.jit(step_sizes, static_argnums=0)(
-        config, hparams, made, jax.random.key(0), batch
+    initial = training.init(config, hparams, jax.random.key(3), (4, 5), 3)
+    sizes = jax.jit(step_sizes, static_argnums=0)(
+        config, hparams, initial, jax.random.key(0), batch
     )
     numpy = by_numpy(state, batch)
     for name, gradient in numpy["gradients"].items():
         norm = np.linalg.norm(gradient)
-        assert found[f"gradient_norm_{name}"] == pytest.approx(norm, rel=1e-4)
-        # Adam's first step is the rate against each sign.
+        assert sizes[f"gradient_norm_{name}"] == pytest.approx(norm, rel=1e-4)
+        # Adam's first step is the learning rate against the sign of each gradient.
         step = norm if optimizer != "adam" else np.sqrt((gradient != 0).sum())
-        rate = 0.5 * (0.1 if name == "w1" else 1)
-        ratio = rate * step / np.linalg.norm(numpy["values"][name])
+        learning_rate = 0.5 * (0.1 if name == "w1" else 1)
+        ratio = learning_rate * step / np.linalg.norm(numpy["values"][name])
         if optimizer != "adam" or (gradient != 0).all():
-            assert found[f"update_ratio_{name}"] == pytest.approx(ratio, rel=1e-4)
+            assert sizes[f"update_ratio_{name}"] == pytest.approx(ratio, rel=1e-4)
 
 
-def test_biases_of_zero_have_no_ratio(batch: Dataset) -> None:
+def test_the_ratio_of_biases_of_zero_is_nan(batch: Dataset) -> None:
     config = dataclasses.replace(CONFIG, initializer="keras")
-    made = training.init(config, HPARAMS, jax.random.key(3), (4, 5), 3)
-    found = step_sizes(config, HPARAMS, made, jax.random.key(0), batch)
-    missing = {name for name, value in found.items() if np.isnan(value)}
+    initial = training.init(config, HPARAMS, jax.random.key(3), (4, 5), 3)
+    sizes = step_sizes(config, HPARAMS, initial, jax.random.key(0), batch)
+    missing = {name for name, value in sizes.items() if np.isnan(value)}
     assert missing == {"update_ratio_b1", "update_ratio_b2"}
 
 
-def test_networks_of_ones_own_tell_what_they_have(small: Data) -> None:
-    class Own(nn.Module):
+def test_a_sweep_records_the_layers_of_users_networks(small: Data) -> None:
+    class Tanh(nn.Module):
         @nn.compact
         def __call__(self, x: jax.Array) -> jax.Array:
             x = x.reshape(x.shape[0], -1)
             return nn.Dense(10)(jnp.tanh(nn.Dense(4, name="first")(x)))
 
-    config = Config(model=Own(), num_epochs=1, batch_size=100)
-    found = sweep({"seed": [0]}, small, config, probes=layer_probes())
-    assert "preactivation_scale_1" not in found
+    config = Config(model=Tanh(), num_epochs=1, batch_size=100)
+    results = sweep({"seed": [0]}, small, config, probes=layer_probes())
+    assert "preactivation_scale_1" not in results
     for name in ("logit_scale", "gradient_norm_first_kernel", "update_ratio_w1"):
-        assert found[name].dims == ("seed", "epoch")
-        assert found[name].values > 0
+        assert results[name].dims == ("seed", "epoch")
+        assert results[name].values > 0
     config = dataclasses.replace(config, model=None)
     axes = {"hidden_sizes": [(), (5,)]}
-    found = sweep(axes, small, config, probes=layer_probes())
-    assert np.isnan(found.preactivation_scale_1.sel(hidden_sizes="none")).all()
-    assert (found.preactivation_scale_1.sel(hidden_sizes="5") > 0).all()
+    results = sweep(axes, small, config, probes=layer_probes())
+    assert np.isnan(results.preactivation_scale_1.sel(hidden_sizes="none")).all()
+    assert (results.preactivation_scale_1.sel(hidden_sizes="5") > 0).all()

@@ -1,4 +1,4 @@
-"""The largest eigenvalue of the Hessian, against dense ones in float64."""
+"""The largest eigenvalue of the Hessian, against dense matrices in float64."""
 
 import dataclasses
 import functools
@@ -36,7 +36,7 @@ def batch() -> Dataset:
 
 
 def key() -> jax.Array:
-    """Another object each time: a key is used once."""
+    """Returns a new key object, because a key is used once."""
     return jax.random.key(5)
 
 
@@ -47,7 +47,7 @@ def make_state(config: Config, seed: int = 0) -> training.State:
 def derivatives(
     state: training.State, loss: str, divisor: float, batch: Dataset, size: int = 40
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The Hessian, and each mini-batch's gradient, from the formula in float64."""
+    """Returns the Hessian and the gradient of each mini-batch, in float64."""
     with jax.enable_x64(True):
         params = jax.tree.map(lambda p: jnp.asarray(p, jnp.float64), state.params)
         flat, unravel = ravel_pytree(params)
@@ -63,53 +63,53 @@ def derivatives(
             e = jnp.exp(z - jnp.max(z, axis=1, keepdims=True))
             numbers = jnp.arange(len(labels))
             p = (e / jnp.sum(e, axis=1, keepdims=True))[numbers, labels]
-            flat_outside = (p < 1e-7) | (p > 1 - 1e-7)
-            taught = jnp.where(flat_outside, jax.lax.stop_gradient(p), p)
-            return -jnp.mean(jnp.log(taught if loss == "clipped" else p))
+            is_clipped = (p < 1e-7) | (p > 1 - 1e-7)
+            if loss == "clipped":
+                p = jnp.where(is_clipped, jax.lax.stop_gradient(p), p)
+            return -jnp.mean(jnp.log(p))
 
-        parts = [slice(i, i + size) for i in range(0, 40 - size + 1, size)]
-        whole = slice(0, parts[-1].stop)
-        hessian = np.asarray(jax.hessian(mean_loss)(flat, whole))
-        grads = np.stack([jax.grad(mean_loss)(flat, part) for part in parts])
+        batches = [slice(i, i + size) for i in range(0, 40 - size + 1, size)]
+        all_rows = slice(0, batches[-1].stop)
+        hessian = np.asarray(jax.hessian(mean_loss)(flat, all_rows))
+        grads = np.stack([jax.grad(mean_loss)(flat, rows) for rows in batches])
     return (hessian + hessian.T) / 2, grads
 
 
 def dense(state: training.State, loss: str, divisor: float, batch: Dataset) -> float:
-    """The largest of all eigenvalues of the Hessian."""
+    """Returns the largest of all eigenvalues of the Hessian."""
     return np.linalg.eigvalsh(derivatives(state, loss, divisor, batch)[0])[-1]
 
 
 def dense_preconditioned(
     state: training.State, divisor: float, batch: Dataset, size: int, name: str
 ) -> float:
-    """The largest eigenvalue of P^-1 H where P is not 0, with eps = 1e-8."""
+    """Returns the largest eigenvalue of P^-1 H where P is not 0; eps is 1e-8."""
     hessian, grads = derivatives(state, "softmax", divisor, batch, size)
     square = (grads**2).mean(0)
-    moved = square > 0
+    is_moved = square > 0
     p = np.sqrt(square) + 1e-8 if name == "adam" else np.sqrt(square + 1e-8)
-    assert not hessian[~moved].any()
-    quotient = hessian[moved][:, moved] / p[moved][:, None]
+    assert not hessian[~is_moved].any()
+    quotient = hessian[is_moved][:, is_moved] / p[is_moved][:, None]
     return np.linalg.eigvals(quotient).real.max()
 
 
 @pytest.mark.parametrize("loss", ["softmax", "clipped"])
 @pytest.mark.parametrize("sizes", [(), (5,), (5, 6)])
-def test_it_is_that_of_the_dense_hessian_plain_jitted_and_vmapped(
+def test_sharpness_equals_the_dense_hessian_plain_jitted_and_vmapped(
     sizes: tuple[int, ...], loss: str, batch: Dataset
 ) -> None:
     config = Config(hidden_sizes=sizes, loss=loss)
     divisors = [10.0, 255.0, 1e4]
     states = [make_state(config, seed) for seed in range(3)]
     expected = [
-        dense(*each, batch) for each in zip(states, [loss] * 3, divisors, strict=True)
+        dense(state, loss, divisor, batch)
+        for state, divisor in zip(states, divisors, strict=True)
     ]
-    found = [
-        sharpness(config, Hparams(divisor=divisors[1]), states[1], key(), batch),
-        jit_sharpness(config, Hparams(divisor=divisors[1]), states[1], key(), batch),
-    ]
-    for each in found:
-        np.testing.assert_allclose(each["sharpness"], expected[1], rtol=1e-4)
-        assert each["sharpness_residual"] < 2 * TOLERANCE
+    for function in (sharpness, jit_sharpness):
+        hparams = Hparams(divisor=divisors[1])
+        values = function(config, hparams, states[1], key(), batch)
+        np.testing.assert_allclose(values["sharpness"], expected[1], rtol=1e-4)
+        assert values["sharpness_residual"] < 2 * TOLERANCE
     stacked = jax.tree.map(lambda *v: jnp.stack(v), *states)
     vmapped = jax.jit(
         jax.vmap(functools.partial(sharpness, config), in_axes=(0, 0, None, None))
@@ -118,17 +118,19 @@ def test_it_is_that_of_the_dense_hessian_plain_jitted_and_vmapped(
     assert (vmapped["sharpness_residual"] < 2 * TOLERANCE).all()
 
 
-def test_the_clipped_loss_has_no_curvature_where_it_is_flat(batch: Dataset) -> None:
+def test_saturated_examples_of_the_clipped_loss_have_no_curvature(
+    batch: Dataset,
+) -> None:
     config = Config(hidden_sizes=(5,), loss="clipped")
     state = make_state(config)
     hparams = Hparams(divisor=1.0)  # some examples are saturated, some are not
-    found = jit_sharpness(config, hparams, state, key(), batch)["sharpness"]
-    np.testing.assert_allclose(found, dense(state, "clipped", 1.0, batch), rtol=1e-4)
-    assert abs(dense(state, "softmax", 1.0, batch) / found - 1) > 0.1
+    actual = jit_sharpness(config, hparams, state, key(), batch)["sharpness"]
+    np.testing.assert_allclose(actual, dense(state, "clipped", 1.0, batch), rtol=1e-4)
+    assert abs(dense(state, "softmax", 1.0, batch) / actual - 1) > 0.1
 
 
 def matrix(eigenvalues: Any) -> np.ndarray:
-    """A symmetric matrix with these eigenvalues."""
+    """Returns a symmetric matrix with the given eigenvalues."""
     size = len(eigenvalues)
     q, _ = np.linalg.qr(np.random.RandomState(0).standard_normal((size, size)))
     return ((q * np.asarray(eigenvalues, float)) @ q.T).astype(np.float32)
@@ -137,11 +139,17 @@ def matrix(eigenvalues: Any) -> np.ndarray:
 @pytest.mark.parametrize(
     "eigenvalues",
     [
-        [3, 1, 0.5, 0, -2], [1, 0.1, 0, 0, -100], [-1, -2, -3], [-1, -1, -1, -1],
-        [2, 2, 2, 2, 1, 1], [5], [0, 0, 0], [1e-12, 3e-12, 2e-12],
+        [3, 1, 0.5, 0, -2],
+        [1, 0.1, 0, 0, -100],
+        [-1, -2, -3],
+        [-1, -1, -1, -1],
+        [2, 2, 2, 2, 1, 1],
+        [5],
+        [0, 0, 0],
+        [1e-12, 3e-12, 2e-12],
         np.linspace(-1, 1, 300),
     ],
-)  # fmt: skip
+)
 def test_the_largest_eigenvalue_of_any_matrix(eigenvalues: Any) -> None:
     a = matrix(eigenvalues)
     start = jax.random.normal(key(), (len(a),))
@@ -151,61 +159,62 @@ def test_the_largest_eigenvalue_of_any_matrix(eigenvalues: Any) -> None:
     np.testing.assert_allclose(value, expected, rtol=1e-4)
     if len(a) < 300:
         assert residual < 1e-4
-    else:  # too close together for so few steps, which it says
+    else:  # the eigenvalues are too close for 60 steps; the residual shows it
         assert TOLERANCE < residual < 1e-2
 
 
-def test_a_softmax_regression_is_as_sharp_as_its_inputs_are_large(
+def test_the_sharpness_of_softmax_regression_is_that_of_its_inputs(
     batch: Dataset,
 ) -> None:
-    """At weights of 0 the Hessian is (I/C - 1/C²) ⊗ the mean of x xᵀ, of x with a 1."""
+    """At weights of 0 the Hessian is (I/C - 1/C²) ⊗ mean of x xᵀ, with a 1 in x."""
     config = Config(hidden_sizes=())
     state = make_state(config)
     state = dataclasses.replace(
         state, params=jax.tree.map(jnp.zeros_like, state.params)
     )
-    found = []
+    actual = []
     for divisor in (1.0, 16.0):
         x = np.asarray(batch.images, float).reshape(40, -1) / divisor
         x = np.hstack([x, np.ones((40, 1))])
         expected = np.linalg.eigvalsh(x.T @ x / 40)[-1] / CLASSES
         hparams = Hparams(divisor=divisor)
-        found.append(jit_sharpness(config, hparams, state, key(), batch)["sharpness"])
-        np.testing.assert_allclose(found[-1], expected, rtol=1e-4)
-    assert found[0] / found[1] == pytest.approx(16**2, rel=0.01)  # 1/d², but the bias
+        actual.append(jit_sharpness(config, hparams, state, key(), batch)["sharpness"])
+        np.testing.assert_allclose(actual[-1], expected, rtol=1e-4)
+    # 1/d² except for the bias
+    assert actual[0] / actual[1] == pytest.approx(16**2, rel=0.01)
 
 
-def test_a_frozen_network_is_flat_and_a_broken_one_is_not_a_number(
+def test_sharpness_is_0_without_gradients_and_nan_if_not_finite(
     batch: Dataset,
 ) -> None:
     config = Config(hidden_sizes=(5,), loss="clipped")
     state = make_state(config)
 
-    def found(layer: str, bias: jax.Array) -> dict[str, float]:
+    def with_bias(layer: str, bias: jax.Array) -> dict[str, float]:
         params = {**state.params, layer: {**state.params[layer], "bias": bias}}
-        made = dataclasses.replace(state, params=params)
-        values = jit_sharpness(config, Hparams(), made, key(), batch)
+        changed = dataclasses.replace(state, params=params)
+        values = jit_sharpness(config, Hparams(), changed, key(), batch)
         return {name: float(value) for name, value in values.items()}
 
-    sure = found("Dense_1", 1e4 * jnp.arange(CLASSES, dtype=jnp.float32))
-    assert sure == {"sharpness": 0, "sharpness_residual": 0}
+    saturated = with_bias("Dense_1", 1e4 * jnp.arange(CLASSES, dtype=jnp.float32))
+    assert saturated == {"sharpness": 0, "sharpness_residual": 0}
     for value in (jnp.nan, jnp.inf):
-        assert all(map(np.isnan, found("Dense_0", jnp.full(5, value)).values()))
+        assert all(map(np.isnan, with_bias("Dense_0", jnp.full(5, value)).values()))
 
 
-def test_a_frozen_run_leaves_its_neighbours_as_they_are(batch: Dataset) -> None:
+def test_a_diverged_run_does_not_change_other_runs(batch: Dataset) -> None:
     config = Config(hidden_sizes=(5,))
     state = make_state(config)
-    nothing = jax.tree.map(lambda p: jnp.full_like(p, jnp.nan), state.params)
-    broken = dataclasses.replace(state, params=nothing)
-    both = jax.tree.map(lambda *v: jnp.stack(v), broken, state)
+    nans = jax.tree.map(lambda p: jnp.full_like(p, jnp.nan), state.params)
+    diverged = dataclasses.replace(state, params=nans)
+    both = jax.tree.map(lambda *v: jnp.stack(v), diverged, state)
     over_runs = jax.vmap(functools.partial(sharpness, config), (None, 0, None, None))
-    found = jax.jit(over_runs)(Hparams(), both, key(), batch)["sharpness"]
+    actual = jax.jit(over_runs)(Hparams(), both, key(), batch)["sharpness"]
     alone = jit_sharpness(config, Hparams(), state, key(), batch)["sharpness"]
-    np.testing.assert_allclose(found, [np.nan, alone], rtol=1e-5)
+    np.testing.assert_allclose(actual, [np.nan, alone], rtol=1e-5)
 
 
-def test_dropout_is_off_and_products_are_exact(batch: Dataset) -> None:
+def test_sharpness_ignores_dropout_penalties_and_precision(batch: Dataset) -> None:
     config = Config(hidden_sizes=(5,))
     state = make_state(config)
     expected = jit_sharpness(config, Hparams(), state, key(), batch)["sharpness"]
@@ -217,28 +226,30 @@ def test_dropout_is_off_and_products_are_exact(batch: Dataset) -> None:
     )
 
 
-def test_batch_norm_takes_the_scale_out_of_it(batch: Dataset) -> None:
+def test_with_batch_norm_sharpness_does_not_depend_on_the_divisor(
+    batch: Dataset,
+) -> None:
     config = Config(hidden_sizes=(5,), batch_norm="on")
     state = make_state(config)
-    found = [
+    first, second = (
         jit_sharpness(config, Hparams(divisor=d), state, key(), batch)["sharpness"]
         for d in (1.0, 8.0)
-    ]
-    assert found[0] == pytest.approx(float(found[1]), rel=1e-3)
+    )
+    assert first == pytest.approx(float(second), rel=1e-3)
 
 
 @pytest.mark.parametrize("when", ["init", "epoch"])
-def test_a_sweep_records_it(when: str, small: Data) -> None:
+def test_a_sweep_records_sharpness(when: str, small: Data) -> None:
     config = Config(hidden_sizes=(3,), num_epochs=1, batch_size=100)
     probes = [
         sharpness_probe(when, examples=50),
         preconditioned_sharpness_probe(when, examples=50),
     ]
-    found = sweep({"divisor": [10, 255], "seed": [3]}, small, config, probes=probes)
+    results = sweep({"divisor": [10, 255], "seed": [3]}, small, config, probes=probes)
     dims = ("divisor", "seed", "epoch")[: 2 if when == "init" else 3]
-    assert found.sharpness.dims == found.sharpness_residual.dims == dims
-    assert found.preconditioned_sharpness.dims == dims
-    assert (found.preconditioned_sharpness_residual < 2 * TOLERANCE).all()
+    assert results.sharpness.dims == results.sharpness_residual.dims == dims
+    assert results.preconditioned_sharpness.dims == dims
+    assert (results.preconditioned_sharpness_residual < 2 * TOLERANCE).all()
     hparams = Hparams(divisor=10.0)
     init_key, epochs_key, _ = training.run_keys(3)
     state = training.init(config, hparams, init_key, (28, 28), 10)
@@ -249,22 +260,22 @@ def test_a_sweep_records_it(when: str, small: Data) -> None:
             config, hparams, state, epoch_key, small.train, order
         )
     first = Dataset(*(array[:50] for array in small.train))
-    # Whatever the key: it only decides where the iteration starts.
+    # The key only decides the start of the iteration.
     alone = jit_sharpness(config, hparams, state, key(), first)["sharpness"]
-    np.testing.assert_allclose(found.sharpness[0].squeeze(), alone, rtol=1e-4)
+    np.testing.assert_allclose(results.sharpness[0].squeeze(), alone, rtol=1e-4)
 
 
 @pytest.fixture(scope="module")
 def partly_blank(batch: Dataset) -> Dataset:
-    """Two pixels are 0 on all images, and one on all but one."""
+    """Returns images with two pixels that are 0 and one that is 0 except once."""
     images = batch.images.copy()
     images[:, 0, 0] = images[:, 1, 2] = images[1:, 1, 1] = 0
     return Dataset(images, batch.labels)
 
 
 @pytest.mark.parametrize("name", ["adam", "rmsprop"])
-@pytest.mark.parametrize("size", [16, 40])  # of 16, two, and 8 images are left out
-def test_the_preconditioned_one_is_that_of_the_dense_matrices(
+@pytest.mark.parametrize("size", [16, 40])  # 16: two mini-batches; 8 images are omitted
+def test_preconditioned_sharpness_equals_the_dense_matrices(
     size: int, name: str, partly_blank: Dataset
 ) -> None:
     config = Config(hidden_sizes=(5,), optimizer=name, batch_size=size)
@@ -281,13 +292,10 @@ def test_the_preconditioned_one_is_that_of_the_dense_matrices(
     over_runs = jax.vmap(
         functools.partial(preconditioned_sharpness, config), (0, None, None, None)
     )
-    found = jax.jit(over_runs)(
-        Hparams(divisor=jnp.array(divisors), eps=jnp.full(2, 1e-8)),
-        state, key(), partly_blank,
-    )  # fmt: skip
-    value = found["preconditioned_sharpness"]
-    np.testing.assert_allclose(value, expected, rtol=1e-4)
-    assert (found["preconditioned_sharpness_residual"] < 2 * TOLERANCE).all()
+    runs = Hparams(divisor=jnp.array(divisors), eps=jnp.full(2, 1e-8))
+    values = jax.jit(over_runs)(runs, state, key(), partly_blank)
+    np.testing.assert_allclose(values["preconditioned_sharpness"], expected, rtol=1e-4)
+    assert (values["preconditioned_sharpness_residual"] < 2 * TOLERANCE).all()
     hparams = Hparams(divisor=255.0, eps=0.0)  # 0/0 where there is no gradient
     alone = jit_preconditioned(config, hparams, state, key(), partly_blank)
     if name == "adam":
@@ -298,41 +306,45 @@ def test_the_preconditioned_one_is_that_of_the_dense_matrices(
 
 def preconditioned(config: Config, hparams: Hparams, batch: Dataset) -> float:
     state = training.init(config, hparams, jax.random.key(0), SHAPE, CLASSES)
-    found = jit_preconditioned(config, hparams, state, key(), batch)
-    return float(found["preconditioned_sharpness"])
+    values = jit_preconditioned(config, hparams, state, key(), batch)
+    return float(values["preconditioned_sharpness"])
 
 
-def test_an_optimizer_that_divides_by_nothing_has_the_plain_one(batch: Dataset) -> None:
+def test_preconditioned_sharpness_without_preconditioner(batch: Dataset) -> None:
+    """It is the sharpness for SGD, and NaN for optimizers without a limit."""
     for name in ("sgd", "momentum", "nesterov"):
         config = Config(hidden_sizes=(5,), optimizer=name, batch_size=40)
         plain = jit_sharpness(config, Hparams(), make_state(config), key(), batch)
-        found = preconditioned(config, Hparams(), batch)
-        assert found == pytest.approx(float(plain["sharpness"]), rel=1e-4)
+        actual = preconditioned(config, Hparams(), batch)
+        assert actual == pytest.approx(float(plain["sharpness"]), rel=1e-4)
     for name in ("lion", "adagrad"):
         assert np.isnan(preconditioned(Config(optimizer=name), Hparams(), batch))
 
 
 @pytest.mark.parametrize("name", ["sgd", "adam", "rmsprop"])
-def test_it_is_the_same_for_unscaled_pixels_that_the_first_kernel_makes_up_for(
+def test_preconditioned_sharpness_of_unscaled_pixels_with_a_rescaled_kernel(
     name: str, batch: Dataset
 ) -> None:
     d, eps = 64.0, 1e-3
-    of_rate, of_eps = {"sgd": (2, None), "adam": (1, 1), "rmsprop": (1, 2)}[name]
-    twin = Hparams(
-        divisor=1.0, eps=eps, first_kernel_scale=1 / d,
-        first_kernel_rate=1 / d**of_rate,
-        first_kernel_eps=d**of_eps if of_eps else None,
-    )  # fmt: skip
+    powers = {"sgd": (2, None), "adam": (1, 1), "rmsprop": (1, 2)}
+    rate_power, eps_power = powers[name]
+    rescaled = Hparams(
+        divisor=1.0,
+        eps=eps,
+        first_kernel_scale=1 / d,
+        first_kernel_rate=1 / d**rate_power,
+        first_kernel_eps=d**eps_power if eps_power else None,
+    )
     config = Config(hidden_sizes=(5,), optimizer=name, batch_size=10)
     scaled = preconditioned(config, Hparams(divisor=d, eps=eps), batch)
-    assert preconditioned(config, twin, batch) == pytest.approx(scaled, rel=1e-4)
-    without = dataclasses.replace(twin, first_kernel_rate=None)
+    assert preconditioned(config, rescaled, batch) == pytest.approx(scaled, rel=1e-4)
+    without = dataclasses.replace(rescaled, first_kernel_rate=None)
     assert preconditioned(config, without, batch) != pytest.approx(scaled, rel=1e-2)
 
 
-def test_many_runs_wait_for_no_thread_of_their_own_pool() -> None:
-    """LAPACK's eigh of several matrices does, and then two devices wait for ever."""
+def test_the_eigenvalue_of_many_runs_does_not_call_lapack() -> None:
+    """LAPACK's eigh of several matrices deadlocks with several devices."""
     a = matrix(np.linspace(-1, 1, 80))
     starts = jax.random.normal(key(), (4, len(a)))
-    of_one = functools.partial(largest_eigenvalue, functools.partial(jnp.matmul, a))
-    assert "lapack" not in jax.jit(jax.vmap(of_one)).lower(starts).as_text()
+    single = functools.partial(largest_eigenvalue, functools.partial(jnp.matmul, a))
+    assert "lapack" not in jax.jit(jax.vmap(single)).lower(starts).as_text()

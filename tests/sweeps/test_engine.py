@@ -265,7 +265,7 @@ def test_networks_that_do_not_fit_are_refused(
 @pytest.mark.parametrize(
     ("probe", "message"),
     [
-        (lambda: Probe(lambda *_: {}, "epochs"), "Unknown when of a probe 'epochs'"),
+        (lambda: Probe(lambda *_: {}, "epochs"), "Unknown Probe.when 'epochs'"),
         (
             lambda: Probe(lambda *_: {"test_loss": jnp.zeros(())}),
             "'test_loss' has the same",
@@ -281,7 +281,7 @@ def test_networks_that_do_not_fit_are_refused(
         ),
         (
             lambda: Probe(lambda *_: jnp.zeros(())),  # type: ignore[arg-type]
-            "What a probe returns is a .*; expected a dict of names to arrays",
+            "The output of a probe is a .*; expected a dict of names to arrays",
         ),
         (lambda: lambda *_: {}, r"A probe is a function; expected .*Probe\(function"),
     ],

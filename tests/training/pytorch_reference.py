@@ -1,11 +1,10 @@
-"""The same networks, weights and batches in PyTorch: what test_parity compares with.
+"""The networks, weights and batches of test_parity in PyTorch.
 
     python -m tests.training.pytorch_reference
 
-writes ``tests/data/pytorch_losses.json`` anew. It needs PyTorch beside what the library
-needs. The initial weights and the batches come from NumPy's frozen ``RandomState`` and
-from arithmetic that rounds alike everywhere, so that they are the same on every
-machine.
+writes ``tests/training/pytorch_losses.json``; it needs PyTorch. The initial weights and
+the batches are the same on every machine: they come from NumPy's frozen ``RandomState``
+and from arithmetic with the same rounding everywhere.
 """
 
 import functools
@@ -19,7 +18,7 @@ import numpy as np
 
 from fmnist_jax.data import synthetic
 
-PATH = Path(__file__).parent / "pytorch_losses.json"
+LOSSES_FILE = Path(__file__).parent / "pytorch_losses.json"
 COMMAND = "python -m tests.training.pytorch_reference"
 STEPS, BATCH_SIZE, NUM_CLASSES = 100, 32, 10
 STEPS_PER_EPOCH = 50
@@ -29,13 +28,13 @@ Params = dict[str, dict[str, np.ndarray]]
 
 
 class Run(NamedTuple):
-    """One training run; its numbers are written out, not taken from the library."""
+    """One training run; its numbers do not come from the library."""
 
     preset: str
     optimizer: str
     loss: str
     divisor: float
-    batch_norm: str = "off"  # "frozen": its statistics stay after the first epoch
+    batch_norm: str = "off"  # "frozen": constant statistics after the first epoch
     penalties: bool = False  # all of PENALTIES
 
     @property
@@ -52,8 +51,8 @@ RUNS = [
         for loss in ("softmax", "clipped")
         for divisor in (255.0, 1000.0)
     ),
-    # Here the clip is at work: most examples are saturated and have no gradient. (Of
-    # the other unscaled runs float32 and float64 soon disagree in PyTorch itself.)
+    # Here the clip matters: most examples are saturated and have no gradient. (In other
+    # unscaled runs float32 and float64 soon differ in PyTorch itself.)
     Run("keras", "adam", "clipped", 1.0),
     *(Run("book", "sgd", "softmax", divisor) for divisor in (255.0, 1000.0)),
     Run("keras", "adam", "softmax", 255.0, batch_norm="on"),
@@ -67,9 +66,8 @@ OPTIMIZERS: dict[str, tuple[str, dict[str, Any]]] = {
     "adam": ("Adam", {"lr": 1e-3, "eps": 1e-7}),
 }
 
-# Optimizers on gradients that are given: settings far from their defaults. PyTorch adds
-# the eps of rmsprop and adagrad outside the square root, optax inside: only at 0 do
-# they agree.
+# Optimizers on fixed gradients, with settings far from their defaults. PyTorch adds the
+# eps of rmsprop and adagrad outside the square root, optax inside; an eps of 0 agrees.
 PATH_STEPS, PATH_SIZE = 20, 5
 PATHS: dict[str, tuple[str, dict[str, Any]]] = {
     "sgd": ("SGD", {"lr": 0.3}),
@@ -84,14 +82,13 @@ PATHS: dict[str, tuple[str, dict[str, Any]]] = {
     ),
 }
 
-# Learning rates from epoch to epoch, by ReduceLROnPlateau after each of a list of test
-# losses. All numbers but factors and rates are exact in float32, so that equal is equal
-# there too.
+# The learning rates of ReduceLROnPlateau for lists of test losses. All numbers except
+# factors and learning rates are exact in float32, so that ties are ties there too.
 PLATEAU_EPOCHS = 24
 
 
 class Plateau(NamedTuple):
-    """The settings of a plateau rule, and which losses it sees."""
+    """The settings of a plateau rule, and the name of its test losses."""
 
     learning_rate: float
     factor: float
@@ -108,16 +105,16 @@ PLATEAUS = [
         for factor, patience in ((0.1, 0), (0.5, 1), (0.7, 3))
     ),
     *(Plateau(0.3, 0.5, 0, thr, 0.0, "steps") for thr in (0.0, 1 / 64, 3 / 64)),
-    Plateau(1.0, 0.2, 1, 1 / 64, 0.05, "noisy"),  # ends at its floor
-    Plateau(1e-3, 0.5, 1, 0.0, 1e-2, "noisy"),  # begins below it
-    Plateau(1e-7, 0.5, 0, 0.0, 0.0, "flat"),  # ends where it would fall by under 1e-8
+    Plateau(1.0, 0.2, 1, 1 / 64, 0.05, "noisy"),  # ends at its minimum
+    Plateau(1e-3, 0.5, 1, 0.0, 1e-2, "noisy"),  # starts below its minimum
+    Plateau(1e-7, 0.5, 0, 0.0, 0.0, "flat"),  # ends at a reduction by less than 1e-8
     Plateau(0.1, 0.0, 1, 0.0, 0.0, "flat"),
 ]
 COSINES = [(1, 0.1, 0.0), (2, 1e-3, 1e-4), (5, 1e-2, 0.0), (12, 0.5, 0.2)]
 
 
-def plateau_losses(kind: str) -> np.ndarray:
-    """Returns a test loss of each epoch, float64 multiples of 1/256."""
+def plateau_losses(name: str) -> np.ndarray:
+    """Returns the test loss of each epoch, float64 multiples of 1/256."""
     random, epochs = np.random.RandomState(4), np.arange(PLATEAU_EPOCHS)
     steps = {
         "falling": 600 - 40 * epochs + epochs**2,  # until the 21st
@@ -125,8 +122,8 @@ def plateau_losses(kind: str) -> np.ndarray:
         "flat": np.full(PLATEAU_EPOCHS, 256),
     }
     noisy = np.round(300 - 8 * epochs + 90 * random.random_sample(PLATEAU_EPOCHS))
-    losses = steps.get(kind, noisy) / 256
-    if kind == "not a number":
+    losses = steps.get(name, noisy) / 256
+    if name == "not a number":
         losses[[0, 5, 6, 7, 8, 15]] = np.nan
         losses[[11, 12]] = np.inf, -np.inf
     return losses
@@ -149,7 +146,7 @@ def _uniform(random: np.random.RandomState, bound: float, *shape: int) -> np.nda
 
 
 def initial_weights(preset: str) -> Params:
-    """Returns weights like those that the library of the preset draws."""
+    """Returns weights with the distribution of the library of the preset."""
     random = np.random.RandomState(0)
     sizes = (28 * 28, HIDDEN_SIZE[preset], NUM_CLASSES)
     params = {}
@@ -163,7 +160,7 @@ def initial_weights(preset: str) -> Params:
 
 
 def gradients() -> np.ndarray:
-    """Returns what the optimizers are given, float32 ``[steps, size]``, none zero."""
+    """Returns the optimizers' gradients, float32 ``[steps, size]``, none zero."""
     random = np.random.RandomState(2)
     signs = np.where(random.random_sample((PATH_STEPS, PATH_SIZE)) < 0.7, 1, -1)
     sizes = 0.05 + random.random_sample((PATH_STEPS, PATH_SIZE))
@@ -171,12 +168,12 @@ def gradients() -> np.ndarray:
 
 
 def path_start() -> np.ndarray:
-    """Returns the parameters that the optimizers start from, float32 ``[size]``."""
+    """Returns the optimizers' initial parameters, float32 ``[size]``."""
     return np.linspace(-1, 1, PATH_SIZE).astype(np.float32) + np.float32(0.1)
 
 
 def inputs_fingerprint() -> str:
-    """Returns the sha256 of all that the references were computed from."""
+    """Returns the sha256 of all inputs of the references."""
     arrays = [*batches(), gradients(), path_start()]
     arrays += [plateau_losses(case.losses) for case in PLATEAUS]
     for preset in HIDDEN_SIZE:
@@ -190,12 +187,13 @@ def inputs_fingerprint() -> str:
 
 
 def summary(run: Run, params: Any, statistics: Any) -> dict[str, list[float]]:
-    """Returns, for each parameter, three numbers that any change would move.
+    """Returns, for each parameter, three numbers that depend on every value.
 
-    The norm, the norm of the change since the start, and the component of the change
-    along the direction (1, -1, 1, -1, …). Likewise for the running statistics of batch
-    norm. Before it, biases have gradients of 0 but for rounding, of which Adam makes
-    steps: they, and the running means that follow them, are left out.
+    They are the norm, the norm of the change since the start, and the component of the
+    change along the direction (1, -1, 1, -1, …). The running statistics of batch norm
+    have the same numbers. Biases before batch norm are omitted: their gradients are 0
+    except for rounding errors, which Adam normalises to full-size steps. So are the
+    running means, which follow these biases.
     """
     before = dict(initial_weights(run.preset))
     after = {name: dict(params[name]) for name in before}
@@ -219,14 +217,14 @@ def summary(run: Run, params: Any, statistics: Any) -> dict[str, list[float]]:
 
 
 class Trained(NamedTuple):
-    """What a run gave.
+    """The results of a run.
 
     Attributes:
       losses: of each batch before its step, without penalty.
-      penalties: likewise.
+      penalties: of each batch before its step.
       evaluated: the loss of the first batch after the last step, in eval mode.
-      params: after the last step, by the names that Flax gives them.
-      statistics: of batch norm, likewise.
+      params: after the last step, by Flax's names.
+      statistics: of batch norm after the last step, by Flax's names.
     """
 
     losses: list[float]
@@ -240,10 +238,10 @@ def train(run: Run, dtype_name: str) -> Trained:
     """Trains in PyTorch.
 
     Args:
-      run: what to train.
-      dtype_name: "float32" or "float64"; of the weights, inputs and all arithmetic.
+      run: its settings.
+      dtype_name: "float32" or "float64", for weights, inputs and all arithmetic.
     """
-    import torch  # here: without PyTorch the rest of this module is still of use
+    import torch  # imported here, because the rest works without PyTorch
     from torch import nn
 
     torch.set_num_threads(1)
@@ -291,7 +289,7 @@ def _loss(run: Run, logits: Any, labels: Any) -> Any:
 
 
 def _penalty(run: Run, model: Any) -> Any:
-    """Returns the sum of all penalties, in a loop as the book has it."""
+    """Returns the sum of all penalties, in a loop as in the book."""
     import torch
 
     total = torch.zeros((), dtype=next(model.parameters()).dtype)
@@ -303,7 +301,7 @@ def _penalty(run: Run, model: Any) -> Any:
 
 
 def _arrays(layers: Any, norm: Any) -> tuple[Params, Params]:
-    """Returns parameters and running statistics under the names that Flax gives."""
+    """Returns parameters and running statistics by Flax's names."""
 
     def plain(tensor: Any) -> np.ndarray:
         return tensor.detach().numpy().T.copy()
@@ -335,8 +333,8 @@ def optimizer_path(name: str) -> np.ndarray:
     return np.stack(path)
 
 
-def _rates(make: Any, learning_rate: float, losses: Any) -> list[float]:
-    """Returns the rate of each epoch under a scheduler of PyTorch's."""
+def _learning_rates(make: Any, learning_rate: float, losses: Any) -> list[float]:
+    """Returns the learning rate of each epoch with a scheduler of PyTorch."""
     import torch
 
     parameter = torch.zeros(1, requires_grad=True)
@@ -349,27 +347,30 @@ def _rates(make: Any, learning_rate: float, losses: Any) -> list[float]:
     return rates
 
 
-def plateau_rates(case: Plateau) -> list[float]:
-    """Returns PyTorch's rate of each epoch."""
+def plateau_learning_rates(case: Plateau) -> list[float]:
+    """Returns PyTorch's learning rate of each epoch."""
     from torch.optim.lr_scheduler import ReduceLROnPlateau
 
     def make(optimizer: Any) -> Any:
         return ReduceLROnPlateau(
-            optimizer, factor=case.factor, patience=case.patience,
-            threshold=case.threshold, threshold_mode="abs",
+            optimizer,
+            factor=case.factor,
+            patience=case.patience,
+            threshold=case.threshold,
+            threshold_mode="abs",
             min_lr=case.min_learning_rate,
-        )  # fmt: skip
+        )
 
-    return _rates(make, case.learning_rate, plateau_losses(case.losses))
+    return _learning_rates(make, case.learning_rate, plateau_losses(case.losses))
 
 
-def cosine_rates(
+def cosine_learning_rates(
     epochs: int, learning_rate: float, min_learning_rate: float
 ) -> list[float]:
-    """Returns PyTorch's rate of each epoch."""
+    """Returns PyTorch's learning rate of each epoch."""
     from torch.optim.lr_scheduler import CosineAnnealingLR
 
-    return _rates(
+    return _learning_rates(
         lambda optimizer: CosineAnnealingLR(optimizer, epochs, min_learning_rate),
         learning_rate,
         [None] * epochs,
@@ -381,20 +382,20 @@ def _rounded(values: Any) -> list[float]:
 
 
 def _reference(run: Run) -> dict[str, Any]:
-    found, found_64 = train(run, "float32"), train(run, "float64")
-    parameters = summary(run, found.params, found.statistics)
-    penalties = {"penalties": _rounded(found.penalties)} if run.penalties else {}
+    trained, trained_64 = train(run, "float32"), train(run, "float64")
+    parameters = summary(run, trained.params, trained.statistics)
+    penalties = {"penalties": _rounded(trained.penalties)} if run.penalties else {}
     return {
-        "float32": _rounded(found.losses),
-        "float64": _rounded(found_64.losses),
+        "float32": _rounded(trained.losses),
+        "float64": _rounded(trained_64.losses),
         **penalties,
-        "evaluated": _rounded(found.evaluated)[0],
+        "evaluated": _rounded(trained.evaluated)[0],
         "parameters": {name: _rounded(v) for name, v in parameters.items()},
     }
 
 
 def _to_json(value: Any) -> str:
-    """Returns JSON with each list of numbers on one line, for readable diffs."""
+    """Returns JSON with one line per list of numbers, for readable diffs."""
     if not isinstance(value, dict):
         return json.dumps(value)
     lines = (f"{json.dumps(key)}: {_to_json(item)}" for key, item in value.items())
@@ -411,12 +412,11 @@ def main() -> None:
         "inputs_sha256": inputs_fingerprint(),
         "runs": {run.name: _reference(run) for run in RUNS},
         "optimizers": {name: _rounded(optimizer_path(name)) for name in PATHS},
-        "plateaus": [_rounded(plateau_rates(case)) for case in PLATEAUS],
-        "cosines": [_rounded(cosine_rates(*case)) for case in COSINES],
+        "plateaus": [_rounded(plateau_learning_rates(case)) for case in PLATEAUS],
+        "cosines": [_rounded(cosine_learning_rates(*case)) for case in COSINES],
     }
-    PATH.parent.mkdir(exist_ok=True)
-    PATH.write_text(_to_json(table) + "\n", encoding="utf-8")
-    print(f"{PATH}: {PATH.stat().st_size:,} bytes")
+    LOSSES_FILE.write_text(_to_json(table) + "\n", encoding="utf-8")
+    print(f"{LOSSES_FILE}: {LOSSES_FILE.stat().st_size:,} bytes")
 
 
 if __name__ == "__main__":

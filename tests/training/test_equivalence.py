@@ -1,4 +1,4 @@
-"""Training on x/d is training on x, the first kernel treated so."""
+"""Training on x/d equals training on x with a rescaled first kernel."""
 
 import dataclasses
 from typing import Any
@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments.scale_equivalence import OPTIMIZERS as SHOWN
+from experiments.scale_equivalence import OPTIMIZERS as EXPERIMENT
 from experiments.scale_equivalence import side
 from fmnist_jax import training
 from fmnist_jax.config import OPTIMIZERS, Config, Hparams, UserError
@@ -17,33 +17,33 @@ from fmnist_jax.training.models import make_model
 from fmnist_jax.training.optimizers import make_optimizer, scale_first_kernel
 
 STEPS, BATCH = 100, 8
-# The powers of the divisor in the rate and in epsilon, worked out on paper.
+# The powers of the divisor in the learning rate and in epsilon, derived by hand.
 POWERS = {
     "sgd": (2, None), "momentum": (2, None), "nesterov": (2, None), "lion": (1, None),
     "adam": (1, 1), "adamw": (1, 1), "rmsprop": (1, 2), "adagrad": (1, 2),
 }  # fmt: skip
-NOTHING = {f"first_kernel_{name}": 1.0 for name in ("scale", "rate", "eps")}
+NEUTRAL = {f"first_kernel_{name}": 1.0 for name in ("scale", "rate", "eps")}
 
 
-def treated(name: str, divisor: Any) -> dict[str, Any]:
-    """Settings of a first kernel that makes up for a divisor."""
-    of_rate, of_eps = POWERS[name]
-    found = {
+def rescaled(name: str, divisor: Any) -> dict[str, Any]:
+    """Returns settings of the first kernel that compensate for a divisor."""
+    rate_power, eps_power = POWERS[name]
+    settings = {
         "first_kernel_scale": 1 / divisor,
-        "first_kernel_rate": divisor**-of_rate,
-        "first_kernel_eps": 1.0 if of_eps is None else divisor**of_eps,
+        "first_kernel_rate": divisor**-rate_power,
+        "first_kernel_eps": 1.0 if eps_power is None else divisor**eps_power,
     }
     if "weight_decay" in OPTIMIZERS[name]:  # it breaks the equivalence
-        found["weight_decay"] = 0.0
+        settings["weight_decay"] = 0.0
     if "eps" in OPTIMIZERS[name]:  # so large that it matters
-        found["eps"] = 1e-3
-    return found
+        settings["eps"] = 1e-3
+    return settings
 
 
 def trained(
     name: str, hparams: Hparams, data: Data, options: Any = None, dtype: Any = None
 ) -> tuple[dict[str, Any], jax.Array]:
-    """The parameters after an epoch of a hundred steps, and the mean loss."""
+    """Returns the parameters after an epoch of 100 steps, and the mean loss."""
     config = Config(optimizer=name, hidden_sizes=(8,), batch_size=BATCH)
     state = training.init(config, hparams, jax.random.key(0), (28, 28), 10)
     if dtype is not None:
@@ -56,66 +56,69 @@ def trained(
     return jax.tree.map(np.asarray, state.params), metrics["loss"]
 
 
-def assert_twins(scaled: Any, twin: Any, divisor: float, atol: float = 0) -> None:
-    (params, loss), (others, other_loss) = scaled, twin
+def assert_equivalent(
+    scaled: Any, unscaled: Any, divisor: float, atol: float = 0
+) -> None:
+    (params, loss), (others, other_loss) = scaled, unscaled
     others = scale_first_kernel(others, divisor)
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, rtol=0, atol=atol), params, others
     )
     assert abs(loss - other_loss) <= atol
-    assert loss < 2.31  # they are not two networks that know nothing
+    assert loss < 2.31  # the networks have learnt something
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
-def test_by_256_the_twins_agree_to_the_bit_in_float32(name: str, small: Data) -> None:
-    """In one program: two that are fused otherwise round otherwise."""
-    settings = treated(name, 256.0)
-    hparams = Hparams(**(settings | NOTHING), divisor=256.0)
-    twin = Hparams(**settings, divisor=1.0)
-    assert_twins(trained(name, hparams, small), trained(name, twin, small), 256)
-
-
-@pytest.mark.parametrize("name", SHOWN)
-def test_by_256_twins_agree_to_the_bit_with_a_run_that_has_no_such_settings(
+def test_divisor_256_is_equivalent_to_the_bit_in_float32(
     name: str, small: Data
 ) -> None:
-    """The experiment's own settings, in two programs that are not optimised."""
+    """In one program, because programs with other fusions round differently."""
+    settings = rescaled(name, 256.0)
+    scaled = Hparams(**(settings | NEUTRAL), divisor=256.0)
+    unscaled = Hparams(**settings, divisor=1.0)
+    assert_equivalent(trained(name, scaled, small), trained(name, unscaled, small), 256)
+
+
+@pytest.mark.parametrize("name", EXPERIMENT)
+def test_divisor_256_is_equivalent_to_the_bit_without_first_kernel_settings(
+    name: str, small: Data
+) -> None:
+    """The settings of the experiment, in two programs without optimisation."""
     options = {"xla_backend_optimization_level": 0}
     settings = side(name, 1.0, 256.0)
     assert settings.pop("optimizer") == name
     hparams = Hparams(divisor=256.0, learning_rate=settings["learning_rate"])
     scaled = trained(name, hparams, small, options)
-    assert_twins(scaled, trained(name, Hparams(**settings), small, options), 256)
+    unscaled = trained(name, Hparams(**settings), small, options)
+    assert_equivalent(scaled, unscaled, 256)
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
-def test_by_255_the_twins_agree_to_1e_12_in_float64(name: str, small: Data) -> None:
+def test_divisor_255_is_equivalent_to_1e_12_in_float64(name: str, small: Data) -> None:
     with jax.enable_x64(True):
-        settings = treated(name, np.float64(255))
-        kept = {k: v for k, v in settings.items() if k not in NOTHING}
-        hparams = Hparams(**kept, divisor=np.float64(255))
+        settings = rescaled(name, np.float64(255))
+        others = {k: v for k, v in settings.items() if k not in NEUTRAL}
+        hparams = Hparams(**others, divisor=np.float64(255))
         scaled = trained(name, hparams, small, dtype=jnp.float64)
-        twin = Hparams(**settings, divisor=np.float64(1))
-        unscaled = trained(name, twin, small, dtype=jnp.float64)
+        hparams = Hparams(**settings, divisor=np.float64(1))
+        unscaled = trained(name, hparams, small, dtype=jnp.float64)
         assert scaled[0]["Dense_0"]["kernel"].dtype == np.float64
         assert scaled[1].dtype == jnp.float64
-        assert_twins(scaled, unscaled, 255, 1e-12)
+        assert_equivalent(scaled, unscaled, 255, 1e-12)
 
 
 @pytest.mark.parametrize("name", ["sgd", "adam", "adagrad"])
-def test_a_first_kernel_that_is_not_treated_so_is_no_twin(
-    name: str, small: Data
-) -> None:
-    settings = treated(name, 256.0)
-    scaled = trained(name, Hparams(**(settings | NOTHING), divisor=256.0), small)
-    used = [n for n in NOTHING if n != "first_kernel_eps" or POWERS[name][1]]
-    for left_out in used:
-        hparams = Hparams(**(settings | {left_out: 1.0}), divisor=1.0)
+def test_every_setting_is_necessary_for_the_equivalence(name: str, small: Data) -> None:
+    settings = rescaled(name, 256.0)
+    scaled = trained(name, Hparams(**(settings | NEUTRAL), divisor=256.0), small)
+    used = [n for n in NEUTRAL if n != "first_kernel_eps" or POWERS[name][1]]
+    for setting in used:
+        hparams = Hparams(**(settings | {setting: 1.0}), divisor=1.0)
         _, loss = trained(name, hparams, small)
-        assert not abs(loss - scaled[1]) < 1e-5, left_out
+        assert not abs(loss - scaled[1]) < 1e-5, setting
 
 
-def test_the_initial_scale_is_of_the_first_kernel_alone() -> None:
+def test_the_initial_scale_changes_only_the_first_kernel() -> None:
     config = Config(hidden_sizes=(4, 3), initializer="pytorch")
     for sizes in ((), (4, 3)):
         config = dataclasses.replace(config, hidden_sizes=sizes)
@@ -128,8 +131,8 @@ def test_the_initial_scale_is_of_the_first_kernel_alone() -> None:
         jax.tree.map(np.testing.assert_array_equal, plain, scaled)
 
 
-@pytest.mark.parametrize("setting", NOTHING)
-def test_a_network_of_ones_own_has_no_first_kernel(setting: str) -> None:
+@pytest.mark.parametrize("setting", NEUTRAL)
+def test_a_users_network_has_no_first_kernel(setting: str) -> None:
     config = Config(model=make_model(Config(), Hparams(), 3))
     with pytest.raises(UserError, match=f"{setting}.* has no effect here: .*built-in"):
         training.init(config, Hparams(**{setting: 2.0}), jax.random.key(0), (5,), 3)

@@ -1,4 +1,4 @@
-"""Values and gradients against float64, near and far from where they saturate."""
+"""Losses and penalties against float64, near saturation and far from it."""
 
 import operator
 from collections.abc import Callable
@@ -22,7 +22,7 @@ from fmnist_jax.training.losses import (
 )
 
 LOSS = pytest.mark.parametrize("loss", [softmax, clipped])
-# float32's neighbour of 1 - 1e-7, as the loss has it.
+# The float32 number closest to 1 - 1e-7, which the loss clips at.
 LARGEST = float(np.float32(1 - CLIP))
 
 
@@ -41,9 +41,9 @@ def reference(name: str, logits: Any, labels: Any) -> tuple[np.ndarray, np.ndarr
         shifted = logits - logits.max(-1, keepdims=True)
         losses = np.log(np.exp(shifted).sum(-1)) - shifted[rows, labels]
         return losses, gradient
-    own = probabilities[rows, labels]
-    inside = (own > CLIP) & (own < LARGEST)
-    return -np.log(np.clip(own, CLIP, LARGEST)), gradient * inside[:, None]
+    p_true = probabilities[rows, labels]
+    inside = (p_true > CLIP) & (p_true < LARGEST)
+    return -np.log(np.clip(p_true, CLIP, LARGEST)), gradient * inside[:, None]
 
 
 def random_batch(scale: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -53,12 +53,12 @@ def random_batch(scale: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
 
 
 def losses_and_gradients(loss: Any, logits: Any, labels: Any) -> tuple[Any, Any]:
-    """Per-example losses and gradients; the examples do not depend on each other."""
+    """Losses and gradients of each example; the examples are independent."""
     gradient = jax.grad(lambda x: jnp.sum(loss(x, labels)))
     return loss(logits, labels), gradient(jnp.asarray(logits))
 
 
-def test_the_config_describes_every_loss() -> None:
+def test_config_has_a_legend_for_every_loss() -> None:
     assert set(LOSSES) == set(config.LOSS_LEGENDS) == {"softmax", "clipped"}
     assert LOSSES["softmax"] is softmax
     assert LOSSES["clipped"] is clipped
@@ -66,7 +66,7 @@ def test_the_config_describes_every_loss() -> None:
 
 @LOSS
 @pytest.mark.parametrize("scale", [1e-3, 1.0, 5.0])
-def test_values_and_gradients_are_float64s(loss: Any, scale: float) -> None:
+def test_values_and_gradients_equal_float64(loss: Any, scale: float) -> None:
     logits, labels = random_batch(scale)
     losses, gradients = losses_and_gradients(loss, logits, labels)
     expected, expected_gradients = reference(loss.__name__, logits, labels)
@@ -74,7 +74,7 @@ def test_values_and_gradients_are_float64s(loss: Any, scale: float) -> None:
     np.testing.assert_allclose(gradients, expected_gradients, rtol=1e-5, atol=2e-7)
 
 
-def test_huge_logits_leave_softmax_exact() -> None:
+def test_softmax_is_exact_at_huge_logits() -> None:
     logits, labels = random_batch(1e4)
     losses, gradients = losses_and_gradients(softmax, logits, labels)
     expected, expected_gradients = reference("softmax", logits, labels)
@@ -83,7 +83,7 @@ def test_huge_logits_leave_softmax_exact() -> None:
     np.testing.assert_allclose(gradients, expected_gradients, rtol=1e-3, atol=1e-6)
 
 
-def test_huge_logits_leave_clipped_two_values_and_no_gradient() -> None:
+def test_clipped_has_two_values_and_zero_gradient_at_huge_logits() -> None:
     logits, labels = random_batch(1e4)
     losses, gradients = losses_and_gradients(clipped, logits, labels)
     is_right = logits.argmax(-1) == labels
@@ -102,42 +102,42 @@ def test_a_saturated_wrong_example_costs_16_1() -> None:
 @pytest.mark.parametrize(
     ("log_odds", "is_zero"), [(-16.2, True), (-16.0, False), (15.0, False), (17, True)]
 )
-def test_the_gradient_of_clipped_ends_at_the_clip(
+def test_the_gradient_of_clipped_is_zero_outside_the_clip(
     log_odds: float, is_zero: bool
 ) -> None:
     logits, labels = jnp.array([[log_odds, 0.0]]), jnp.array([0])
     _, gradients = losses_and_gradients(clipped, logits, labels)
     size = 0 if is_zero else 1 / (1 + np.exp(log_odds))
-    # Probabilities near 1 are float32: off by up to its spacing there.
+    # Probabilities near 1 have the rounding errors of float32.
     np.testing.assert_allclose(gradients, [[-size, size]], rtol=0, atol=1.2e-7)
     assert np.all((gradients == 0) == is_zero)
 
 
 @LOSS
-def test_gradients_are_finite_differences(loss: Any) -> None:
+def test_gradients_equal_finite_differences(loss: Any) -> None:
     logits, labels = random_batch(1.0)
     name, step = loss.__name__, 1e-5
     direction = np.random.RandomState(1).standard_normal(logits.shape)
-    ahead, _ = reference(name, logits + step * direction, labels)
-    behind, _ = reference(name, logits - step * direction, labels)
+    above, _ = reference(name, logits + step * direction, labels)
+    below, _ = reference(name, logits - step * direction, labels)
     _, gradients = losses_and_gradients(loss, logits, labels)
     slopes = np.sum(np.asarray(gradients) * direction, axis=-1)
-    np.testing.assert_allclose(slopes, (ahead - behind) / (2 * step), atol=2e-6)
+    np.testing.assert_allclose(slopes, (above - below) / (2 * step), atol=2e-6)
 
 
 @LOSS
-def test_each_label_picks_its_own_logit(loss: Any) -> None:
+def test_each_label_selects_its_logit(loss: Any) -> None:
     logits = np.log(np.array([[0.1, 0.2, 0.7]] * 3, np.float32))
     losses = loss(logits, np.arange(3))
     np.testing.assert_allclose(losses, -np.log([0.1, 0.2, 0.7]), rtol=1e-6)
 
 
 @LOSS
-def test_the_other_examples_do_not_matter(loss: Any) -> None:
+def test_an_example_does_not_depend_on_the_others(loss: Any) -> None:
     logits, labels = random_batch(5.0)
-    spoilt = logits.copy()
-    spoilt[1:] = np.nan
-    losses = loss(spoilt, labels)
+    changed = logits.copy()
+    changed[1:] = np.nan
+    losses = loss(changed, labels)
     np.testing.assert_allclose(losses[0], loss(logits, labels)[0], rtol=1e-6)
     assert np.all(np.isnan(losses[1:]))
 
@@ -177,14 +177,14 @@ PENALTIES: dict[str, Callable[[np.ndarray], tuple[Any, Any]]] = {
     "l1": lambda p: (np.abs(p).sum(), np.sign(p)),
     "l2": lambda p: (
         np.sqrt(np.sum(p**2)),
-        p / (np.sqrt(np.sum(p**2)) or 1),  # 0 where all is 0, as in PyTorch
+        p / (np.sqrt(np.sum(p**2)) or 1),  # 0 if all values are 0, as in PyTorch
     ),
     "l2_squared": lambda p: (np.sum(p**2), 2 * p),
 }
 
 
 def random_params() -> dict[str, dict[str, np.ndarray]]:
-    """Two layers; the second one's biases are 0, and so is a weight."""
+    """Two layers; a weight and the biases of the second layer are 0."""
     random = np.random.RandomState(0)
     first = {"kernel": random.standard_normal((5, 4)), "bias": random.uniform(-1, 1, 4)}
     second = {"kernel": random.standard_normal((4, 3)), "bias": np.zeros(3)}
@@ -211,7 +211,7 @@ def penalty_64(weights: dict[str, float], penalized: str) -> tuple[float, Any]:
     [{"l1": 0.1}, {"l2": 0.5}, {"l2_squared": 2.0}, {}, dict.fromkeys(PENALTIES, 0.3)],
     ids=lambda weights: "+".join(weights) or "none",
 )
-def test_penalties_are_numpys(weights: dict[str, float], penalized: str) -> None:
+def test_penalties_equal_numpy(weights: dict[str, float], penalized: str) -> None:
     settings = Config(penalized=penalized)
 
     def both(weights: Any) -> Any:
@@ -220,12 +220,13 @@ def test_penalties_are_numpys(weights: dict[str, float], penalized: str) -> None
             jax.tree.map(jnp.asarray, random_params())
         )
 
-    def assert_close(found: Any, share: float) -> None:
-        expected = jax.tree.map(lambda x: share * x, penalty_64(weights, penalized))
+    def assert_close(actual: Any, factor: float) -> None:
+        expected = jax.tree.map(lambda x: factor * x, penalty_64(weights, penalized))
         jax.tree.map(
             lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7),
-            found, expected,
-        )  # fmt: skip
+            actual,
+            expected,
+        )
 
     assert_close(both(weights), 1)
     several = {name: weight * jnp.arange(3.0) for name, weight in weights.items()}

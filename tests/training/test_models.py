@@ -1,5 +1,6 @@
-"""Initial weights, the forward pass, and modules of users' own."""
+"""Initial weights, matrix products, the forward pass, and users' modules."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -11,14 +12,9 @@ import numpy as np
 import pytest
 
 from fmnist_jax.config import INITIALIZERS, Config, Hparams
-from fmnist_jax.training.models import (
-    MLP,
-    apply_model,
-    hidden_outputs,
-    init_variables,
-    make_model,
-    matmul,
-)
+from fmnist_jax.training.matmul import matmul
+from fmnist_jax.training.models import MLP, apply_model, init_variables, make_model
+from fmnist_jax.training.step import hidden_values, init
 
 NUM_INPUTS, NUM_CLASSES = 300, 10
 
@@ -34,7 +30,7 @@ def initial_params(initializer: str, hidden_sizes: tuple[int, ...], seed: int) -
 
 
 def assert_uniform(values: np.ndarray, bound: float) -> None:
-    """The values fill ±bound evenly (of over 10,000 of them)."""
+    """Asserts that 10,000 values or more are uniform in ±bound."""
     assert values.size >= 10_000
     assert np.all(np.abs(values) <= bound * (1 + 1e-6))
     np.testing.assert_allclose(
@@ -50,7 +46,7 @@ def test_every_initializer_is_tested() -> None:
     assert set(INITIALIZERS) == {"flax", "keras", "pytorch"}
 
 
-def test_keras_draws_glorot_uniform_kernels_and_zero_biases() -> None:
+def test_keras_initialises_kernels_glorot_uniform_and_biases_to_zero() -> None:
     params = initial_params("keras", (100, 120), 0)
     sizes = [(NUM_INPUTS, 100), (100, 120), (120, NUM_CLASSES)]
     for layer, (inputs, outputs) in enumerate(sizes):
@@ -61,7 +57,7 @@ def test_keras_draws_glorot_uniform_kernels_and_zero_biases() -> None:
         np.testing.assert_array_equal(params[f"Dense_{layer}"]["bias"], 0)
 
 
-def test_pytorch_draws_kernels_and_biases_by_the_inputs() -> None:
+def test_pytorch_initialises_kernels_and_biases_by_the_inputs() -> None:
     params = initial_params("pytorch", (100, 10_000), 0)
     assert_uniform(params["Dense_0"]["kernel"], NUM_INPUTS**-0.5)
     assert_uniform(params["Dense_1"]["kernel"], 100**-0.5)
@@ -70,20 +66,20 @@ def test_pytorch_draws_kernels_and_biases_by_the_inputs() -> None:
     assert np.all(np.abs(params["Dense_2"]["bias"]) <= 10_000**-0.5)
 
 
-def test_flax_draws_truncated_lecun_normal_kernels_and_zero_biases() -> None:
+def test_flax_initialises_kernels_lecun_normal_and_biases_to_zero() -> None:
     params = initial_params("flax", (100, 120), 0)
     for layer, inputs in enumerate((NUM_INPUTS, 100)):
         kernel = params[f"Dense_{layer}"]["kernel"]
         np.testing.assert_allclose(kernel.var(), 1 / inputs, rtol=0.05)
-        # A normal cut off at two of its own standard deviations, which are larger by
-        # what the cut takes away.
+        # A normal truncated at two standard deviations, which are larger than that of
+        # the truncated distribution.
         cut = 2 * inputs**-0.5 / 0.87962566103423978
         assert 0.97 * cut < np.abs(kernel).max() <= cut
         np.testing.assert_array_equal(params[f"Dense_{layer}"]["bias"], 0)
 
 
 @pytest.mark.parametrize("initializer", INITIALIZERS)
-def test_weights_differ_between_layers_and_seeds_only(initializer: str) -> None:
+def test_weights_differ_between_layers_and_between_seeds(initializer: str) -> None:
     first, again, other = (
         initial_params(initializer, (50, 50, 50), seed) for seed in (0, 0, 1)
     )
@@ -110,7 +106,7 @@ def forward_64(params: Any, x: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]
 
 
 @pytest.mark.parametrize("hidden_sizes", [(), (128,), (16, 8)])
-def test_the_mlp_is_that_of_numpy(hidden_sizes: tuple[int, ...]) -> None:
+def test_the_mlp_equals_numpy(hidden_sizes: tuple[int, ...]) -> None:
     params = initial_params("pytorch", hidden_sizes, 0)
     sizes = (NUM_INPUTS, *hidden_sizes, NUM_CLASSES)
     assert {name: dense["kernel"].shape for name, dense in params.items()} == {
@@ -124,25 +120,28 @@ def test_the_mlp_is_that_of_numpy(hidden_sizes: tuple[int, ...]) -> None:
     np.testing.assert_allclose(logits, expected, rtol=1e-5, atol=1e-4)
     assert model_state == {}
 
-    logits, hidden = hidden_outputs(model, {"params": params}, x_device)
+    config = Config(hidden_sizes=hidden_sizes)
+    state = init(config, Hparams(), jax.random.key(0), x.shape[1:], NUM_CLASSES)
+    state = dataclasses.replace(state, params=params)
+    logits, hidden = hidden_values(config, Hparams(divisor=1.0), state, x_device)
     np.testing.assert_allclose(logits, expected, rtol=1e-5, atol=1e-4)
     for ours, theirs in zip(hidden, expected_hidden, strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-4)
 
 
 def products(function: Any, x: Any, w: Any, g: Any) -> Any:
-    """Returns ``x @ w`` and the gradients that ``g`` gives x and w."""
+    """Returns ``x @ w`` and the gradients of x and w for the cotangent ``g``."""
     y, backward = jax.vjp(function, x, w)
     return y, *backward(g)
 
 
-def test_the_gradient_of_matmul_is_that_of_jnp_matmul() -> None:
+def test_the_gradient_of_matmul_equals_that_of_jnp_matmul() -> None:
     random = np.random.RandomState(0)
     shapes = ((6, 30), (30, 20), (6, 20))  # [B, I], [I, O], [B, O]
-    many = [random.standard_normal((3, *s)).astype(np.float32) for s in shapes]
-    vmapped = jax.vmap(lambda *a: products(matmul, *a))(*many)
+    arrays = [random.standard_normal((3, *s)).astype(np.float32) for s in shapes]
+    vmapped = jax.vmap(lambda *a: products(matmul, *a))(*arrays)
     for run in range(3):
-        x, w, g = (array[run] for array in many)
+        x, w, g = (array[run] for array in arrays)
         ours, theirs = products(matmul, x, w, g), products(jnp.matmul, x, w, g)
         exact = (x @ w, g @ w.T, x.T @ g)
         for a, b, c, d in zip(ours, theirs, exact, vmapped, strict=True):
@@ -152,7 +151,7 @@ def test_the_gradient_of_matmul_is_that_of_jnp_matmul() -> None:
 
 
 def tf32(x: np.ndarray) -> np.ndarray:
-    """Rounds float32 to 10 bits of mantissa, ties to even, by its bits."""
+    """Returns float32 rounded to 10 bits of mantissa, ties to even, bit by bit."""
     bits = x.astype(np.float32).view(np.uint32)
     even = (bits >> 13) & 1
     return ((bits + 0xFFF + even) & ~np.uint32(0x1FFF)).view(np.float32)
@@ -176,26 +175,26 @@ TRANSFORMS: dict[str, Callable[[Any], Any]] = {
     ("precision", "rounded"),
     [("float32", lambda x: x), ("tf32", tf32), ("bf16", bf16)],
 )
-def test_products_are_those_of_operands_rounded_as_said(
+def test_products_equal_those_of_rounded_operands(
     precision: str, rounded: Callable[[np.ndarray], np.ndarray], transform: str
 ) -> None:
     random = np.random.RandomState(0)
     shapes = ((6, 300), (300, 40), (6, 40))  # [B, I], [I, O], [B, O]
     x, w, g = (random.standard_normal(s).astype(np.float32) for s in shapes)
-    x[0, :4] = 1 + np.array([8, 24, 1, 3]) / 2048  # halfway, in either precision
+    x[0, :4] = 1 + np.array([8, 24, 1, 3]) / 2048  # ties, in both precisions
 
     def ours(x: Any, w: Any, g: Any) -> Any:
         return products(lambda x, w: matmul(x, w, precision), x, w, g)
 
-    found = TRANSFORMS[transform](ours)(x, w, g)
+    actuals = TRANSFORMS[transform](ours)(x, w, g)
     a, b, c = (rounded(array).astype(np.float64) for array in (x, w, g))
-    for actual, expected in zip(found, (a @ b, c @ b.T, a.T @ c), strict=True):
+    for actual, expected in zip(actuals, (a @ b, c @ b.T, a.T @ c), strict=True):
         assert actual.dtype == jnp.float32
-        # A mantissa of one bit more or less would be off by a hundred times as much.
+        # One bit of mantissa more or less would change the products 100 times as much.
         np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=2e-5)
 
 
-def test_the_mlp_has_the_gradient_of_plain_dense_layers() -> None:
+def test_the_gradient_of_the_mlp_equals_that_of_flax_layers() -> None:
     class Plain(nn.Module):
         @nn.compact
         def __call__(self, x: Any) -> Any:
@@ -235,7 +234,7 @@ class WithEverything(nn.Module):
         return nn.Dropout(0.5, deterministic=not train)(x)
 
 
-def test_a_module_of_ones_own_takes_the_place_of_the_mlp() -> None:
+def test_a_users_module_replaces_the_mlp() -> None:
     module = WithoutTrain()
     assert make_model(Config(model=module), Hparams(), NUM_CLASSES) is module
     built_in = make_model(Config(), Hparams(), NUM_CLASSES)
@@ -243,7 +242,7 @@ def test_a_module_of_ones_own_takes_the_place_of_the_mlp() -> None:
 
 
 @pytest.mark.parametrize("train", [False, True])
-def test_a_module_without_train_is_called_without(train: bool) -> None:
+def test_a_module_without_train_is_called_without_it(train: bool) -> None:
     model, x = WithoutTrain(), jnp.arange(8.0).reshape(2, 4)
     variables = init_variables(model, jax.random.key(0), x)
     dense = variables["params"]["Dense_0"]
@@ -286,8 +285,7 @@ def test_dropout_follows_the_key_in_training_only() -> None:
         )
 
     first = logits(1, True)
-    share_kept = np.mean(first != 0)
-    assert 0.35 < share_kept < 0.65
+    assert 0.35 < np.mean(first != 0) < 0.65
     np.testing.assert_allclose(np.abs(first[first != 0]), 2, rtol=1e-4)
     np.testing.assert_array_equal(first, logits(1, True))
     assert np.any(first != logits(2, True))
@@ -295,14 +293,14 @@ def test_dropout_follows_the_key_in_training_only() -> None:
     assert np.all(logits(1, False) != 0)
 
 
-def test_hidden_outputs_of_a_module_that_sows_nothing_are_none() -> None:
-    model, x = WithEverything(), jnp.ones((2, 4))
-    variables = init_variables(model, jax.random.key(0), x)
-    _, hidden = hidden_outputs(model, variables, x)
+def test_a_module_that_sows_nothing_has_no_hidden_values() -> None:
+    config, x = Config(model=WithEverything()), jnp.ones((2, 4))
+    state = init(config, Hparams(), jax.random.key(0), (4,), 4)
+    _, hidden = hidden_values(config, Hparams(), state, x)
     assert hidden == ()
 
 
-def test_sowing_leaves_no_trace_in_training() -> None:
+def test_sown_values_are_not_part_of_the_model_state() -> None:
     model, x = MLP(NUM_CLASSES), jnp.ones((2, 4))
     variables = init_variables(model, jax.random.key(0), x)
     assert set(variables) == {"params"}

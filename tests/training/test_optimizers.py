@@ -16,7 +16,7 @@ from fmnist_jax.training.optimizers import make_optimizer
 
 NUM_STEPS, SIZE = 15, 6
 NAME = pytest.mark.parametrize("name", OPTIMIZERS)
-# Far from the defaults, so that a setting that is not passed on shows.
+# Far from the defaults, so that a setting that is not passed on is noticed.
 OTHERS = {
     "learning_rate": 0.05,
     "momentum": 0.6,
@@ -34,17 +34,17 @@ CURVATURES = np.array([0.01, 0.1, 0.5, 1, 2, 5], np.float32)
 START = np.array([1, -1, 0.5, -0.5, 0.3, -0.3], np.float32)
 
 
-def own(name: str, values: dict[str, float]) -> dict[str, float]:
-    """Those of ``values`` that the optimizer reads."""
+def used(name: str, values: dict[str, float]) -> dict[str, float]:
+    """Returns the ``values`` that the optimizer uses."""
     return {setting: values[setting] for setting in OPTIMIZERS[name]}
 
 
 def formula(name: str, h: dict[str, float]) -> np.ndarray:
-    """The parameters after each step, float64 ``[steps, size]``."""
+    """Returns the parameters after each step, float64 ``[steps, size]``."""
     w, path = START.astype(np.float64), []
     m, v = np.zeros(SIZE), np.zeros(SIZE)
     total = np.full(SIZE, h.get("initial_accumulator_value", 0))
-    rate, eps, decay = h["learning_rate"], h.get("eps", 0), h.get("weight_decay", 0)
+    eps, decay = h.get("eps", 0), h.get("weight_decay", 0)
     for t in range(1, NUM_STEPS + 1):
         g = CURVATURES * w
         if name == "sgd":
@@ -66,13 +66,13 @@ def formula(name: str, h: dict[str, float]) -> np.ndarray:
         else:  # lion: Chen et al. 2023, algorithm 2
             step = np.sign(h["b1"] * m + (1 - h["b1"]) * g) + decay * w
             m = h["b2"] * m + (1 - h["b2"]) * g
-        w = w - rate * step
+        w = w - h["learning_rate"] * step
         path.append(w)
     return np.stack(path)
 
 
 def optimize(name: str, hparams: Hparams, start: Any = START) -> Any:
-    """Our parameters after each step, ``[steps, size]`` of each array."""
+    """Returns our parameters after each step, ``[steps, size]`` for each array."""
     optimizer = make_optimizer(Config(optimizer=name), hparams)
 
     def step(carry: Any, _: None) -> tuple[Any, Any]:
@@ -90,21 +90,21 @@ jit_optimize = jax.jit(optimize, static_argnums=0)
 
 
 @NAME
-def test_settings_of_ones_own(name: str) -> None:
-    values = own(name, OTHERS)
+def test_given_settings_are_used(name: str) -> None:
+    values = used(name, OTHERS)
     actual = jit_optimize(name, Hparams(**values))
     np.testing.assert_allclose(actual, formula(name, values), rtol=1e-5, atol=1e-6)
 
 
 @NAME
-def test_settings_left_none_are_the_optimizers_own(name: str) -> None:
+def test_settings_of_none_are_the_defaults_of_the_optimizer(name: str) -> None:
     expected = formula(name, dict(OPTIMIZERS[name]))
     np.testing.assert_allclose(jit_optimize(name, Hparams()), expected, 1e-5, 1e-6)
 
 
 @NAME
-def test_each_setting_that_is_read_matters_and_no_other(name: str) -> None:
-    values = own(name, OTHERS)
+def test_only_the_settings_of_the_optimizer_matter(name: str) -> None:
+    values = used(name, OTHERS)
     base = jit_optimize(name, Hparams(**values))
     for setting in TRACED:
         if setting in values:
@@ -120,7 +120,7 @@ def test_each_setting_that_is_read_matters_and_no_other(name: str) -> None:
 def test_plain_jitted_and_vmapped_agree(name: str) -> None:
     factors = np.array([0.5, 0.8, 1.1])
     runs = [
-        Hparams(**own(name, {key: factor * value for key, value in OTHERS.items()}))
+        Hparams(**used(name, {key: factor * value for key, value in OTHERS.items()}))
         for factor in factors
     ]
     stacked = jax.tree.map(lambda *values: jnp.array(values), *runs)
@@ -138,39 +138,37 @@ OPTAX_FUNCTIONS = {name: name for name in OPTIMIZERS} | {
 
 
 @NAME
-def test_own_defaults_are_optaxs(name: str) -> None:
+def test_the_defaults_of_the_optimizers_equal_those_of_optax(name: str) -> None:
     parameters = inspect.signature(getattr(optax, OPTAX_FUNCTIONS[name])).parameters
     for setting, value in OPTIMIZERS[name].items():
-        if setting not in ("learning_rate", "momentum"):  # optax has no number for them
+        if setting not in ("learning_rate", "momentum"):  # optax has no default
             assert parameters[setting].default == value
 
 
 @NAME
-def test_the_first_kernel_has_a_rate_and_an_epsilon_of_its_own(name: str) -> None:
-    values = own(name, OTHERS)
+def test_the_first_kernel_has_its_learning_rate_and_epsilon(name: str) -> None:
+    values = used(name, OTHERS)
     multipliers = {"learning_rate": 0.3, "eps": 7.0, "initial_accumulator_value": 7.0}
     hparams = Hparams(**values, first_kernel_rate=0.3, first_kernel_eps=7.0)
     params = {"Dense_0": {"kernel": START, "bias": START}, "Dense_1": {"kernel": START}}
-    found = jax.jit(optimize, static_argnums=0)(name, hparams, params)
-    its_own = {s: v * multipliers.get(s, 1) for s, v in values.items()}
-    expected = formula(name, its_own), formula(name, values)
-    kernel, bias, other = (
-        found["Dense_0"]["kernel"], found["Dense_0"]["bias"], found["Dense_1"]["kernel"]
-    )  # fmt: skip
-    np.testing.assert_allclose(kernel, expected[0], rtol=1e-5, atol=1e-6)
-    np.testing.assert_allclose(bias, expected[1], rtol=1e-5, atol=1e-6)
-    np.testing.assert_array_equal(bias, other)
+    path = jax.jit(optimize, static_argnums=0)(name, hparams, params)
+    first_values = {s: v * multipliers.get(s, 1) for s, v in values.items()}
+    first, others = formula(name, first_values), formula(name, values)
+    kernel, bias = path["Dense_0"]["kernel"], path["Dense_0"]["bias"]
+    np.testing.assert_allclose(kernel, first, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(bias, others, rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(bias, path["Dense_1"]["kernel"])
 
 
-def test_rmsprop_and_lion_by_hand() -> None:
-    """Two steps of each on w with gradient w, worked out on paper."""
-    # rmsprop, decay ¾, eps 0, rate 1: from 2 to 2 - 2/√(4/4) = 0; there it stays.
+def test_rmsprop_and_lion_equal_calculations_by_hand() -> None:
+    """Two steps on w with gradient w."""
+    # rmsprop, decay ¾, eps 0, learning rate 1: 2 - 2/√(4/4) = 0; then no change.
     hparams = Hparams(learning_rate=1.0, decay=0.75, eps=0.0)
     np.testing.assert_array_equal(two_steps("rmsprop", hparams, 2.0), [0, 0])
-    # lion, no decay, rate ½: every step is ½ towards 0.
+    # lion, no decay, learning rate ½: every step is ½ towards 0.
     hparams = Hparams(learning_rate=0.5, b1=0.5, b2=0.5, weight_decay=0.0)
     np.testing.assert_array_equal(two_steps("lion", hparams, 2.0), [1.5, 1])
-    # with weight decay 1: 2 - ½ (1 + 2) = ½; ½ - ½ (1 + ½) = -¼.
+    # lion with weight decay 1: 2 - ½ (1 + 2) = ½; ½ - ½ (1 + ½) = -¼.
     hparams = Hparams(learning_rate=0.5, b1=0.5, b2=0.5, weight_decay=1.0)
     np.testing.assert_array_equal(two_steps("lion", hparams, 2.0), [0.5, -0.25])
 

@@ -1,4 +1,4 @@
-"""Steps, epochs and evaluation of one run, against NumPy and against each other."""
+"""Steps, epochs, evaluations and runs, against NumPy and against each other."""
 
 import dataclasses
 import functools
@@ -50,9 +50,9 @@ class WithState(nn.Module):
         return MLP(NUM_CLASSES, (6,))(x)
 
 
-# Not with Adam: it would make steps of what is left of gradients that are zero but for
-# rounding (batch norm has such), and no two ways of computing them would agree.
-OWN = dataclasses.replace(SGD, model=WithState())
+# Not with Adam: before batch norm some gradients are zero except for rounding errors.
+# Adam would normalise these to full-size steps, and no two programs would agree.
+USERS = dataclasses.replace(SGD, model=WithState())
 
 jit_step = jax.jit(train_step, static_argnums=0)
 jit_epoch = jax.jit(train_epoch, static_argnums=0)
@@ -60,7 +60,7 @@ jit_evaluate = jax.jit(evaluate, static_argnums=0)
 
 
 def make_data(num_examples: int, seed: int = 0, largest: int = 255) -> Dataset:
-    """Images of noise that is brighter where the label says."""
+    """Returns images of noise with a brighter pixel at the position of the label."""
     random = np.random.RandomState(seed)
     labels = random.randint(0, NUM_CLASSES, num_examples).astype(np.int32)
     images = random.randint(0, largest // 2 + 1, (num_examples, *IMAGE_SHAPE))
@@ -73,7 +73,7 @@ def initial_state(config: Config, seed: int = 0) -> State:
 
 
 def assert_close(actual: Any, expected: Any, rtol: float = 1e-5) -> None:
-    """Two pytrees of like structure agree to float32 rounding."""
+    """Asserts that two trees agree to float32 rounding."""
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, rtol=rtol, atol=rtol / 10),
         actual,
@@ -97,7 +97,7 @@ def product_64(a: np.ndarray, b: np.ndarray, dtype: Any = np.float64) -> np.ndar
 def outputs_64(
     params: Any, x: np.ndarray, dtype: Any = np.float64
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the hidden layer and the probabilities of a network with one."""
+    """Returns hidden values and probabilities of a network with one hidden layer."""
     first, second = params["Dense_0"], params["Dense_1"]
     hidden = np.maximum(product_64(x, first["kernel"], dtype) + first["bias"], 0)
     logits = product_64(hidden, second["kernel"], dtype) + second["bias"]
@@ -106,11 +106,11 @@ def outputs_64(
 
 
 def measure_64(params: Any, divisor: float, data: Dataset) -> dict[str, np.ndarray]:
-    """Returns the loss of each example and whether it is right."""
+    """Returns the loss of each example and whether its prediction is correct."""
     x = data.images.reshape(len(data.labels), -1) / divisor
     _, probabilities = outputs_64(params, x)
-    own = probabilities[np.arange(len(x)), data.labels]
-    return {"loss": -np.log(own), "accuracy": probabilities.argmax(-1) == data.labels}
+    losses = -np.log(probabilities[np.arange(len(x)), data.labels])
+    return {"loss": losses, "accuracy": probabilities.argmax(-1) == data.labels}
 
 
 def gradients_64(
@@ -136,40 +136,41 @@ def params_64(state: State) -> Any:
     return jax.tree.map(lambda p: np.asarray(p, np.float64), state.params)
 
 
-def test_one_step_is_numpys() -> None:
+def test_one_step_equals_numpy() -> None:
     state, batch = initial_state(SGD), make_data(8)
     before = params_64(state)
     after, metrics = jit_step(SGD, HPARAMS, state, jax.random.key(1), batch)
     gradients = gradients_64(before, 100, batch)
     expected = jax.tree.map(lambda p, g: p - 0.05 * g, before, gradients)
     assert_close(after.params, expected)
-    # Of the network before the step.
+    # The metrics are those of the network before the step.
     means = {key: np.mean(v) for key, v in measure_64(before, 100, batch).items()}
     assert_close(metrics, {**means, "penalty": 0})
     assert all(value.dtype == jnp.float32 for value in metrics.values())
 
 
-def test_a_step_rounds_the_operands_of_its_products_and_nothing_else() -> None:
-    """Each kernel's and bias's gradient, from a step of rate 1."""
+def test_a_step_rounds_only_the_operands_of_its_products() -> None:
+    """Compares gradients, which are the step at learning rate 1."""
     config = dataclasses.replace(SGD, precision="bf16")
     hparams = dataclasses.replace(HPARAMS, learning_rate=1.0)
     state, batch = initial_state(config), make_data(8)
     after, _ = jit_step(config, hparams, state, jax.random.key(1), batch)
     assert {p.dtype for p in jax.tree.leaves(after.params)} == {jnp.dtype("float32")}
-    found = jax.tree.map(lambda a, b: a - b, params_64(state), params_64(after))
+    actual = jax.tree.map(lambda a, b: a - b, params_64(state), params_64(after))
     expected = gradients_64(params_64(state), 100, batch, ml_dtypes.bfloat16)
     jax.tree.map(
-        lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), found, expected
+        lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), actual, expected
     )
     exact = gradients_64(params_64(state), 100, batch)
     jax.tree.map(
         lambda a, b: np.testing.assert_array_less(1e-4, np.abs(a - b).max()),
-        found, exact,
-    )  # fmt: skip
+        actual,
+        exact,
+    )
 
 
 @pytest.mark.parametrize("penalized", ["all", "kernels"])
-def test_a_step_lowers_loss_and_penalty_and_tells_them_apart(penalized: str) -> None:
+def test_a_step_minimises_loss_plus_penalty_and_reports_both(penalized: str) -> None:
     config = dataclasses.replace(SGD, penalized=penalized, initializer="pytorch")
     hparams = dataclasses.replace(HPARAMS, l1=0.01, l2=0.3, l2_squared=0.02)
     state, batch = initial_state(config), make_data(8)
@@ -191,7 +192,7 @@ def test_a_step_lowers_loss_and_penalty_and_tells_them_apart(penalized: str) -> 
     assert_close(metrics, {**means, "penalty": penalty})
 
 
-def test_the_first_step_of_adam_goes_the_rate_against_the_signs() -> None:
+def test_the_first_step_of_adam_is_the_learning_rate_against_the_signs() -> None:
     state, batch = initial_state(ADAM), make_data(8)
     gradients = gradients_64(params_64(state), 100, batch)
     after, _ = jit_step(ADAM, HPARAMS, state, jax.random.key(1), batch)
@@ -200,66 +201,66 @@ def test_the_first_step_of_adam_goes_the_rate_against_the_signs() -> None:
     assert_close(changes, steps, rtol=1e-4)
 
 
-def test_the_inputs_are_the_pixels_over_the_divisor() -> None:
+def test_the_inputs_are_the_pixels_divided_by_the_divisor() -> None:
     images = np.arange(256, dtype=np.uint8).reshape(1, 16, 16)
     for divisor in (1.0, 255.0, 1000.0):
         x = scaled_inputs(Hparams(divisor=divisor), jnp.asarray(images))
         assert x.dtype == jnp.float32
         expected = images.astype(np.float32) / np.float32(divisor)
-        # XLA multiplies by 1 / divisor, which may round the last bit otherwise.
+        # XLA multiplies by 1 / divisor, which may change the last bit.
         np.testing.assert_allclose(x, expected, rtol=1.2e-7)
 
 
 # Epochs.
 
 
-def test_an_epoch_is_a_loop_over_steps() -> None:
+def test_an_epoch_equals_a_loop_over_steps() -> None:
     data, order = make_data(30), jnp.asarray(epoch_order(0, 1, 29))  # 8 + 8 + 8 + 5
     state, metrics = jit_epoch(
-        OWN, HPARAMS, initial_state(OWN), jax.random.key(1), data, order
+        USERS, HPARAMS, initial_state(USERS), jax.random.key(1), data, order
     )
-    expected, key, totals = initial_state(OWN), jax.random.key(1), np.zeros(3)
+    expected, key, totals = initial_state(USERS), jax.random.key(1), np.zeros(3)
     names = ("loss", "penalty", "accuracy")
     for step in range(4):
         rows = np.asarray(order[8 * step : 8 * step + 8])
         batch = Dataset(data.images[rows], data.labels[rows])
         step_key = jax.random.fold_in(key, step)
-        expected, means = jit_step(OWN, HPARAMS, expected, step_key, batch)
+        expected, means = jit_step(USERS, HPARAMS, expected, step_key, batch)
         totals += len(rows) * np.array([means[name] for name in names], np.float64)
     assert_close(state, dataclasses.replace(expected, epoch=jnp.int32(1)))
     assert_close([metrics[name] for name in names], list(totals / 29))
-    # The partial batch counts by its examples.
-    share_right = float(metrics["accuracy"]) * 29
-    np.testing.assert_allclose(share_right, round(share_right), atol=1e-4)
+    # The partial batch is weighted by its number of examples.
+    num_correct = float(metrics["accuracy"]) * 29
+    np.testing.assert_allclose(num_correct, round(num_correct), atol=1e-4)
 
 
-def test_only_the_examples_of_the_order_are_trained_on() -> None:
+def test_training_uses_only_the_examples_of_the_order() -> None:
     data = make_data(24)
     order = np.array([3, 1, 4, 15, 9, 2, 6, 5, 20, 8, 7, 0], np.int32)
-    spoilt = Dataset(data.images.copy(), data.labels)
+    changed = Dataset(data.images.copy(), data.labels)
     others = np.setdiff1d(np.arange(24), order)
-    spoilt.images[others] = 255 - spoilt.images[others]
-    own, own_order = Dataset(data.images[order], data.labels[order]), np.arange(12)
+    changed.images[others] = 255 - changed.images[others]
+    selected = Dataset(data.images[order], data.labels[order])
 
     def run(given: Dataset, order: np.ndarray) -> Any:
         start, key = initial_state(SGD), jax.random.key(1)
         return jit_epoch(SGD, HPARAMS, start, key, given, order.astype(np.int32))
 
-    assert_same_bits(run(spoilt, order), run(data, order))
-    assert_close(run(own, own_order), run(data, order))
+    assert_same_bits(run(changed, order), run(data, order))
+    assert_close(run(selected, np.arange(12)), run(data, order))
 
 
-def test_a_batch_larger_than_the_data_is_all_of_it() -> None:
+def test_a_batch_size_above_the_data_takes_all_examples() -> None:
     data, order = make_data(6), jnp.arange(6)
     start, key = initial_state(SGD), jax.random.key(1)
     state, metrics = jit_epoch(SGD, HPARAMS, start, key, data, order)
-    expected, of_step = jit_step(SGD, HPARAMS, start, key, data)
+    expected, step_metrics = jit_step(SGD, HPARAMS, start, key, data)
     assert_close(state, dataclasses.replace(expected, epoch=jnp.int32(1)))
-    assert_close(metrics, of_step)
+    assert_close(metrics, step_metrics)
 
 
 @pytest.mark.parametrize("config", [SGD, ADAM], ids=["sgd", "adam"])
-def test_twice_the_pixels_over_twice_the_divisor_is_the_same_run(
+def test_twice_the_pixels_divided_by_twice_the_divisor_is_the_same_run(
     config: Config,
 ) -> None:
     data = make_data(20, largest=127)  # uint8: twice 128 would wrap round to 0
@@ -281,7 +282,7 @@ def test_twice_the_pixels_over_twice_the_divisor_is_the_same_run(
 def test_batch_statistics_are_carried_from_step_to_step() -> None:
     data, order = make_data(20), jnp.arange(20)
     state, _ = jit_epoch(
-        OWN, HPARAMS, initial_state(OWN), jax.random.key(1), data, order
+        USERS, HPARAMS, initial_state(USERS), jax.random.key(1), data, order
     )
     mean, var = np.zeros(20), np.ones(20)
     for start in (0, 8, 16):
@@ -296,19 +297,19 @@ def test_the_key_decides_the_dropout_masks_of_each_step() -> None:
     data, order = make_data(24), jnp.arange(24)
 
     def params(seed: int) -> Any:
-        start = initial_state(OWN)
+        start = initial_state(USERS)
         key = jax.random.key(seed)
-        return jit_epoch(OWN, HPARAMS, start, key, data, order)[0].params
+        return jit_epoch(USERS, HPARAMS, start, key, data, order)[0].params
 
     assert_same_bits(params(1), params(1))
     kernels = [params(seed)["MLP_0"]["Dense_1"]["kernel"] for seed in (1, 2)]
     assert jnp.max(jnp.abs(kernels[0] - kernels[1])) > 1e-3
 
-    # Steps draw masks of their own: three of the same batch, nothing being learnt,
-    # have three losses.
-    still = dataclasses.replace(HPARAMS, learning_rate=0.0)
+    # Every step has a new mask: three steps on the same batch with learning rate 0 have
+    # three losses.
+    unchanged = dataclasses.replace(HPARAMS, learning_rate=0.0)
     losses = [
-        jit_step(OWN, still, initial_state(OWN), key, make_data(8))[1]["loss"]
+        jit_step(USERS, unchanged, initial_state(USERS), key, make_data(8))[1]["loss"]
         for key in jax.random.split(jax.random.key(1), 3)
     ]
     assert len({float(loss) for loss in losses}) == 3
@@ -318,28 +319,28 @@ def test_the_key_decides_the_dropout_masks_of_each_step() -> None:
 
 
 @pytest.mark.parametrize("num_examples", [1, 16, 21])
-def test_evaluation_is_numpys(
+def test_evaluation_equals_numpy(
     num_examples: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(training, "EVALUATION_BATCH", 8)
+    monkeypatch.setattr(loop, "EVALUATION_BATCH", 8)
     state, data = initial_state(SGD), make_data(num_examples)
     metrics = evaluate(SGD, HPARAMS, state, data)
     expected = measure_64(params_64(state), 100, data)
     assert_close(metrics, {key: np.mean(v) for key, v in expected.items()})
 
 
-def test_evaluation_changes_and_draws_nothing_without_a_key() -> None:
-    state, data = initial_state(OWN), make_data(20)
-    first, again = (jit_evaluate(OWN, HPARAMS, state, data) for _ in range(2))
+def test_evaluation_without_a_key_is_deterministic() -> None:
+    state, data = initial_state(USERS), make_data(20)
+    first, again = (jit_evaluate(USERS, HPARAMS, state, data) for _ in range(2))
     assert_same_bits(first, again)
-    # Batch norm divides by √(1 + eps), its variance being 1 to begin with.
+    # Batch norm divides by √(1 + eps), because its initial variance is 1.
     params, divisor = params_64(state)["MLP_0"], 100 * np.sqrt(1 + 1e-5)
     expected = measure_64(params, divisor, data)
     assert_close(first, {key: np.mean(v) for key, v in expected.items()})
 
 
 class OnlyDropout(nn.Module):
-    """Logits are the first pixels, some of them dropped."""
+    """A network with the first pixels after dropout as logits."""
 
     @nn.compact
     def __call__(self, x: Any, train: bool) -> Any:
@@ -349,7 +350,7 @@ class OnlyDropout(nn.Module):
 
 def test_evaluation_with_a_key_keeps_dropout_on() -> None:
     config = dataclasses.replace(SGD, model=OnlyDropout())
-    # Logits (0, 4, 0), label 1: a dropped one costs ln 3, a kept one is doubled.
+    # Logits (0, 4, 0), label 1: dropout makes the 4 a 0, which costs ln 3, or an 8.
     images = np.zeros((1200, *IMAGE_SHAPE), np.uint8)
     images[:, 0, 1] = 4
     data = Dataset(images, np.ones(1200, np.int32))
@@ -360,11 +361,11 @@ def test_evaluation_with_a_key_keeps_dropout_on() -> None:
         return float(jit_evaluate(config, hparams, state, data, key=key)["loss"])
 
     assert loss(None) == pytest.approx(np.log(1 + 2 * np.exp(-4)), rel=1e-5)
-    dropped, kept = np.log(3), np.log(1 + 2 * np.exp(-8))
-    assert loss(1) == pytest.approx((dropped + kept) / 2, rel=0.1)
+    dropped, doubled = np.log(3), np.log(1 + 2 * np.exp(-8))
+    assert loss(1) == pytest.approx((dropped + doubled) / 2, rel=0.1)
     assert loss(1) == loss(1)
     assert loss(1) != loss(2)
-    # Each batch has a mask of its own, the partial last one too.
+    # Every batch has a new mask, also the partial last one.
     assert loop.EVALUATION_BATCH == 500
     key, num_dropped = jax.random.key(1), 0
     for batch, size in enumerate((500, 500, 200)):
@@ -372,21 +373,21 @@ def test_evaluation_with_a_key_keeps_dropout_on() -> None:
         x = jnp.asarray(images[:size])
         logits, _ = forward(config, hparams, state, batch_key, x, True)
         num_dropped += int(jnp.sum(logits[:, 1] == 0))
-    expected = kept + (dropped - kept) * num_dropped / 1200
+    expected = doubled + (dropped - doubled) * num_dropped / 1200
     assert loss(1) == pytest.approx(expected, rel=1e-5)
 
 
-def test_accuracy_is_not_a_number_where_a_logit_is_not_finite() -> None:
+def test_accuracy_is_nan_if_a_logit_is_not_finite() -> None:
     logits = np.array([[1, 2], [3, 0], [0, 1]], np.float32)
     labels = jnp.array([1, 0, 0])
     assert accuracy(jnp.asarray(logits), labels) == pytest.approx(2 / 3)
     for value in (np.nan, np.inf, -np.inf):
-        spoilt = logits.copy()
-        spoilt[2, 0] = value
-        assert np.isnan(accuracy(jnp.asarray(spoilt), labels))
+        changed = logits.copy()
+        changed[2, 0] = value
+        assert np.isnan(accuracy(jnp.asarray(changed), labels))
 
 
-def test_a_diverged_network_has_no_accuracy() -> None:
+def test_the_accuracy_of_a_diverged_network_is_nan() -> None:
     state, data = initial_state(SGD), make_data(20)
     params = jax.tree.map(lambda p: p + jnp.nan, state.params)
     metrics = jit_evaluate(
@@ -400,7 +401,7 @@ def test_a_diverged_network_has_no_accuracy() -> None:
 
 
 @pytest.mark.parametrize(
-    ("function", "config"), [("step", ADAM), ("epoch", ADAM), ("evaluate", OWN)]
+    ("function", "config"), [("step", ADAM), ("epoch", ADAM), ("evaluate", USERS)]
 )
 def test_plain_jitted_and_vmapped_agree(function: str, config: Config) -> None:
     data, order = make_data(20), jnp.asarray(epoch_order(0, 1, 20))
@@ -411,7 +412,7 @@ def test_plain_jitted_and_vmapped_agree(function: str, config: Config) -> None:
     }
     plain = functions[function]
     jitted = jax.jit(plain)
-    hparams = [Hparams(divisor, rate) for divisor, rate in ((50.0, 0.01), (255.0, 0.1))]
+    hparams = [Hparams(50.0, learning_rate=0.01), Hparams(255.0, learning_rate=0.1)]
     states = [initial_state(config, seed) for seed in (0, 1)]
 
     def keys() -> jax.Array:
@@ -425,35 +426,35 @@ def test_plain_jitted_and_vmapped_agree(function: str, config: Config) -> None:
     alone = [jitted(hparams[run], states[run], keys()[run]) for run in range(2)]
     assert_close(plain(hparams[0], states[0], keys()[0]), alone[0], rtol=1e-4)
     for run in range(2):
-        this = jax.tree.map(operator.itemgetter(run), vmapped)
-        assert_close(this, alone[run], rtol=1e-4)
+        actual = jax.tree.map(operator.itemgetter(run), vmapped)
+        assert_close(actual, alone[run], rtol=1e-4)
 
 
 # Whole runs.
 
 
-def test_the_order_of_an_epoch_is_a_permutation_of_its_own() -> None:
+def test_every_epoch_has_another_permutation() -> None:
     order = epoch_order(3, 2, 1000)
     assert order.dtype == np.int32
     np.testing.assert_array_equal(np.sort(order), np.arange(1000))
     np.testing.assert_array_equal(order, epoch_order(3, 2, 1000))
     others = [epoch_order(2, 3, 1000), epoch_order(3, 3, 1000), epoch_order(4, 2, 1000)]
     for other in others:
-        assert np.mean(order == other) < 0.02  # of two shuffles, one in a thousand
+        assert np.mean(order == other) < 0.02  # expected for two shuffles: 0.001
 
 
-def test_the_order_of_an_epoch_is_the_one_it_was() -> None:
+def test_the_order_of_an_epoch_has_not_changed() -> None:
     golden = {
         (0, 1): [48620, 20956, 45422, 160, 38118],
         (0, 2): [49399, 30750, 51145, 10422, 3574],
         (5, 1): [9370, 10011, 34453, 38930, 36223],
     }
-    found = {key: epoch_order(*key, 60_000)[:5].tolist() for key in golden}
-    assert found == golden, (
-        "The batches are no longer those of earlier results, which cannot be repeated "
-        "any more. Was epoch_order changed? Then say so in CHANGELOG.md and write "
-        "these numbers anew. Otherwise NumPy's shuffle has changed: do the same, and "
-        "raise the oldest NumPy in requirements.txt."
+    actual = {key: epoch_order(*key, 60_000)[:5].tolist() for key in golden}
+    assert actual == golden, (
+        "The batches differ from those of earlier results, which are no longer "
+        "reproducible. If epoch_order was changed, note it in CHANGELOG.md and update "
+        "these numbers. Otherwise NumPy's shuffle has changed: do the same, and raise "
+        "the oldest NumPy in requirements.txt."
     )
 
 
@@ -467,36 +468,36 @@ TRAIN, TEST, SEED = make_data(50), make_data(20, seed=1), 3
 
 @functools.cache
 def small_run() -> tuple[State, dict[str, jax.Array]]:
-    return training.train(OWN, HPARAMS, SEED, Data(TRAIN, TEST))
+    return training.train(USERS, HPARAMS, SEED, Data(TRAIN, TEST))
 
 
-def by_hand() -> tuple[State, dict[str, list[Any]]]:
+def epochs_one_by_one() -> tuple[State, dict[str, list[Any]]]:
     init_key, epochs_key, _ = run_keys(SEED)
-    state = init(OWN, HPARAMS, init_key, IMAGE_SHAPE, NUM_CLASSES)
-    found: dict[str, list[Any]] = {}
+    state = init(USERS, HPARAMS, init_key, IMAGE_SHAPE, NUM_CLASSES)
+    metrics: dict[str, list[Any]] = {}
     for epoch in (1, 2):
         key = jax.random.fold_in(epochs_key, epoch)
         order = epoch_order(SEED, epoch, len(TRAIN.labels))
-        state, during = jit_epoch(OWN, HPARAMS, state, key, TRAIN, order)
-        after = jit_evaluate(OWN, HPARAMS, state, TRAIN)
-        tested = jit_evaluate(OWN, HPARAMS, state, TEST)
+        state, means = jit_epoch(USERS, HPARAMS, state, key, TRAIN, order)
+        on_train = jit_evaluate(USERS, HPARAMS, state, TRAIN)
+        on_test = jit_evaluate(USERS, HPARAMS, state, TEST)
         row = {
-            "train_loss": during["loss"],
-            "train_penalty": during["penalty"],
-            "train_accuracy_running": during["accuracy"],
-            "train_accuracy": after["accuracy"],
-            "test_loss": tested["loss"],
-            "test_accuracy": tested["accuracy"],
+            "train_loss": means["loss"],
+            "train_penalty": means["penalty"],
+            "train_accuracy_running": means["accuracy"],
+            "train_accuracy": on_train["accuracy"],
+            "test_loss": on_test["loss"],
+            "test_accuracy": on_test["accuracy"],
             "epoch_learning_rate": 0.05,
         }
         for name, value in row.items():
-            found.setdefault(name, []).append(value)
-    return state, found
+            metrics.setdefault(name, []).append(value)
+    return state, metrics
 
 
-def test_a_run_is_its_epochs_by_hand() -> None:
+def test_a_run_equals_its_epochs_one_by_one() -> None:
     state, metrics = small_run()
-    expected_state, expected = by_hand()
+    expected_state, expected = epochs_one_by_one()
     assert_close(state, expected_state)
     assert set(metrics) == set(expected)
     for name, values in expected.items():
@@ -505,8 +506,8 @@ def test_a_run_is_its_epochs_by_hand() -> None:
     assert metrics["train_loss"][1] < metrics["train_loss"][0]
 
 
-def test_the_training_set_is_evaluated_only_if_asked() -> None:
-    config = dataclasses.replace(OWN, evaluate_train=False)
+def test_the_training_set_is_evaluated_only_on_request() -> None:
+    config = dataclasses.replace(USERS, evaluate_train=False)
     metrics = dict(training.train(config, HPARAMS, SEED, Data(TRAIN, TEST))[1])
     expected = dict(small_run()[1])
     assert np.all(np.isnan(metrics.pop("train_accuracy")))
@@ -514,7 +515,7 @@ def test_the_training_set_is_evaluated_only_if_asked() -> None:
     assert_close(metrics, expected)
 
 
-def test_a_run_gives_the_numbers_it_gave() -> None:
+def test_the_metrics_of_a_run_have_not_changed() -> None:
     _, metrics = small_run()
     golden = {"train_loss": [1.86651, 1.22339], "test_loss": [1.09139, 0.716486]}
     for name, values in golden.items():
@@ -523,9 +524,9 @@ def test_a_run_gives_the_numbers_it_gave() -> None:
             values,
             rtol=1e-3,
             err_msg=(
-                f"{name} of a small run has changed. If every other test passes, the "
-                "random numbers or the order did (a new JAX, Flax or NumPy?): earlier "
-                "results cannot be repeated any more; say so in CHANGELOG.md and write "
-                "these numbers anew. If others fail, see to them first."
+                f"{name} of a small run has changed. If other tests fail, fix them "
+                "first. Otherwise the random numbers or the order have changed (a new "
+                "JAX, Flax or NumPy?) and earlier results are no longer reproducible: "
+                "note it in CHANGELOG.md and update these numbers."
             ),
         )

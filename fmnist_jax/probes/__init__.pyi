@@ -1,0 +1,12 @@
+from .health import HEALTH as HEALTH
+from .health import probes_at as probes_at
+from .histograms import hidden_probe as hidden_probe
+from .histograms import near_zero_probe as near_zero_probe
+from .histograms import parameter_probe as parameter_probe
+from .histograms import predictions_probe as predictions_probe
+from .layers import layer_probes as layer_probes
+from .probe import WHEN as WHEN
+from .probe import Probe as Probe
+from .probe import run_probes as run_probes
+from .sharpness import preconditioned_sharpness_probe as preconditioned_sharpness_probe
+from .sharpness import sharpness_probe as sharpness_probe
