@@ -108,9 +108,11 @@ def compare_spreads(ours: np.ndarray, theirs: np.ndarray) -> Spreads:
     from scipy.stats import f
 
     both = [np.asarray(v, float)[np.isfinite(v)] for v in (ours, theirs)]
-    spreads = [float(v.std(ddof=1)) if len(v) > 1 else math.nan for v in both]
-    if not all(spread > 0 for spread in spreads):
-        return Spreads(*spreads, NO_INTERVAL)
-    ratio = spreads[0] / spreads[1]
+    spreads = (float(v.std(ddof=1)) if len(v) > 1 else math.nan for v in both)
+    numerator, denominator = spreads
+    if not (numerator > 0 and denominator > 0):
+        return Spreads(numerator, denominator, NO_INTERVAL)
+    ratio = numerator / denominator
     upper, lower = f.ppf([UPPER, 1 - UPPER], *(len(v) - 1 for v in both)) ** 0.5
-    return Spreads(*spreads, Interval(ratio, ratio / upper, ratio / lower))
+    interval = Interval(ratio, ratio / upper, ratio / lower)
+    return Spreads(numerator, denominator, interval)

@@ -74,7 +74,8 @@ def _draw_curves(axes: Axes, runs: xr.Dataset, line: str, names: list[str]) -> N
 
 def _list_diverged(axes: Axes, runs: xr.Dataset, line: str) -> None:
     """Lists in a panel the values of ``line`` for which a seed's loss is not finite."""
-    finite = np.isfinite(runs["test_loss"].isel(epoch=-1)).all("seed").values
+    losses = runs["test_loss"].isel(epoch=-1)
+    finite = (abs(losses) < np.inf).all("seed").values
     values = [show(line, v.item()) for v in runs[line].values[~finite]]
     if values:
         text = f"not finite: {', '.join(values[:4])}{', …' if len(values) > 4 else ''}"

@@ -1,6 +1,7 @@
 """Runs with a rescaled first layer against runs with divided pixels. No jax."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -53,8 +54,8 @@ def _draw_column(
     others = [label for label in labels if label not in pairs]
     for label, colour in zip(others, style.colours(len(others)), strict=True):
         in_pair = label in pairs.values()
-        looks = {"linewidth": 5, "alpha": 0.35} if in_pair else {"linestyle": ":"}
-        looks |= {"color": colour, "label": label}
+        looks: dict[str, Any] = {"color": colour, "label": label}
+        looks |= {"linewidth": 5, "alpha": 0.35} if in_pair else {"linestyle": ":"}
         style.draw_seeds(loss, epochs, runs.train_loss.sel(label=label), **looks)
         style.draw_seeds(accuracy, epochs, runs.test_accuracy.sel(label=label), **looks)
         for name in (name for name in rescaled if pairs[name] == label):

@@ -172,8 +172,8 @@ def epoch_axis(axes: Axes, epochs: np.ndarray) -> None:
 def log_ticks(axis: Axis) -> None:
     """Sets ticks with plain numbers on an axis with a log scale, by its range."""
     low, high = sorted(axis.get_view_interval())
-    subs = (1, 2, 3, 4, 5, 6, 8) if high / low < 6 else (1, 2, 3, 5)
-    subs = (1,) if high / low > 1e3 else subs
+    wide, narrow = high / low > 1e3, high / low < 6
+    subs = [1] if wide else [1, 2, 3, 4, 5, 6, 8] if narrow else [1, 2, 3, 5]
     axis.set_major_locator(mpl.ticker.LogLocator(subs=subs))
     axis.set_major_formatter("{x:g}")
     axis.set_minor_locator(mpl.ticker.NullLocator())
