@@ -74,8 +74,8 @@ def distributions(data: Data) -> Figure:
     for position, (split, (images, labels)) in enumerate(splits.items()):
         colour = style.COLOURS[position]
         shares = 100 * np.bincount(labels, minlength=len(names)) / len(labels)
-        places = np.arange(len(names)) + 0.4 * (position - 0.5)
-        by_class.barh(places, shares, 0.4, color=colour, label=split)
+        heights = np.arange(len(names)) + 0.4 * (position - 0.5)
+        by_class.barh(heights, shares, 0.4, color=colour, label=split)
         counts, _ = np.histogram(images, edges)
         by_pixel.stairs(100 * counts / images.size, edges, color=colour)
     if len(names) <= MOST_CLASSES:

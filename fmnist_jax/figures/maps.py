@@ -215,14 +215,14 @@ def _draw_points(
 ) -> list[Any]:
     """Marks the published runs with the settings of a map; returns their legend."""
     fixed = [name for name in ("divisor", LEARNING_RATE) if name not in (x, y)]
-    places = {
+    marks = {
         (point[x], point[y])
         for point in points.get(str(dataset.optimizer.item()), ())
         if {x, y} <= point.keys()
         and all(point.get(name) == dataset[name].item() for name in fixed)
     }
-    if not places:
+    if not marks:
         return []
     for panel in panels:
-        panel.plot(*zip(*sorted(places), strict=True), **POINT)
+        panel.plot(*zip(*sorted(marks), strict=True), **POINT)
     return [style.legend_line("settings of the sources", **POINT)]

@@ -54,7 +54,7 @@ def sigmoid_figure() -> Figure:
         value.plot(w, sigmoid(scale * w), color=style.COLOURS[colour], label=name)
         slope.plot(w, gradient(scale * w), color=style.COLOURS[colour])
     end = first_one(sigmoid, np.float32) / SCALE
-    text = f"beyond: σ({SCALE}w) = 1 and\ngradient 0 in float32 "
+    text = f"beyond: σ({SCALE}w) = 1 and \ngradient 0 in float32 "
     slope.annotate(text, (end, 2e-9), ha="right")
     for panel in (value, slope):
         panel.axvline(end, **style.BASELINE)

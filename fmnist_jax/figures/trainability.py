@@ -19,7 +19,7 @@ from fmnist_jax.config import axis_label
 from fmnist_jax.figures import style
 
 GREEN = "#009E73"  # for what trains
-DASHES: Sequence[Any] = ("-", "--", ":")  # for the multiples of the stable rate
+DASHES: Sequence[Any] = ("-", "--", ":")  # for multiples of the stable learning rate
 LEGEND_LETTERS = 26  # in a line of the legend
 SHARPNESS_LABEL = "λ: the curvature of the loss (sharpness) before the first step"
 

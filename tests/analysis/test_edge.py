@@ -17,7 +17,7 @@ from fmnist_jax.runner.experiment import Variant
 from fmnist_jax.sweeps.engine import sweep
 from tests.figures.test_curves import texts_of
 
-RATES = [0.01, 0.1, 1.0, 1e4]
+LEARNING_RATES = [0.01, 0.1, 1.0, 1e4]
 # λ after each of 8 epochs. The edges are at 200, 20, 2 and 0.0002.
 COURSES: Any = [
     [10, 11, 12, 13, 14, 15, 16, 18],
@@ -30,7 +30,7 @@ COURSES: Any = [
 def dataset(name: str = "sharpness", **settings: str | float) -> xr.Dataset:
     courses = np.array(COURSES)[:, None, :] * np.array([0.5, 1.5])[:, None]
     dims = ("learning_rate", "seed", "epoch")
-    rates = np.broadcast_to(np.reshape(RATES, (4, 1, 1)), courses.shape)
+    rates = np.broadcast_to(np.reshape(LEARNING_RATES, (4, 1, 1)), courses.shape)
     variables = {
         name: (dims, courses),
         "train_loss": (dims, courses / 10),
@@ -38,7 +38,11 @@ def dataset(name: str = "sharpness", **settings: str | float) -> xr.Dataset:
         "status": (dims[:2], np.full((4, 2), "trained")),
     }
     attrs = {"dataset_title": "made up", "num_classes": 10}
-    coordinates = {"learning_rate": RATES, "seed": [0, 1], "epoch": range(1, 9)}
+    coordinates = {
+        "learning_rate": LEARNING_RATES,
+        "seed": [0, 1],
+        "epoch": range(1, 9),
+    }
     return xr.Dataset(variables, attrs=attrs).assign_coords(
         {"optimizer": "sgd", **coordinates, **settings}
     )
@@ -81,11 +85,13 @@ def test_the_figure_draws_sharpness_and_edge_in_one_colour() -> None:
     figure = edge_figure(dataset())
     sharpness, loss = figure.axes
     pairs = [sharpness.lines[i : i + 2] for i in range(0, 6, 2)]
-    for (course, level), values, rate in zip(pairs, COURSES, RATES, strict=False):
+    for (course, edge_line), values, learning_rate in zip(
+        pairs, COURSES, LEARNING_RATES, strict=False
+    ):
         np.testing.assert_allclose(drawn(course), values)
-        np.testing.assert_allclose(drawn(level), np.full(8, 2 / rate))
-        assert course.get_color() == level.get_color()
-        assert level.get_linestyle() == "--"
+        np.testing.assert_allclose(drawn(edge_line), np.full(8, 2 / learning_rate))
+        assert course.get_color() == edge_line.get_color()
+        assert edge_line.get_linestyle() == "--"
     np.testing.assert_allclose(10 * drawn(loss.lines[1]), COURSES[1])
     assert len(loss.lines) == 3
     assert "not drawn, far from the edge:\n10000" in texts_of(figure)

@@ -23,7 +23,7 @@ from fmnist_jax.sweeps.engine import sweep
 from fmnist_jax.sweeps.planning import plan
 from tests.figures.test_curves import texts_of
 
-DIVISORS, RATES = (1.0, 10.0, 100.0), (1e-3, 1e-2, 1e-1, 1.0)
+DIVISORS, LEARNING_RATES = (1.0, 10.0, 100.0), (1e-3, 1e-2, 1e-1, 1.0)
 
 
 def axes(*arguments: str) -> dict[str, Any]:
@@ -86,10 +86,11 @@ def test_other_experiments_take_no_plane() -> None:
 
 def made_up(seeds: int = 3) -> xr.Dataset:
     """Results in which learning rates from 1e-2 to divisor / 100 train."""
-    shape = (len(DIVISORS), len(RATES), seeds)
-    divisor, rate = np.meshgrid(DIVISORS, RATES, indexing="ij")
-    does = (rate <= divisor / 100 * 1.01) & (rate >= 0.99e-2)
-    status = np.where(does, "trained", "dead")[..., None].repeat(seeds, -1)
+    shape = (len(DIVISORS), len(LEARNING_RATES), seeds)
+    grid = np.meshgrid(DIVISORS, LEARNING_RATES, indexing="ij")
+    divisor, learning_rate = grid
+    trains = (learning_rate <= divisor / 100 * 1.01) & (learning_rate >= 0.99e-2)
+    status = np.where(trains, "trained", "dead")[..., None].repeat(seeds, -1)
     status[0, 3, 0] = "trained"  # one seed is not most of three
     loss = np.where(status == "trained", 0.5, 30.0)[..., None]
     loss[2, 0] = np.inf
@@ -103,9 +104,14 @@ def made_up(seeds: int = 3) -> xr.Dataset:
             "sharpness": (("divisor", "seed"), sharpness),
             "stable_rate": (("divisor", "seed"), 2 / sharpness),
         },
-        {"divisor": list(DIVISORS), "learning_rate": list(RATES), "optimizer": "sgd",
-         "seed": range(seeds), "epoch": [1]},
-    )  # fmt: skip
+        {
+            "divisor": list(DIVISORS),
+            "learning_rate": list(LEARNING_RATES),
+            "optimizer": "sgd",
+            "seed": range(seeds),
+            "epoch": [1],
+        },
+    )
     results.attrs = {
         "dataset_title": "made up", "num_classes": 10, "train_examples": 100,
     }  # fmt: skip
@@ -159,7 +165,7 @@ def test_the_map_draws_the_measurements_and_theory_over_them() -> None:
     panels: list[Any] = figure.axes[:3]
     loss, accuracy, status = panels
     cells = loss.collections[0].get_array()
-    assert cells.shape == (len(RATES), len(DIVISORS))
+    assert cells.shape == (len(LEARNING_RATES), len(DIVISORS))
     assert cells[1, 0] == 0.5
     assert cells.mask[0, 2]  # infinite
     assert (accuracy.collections[0].get_array() == 0.5).all()
@@ -197,7 +203,8 @@ def test_a_map_for_each_value_of_another_axis_and_linear_axes() -> None:
     both = xr.concat([results, results], xr.Variable("loss", ["softmax", "clipped"]))
     both["status"] = both.status.transpose("divisor", "momentum", "loss", "seed")
     points = [
-        {"divisor": 10.0, "momentum": 0.6, "learning_rate": rate} for rate in (0.1, 0.2)
+        {"divisor": 10.0, "momentum": 0.6, "learning_rate": value}
+        for value in (0.1, 0.2)
     ]
     points[1]["divisor"] = 100.0
     figures = maps.maps(both, {"sgd": points})
