@@ -6,15 +6,13 @@
 the bit for 256, which float32 divides exactly; for 255, SGD amplifies rounding errors.
 """
 
-from typing import Any
-
 from fmnist_jax.runner import Answer, Experiment, Figures, Results, main
 
 # Learning rate, and powers of the divisor in the first kernel's learning rate and eps.
 OPTIMIZERS = {"sgd": (1e-2, 2, 0), "adam": (1e-3, 1, 1)}
 
 
-def side(optimizer: str, divisor: float, instead_of: float = 1.0) -> dict[str, Any]:
+def side(optimizer: str, divisor: float, instead_of: float = 1.0) -> dict[str, object]:
     """Settings of a run whose rescaled first kernel replaces a divisor."""
     learning_rate, rate_power, eps_power = OPTIMIZERS[optimizer]
     run = {"optimizer": optimizer, "learning_rate": learning_rate, "divisor": divisor}
