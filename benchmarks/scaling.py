@@ -123,17 +123,14 @@ def _belongs(
 
 def draw(times: dict[int, list[tuple[dict[str, Any], list[float]]]]) -> None:
     """Draws one panel per varied setting."""
-    from matplotlib.figure import Figure
+    from fmnist_jax.figures.style import COLOURS, grid_of_panels
 
-    from fmnist_jax.figures.plots import COLOURS
-
-    figure = Figure(figsize=(11, 7), layout="constrained")
-    panels = figure.subplots(2, 2).flat
+    figure, panels = grid_of_panels(2, 2, size=(11, 7))
     for panel, (title, (varied, values, others)) in zip(
-        panels, PANELS.items(), strict=True
+        panels.flat, PANELS.items(), strict=True
     ):
         for column, optimizer in enumerate(("adam", "sgd")):
-            for count, style in zip(times, ("-o", "--s"), strict=False):
+            for count, line in zip(times, ("-o", "--s"), strict=False):
                 chosen = [
                     (case[varied], statistics.median(seconds))
                     for case, seconds in times[count]
@@ -141,15 +138,13 @@ def draw(times: dict[int, list[tuple[dict[str, Any], list[float]]]]) -> None:
                     and _belongs(case, varied, values, others)
                 ]
                 label = f"{optimizer}, {count} device{'s' if count > 1 else ''}"
-                panel.plot(
-                    *zip(*sorted(chosen), strict=True), style, color=COLOURS[column],
-                    label=label, markersize=4, markerfacecolor="none",
-                )  # fmt: skip
+                looks: dict[str, Any] = {"label": label, "color": COLOURS[column]}
+                looks |= {"markersize": 4, "markerfacecolor": "none"}
+                panel.plot(*zip(*sorted(chosen), strict=True), line, **looks)
         panel.set_xscale("log", base=2)
         panel.set_xticks(values, [str(value) for value in values])
         panel.set_xlabel(title)
         panel.set_ylim(bottom=0)
-        panel.grid(alpha=0.25)
         panel.set_ylabel("µs per run and step")
     figure.axes[0].legend(frameon=False)
     figure.suptitle(

@@ -48,11 +48,11 @@ def serve(start: float, argv: Sequence[str]) -> None:
     from experiments.scale_sweep import EXPERIMENT
     from fmnist_jax import data
     from fmnist_jax.analysis import report
-    from fmnist_jax.figures import plots
+    from fmnist_jax.figures import curves
     from fmnist_jax.runner.command_line import execute
     from fmnist_jax.sweeps import engine
 
-    del plots, report  # imported so that their time counts as import time
+    del curves, report  # imported so that their time counts as import time
     marks: list[tuple[str, Seconds]] = [("started", Seconds(start, 0.0))]
     marks.append(("imported", _now()))
     load, run_groups_resumably = data.load, engine.run_groups_resumably

@@ -21,10 +21,10 @@ from matplotlib.figure import Figure
 
 from experiments.trainability_map import EXPERIMENT
 from fmnist_jax import Data, Hparams, load, sweep, use_cpu_cores
-from fmnist_jax.analysis.trainability import RATE, trainable_rates
+from fmnist_jax.analysis.trainability import LEARNING_RATE, trainable_range
 from fmnist_jax.config import PRESETS, SETTINGS, Config
 from fmnist_jax.errors import unknown
-from fmnist_jax.figures.plots import COLOURS
+from fmnist_jax.figures import style
 from fmnist_jax.runner import scripts
 from fmnist_jax.sweeps.initial_sharpness import initial_sharpness, stable_rates
 from fmnist_jax.sweeps.planning import plan
@@ -105,12 +105,12 @@ def measure(predicted: pd.DataFrame, data: Mapping[str, Data]) -> pd.DataFrame:
         rates = 10.0 ** (np.arange(first, last + 1) / STEPS_PER_DECADE)
         hidden_sizes = SETTINGS["hidden_sizes"].value_type.parse(row["hidden_sizes"])
         config, divisor = setting(hidden_sizes), row["divisor"]
-        axes = {"divisor": [divisor], RATE: rates, "seed": SEEDS}
+        axes = {"divisor": [divisor], LEARNING_RATE: rates, "seed": SEEDS}
         on = data[row["dataset"]]
         runs = sweep(axes, on, config, Hparams())
         todo = plan({"divisor": [divisor], "seed": SEEDS}, config, Hparams())
         runs = runs.merge(stable_rates(todo, on), combine_attrs="override")
-        (rates_found,) = trainable_rates(runs).to_dict("records")
+        (rates_found,) = trainable_range(runs).to_dict("records")
         measured = rates_found["largest_trainable"]
         ratios = {f"measured over {rule}": measured / row[rule] for rule in RULES}
         ends = {"least": rates[0], "greatest": rates[-1]}
@@ -120,8 +120,7 @@ def measure(predicted: pd.DataFrame, data: Mapping[str, Data]) -> pd.DataFrame:
 
 def draw(measured: pd.DataFrame) -> Figure:
     """Draws the measured rates against λ, with the rules and the map's rates."""
-    figure = Figure(figsize=(10, 5.6), layout="constrained")
-    axes = figure.subplots()
+    figure, ((axes,),) = style.grid_of_panels(1, 1, size=(10, 5.6))
     rates = pd.read_csv(MAP)
     rates = rates[(rates.optimizer == "sgd") & (rates.loss == "softmax")]
     a, b = fit(rates)
@@ -135,11 +134,11 @@ def draw(measured: pd.DataFrame) -> Figure:
     for rule, rate in lines.items():
         label = f"{rule} to the map: {10**a:.2g} · λ^{b:.2f}" if rule == "fit" else rule
         axes.plot(sharpness, rate, color="0.2", linestyle=styles[rule], label=label)
-    axes.plot(rates.sharpness, rates.largest_trainable, "o", color=COLOURS[0],
+    axes.plot(rates.sharpness, rates.largest_trainable, "o", color=style.COLOURS[0],
               label="the map: 128 units, Fashion-MNIST, each divisor")  # fmt: skip
     for letter, row in zip("abcdefgh", measured.to_dict("records"), strict=True):
         text = f"{row['dataset']}, {row['hidden_sizes']}, ÷{row['divisor']:g}"
-        axes.plot(row["sharpness"], row["measured"], "D", color=COLOURS[1],
+        axes.plot(row["sharpness"], row["measured"], "D", color=style.COLOURS[1],
                   markersize=11, label=f"{letter}: {text}")  # fmt: skip
         axes.annotate(letter, (row["sharpness"], row["measured"]), fontsize=8,
                       color="white", ha="center", va="center")  # fmt: skip
@@ -147,7 +146,6 @@ def draw(measured: pd.DataFrame) -> Figure:
     axes.set_yscale("log")
     axes.set_xlabel("sharpness at initialisation, λ (log scale)")
     axes.set_ylabel("largest learning rate that trains (log scale)")
-    axes.grid(alpha=0.25)
     figure.legend(loc="outside right center", frameon=False, fontsize=9,
                   title="a … h: predicted before measured")  # fmt: skip
     figure.suptitle("Does the sharpness predict the largest learning rate that trains?")

@@ -14,7 +14,7 @@ import xarray as xr
 
 from experiments.trainability_map import EXPERIMENT
 from fmnist_jax import Data, Dataset, load, sweep, use_cpu_cores
-from fmnist_jax.analysis.trainability import RATE, trains
+from fmnist_jax.analysis.trainability import LEARNING_RATE, most_seeds_train
 from fmnist_jax.config import OPTIMIZERS, PRESETS
 from fmnist_jax.runner import scripts
 
@@ -65,15 +65,15 @@ def remedies(data: Data, optimizer: str) -> dict[str, tuple[Data, dict[str, Any]
 def line(name: str, optimizer: str, runs: xr.Dataset) -> str:
     """Returns a line of the table."""
     accuracy = 100 * runs.test_accuracy.isel(epoch=-1).mean("seed", skipna=False)
-    rates = runs[RATE].values[trains(runs).values]
+    rates = runs[LEARNING_RATE].values[most_seeds_train(runs).values]
     span = f"{rates.min():.0e} … {rates.max():.0e}" if len(rates) else "none"
     count = f"{np.log10(rates.max() / rates.min()):.1f}" if len(rates) else "–"
-    best = accuracy.fillna(-1).argmax(RATE).item()
+    best = accuracy.fillna(-1).argmax(LEARNING_RATE).item()
     default = OPTIMIZERS[optimizer]["learning_rate"]
-    usual = accuracy.sel({RATE: default}).item()
+    usual = accuracy.sel({LEARNING_RATE: default}).item()
     return (
         f"| {name} | {optimizer} | {span} | {count} | {accuracy[best].item():.1f} at "
-        f"{runs[RATE].values[best]:.0e} | {usual:.1f} |"
+        f"{runs[LEARNING_RATE].values[best]:.0e} | {usual:.1f} |"
     )
 
 
@@ -93,7 +93,7 @@ def main(data_dir: str) -> None:
             static = {n: v for n, v in settings.items() if n == "batch_norm"}
             traced = {n: v for n, v in settings.items() if n not in static}
             runs = sweep(
-                {RATE: RATES, "seed": SEEDS}, on,
+                {LEARNING_RATE: RATES, "seed": SEEDS}, on,
                 dataclasses.replace(
                     config, optimizer=optimizer, num_epochs=1, **static
                 ),

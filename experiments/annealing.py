@@ -11,11 +11,11 @@ from fmnist_jax.runner import Experiment, Figures, Results, main
 
 def figures(dataset: Results) -> Figures:
     """Learning curves, and the rate of each epoch."""
-    from fmnist_jax.figures import details, plots
+    from fmnist_jax.figures import curves, details
 
     return {
-        "curves": plots.curves(dataset, line="schedule"),
-        "rates": details.rates(dataset),
+        "curves": curves.learning_curves(dataset, line="schedule"),
+        "rates": details.learning_rates(dataset),
     }
 
 

@@ -19,10 +19,10 @@ def probes(job: Job) -> Probes:
 
 def figures(dataset: Results) -> Figures:
     """Learning curves, and the hidden values after training."""
-    from fmnist_jax.figures import details, plots
+    from fmnist_jax.figures import curves, details
 
     return {
-        "curves": plots.curves(dataset, line="batch_norm"),
+        "curves": curves.learning_curves(dataset, line="batch_norm"),
         "hidden": details.histograms(dataset, {"hidden": "hidden values"}),
     }
 

@@ -10,10 +10,10 @@ from fmnist_jax.runner import Experiment, Figures, Results, main
 
 def figures(dataset: Results) -> Figures:
     """Learning curves; accuracy against updates made and examples seen."""
-    from fmnist_jax.figures import details, plots
+    from fmnist_jax.figures import curves, details
 
     return {
-        "curves": plots.curves(dataset, line="batch_size"),
+        "curves": curves.learning_curves(dataset, line="batch_size"),
         "updates": details.against_updates(dataset),
     }
 

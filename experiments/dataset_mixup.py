@@ -11,11 +11,11 @@ from fmnist_jax.runner import Experiment, Figures, Results, main
 
 def figures(dataset: Results) -> Figures:
     """Learning curves; how large the effect of each mix-up is."""
-    from fmnist_jax.figures import details, plots
+    from fmnist_jax.figures import curves, details
 
     final = ["train_accuracy", "test_accuracy"]
     return {
-        "curves": plots.curves(dataset, line="divisor"),
+        "curves": curves.learning_curves(dataset, line="divisor"),
         "final": details.by_choice(dataset, "dataset", final),
     }
 

@@ -10,10 +10,10 @@ from fmnist_jax.runner import Experiment, Figures, Results, main
 
 def figures(dataset: Results) -> Figures:
     """Learning curves, and the gap from training to test accuracy."""
-    from fmnist_jax.figures import details, plots
+    from fmnist_jax.figures import curves, details
 
     return {
-        "curves": plots.curves(dataset, line="hidden_sizes"),
+        "curves": curves.learning_curves(dataset, line="hidden_sizes"),
         "gap": details.gaps(dataset, line="hidden_sizes"),
     }
 

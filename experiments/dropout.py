@@ -10,10 +10,10 @@ from fmnist_jax.runner import Experiment, Figures, Results, main
 
 def figures(dataset: Results) -> Figures:
     """Learning curves; the gap with dropout off, and on as the source measured."""
-    from fmnist_jax.figures import details, plots
+    from fmnist_jax.figures import curves, details
 
     return {
-        "curves": plots.curves(dataset, line="dropout_rate"),
+        "curves": curves.learning_curves(dataset, line="dropout_rate"),
         "gap": details.gaps(dataset, line="dropout_rate"),
     }
 

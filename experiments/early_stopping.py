@@ -10,11 +10,11 @@ from fmnist_jax.runner import Answer, Experiment, Figures, Results, main
 
 def figures(dataset: Results) -> Figures:
     """Learning curves; when each run stopped, and what it had reached."""
-    from fmnist_jax.figures import details, plots
+    from fmnist_jax.figures import curves, details
 
     final = ["stopped_epoch", "test_accuracy"]
     return {
-        "curves": plots.curves(dataset, line="target_accuracy"),
+        "curves": curves.learning_curves(dataset, line="target_accuracy"),
         "stops": details.by_choice(dataset, "target_accuracy", final),
     }
 
@@ -23,7 +23,10 @@ def answer(dataset: Results) -> Answer:
     """The epoch at which each run stopped."""
     from fmnist_jax.analysis import report, results
 
-    return Answer({"stops": results.stops(dataset)}, sentences=report.stops(dataset))
+    return Answer(
+        {"stops": results.stopping_epochs(dataset)},
+        sentences=report.describe_stops(dataset),
+    )
 
 
 EXPERIMENT = Experiment(

@@ -30,10 +30,12 @@ def probes(job: Job) -> Probes:
 
 def figures(dataset: Results) -> Figures:
     """Learning curves; sharpness and its edge, with the training loss below."""
-    from fmnist_jax.figures import edge, plots
+    from fmnist_jax.figures import curves, edge
 
-    curves = plots.curves(dataset, line="learning_rate")
-    return {"curves": curves, "edge": edge.figure(dataset)}
+    return {
+        "curves": curves.learning_curves(dataset, line="learning_rate"),
+        "edge": edge.figure(dataset),
+    }
 
 
 def answer(dataset: Results) -> Answer:

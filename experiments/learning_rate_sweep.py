@@ -17,12 +17,12 @@ def probes(job: Job) -> Probes:
 
 def figures(dataset: Results) -> Figures:
     """Learning curves, where they end, and the parameters after training."""
-    from fmnist_jax.figures import details, plots
+    from fmnist_jax.figures import curves, details
 
     names = {"w1": "W1", "b1": "b1", "w2": "W2", "b2": "b2"}
     return {
-        "curves": plots.curves(dataset, line="learning_rate"),
-        "final": plots.final_against(dataset, x="learning_rate"),
+        "curves": curves.learning_curves(dataset, line="learning_rate"),
+        "final": curves.final_values(dataset, x="learning_rate"),
         "parameters": details.histograms(dataset, names),
     }
 

@@ -13,12 +13,12 @@ from fmnist_jax.runner import Answer, Experiment, Figures, Results, main
 def figures(dataset: Results) -> Figures:
     """Curves at each optimizer's best rate; where all rates end."""
     from fmnist_jax.analysis import results
-    from fmnist_jax.figures import plots
+    from fmnist_jax.figures import curves
 
-    best = results.chosen(dataset, along="learning_rate")
+    best = results.at_best(dataset, along="learning_rate")
     return {
-        "best": plots.curves(best, line="optimizer", chosen="learning_rate"),
-        "final": plots.final_against(dataset, x="learning_rate"),
+        "best": curves.learning_curves(best, line="optimizer", best_of="learning_rate"),
+        "final": curves.final_values(dataset, x="learning_rate"),
     }
 
 
@@ -26,7 +26,7 @@ def answer(dataset: Results) -> Answer:
     """Each optimizer at its best rate."""
     from fmnist_jax.analysis import results
 
-    return Answer({"best": results.summarise_chosen(dataset, along="learning_rate")})
+    return Answer({"best": results.summarise_best(dataset, along="learning_rate")})
 
 
 EXPERIMENT = Experiment(

@@ -32,11 +32,11 @@ def probes(job: Job) -> Probes:
 def figures(dataset: Results) -> Figures:
     """Learning curves; what each penalty does to accuracy, gap and weights."""
     from fmnist_jax.analysis import results
-    from fmnist_jax.figures import details, plots
+    from fmnist_jax.figures import curves, details
 
     final = ["test_accuracy", "accuracy_gap", "near_zero_share"]
     return {
-        "curves": plots.curves(dataset, line="penalty"),
+        "curves": curves.learning_curves(dataset, line="penalty"),
         "final": details.by_choice(results.with_gap(dataset), "penalty", final),
     }
 

@@ -10,11 +10,11 @@ from fmnist_jax.runner import Experiment, Figures, Results, main
 
 def figures(dataset: Results) -> Figures:
     """Learning curves, and where they end against the divisor."""
-    from fmnist_jax.figures import plots
+    from fmnist_jax.figures import curves
 
     return {
-        "curves": plots.curves(dataset, line="divisor"),
-        "final": plots.final_against(dataset, x="divisor"),
+        "curves": curves.learning_curves(dataset, line="divisor"),
+        "final": curves.final_values(dataset, x="divisor"),
     }
 
 

@@ -18,10 +18,10 @@ def probes(job: Job) -> Probes:
 
 def figures(dataset: Results) -> Figures:
     """Learning curves, and what is predicted: what it saw last?"""
-    from fmnist_jax.figures import details, plots
+    from fmnist_jax.figures import curves, details
 
     return {
-        "curves": plots.curves(dataset, line="order"),
+        "curves": curves.learning_curves(dataset, line="order"),
         "predictions": details.predictions(dataset, line="order"),
     }
 

@@ -20,16 +20,16 @@ def beside(plan: Plan, data: Data) -> Results:
 def figures(dataset: Results) -> Figures:
     """Loss, accuracy and status over the plane, with theory's lines."""
     from experiments.reproduction.configurations import points
-    from fmnist_jax.figures import maps
+    from fmnist_jax.figures import maps, trainability
 
-    return {**maps.maps(dataset, points()), **maps.rates(dataset)}
+    return {**maps.maps(dataset, points()), **trainability.trainable_ranges(dataset)}
 
 
 def answer(dataset: Results) -> Answer:
     """Which rates train, against those that theory calls stable."""
     from fmnist_jax.analysis import trainability
 
-    table = trainability.trainable_rates(dataset)
+    table = trainability.trainable_range(dataset)
     tables = {} if table.empty else {"rates": table}
     return Answer(tables, sentences=trainability.sentences(dataset, table))
 

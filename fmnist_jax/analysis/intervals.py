@@ -1,13 +1,14 @@
-"""What runs over several seeds can tell: 95 % intervals, and the spread of the seeds.
+"""95 % intervals from runs over several seeds, and comparisons of their spread.
 
-Student's t, and so for draws from about a normal distribution; NumPy and SciPy only.
+Student's t intervals assume roughly normal values. SciPy is imported when it is first
+used: ``scipy.stats`` takes half a second to load.
 """
 
 import dataclasses
 import math
+from typing import Any
 
 import numpy as np
-from scipy import stats
 
 LEVEL = 0.95
 UPPER = (1 + LEVEL) / 2
@@ -15,7 +16,7 @@ UPPER = (1 + LEVEL) / 2
 
 @dataclasses.dataclass(frozen=True)
 class Interval:
-    """An estimate and its 95 % interval; NaN where there is none."""
+    """An estimate and its 95 % interval; NaN if there is none."""
 
     estimate: float
     low: float
@@ -37,8 +38,8 @@ class Spreads:
 def moments(values_SxE: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Returns count, mean and standard deviation [E] of the seeds that are finite.
 
-    Mean and deviation are NaN unless these are more than half of the seeds, and so at
-    least two: what a few survivors do is not what a run does.
+    Mean and deviation are NaN unless more than half of the seeds are finite (so at
+    least two): a few surviving runs do not represent all runs.
 
     Raises:
       ValueError: for fewer than two seeds, which have no spread.
@@ -56,50 +57,62 @@ def moments(values_SxE: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]
     return n, np.where(enough, mean, np.nan), np.where(enough, spread, np.nan)
 
 
-def prediction_interval(values_SxE: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the mean [E] and the half-width [E] that hold one more run, at 95 %.
+def _t_quantile(degrees_of_freedom: Any) -> Any:
+    from scipy.special import stdtrit
 
-    half = t_0.975(n - 1) · s · sqrt(1 + 1/n), over the n seeds that are finite at that
-    epoch; both are NaN where ``moments`` says so.
+    return stdtrit(degrees_of_freedom, UPPER)
+
+
+def prediction_interval(values_SxE: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Returns mean [E] and half-width [E] of the 95 % interval for one more run.
+
+    half = t_0.975(n - 1) · s · sqrt(1 + 1/n), over the n seeds that are finite in an
+    epoch. Both are NaN if the mean of ``moments`` is.
     """
     n, mean, spread = moments(values_SxE)
-    return mean, stats.t.ppf(UPPER, n - 1) * spread * np.sqrt(1 + 1 / n)
+    return mean, _t_quantile(n - 1) * spread * np.sqrt(1 + 1 / n)
 
 
 def paired_interval(differences_S: np.ndarray) -> Interval:
     """Returns the mean of differences paired over seeds, and its 95 % t-interval.
 
-    Equal differences give an interval of no width. A difference that is not finite, of
-    a run that diverged, leaves none: to drop that seed would be to judge survivors.
-    Where divergence is to count, let the caller say as what (an accuracy: as chance).
+    Equal differences give an interval of width 0. If a difference is not finite (a run
+    diverged), there is no interval: dropping that seed would judge only the surviving
+    runs. To count divergence, pass a finite value for it (such as chance accuracy).
     """
     differences = np.asarray(differences_S, float)
-    n, mean, spread = (float(found[0]) for found in moments(differences[:, None]))
+    n, mean, spread = (float(moment[0]) for moment in moments(differences[:, None]))
     if not np.isfinite(differences).all():
         return NO_INTERVAL
-    half = float(stats.t.ppf(UPPER, n - 1)) * spread / math.sqrt(n)
+    half = float(_t_quantile(n - 1)) * spread / math.sqrt(n)
     return Interval(mean, mean - half, mean + half)
 
 
 def share_interval(count: int, total: int) -> Interval:
-    """Returns count / total and its binomial interval (Clopper and Pearson's)."""
+    """Returns count / total and its binomial interval (Clopper and Pearson 1934)."""
+    from scipy.stats import binomtest
+
     if not total:
         return NO_INTERVAL
-    low, high = stats.binomtest(count, total).proportion_ci(LEVEL)
+    low, high = binomtest(count, total).proportion_ci(LEVEL)
     return Interval(count / total, float(low), float(high))
 
 
 def compare_spreads(ours: np.ndarray, theirs: np.ndarray) -> Spreads:
-    """Compares our spread over seeds with that of a source's own replicates.
+    """Compares our spread over seeds with the spread of a source's replicates.
 
-    The interval is that of the F-test for two variances. Values that are not finite
-    (nothing published) are left out. There is no interval where fewer than two are
-    left, or all are equal, on either side. Their reading errors are in theirs.
+    The interval of the ratio is that of the F-test for two variances. Values that are
+    not finite (nothing published) are left out. There is no interval if either side has
+    fewer than two values or only equal values. Reading errors are part of ``theirs``.
     """
+    from scipy.stats import f
+
     both = [np.asarray(v, float)[np.isfinite(v)] for v in (ours, theirs)]
-    own, other = (float(v.std(ddof=1)) if len(v) > 1 else math.nan for v in both)
-    if not (own > 0 and other > 0):
-        return Spreads(own, other, NO_INTERVAL)
-    ratio = own / other
-    most, least = stats.f.ppf([UPPER, 1 - UPPER], *(len(v) - 1 for v in both)) ** 0.5
-    return Spreads(own, other, Interval(ratio, ratio / most, ratio / least))
+    spreads = (float(v.std(ddof=1)) if len(v) > 1 else math.nan for v in both)
+    numerator, denominator = spreads
+    if not (numerator > 0 and denominator > 0):
+        return Spreads(numerator, denominator, NO_INTERVAL)
+    ratio = numerator / denominator
+    upper, lower = f.ppf([UPPER, 1 - UPPER], *(len(v) - 1 for v in both)) ** 0.5
+    interval = Interval(ratio, ratio / upper, ratio / lower)
+    return Spreads(numerator, denominator, interval)

@@ -1,4 +1,4 @@
-"""Results in words: a table, a few sentences, legends. Imports no jax."""
+"""Results as text: a table, a few sentences, a legend. Imports no jax."""
 
 import functools
 import math
@@ -9,16 +9,11 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from fmnist_jax.analysis.results import (
-    FINAL,
-    combinations,
-    summarise,
-    sweep_axes,
-)
+from fmnist_jax.analysis.intervals import paired_interval
+from fmnist_jax.analysis.results import FINAL, combinations, summarise, sweep_axes
 from fmnist_jax.config import SETTINGS, axis_label, show
 
 MOST_ROWS = 40
-CONFIDENCE = 0.95
 NOT_LEARNING = ("diverged", "dead", "frozen")
 
 
@@ -31,51 +26,48 @@ def _cell(mean: float, std: float, name: str) -> str:
     return text if math.isnan(std) else f"{text} ± {scale * std:{form}}"
 
 
-def shown(summary: pd.DataFrame) -> pd.DataFrame:
-    """Returns what people read of a summary: mean ± standard deviation, and status.
+def format_summary(summary: pd.DataFrame) -> pd.DataFrame:
+    """Returns a summary for readers: axes, mean ± standard deviation, and status.
 
-    Accuracies in percent.
+    Accuracies are in per cent.
 
     Args:
-      summary: of ``summarise``, or as ``summary.csv`` holds it.
+      summary: from ``summarise`` or from a ``summary.csv`` file.
     """
     axes = summary.columns[: summary.columns.get_loc(f"{FINAL[0]}_mean")]
-    found = pd.DataFrame(
+    table = pd.DataFrame(
         {axis_label(a): [show(a, v) for v in summary[a]] for a in axes}
     )
     for name in FINAL:
         columns = zip(summary[f"{name}_mean"], summary[f"{name}_std"], strict=True)
         unit = " %" if "accuracy" in name else ""
         label = name.replace("_", " ").replace("accuracy", "acc.")
-        found[f"{label}{unit}"] = [_cell(m, s, name) for m, s in columns]
-    found["status"] = summary["status"].tolist()
-    return found
+        table[f"{label}{unit}"] = [_cell(m, s, name) for m, s in columns]
+    table["status"] = summary["status"].tolist()
+    return table
 
 
-def in_words(table: pd.DataFrame) -> pd.DataFrame:
-    """Returns any table as people read it: columns named in words, settings as shown.
+def format_table(table: pd.DataFrame) -> pd.DataFrame:
+    """Returns any table for readers: columns as labels, settings as on figures.
 
-    One with the columns of a summary becomes what ``shown`` makes of it.
+    A table with exactly the columns of a summary becomes ``format_summary`` of it.
     """
     final = {f"{name}_{of}" for name in FINAL for of in ("mean", "std")}
     if final <= {*table}:
         rest = table.columns[table.columns.get_loc(f"{FINAL[0]}_mean") :]
         if {*rest} <= final | {"seeds", "status", "dataset"}:
-            return shown(table)
+            return format_summary(table)
     settings = {
         c: table[c].map(functools.partial(show, c), na_action="ignore")
         for c in table
         if c in SETTINGS
     }
-    return table.assign(**settings).rename(columns=_in_words)
-
-
-def _in_words(column: str) -> str:
-    return axis_label(column).replace("_", " ")
+    labels = {c: axis_label(c).replace("_", " ") for c in table}
+    return table.assign(**settings).rename(columns=labels)
 
 
 def table(dataset: xr.Dataset) -> str:
-    """Returns the last epoch's metrics as ``shown``.
+    """Returns the summary of the last epoch as text.
 
     Of more than ``MOST_ROWS`` combinations, the best by test accuracy.
     """
@@ -84,28 +76,24 @@ def table(dataset: xr.Dataset) -> str:
     if len(summary) > MOST_ROWS:
         note = f"\n(the {MOST_ROWS} best of {len(summary)}; all are in summary.csv)"
         summary = summary.nlargest(MOST_ROWS, "test_accuracy_mean")
-    return shown(summary).to_string(index=False) + note
+    return format_summary(summary).to_string(index=False) + note
 
 
-def named(dataset: xr.Dataset, index: Mapping[str, int]) -> str:
-    """Returns a combination in words, by the axes that have several values."""
+def describe_combination(dataset: xr.Dataset, index: Mapping[str, int]) -> str:
+    """Returns the values at ``index`` on the axes that have several values."""
     several = [axis for axis in index if dataset.sizes[axis] > 1]
-    shown = [_called(a, dataset[a].values[index[a]].item()) for a in several]
-    return " ".join(shown) or "this setting"
+    values = [_describe(a, dataset[a].values[index[a]].item()) for a in several]
+    return " ".join(values) or "this setting"
 
 
-def _called(axis: str, value: Any) -> str:
-    """Returns a value in words, with its axis where it does not speak for itself."""
-    speaks = axis in ("divisor", "loss", "optimizer")
-    return f"{'' if speaks else axis_label(axis) + ' '}{show(axis, value)}"
-
-
-def _seeds(count: int) -> str:
-    return f"{count} seeds" if count > 1 else "one seed"
+def _describe(axis: str, value: Any) -> str:
+    """Returns a value, after the label of its axis unless the value suffices."""
+    suffices = axis in ("divisor", "loss", "optimizer")
+    return f"{'' if suffices else axis_label(axis) + ' '}{show(axis, value)}"
 
 
 def _best(dataset: xr.Dataset) -> list[str]:
-    """Says which combination is best, and how sure that is over seeds."""
+    """Returns which combination is best, and by how much, with its uncertainty."""
     accuracy = dataset.test_accuracy.isel(epoch=-1)
     ranked = sorted(
         ((accuracy.isel(i).values.astype(float), i) for i in combinations(dataset)),
@@ -116,78 +104,72 @@ def _best(dataset: xr.Dataset) -> list[str]:
         return ["No setting ended with finite outputs for every seed."]
     count = len(best)
     spread = f" ± {100 * best.std(ddof=1):.2f}" if count > 1 else ""
-    said = f"{100 * best.mean():.2f}{spread} % of the test images right"
+    seeds = f"{count} seeds" if count > 1 else "one seed"
+    result = f"{100 * best.mean():.2f}{spread} % ({seeds})"
     if not others:
-        return [f"After the last epoch {said} ({_seeds(count)})."]
+        return [f"Test accuracy after the last epoch: {result}."]
+    first = f"Best test accuracy: {describe_combination(dataset, best_index)}, {result}"
     second, second_index = others[0]
-    first = f"Best: {named(dataset, best_index)}, with {said} ({_seeds(count)})"
     if not np.isfinite(second.mean()):
         return [f"{first}; no other setting ended with finite outputs for every seed."]
-    return [f"{first}; {_lead(best - second, named(dataset, second_index))}."]
+    runner_up = describe_combination(dataset, second_index)
+    return [f"{first}; {_lead(best - second, runner_up)}."]
 
 
-def _lead(differences: np.ndarray, other: str) -> str:
-    """Says how sure a lead over the runner-up is, paired over seeds."""
-    points = 100 * differences
-    if not points.any():
-        return f"level with {other}"
-    lead = f"{points.mean():.2f} points ahead of {other}"
-    if len(points) == 1:
-        return f"{lead}, which one seed cannot tell from chance"
-    error = points.std(ddof=1) / math.sqrt(len(points))
-    if error == 0:
-        return f"{lead} for every seed alike"
-    from scipy.special import stdtrit  # scipy.stats takes half a second to import
-
-    half = stdtrit(len(points) - 1, (1 + CONFIDENCE) / 2) * error
-    low, high = points.mean() - half, points.mean() + half
-    sure = "so it is probably better" if low > 0 else "so the two may be equal"
-    interval = f"95 % interval of these two alone {low:+.2f} to {high:+.2f}, paired"
-    return f"{lead} ({interval}), {sure}"
-
-
-def _contrast(dataset: xr.Dataset) -> list[str]:
-    """Says what the first axis does, for each value of the second."""
-    axes = [axis for axis in sweep_axes(dataset) if dataset.sizes[axis] > 1]
-    if len(axes) != 2 or dataset.sizes[axes[1]] > 3:
-        return []
-    first, second = axes
-    mean = 100 * dataset.test_accuracy.isel(epoch=-1).mean("seed", skipna=False)
-    said = []
-    for value in dataset[second].values:
-        row = mean.sel({second: value}).squeeze()
-        listed = [
-            f"{show(first, v.item())} {a:.1f} %" if np.isfinite(a) else
-            f"{show(first, v.item())} not finite"
-            for v, a in zip(dataset[first].values, row.values, strict=True)
-        ]  # fmt: skip
-        if len(listed) <= 6:
-            said.append(f"{_called(second, value.item())}: {', '.join(listed)}")
+def _lead(differences: np.ndarray, runner_up: str) -> str:
+    """Returns how far, and how surely, the best setting leads over the runner-up."""
+    if not differences.any():
+        return f"equal to {runner_up}"
+    lead = f"{100 * differences.mean():.2f} points ahead of {runner_up}"
+    if len(differences) == 1:
+        return f"{lead}, which one seed cannot distinguish from chance"
+    if np.ptp(differences) == 0:
+        return f"{lead} for every seed"
+    interval = paired_interval(100 * differences)
+    sure = "so it is probably better" if interval.low > 0 else "so the two may be equal"
     return (
-        [f"Test accuracy by {axis_label(first)} – {'; '.join(said)}."] if said else []
+        f"{lead} (95 % interval for these two alone {interval.low:+.2f} to "
+        f"{interval.high:+.2f}, paired over seeds), {sure}"
     )
 
 
+def _contrast(dataset: xr.Dataset) -> list[str]:
+    """Returns the test accuracy along the first axis, for each value of the second."""
+    axes = [axis for axis in sweep_axes(dataset) if dataset.sizes[axis] > 1]
+    if len(axes) != 2 or dataset.sizes[axes[1]] > 3 or dataset.sizes[axes[0]] > 6:
+        return []
+    first, second = axes
+    mean = 100 * dataset.test_accuracy.isel(epoch=-1).mean("seed", skipna=False)
+    parts = []
+    for value in dataset[second].values:
+        accuracies = mean.sel({second: value}).squeeze().values
+        texts = [f"{a:.1f} %" if np.isfinite(a) else "not finite" for a in accuracies]
+        labels = [show(first, v.item()) for v in dataset[first].values]
+        listed = [f"{a} {text}" for a, text in zip(labels, texts, strict=True)]
+        parts.append(f"{_describe(second, value.item())}: {', '.join(listed)}")
+    return [f"Test accuracy by {axis_label(first)} – {'; '.join(parts)}."]
+
+
 def _not_learning(dataset: xr.Dataset) -> list[str]:
-    """Says which runs froze, died or diverged."""
-    said = []
+    """Returns which runs diverged, died or froze."""
+    lines = []
     for name in NOT_LEARNING:
-        where = {}
-        for index in combinations(dataset):
-            count = int((dataset.status.isel(index) == name).sum())
-            if count:
-                where[named(dataset, index)] = count
-        if where:
-            total, runs = sum(where.values()), dataset.status.size
-            listed = [f"{place} ({count})" for place, count in where.items()]
+        counts = (dataset.status == name).sum("seed")
+        listed = [
+            f"{describe_combination(dataset, index)} ({count})"
+            for index in combinations(dataset)
+            if (count := int(counts.isel(index)))
+        ]
+        if listed:
+            total = f"{int(counts.sum())} of {dataset.status.size} runs {name}"
             listed = [*listed[:4], "…"] if len(listed) > 4 else listed
-            why = dataset.status.attrs[name]
-            said.append(f"{total} of {runs} runs {name}: {', '.join(listed)} – {why}.")
-    return said
+            meaning = dataset.status.attrs[name]
+            lines.append(f"{total}: {', '.join(listed)} – {meaning}.")
+    return lines
 
 
 def sentences(dataset: xr.Dataset) -> list[str]:
-    """Returns what the results say: best value, how sure, which runs failed and why."""
+    """Returns the best setting, its lead over the next, and the runs that failed."""
     return [*_best(dataset), *_contrast(dataset), *_not_learning(dataset)]
 
 
@@ -195,15 +177,15 @@ def legend(dataset: xr.Dataset) -> list[str]:
     """Returns a line for each status and each loss that occurs."""
     lines = []
     for name in ("status", "loss"):
-        found = dataset[name]
-        for value in dict.fromkeys(found.values.ravel().astype(str).tolist()):
-            lines.append(f"{name} {value}: {found.attrs[value]}")
+        labels = dataset[name]
+        for value in dict.fromkeys(labels.values.ravel().astype(str).tolist()):
+            lines.append(f"{name} {value}: {labels.attrs[value]}")
     return lines
 
 
-def stops(dataset: xr.Dataset) -> list[str]:
-    """Says at which epoch the runs of each target stopped, and with what accuracy."""
-    said = []
+def describe_stops(dataset: xr.Dataset) -> list[str]:
+    """Returns for each combination when its runs stopped, and their test accuracy."""
+    parts = []
     for index in combinations(dataset):
         runs = dataset.isel(index)
         epochs = runs.stopped_epoch.values
@@ -211,5 +193,8 @@ def stops(dataset: xr.Dataset) -> list[str]:
         accuracy = 100 * float(runs.test_accuracy.isel(epoch=-1).mean("seed"))
         text = f"stopped after epoch {listed} (by seed)"
         text = "never stopped" if np.isnan(epochs).all() else text
-        said.append(f"{named(dataset, index)}: {text}, test {accuracy:.1f} %")
-    return [f"{'; '.join(said)}."]
+        parts.append(
+            f"{describe_combination(dataset, index)}: {text}, test accuracy "
+            f"{accuracy:.1f} %"
+        )
+    return [f"{'; '.join(parts)}."]

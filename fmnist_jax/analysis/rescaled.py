@@ -1,47 +1,57 @@
-"""Runs that exact arithmetic makes equal, and how far they part. No jax."""
+"""Undivided pixels with a rescaled first layer against divided pixels. No jax.
+
+In exact arithmetic the two runs of such a pair are equal.
+"""
 
 from collections.abc import Mapping
 
-import numpy as np
 import pandas as pd
 import xarray as xr
 
+from fmnist_jax.analysis.results import as_table
 
-def table(dataset: xr.Dataset, axis: str, twins: Mapping[str, str]) -> pd.DataFrame:
-    """Returns a row per pair of twins and epoch: how far their losses part.
+LOSSES = ["train_loss", "test_loss"]
 
-    ``loss_difference`` is the largest over seeds, and over training and test loss.
+
+def table(dataset: xr.Dataset, axis: str, pairs: Mapping[str, str]) -> pd.DataFrame:
+    """Returns a row per pair of runs and epoch: how much the two runs differ.
+
+    Columns: ``rescaled`` and ``divided``, the labels of the pair; ``epoch``;
+    ``loss_difference``, the maximum over seeds, and over training and test loss; the
+    mean test accuracy of both.
 
     Args:
       dataset: results of a sweep with no axis but ``axis``.
-      axis: on which the twins stand.
-      twins: label on it to that of the other.
+      axis: the axis that has the labels.
+      pairs: label of the run with a rescaled first layer to that of the run with
+        divided pixels.
     """
-    rows = []
-    for twin, other in twins.items():
-        pair = [dataset.sel({axis: label}) for label in (twin, other)]
-        for epoch in range(dataset.sizes["epoch"]):
-            one, two = (each.isel(epoch=epoch) for each in pair)
-            parted = [
-                np.abs(one[name].values.astype(float) - two[name].values).max()
-                for name in ("train_loss", "test_loss")
-            ]
-            row = {axis: twin, "twin": other, "epoch": dataset.epoch.values[epoch]}
-            row |= {"loss_difference": max(parted)}
-            row |= {"test_accuracy": one.test_accuracy.values.mean()}
-            row |= {"twins_test_accuracy": two.test_accuracy.values.mean()}
-            rows.append(row)
-    return pd.DataFrame(rows)
+    rescaled = dataset.sel({axis: list(pairs)})
+    divided = dataset.sel({axis: list(pairs.values())})
+    divided = divided.assign_coords({axis: rescaled[axis]})
+    difference = abs(rescaled[LOSSES].astype(float) - divided[LOSSES])
+    columns = {
+        "loss_difference": difference.to_array().max(
+            ("variable", "seed"), skipna=False
+        ),
+        "rescaled_test_accuracy": rescaled.test_accuracy.mean("seed", skipna=False),
+        "divided_test_accuracy": divided.test_accuracy.mean("seed", skipna=False),
+    }
+    rows = as_table(xr.Dataset(columns), [axis, "epoch"])
+    rows = rows.rename(columns={axis: "rescaled"})
+    rows.insert(1, "divided", rows["rescaled"].map(pairs))
+    return rows
 
 
 def sentences(table: pd.DataFrame) -> list[str]:
-    """Says how far the losses of twins part, from their ``table``."""
-    said = []
-    for (one, other), rows in table.groupby(list(table.columns[:2]), sort=False):
-        last = rows.iloc[-1]
-        apart = rows.loss_difference.max()
-        text = f"apart by at most {apart:.2g}" if apart else "the same, bit for bit"
-        accuracies = last.test_accuracy, last.twins_test_accuracy
-        ends = " and ".join(f"{100 * a:.2f} %" for a in accuracies)
-        said.append(f"{one} and {other}: losses {text}; test accuracy {ends}.")
-    return said
+    """Returns how much each pair of runs differs, from its ``table``."""
+    lines = []
+    for pair, rows in table.groupby(["rescaled", "divided"], sort=False):
+        last, largest = rows.iloc[-1], rows.loss_difference.max()
+        text = (
+            f"differ by at most {largest:.2g}" if largest else "are equal bit for bit"
+        )
+        accuracies = last[["rescaled_test_accuracy", "divided_test_accuracy"]]
+        listed = " and ".join(f"{100 * accuracy:.2f} %" for accuracy in accuracies)
+        lines.append(f"{' and '.join(pair)}: losses {text}; test accuracy {listed}.")
+    return lines

@@ -1,9 +1,9 @@
-"""Results on disk, and their summary over seeds. Imports no jax."""
+"""Results on disk, and their tables over seeds. Imports no jax."""
 
 import io
 import itertools
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from fmnist_jax.errors import UserError
 from fmnist_jax.files import atomic_write
 
 RESULTS_FILE, SUMMARY_FILE, SETTINGS_FILE = "results.nc", "summary.csv", "config.json"
-# What tables show of a run's last epoch.
+# Metrics of the last epoch in the summary.
 FINAL = ("test_accuracy", "test_loss", "train_accuracy", "train_loss")
 
 
@@ -25,67 +25,90 @@ def sweep_axes(dataset: xr.Dataset) -> list[str]:
     return [str(dim) for dim in dataset.status.dims if dim != "seed"]
 
 
-def combinations(dataset: xr.Dataset) -> Iterator[dict[str, int]]:
-    """Yields the position along each swept axis of each combination of their values."""
-    axes = sweep_axes(dataset)
-    for index in itertools.product(*(range(dataset.sizes[axis]) for axis in axes)):
-        yield dict(zip(axes, index, strict=True))
+def combinations(dataset: xr.Dataset, *without: str) -> list[dict[str, int]]:
+    """Returns the position along each swept axis for each combination of values.
+
+    Args:
+      dataset: results of a sweep.
+      *without: axes to leave out.
+    """
+    axes = [axis for axis in sweep_axes(dataset) if axis not in without]
+    positions = itertools.product(*(range(dataset.sizes[axis]) for axis in axes))
+    return [dict(zip(axes, index, strict=True)) for index in positions]
+
+
+def as_table(variables: xr.Dataset, axes: list[str]) -> pd.DataFrame:
+    """Returns a row per combination of the values of ``axes``, in grid order.
+
+    Columns: the axes, then the variables. Variables that lack an axis are repeated.
+    """
+    rows = variables.expand_dims("all").to_dataframe(dim_order=["all", *axes])
+    return rows.reset_index()[[*axes, *variables.data_vars]]
 
 
 def summarise(dataset: xr.Dataset) -> pd.DataFrame:
     """Returns a row per combination of the axes' values, over its seeds.
 
-    Columns: the axes; ``NAME_mean`` and ``NAME_std`` (sample standard deviation; NaN of
-    one seed) of the last epoch's ``FINAL`` metrics, NaN where a seed's is not
-    finite; ``seeds``; ``status``, such as "trained" or "frozen 2, trained 1"; and
-    ``dataset``.
+    Columns: the axes; ``NAME_mean`` and ``NAME_std`` (sample standard deviation; NaN
+    for one seed) of each ``FINAL`` metric after the last epoch, NaN if the value of any
+    seed is not finite; ``seeds``; ``status``, such as "trained" or
+    "frozen 2, trained 1"; and ``dataset``.
     """
-    last = dataset.isel(epoch=-1)
-    several = dataset.sizes["seed"] > 1
-    rows = []
-    for index in combinations(dataset):
-        runs = last.isel(index)
-        row: dict[str, Any] = {name: runs[name].values.item() for name in index}
-        for name in FINAL:
-            values = runs[name].values.astype(float)
-            finite = np.isfinite(values).all()
-            row[f"{name}_mean"] = values.mean() if finite else np.nan
-            row[f"{name}_std"] = values.std(ddof=1) if finite and several else np.nan
-        names, counts = np.unique(runs.status.values.astype(str), return_counts=True)
-        listed = [f"{n} {c}" for n, c in zip(names, counts, strict=True)]
-        row["seeds"] = int(counts.sum())
-        row["status"] = names[0] if len(names) == 1 else ", ".join(listed)
-        row.setdefault("dataset", dataset.attrs["dataset"])
-        rows.append(row)
-    return pd.DataFrame(rows)
+    columns: dict[str, Any] = {}
+    has_spread = dataset.sizes["seed"] > 1
+    for name in FINAL:
+        values = dataset[name].isel(epoch=-1).astype(float)
+        finite = values.where(np.isfinite(values))
+        columns[f"{name}_mean"] = finite.mean("seed", skipna=False)
+        std = finite.std("seed", ddof=1, skipna=False) if has_spread else np.nan
+        columns[f"{name}_std"] = std
+    columns["seeds"] = dataset.sizes["seed"]
+    columns["status"] = xr.apply_ufunc(
+        _count_statuses,
+        dataset.status,
+        input_core_dims=[["seed"]],
+        vectorize=True,
+        output_dtypes=[object],
+    )
+    table = as_table(xr.Dataset(columns), sweep_axes(dataset))
+    return (
+        table if "dataset" in table else table.assign(dataset=dataset.attrs["dataset"])
+    )
+
+
+def _count_statuses(statuses: np.ndarray) -> str:
+    names, counts = np.unique(statuses.astype(str), return_counts=True)
+    if len(names) == 1:
+        return str(names[0])
+    return ", ".join(f"{name} {n}" for name, n in zip(names, counts, strict=True))
 
 
 def stack(axis: str, datasets: Mapping[str, xr.Dataset]) -> xr.Dataset:
-    """Returns results side by side on a new first axis, by their labels.
+    """Returns results side by side along a new first axis, by their labels.
 
-    A setting that differs, or that only some have, stands along the axis too (NaN or ""
-    where there is none); attributes that differ are joined by commas.
+    A setting with several values becomes a coordinate along the axis (NaN or "" if a
+    data set lacks it). Attributes with several values are joined by commas.
     """
-    whole = list(datasets.values())
-    settings = {n: c for each in whole for n, c in each.coords.items() if not c.ndim}
-    found = xr.concat(
-        [each.drop_vars([*settings], errors="ignore") for each in whole],
+    parts = list(datasets.values())
+    settings = {n: c for part in parts for n, c in part.coords.items() if not c.ndim}
+    stacked = xr.concat(
+        [part.drop_vars([*settings], errors="ignore") for part in parts],
         xr.DataArray(list(datasets), dims=axis, attrs={"long_name": axis}, name=axis),
         combine_attrs="override",
     )
     for name, setting in settings.items():
         absent = "" if setting.dtype.kind in "UO" else np.nan
         values = [
-            each[name].item() if name in each.coords else absent for each in whole
+            part[name].item() if name in part.coords else absent for part in parts
         ]
         same = all(value == values[0] for value in values)
         variable = ((), values[0]) if same else (axis, values)
-        found = found.assign_coords({name: (*variable, setting.attrs)})
-    for name in found.attrs:
-        values = list(dict.fromkeys(each.attrs[name] for each in whole))
+        stacked = stacked.assign_coords({name: (*variable, setting.attrs)})
+    for name in stacked.attrs:
+        values = list(dict.fromkeys(part.attrs[name] for part in parts))
         same = len(values) == 1
-        found.attrs[name] = values[0] if same else ", ".join(map(str, values))
-    return found
+        stacked.attrs[name] = values[0] if same else ", ".join(map(str, values))
+    return stacked
 
 
 def with_gap(dataset: xr.Dataset) -> xr.Dataset:
@@ -95,49 +118,47 @@ def with_gap(dataset: xr.Dataset) -> xr.Dataset:
     return dataset.assign(accuracy_gap=gap)
 
 
-def chosen(dataset: xr.Dataset, along: str) -> xr.Dataset:
-    """Returns results without the axis ``along``, at its best value for each of others.
+def at_best(dataset: xr.Dataset, along: str) -> xr.Dataset:
+    """Returns the results at the best ``along`` value for each combination.
 
-    The best has the highest mean test accuracy after the last epoch; one with a seed
-    that is not finite is none. It is chosen on the test set, and so a little too good.
+    Best: the highest mean test accuracy after the last epoch, among the values for
+    which every seed is finite. This selection uses the test set, so the selected
+    accuracies are biased upwards.
     """
     final = dataset.test_accuracy.isel(epoch=-1).mean("seed", skipna=False).fillna(-1)
     return dataset.isel({along: final.argmax(along).variable})
 
 
-def summarise_chosen(dataset: xr.Dataset, along: str) -> pd.DataFrame:
-    """Returns ``summarise`` of what is ``chosen``, and what it is."""
-    best = chosen(dataset, along)
+def summarise_best(dataset: xr.Dataset, along: str) -> pd.DataFrame:
+    """Returns ``summarise`` of ``at_best``, with the selected values of ``along``."""
+    best = at_best(dataset, along)
+    axes = sweep_axes(best)
+    selected = as_table(best[[along]].reset_coords(), axes)
     table = summarise(best)
-    values = [best[along].isel(index).item() for index in combinations(best)]
-    table.insert(len(sweep_axes(best)), along, values)
+    table.insert(len(axes), along, selected[along])
     return table
 
 
-def stops(dataset: xr.Dataset) -> pd.DataFrame:
-    """Returns a row per run with a target: the epoch of its stop, NaN for none."""
-    rows = []
-    for index in combinations(dataset):
-        for run in range(dataset.sizes["seed"]):
-            one = dataset.isel({**index, "seed": run})
-            names = [*index, "seed", "stopped_epoch"]
-            row = {name: one[name].item() for name in names}
-            row["test_accuracy"] = one.test_accuracy.isel(epoch=-1).item()
-            rows.append(row)
-    return pd.DataFrame(rows)
+def stopping_epochs(dataset: xr.Dataset) -> pd.DataFrame:
+    """Returns a row per run: the epoch in which it stopped, NaN if it did not."""
+    last = dataset[["stopped_epoch", "test_accuracy"]].isel(epoch=-1)
+    return as_table(last.astype(float), [*sweep_axes(dataset), "seed"])
 
 
 def _strict(value: Any) -> Any:
-    """Returns a value with None for the numbers that JSON does not know."""
+    """Returns a value with None for each number that is not finite, as JSON needs."""
     if isinstance(value, Mapping):
-        return {key: _strict(each) for key, each in value.items()}
+        return {key: _strict(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_strict(each) for each in value]
+        return [_strict(item) for item in value]
     return None if isinstance(value, float) and not np.isfinite(value) else value
 
 
 def _as_netcdf(dataset: xr.Dataset) -> bytes:
-    """Returns the bytes of a NetCDF-4 file: HDF5 crashes where a disk is full."""
+    """Returns the bytes of a NetCDF-4 file.
+
+    (HDF5 crashes the process if it writes to a full disk itself.)
+    """
     content = io.BytesIO()
     with h5netcdf.File(content, "w") as file:
         dataset.dump_to_store(xr.backends.H5NetCDFStore(file))
@@ -169,10 +190,10 @@ def save_settings(out_dir: Path, settings: Mapping[str, Any]) -> Path:
 
 
 def load(path: Path | str) -> xr.Dataset:
-    """Returns the results of a folder, or of a ``results.nc``, in memory.
+    """Reads the results in a folder, or in a ``results.nc`` file, into memory.
 
     Raises:
-      UserError: if there are none, or if they cannot be read.
+      UserError: if there are no results, or if they cannot be read.
     """
     path = Path(path)
     path = path / RESULTS_FILE if path.is_dir() else path

@@ -1,7 +1,4 @@
-"""Where the sigmoid saturates, and what saturates in trained networks.
-
-Tables, sentences and a figure; only NumPy, pandas and matplotlib, no jax.
-"""
+"""Saturation of the sigmoid and of trained networks: tables, sentences. No jax."""
 
 from collections.abc import Callable, Sequence
 
@@ -10,14 +7,14 @@ import pandas as pd
 import xarray as xr
 from numpy.typing import ArrayLike, DTypeLike
 
-from fmnist_jax.analysis.report import named
-from fmnist_jax.analysis.results import combinations
+from fmnist_jax.analysis.report import describe_combination
+from fmnist_jax.analysis.results import as_table, combinations, sweep_axes
 
 SCALE = 255  # the largest pixel
 WEIGHTS = (1e-5, 1e-4, 1e-3, 0.01, 0.1, 0.2, 0.4, 0.8, 1.0)
 INPUTS = (0.0, 1.0, 2.0, 3.0, 5.0, 10.0, 16.0, 17.0, 18.0, 36.0, 37.0, 38.0)
-HINT = (0.0, 1e-5)  # the range of weights that the thread's hint draws
-# What ``diagnostics.saturation`` counts, in words.
+HINT = (0.0, 1e-5)  # range of weights in the hint of the source's discussion thread
+# Labels of the shares that the probe ``health.saturation`` records.
 SHARES = {
     "saturated_outputs_share": "softmax outputs within 1e-7 of 0 or 1",
     "saturated_true_share": "images with p(true class) < 1e-7",
@@ -27,19 +24,19 @@ SHARES = {
 
 
 def sigmoid(x: ArrayLike, dtype: DTypeLike = np.float64) -> np.ndarray:
-    """Returns 1/(1 + exp(−x)), every step of it rounded to a type of floats."""
+    """Returns 1/(1 + exp(−x)), with every operation rounded to ``dtype``."""
     one = np.asarray(1, dtype)
     return one / (one + np.exp(-np.asarray(x, dtype)))
 
 
 def rounded_sigmoid(x: ArrayLike, dtype: DTypeLike = np.float64) -> np.ndarray:
-    """Returns σ(x) of x ≥ 0 rounded once: 1 less its tail, which float64 holds."""
+    """Returns σ(x) for x ≥ 0, rounded once: 1 minus its tail, computed in float64."""
     tail = np.exp(-np.asarray(x, float))
     return np.asarray(1 - tail / (1 + tail)).astype(dtype)
 
 
 def gradient(x: ArrayLike) -> np.ndarray:
-    """Returns σ(1 − σ), without what rounding σ first would lose."""
+    """Returns σ(1 − σ), accurate even if σ rounds to 1."""
     tail = np.exp(-np.abs(np.asarray(x, float)))
     return tail / (1 + tail) ** 2
 
@@ -50,7 +47,7 @@ def first_one(function: Callable[..., np.ndarray], dtype: DTypeLike) -> int:
 
 
 def by_input(inputs: Sequence[float] = INPUTS) -> pd.DataFrame:
-    """Returns a row per x: σ in both types, how far from 1, and its gradient.
+    """Returns a row per x: σ in both types, its distance from 1, and its gradient.
 
     ``gradient`` is exact; ``gradient_TYPE`` is σ(1 − σ) as that type computes it.
     """
@@ -65,7 +62,7 @@ def by_input(inputs: Sequence[float] = INPUTS) -> pd.DataFrame:
 
 
 def by_weight(weights: Sequence[float] = WEIGHTS) -> pd.DataFrame:
-    """Returns a row per weight w: σ(255w) and σ(w), how far from 1, and gradients."""
+    """Returns a row per weight w: σ(255w) and σ(w), distances from 1, gradients."""
     w = np.asarray(weights, float)
     table = pd.DataFrame({"w": w})
     for name, x in ((f"{SCALE}w", SCALE * w), ("w", w)):
@@ -76,18 +73,13 @@ def by_weight(weights: Sequence[float] = WEIGHTS) -> pd.DataFrame:
 
 
 def shares(dataset: xr.Dataset) -> pd.DataFrame:
-    """Returns a row per combination of the axes: the last ``SHARES``, over seeds."""
-    last = dataset.isel(epoch=-1)
-    rows = []
-    for index in combinations(dataset):
-        runs = last.isel(index)
-        row = {name: runs[name].item() for name in index}
-        rows.append(row | {name: float(runs[name].mean()) for name in SHARES})
-    return pd.DataFrame(rows)
+    """Returns a row per combination: ``SHARES`` after the last epoch, over seeds."""
+    mean = dataset[list(SHARES)].isel(epoch=-1).mean("seed")
+    return as_table(mean.astype(float), sweep_axes(dataset))
 
 
 def tables(dataset: xr.Dataset) -> dict[str, pd.DataFrame]:
-    """Returns the sigmoid's tables and the shares of trained networks, by name."""
+    """Returns the tables of the sigmoid and of the trained networks, by name."""
     return {
         "sigmoid": by_input(),
         "weights": by_weight(),
@@ -97,44 +89,38 @@ def tables(dataset: xr.Dataset) -> dict[str, pd.DataFrame]:
 
 
 def sentences(dataset: xr.Dataset) -> list[str]:
-    """Returns what the tables say."""
-    return [*_of_the_sigmoid(), *_of_networks(dataset)]
+    """Returns the main numbers of the tables as sentences."""
+    return [*_sigmoid_sentences(), *_network_sentences(dataset)]
 
 
-def _of_the_sigmoid() -> list[str]:
-    ones = {
-        f: [first_one(f, d) for d in (np.float64, np.float32)]
-        for f in (sigmoid, rounded_sigmoid)
-    }
-    (double, single), (rounded_double, rounded_single) = ones.values()
-    left = 4 * gradient([SCALE * 0.02, 0.02])
-    large, small = (np.ptp(sigmoid(np.multiply(f, HINT))) for f in (SCALE, 1))
+def _sigmoid_sentences() -> list[str]:
+    (double, single), (rounded_double, rounded_single) = (
+        [first_one(function, dtype) for dtype in (np.float64, np.float32)]
+        for function in (sigmoid, rounded_sigmoid)
+    )
+    large, small = 4 * gradient([SCALE * 0.02, 0.02])
+    ranges = [np.ptp(sigmoid(np.multiply(factor, HINT))) for factor in (SCALE, 1)]
     return [
         f"The sigmoid computed as 1/(1 + exp(-x)) is exactly 1 from x = {double} on in "
         f"float64 and from {single} on in float32 (rounded once: {rounded_double} and "
-        f"{rounded_single}). That is rounding, not overflow; what learning would miss "
-        "is its gradient, which fades long before.",
-        f"At a weight of 0.02, sigmoid({SCALE}w) keeps {100 * left[0]:.1f} % of its "
-        f"largest gradient and sigmoid(w) {100 * left[1]:.1f} %. But for weights from "
-        f"{HINT[0]:g} to {HINT[1]:g} sigmoid({SCALE}w) varies by {large:.2g} and "
-        f"sigmoid(w) by {small:.2g}: so close to 0 the large input tells more, not "
-        "less.",
+        f"{rounded_single}). This is rounding, not overflow. Learning depends on the "
+        "gradient, which fades at much smaller x.",
+        f"At a weight of 0.02, sigmoid({SCALE}w) keeps {100 * large:.1f} % of its "
+        f"largest gradient and sigmoid(w) {100 * small:.1f} %. But for weights from "
+        f"{HINT[0]:g} to {HINT[1]:g}, sigmoid({SCALE}w) varies by {ranges[0]:.2g} and "
+        f"sigmoid(w) by {ranges[1]:.2g}: so close to 0 the larger input is the more "
+        "informative one.",
     ]
 
 
-def _of_networks(dataset: xr.Dataset) -> list[str]:
-    table = shares(dataset)
-    names = [named(dataset, index) for index in combinations(dataset)]
-    said = []
-    for column, label in SHARES.items():
-        values = pd.Series(100 * table[column].to_numpy(), names).dropna()
-        if len(values):
-            least, most = values.idxmin(), values.idxmax()
-            said.append(
-                f"{label} from {values[least]:.1f} % ({least}) to {values[most]:.1f} % "
-                f"({most})"
-            )
-    if not said:
-        return []
-    start = "There is no sigmoid in these networks. What does saturate in them"
-    return [f"{start}: {'; '.join(said)}."]
+def _network_sentences(dataset: xr.Dataset) -> list[str]:
+    labels = [describe_combination(dataset, index) for index in combinations(dataset)]
+    table = 100 * shares(dataset)[list(SHARES)].set_axis(labels)
+    parts = [
+        f"{SHARES[name]} from {values.min():.1f} % ({values.idxmin()}) to "
+        f"{values.max():.1f} % ({values.idxmax()})"
+        for name, column in table.items()
+        if len(values := column.dropna())
+    ]
+    start = "These networks have no sigmoid. Saturated or 0 in them after training"
+    return [f"{start}: {'; '.join(parts)}."] if parts else []

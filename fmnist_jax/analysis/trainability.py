@@ -1,114 +1,109 @@
-"""Which learning rates train a network, and which theory says would. Imports no jax."""
-
-from collections.abc import Mapping
+"""Learning rates that train a network, against theoretical stability. No jax."""
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 
-from fmnist_jax.analysis.results import combinations
+from fmnist_jax.analysis.results import as_table, sweep_axes
 from fmnist_jax.config import show
 
-RATE = "learning_rate"
+LEARNING_RATE = "learning_rate"
 
 
-def levels(optimizer: str) -> dict[float, str]:
-    """Returns the multiples of the stable rate that are of interest, and their names.
+def stability_multiples(optimizer: str) -> dict[float, str]:
+    """Returns the multiples of the stable learning rate to compare with, and labels.
 
-    For gradient descent, those that others speak of: Lewkowycz et al. (2020, "The large
-    learning rate phase of deep learning: the catapult mechanism") derive 4/λ for linear
-    networks and see about 12/λ for ReLU networks, both under squared loss and for full
-    batches; neither is meant for cross-entropy.
+    For gradient descent, Lewkowycz et al. (2020, "The large learning rate phase of deep
+    learning: the catapult mechanism") derive 4/λ for linear networks and observe about
+    12/λ for ReLU networks, both for squared loss and full batches, not cross-entropy.
     """
     if optimizer == "sgd":
         return {1.0: "2/λ", 2.0: "4/λ", 6.0: "12/λ"}
     return {1.0: f"stability limit of {optimizer}"}
 
 
-def trains(dataset: xr.Dataset) -> xr.DataArray:
-    """Returns whether most seeds' runs end as ``trained``."""
+def most_seeds_train(dataset: xr.Dataset) -> xr.DataArray:
+    """Returns whether the status of most seeds is ``trained``."""
     return (dataset.status == "trained").mean("seed") > 0.5
 
 
-def over_seeds(values: xr.DataArray) -> xr.DataArray:
-    """Returns the geometric mean over seeds; NaN where one is not positive."""
+def geometric_mean(values: xr.DataArray) -> xr.DataArray:
+    """Returns the geometric mean over seeds; NaN if a seed's value is not positive."""
     positive = values.where(values > 0)
     logs = positive.copy(data=np.log(positive.values)).mean("seed", skipna=False)
     return logs.copy(data=np.exp(logs.values))
 
 
-def trainable_rates(dataset: xr.Dataset) -> pd.DataFrame:
+def trainable_range(dataset: xr.Dataset) -> pd.DataFrame:
     """Returns a row per combination of all axes but the learning rate.
 
-    Columns: the axes; ``sharpness``, its geometric mean over seeds, least and greatest;
-    ``stable_rate``, likewise the mean; ``least_trainable`` and ``largest_trainable``
-    rate, NaN where none trains; ``ratio`` of the last to the stable rate.
+    Columns: the axes; ``sharpness``, its geometric mean over seeds; ``sharpness_min``
+    and ``sharpness_max`` over seeds; ``stable_rate``, the geometric mean of the stable
+    learning rate; ``least_trainable`` and ``largest_trainable``, the range of learning
+    rates that train, NaN if none does; ``ratio``, the largest trainable learning rate
+    divided by the stable one.
 
     Args:
-      dataset: results with ``sharpness`` and ``stable_rate``; without learning rates
-        along an axis, there are no rows.
+      dataset: results with ``sharpness`` and ``stable_rate``. If the learning rate is
+        not an axis, the table has no rows.
     """
-    if RATE not in dataset.dims:
+    if LEARNING_RATE not in dataset.dims:
         return pd.DataFrame()
-    does, rates = trains(dataset), dataset[RATE]
-    sharpness, limit = over_seeds(dataset.sharpness), over_seeds(dataset.stable_rate)
-    rows = []
-    for index in combinations(dataset.isel({RATE: 0}, drop=True)):
-        where = rates.values[does.isel(index).values]
-        seeds = _at(dataset.sharpness, index).values
-        row = {name: dataset[name].values[i].item() for name, i in index.items()}
-        row["sharpness"] = _at(sharpness, index).item()
-        row |= {"sharpness_min": seeds.min(), "sharpness_max": seeds.max()}
-        row["stable_rate"] = _at(limit, index).item()
-        row["least_trainable"] = where.min() if len(where) else np.nan
-        row["largest_trainable"] = where.max() if len(where) else np.nan
-        row["ratio"] = row["largest_trainable"] / row["stable_rate"]
-        rows.append(row)
-    return pd.DataFrame(rows)
-
-
-def _at(values: xr.DataArray, index: Mapping[str, int]) -> xr.DataArray:
-    return values.isel({name: i for name, i in index.items() if name in values.dims})
+    trainable = dataset[LEARNING_RATE].where(most_seeds_train(dataset))
+    columns = {
+        "sharpness": geometric_mean(dataset.sharpness),
+        "sharpness_min": dataset.sharpness.min("seed", skipna=False),
+        "sharpness_max": dataset.sharpness.max("seed", skipna=False),
+        "stable_rate": geometric_mean(dataset.stable_rate),
+        "least_trainable": trainable.min(LEARNING_RATE),
+        "largest_trainable": trainable.max(LEARNING_RATE),
+    }
+    axes = [axis for axis in sweep_axes(dataset) if axis != LEARNING_RATE]
+    table = as_table(xr.Dataset(columns), axes)
+    return table.assign(ratio=table.largest_trainable / table.stable_rate)
 
 
 def sentences(dataset: xr.Dataset, table: pd.DataFrame) -> list[str]:
-    """Says how the largest trainable rates compare with what theory calls stable.
+    """Returns how the largest trainable learning rates compare with the stable ones.
 
     Args:
       dataset: results.
-      table: their ``trainable_rates``.
+      table: their ``trainable_range``.
     """
-    count = int(trains(dataset).sum())
-    said = [f"{count} of {trains(dataset).size} settings train (most seeds)."]
+    train = most_seeds_train(dataset)
+    lines = [f"{int(train.sum())} of {train.size} settings train (most seeds)."]
     if table.empty:
-        return said
+        return lines
     axes = list(table.columns[: table.columns.get_loc("sharpness")])
     several = [a for a in axes if a in ("optimizer", "loss")]
     groups = table.groupby(several, sort=False) if several else [((), table)]
-    return [*said, *(_ratios(key, rows, axes, dataset) for key, rows in groups)]
-
-
-def _ratios(
-    key: tuple[str, ...], rows: pd.DataFrame, axes: list[str], dataset: xr.Dataset
-) -> str:
-    """Says how the rates of an optimizer and a loss compare with the stable ones."""
-    which = f"{', '.join(key)}: the" if key else "The"
-    found = rows.dropna(subset="ratio")
-    if found.empty:
-        return f"{which} rates that train are none, or have no stable one to go with."
-    ends = [found.loc[found.ratio.idxmin()], found.loc[found.ratio.idxmax()]]
-    places = [
-        ", ".join(show(a, row[a]) for a in axes if row[a] not in key) for row in ends
+    learning_rates = np.sort(dataset[LEARNING_RATE].values)
+    step = (learning_rates[1:] / learning_rates[:-1]).max()
+    resolution = f"The learning rates are a factor of {step:.2g} apart."
+    return [
+        *lines,
+        *(_describe_ratios(values, rows, axes) for values, rows in groups),
+        resolution,
     ]
+
+
+def _describe_ratios(
+    values: tuple[str, ...], rows: pd.DataFrame, axes: list[str]
+) -> str:
+    """Returns the range and the median of the ratios of an optimizer and a loss."""
+    prefix = ", ".join(values) or "All settings"
+    if rows.largest_trainable.isna().all():
+        return f"{prefix}: no learning rate met the criterion."
+    rows = rows.dropna(subset="ratio")
+    if rows.empty:
+        return f"{prefix}: no stable learning rate is known for the trainable settings."
+    ratios = {"minimum": rows.ratio.idxmin(), "maximum": rows.ratio.idxmax()}
+    parts = []
+    for name, index in ratios.items():
+        row = rows.loc[index]
+        place = ", ".join(show(a, row[a]) for a in axes if row[a] not in values)
+        parts.append(f"{name} {row.ratio:.2g} (at {place})")
     return (
-        f"{which} largest rate that trains is {ends[0].ratio:.2g} times the stable "
-        f"one at {places[0]} and {ends[1].ratio:.2g} times at {places[1]}, median "
-        f"{found.ratio.median():.2g}; the grid tells each to a factor of "
-        f"{_step(dataset):.2g}."
+        f"{prefix}: largest learning rate that trains, divided by the stable one: "
+        f"{', '.join(parts)}, median {rows.ratio.median():.2g}."
     )
-
-
-def _step(dataset: xr.Dataset) -> float:
-    """Returns the largest ratio of neighbouring learning rates."""
-    rates = np.sort(dataset[RATE].values)
-    return float((rates[1:] / rates[:-1]).max())

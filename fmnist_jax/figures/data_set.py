@@ -1,26 +1,24 @@
-"""A data set as figures: samples, classes, pixels. Imports no jax."""
+"""A data set as figures: sample images, classes, pixels. No jax."""
 
 import numpy as np
 from matplotlib.figure import Figure
 
 from fmnist_jax.analysis.survey import class_names
 from fmnist_jax.data.dataset import Data
-from fmnist_jax.figures.plots import COLOURS, GUESSING
+from fmnist_jax.figures import style
 
-MOST_CLASSES = 20  # that are drawn
+MOST_CLASSES = 20  # that are drawn or named
 SAMPLES = 12  # of each class
 GAP = 2  # pixels between samples
 
 
 def _title(figure: Figure, data: Data, subject: str) -> None:
     train, test = len(data.train.labels), len(data.test.labels)
-    figure.suptitle(
-        f"{subject}\n{data.title}: {train:,} training and {test:,} test images",
-        fontsize=12,
-    )
+    counts = f"{data.title}: {train:,} training and {test:,} test images"
+    figure.suptitle(f"{subject}\n{counts}", fontsize=12)
 
 
-def _pictures(images: np.ndarray, low: float, high: float) -> np.ndarray:
+def _as_rgb(images: np.ndarray, low: float, high: float) -> np.ndarray:
     """Returns images from ``low`` to ``high`` as RGB in 0…1, ``[N, H, W, 3]``."""
     if images.ndim == 3:
         images = images[..., None]
@@ -30,63 +28,60 @@ def _pictures(images: np.ndarray, low: float, high: float) -> np.ndarray:
 
 
 def samples(data: Data) -> Figure:
-    """Draws the first training images of each class, a row each, with its name.
+    """Draws the first training images of each class, in a row with the class name.
 
     Args:
       data: images ``[N, H, W]`` or ``[N, H, W, channels]``.
     """
     names = class_names(data)[:MOST_CLASSES]
     height, width = data.image_shape[:2]
-    low, high = (float(edge(data.train.images)) for edge in (np.min, np.max))
-    sheet = np.ones(
-        (len(names) * (height + GAP) - GAP, SAMPLES * (width + GAP) - GAP, 3)
-    )
+    images, labels = data.train
+    low, high = float(images.min()), float(images.max())
+    tiles = np.ones((len(names), height + GAP, SAMPLES, width + GAP, 3))
     for row in range(len(names)):
-        chosen = np.flatnonzero(data.train.labels == row)[:SAMPLES]
-        top = row * (height + GAP)
-        pictures = _pictures(data.train.images[chosen], low, high)
-        for column, picture in enumerate(pictures):
-            left = column * (width + GAP)
-            sheet[top : top + height, left : left + width] = picture
+        first = images[np.flatnonzero(labels == row)[:SAMPLES]]
+        rgb = _as_rgb(first, low, high)
+        tiles[row, :height, : len(first), :width] = rgb.transpose(1, 0, 2, 3)
+    sheet = tiles.reshape(len(names) * (height + GAP), SAMPLES * (width + GAP), 3)
     figure = Figure(figsize=(8, 1.2 + 0.55 * len(names)), layout="constrained")
     axes = figure.subplots()
-    axes.imshow(sheet, interpolation="nearest")
+    axes.imshow(sheet[:-GAP, :-GAP], interpolation="nearest")
     axes.spines[:].set_visible(False)
     axes.set_xticks([])
     axes.set_yticks(np.arange(len(names)) * (height + GAP) + (height - 1) / 2, names)
     axes.tick_params(length=0)
     cut = f" (the first {MOST_CLASSES} of {data.num_classes})"
-    more = cut if data.num_classes > MOST_CLASSES else ""
-    _title(figure, data, f"The first training images of each class{more}")
+    cut = cut if data.num_classes > MOST_CLASSES else ""
+    _title(figure, data, f"The first training images of each class{cut}")
     return figure
 
 
 def _edges(data: Data) -> np.ndarray:
-    """Returns the edges of 32 bins; each holds 8 whole numbers where pixels are."""
-    if data.train.images.dtype == data.test.images.dtype == np.uint8:
+    """Returns the edges of 32 bins, of 8 whole numbers each if the pixels are uint8."""
+    splits = [data.train.images, data.test.images]
+    if all(images.dtype == np.uint8 for images in splits):
         return np.arange(0, 257, 8)
-    low = min(float(part.images.min()) for part in (data.train, data.test))
-    high = max(float(part.images.max()) for part in (data.train, data.test))
+    low = min(float(images.min()) for images in splits)
+    high = max(float(images.max()) for images in splits)
     return np.linspace(low, high if high > low else low + 1, 33)
 
 
 def distributions(data: Data) -> Figure:
-    """Draws what share each class has, and how the pixels are distributed."""
-    figure = Figure(figsize=(10, 4.8), layout="constrained")
-    by_class, by_pixel = figure.subplots(1, 2)
+    """Draws the share of each class, and the distribution of the pixels."""
+    figure, ((by_class, by_pixel),) = style.grid_of_panels(1, 2)
     names, edges = class_names(data), _edges(data)
-    parts = {"training": data.train, "test": data.test}
-    for position, (split, (images, labels)) in enumerate(parts.items()):
-        colour = COLOURS[position]
-        share = np.bincount(labels, minlength=len(names)) / len(labels)
-        at = np.arange(len(names)) + 0.4 * (position - 0.5)
-        by_class.barh(at, 100 * share, 0.4, color=colour, label=split)
+    splits = {"training": data.train, "test": data.test}
+    for position, (split, (images, labels)) in enumerate(splits.items()):
+        colour = style.COLOURS[position]
+        shares = 100 * np.bincount(labels, minlength=len(names)) / len(labels)
+        heights = np.arange(len(names)) + 0.4 * (position - 0.5)
+        by_class.barh(heights, shares, 0.4, color=colour, label=split)
         counts, _ = np.histogram(images, edges)
         by_pixel.stairs(100 * counts / images.size, edges, color=colour)
     if len(names) <= MOST_CLASSES:
         by_class.set_yticks(range(len(names)), names)
     by_class.invert_yaxis()
-    by_class.axvline(100 / len(names), **GUESSING, label="equal shares")
+    by_class.axvline(100 / len(names), **style.BASELINE, label="equal shares")
     by_class.set_xlabel("share of the split in %")
     by_class.set_title("Classes", fontsize=10)
     by_pixel.set_yscale("log")
@@ -94,8 +89,6 @@ def distributions(data: Data) -> Figure:
     by_pixel.set_xlabel("pixel value")
     by_pixel.set_ylabel("share of the pixels in % (log scale)")
     by_pixel.set_title("Pixels", fontsize=10)
-    for axes in (by_class, by_pixel):
-        axes.spines[["top", "right"]].set_visible(False)
     figure.legend(loc="outside lower center", ncols=3, frameon=False)
-    _title(figure, data, "Balanced? Scaled? Classes and pixels of both splits")
+    _title(figure, data, "Classes and pixels of both splits: balanced and scaled?")
     return figure

@@ -1,87 +1,77 @@
-"""Runs that exact arithmetic makes equal, and how far they part. No jax."""
+"""Runs with a rescaled first layer against runs with divided pixels. No jax."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import xarray as xr
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from fmnist_jax.figures.plots import (
-    PER_CENT,
-    colours_of,
-    draw,
-    empty_figure,
-    title,
-    whole_epochs,
-)
+from fmnist_jax.figures import style
 
-DASHES = ((0, (4, 3)), (0, (1, 1.5)))  # of an optimizer's twins
-LEAST_DIFFERENCE = 1e-8  # below a difference's log scale; float32 steps by 6e-8 at 1
+DASHES = ((0, (4, 3)), (0, (1, 1.5)))  # of an optimizer's runs with a rescaled layer
+SMALLEST_DIFFERENCE = 1e-8  # below it the scale is linear; float32 has steps of 6e-8
 
 
-def figure(dataset: xr.Dataset, axis: str, twins: Mapping[str, str]) -> Figure:
-    """Draws runs with their twins over them, and how far their training losses part.
+def figure(dataset: xr.Dataset, axis: str, pairs: Mapping[str, str]) -> Figure:
+    """Draws both runs of each pair, and the difference of their training losses.
 
-    A column for each optimizer; what has no twin is dotted.
+    A column for each optimizer; runs that belong to no pair are dotted.
 
     Args:
-      dataset: results of a sweep with no axis but ``axis``, optimizers along it.
-      axis: on which the twins stand.
-      twins: label on it to that of the other.
+      dataset: results of a sweep with no axis but ``axis``, with an optimizer for each
+        of its labels.
+      axis: the axis that has the labels.
+      pairs: label of the run with a rescaled first layer to that of the run with
+        divided pixels.
     """
-    by_label = dict(
-        zip(dataset[axis].values.tolist(), dataset.optimizer.values, strict=True)
-    )
-    optimizers = list(dict.fromkeys(by_label.values()))
-    figure, axes = empty_figure(3, len(optimizers), sharex=True, sharey="row")
-    for column, optimizer in zip(axes.T, optimizers, strict=True):
+    optimizers = dict.fromkeys(dataset.optimizer.values.tolist())
+    figure, panels = style.grid_of_panels(3, len(optimizers), sharex=True, sharey="row")
+    for column, optimizer in zip(panels.T, optimizers, strict=True):
         column[0].set_title(optimizer, fontsize=10)
-        labels = [label for label, own in by_label.items() if own == optimizer]
-        _draw_column(column, dataset, axis, labels, twins)
-    loss, accuracy, apart = axes[:, 0]
+        runs = dataset.isel({axis: dataset.optimizer.values == optimizer})
+        _draw_column(column, runs.rename({axis: "label"}), pairs)
+    loss, accuracy, difference = panels[:, 0]
     loss.set_ylabel("training loss (log scale)")
     accuracy.set_ylabel("test accuracy")
-    apart.set_ylabel(
-        "training losses apart,\nlargest of the seeds\n(log scale above 0)"
+    difference.set_ylabel(
+        "difference of training losses,\nmaximum over seeds\n(log scale above 0)"
     )
-    apart.set_ylim(bottom=-0.2 * LEAST_DIFFERENCE)  # once all columns are drawn
-    title(figure, dataset, "Runs and their twins, which exact arithmetic makes equal")
+    difference.set_ylim(bottom=-0.2 * SMALLEST_DIFFERENCE)  # after drawing all columns
+    subject = "Rescaled first layer against divided pixels: equal in exact arithmetic"
+    style.title(figure, dataset, subject)
     return figure
 
 
 def _draw_column(
-    column: np.ndarray,
-    dataset: xr.Dataset,
-    axis: str,
-    labels: list[str],
-    twins: Mapping[str, str],
+    column: Sequence[Axes], runs: xr.Dataset, pairs: Mapping[str, str]
 ) -> None:
-    """Draws the runs of one optimizer: losses, accuracies, differences of losses."""
-    epochs, apart = dataset.epoch.values, column[2]
-    others = [v for v in labels if v not in twins]
-    colours = dict(zip(others, colours_of(len(others)), strict=True))
-    dashes = dict(zip(filter(twins.__contains__, labels), DASHES, strict=False))
-    for label in sorted(labels, key=twins.__contains__):
-        style = {"color": colours.get(label, "black"), "label": label}
-        if label in twins:
-            style |= {"linestyle": dashes.get(label, "-"), "linewidth": 1.2}
-            pair = (dataset.train_loss.sel({axis: v}) for v in (label, twins[label]))
-            parted = np.ptp([run.astype(float) for run in pair], axis=0).max(axis=0)
-            colour = colours[twins[label]]
-            named = f"{twins[label]} and its twin"
-            apart.plot(
-                epochs, parted, color=colour, marker="o", markersize=4, label=named
-            )
-        elif label in twins.values():
-            style |= {"linewidth": 5, "alpha": 0.35}
-        else:
-            style |= {"linestyle": ":"}
-        for panel, name in zip(column, ("train_loss", "test_accuracy"), strict=False):
-            draw(panel, epochs, dataset[name].sel({axis: label}), **style)
-    column[0].set_yscale("log")
-    column[0].yaxis.set_major_formatter("{x:g}")
-    for panel in (column[0], apart) if dashes else (column[0],):
+    """Draws losses, accuracies and differences of the runs of one optimizer."""
+    loss, accuracy, difference = column
+    epochs, labels = runs.epoch.values, runs["label"].values.tolist()
+    rescaled = [label for label in labels if label in pairs]
+    others = [label for label in labels if label not in pairs]
+    for label, colour in zip(others, style.colours(len(others)), strict=True):
+        in_pair = label in pairs.values()
+        looks: dict[str, Any] = {"color": colour, "label": label}
+        looks |= {"linewidth": 5, "alpha": 0.35} if in_pair else {"linestyle": ":"}
+        style.draw_seeds(loss, epochs, runs.train_loss.sel(label=label), **looks)
+        style.draw_seeds(accuracy, epochs, runs.test_accuracy.sel(label=label), **looks)
+        for name in (name for name in rescaled if pairs[name] == label):
+            losses = runs.train_loss.sel(label=[name, label]).astype(float).values
+            largest = np.ptp(losses, axis=0).max(axis=0)
+            looks = {"color": colour, "label": f"{name}, {label}"}
+            difference.plot(epochs, largest, marker="o", markersize=4, **looks)
+    for position, label in enumerate(rescaled):
+        looks = {"color": "black", "linewidth": 1.2, "label": label}
+        looks["linestyle"] = DASHES[position % len(DASHES)]
+        style.draw_seeds(loss, epochs, runs.train_loss.sel(label=label), **looks)
+        style.draw_seeds(accuracy, epochs, runs.test_accuracy.sel(label=label), **looks)
+    loss.set_yscale("log")
+    loss.yaxis.set_major_formatter("{x:g}")
+    accuracy.yaxis.set_major_formatter(style.PER_CENT)
+    difference.set_yscale("symlog", linthresh=SMALLEST_DIFFERENCE)
+    style.epoch_axis(difference, epochs)
+    for panel in (loss, difference) if rescaled else (loss,):
         panel.legend(frameon=False, fontsize=8)
-    column[1].yaxis.set_major_formatter(PER_CENT)
-    apart.set_yscale("symlog", linthresh=LEAST_DIFFERENCE)
-    whole_epochs(apart, epochs)

@@ -1,50 +1,73 @@
-"""The sigmoid and what saturates, as figures. Imports no jax."""
+"""The sigmoid, and saturation in trained networks, as figures. No jax."""
+
+import math
+from collections.abc import Mapping
 
 import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
 
 from fmnist_jax.analysis.saturation import SCALE, SHARES, first_one, gradient, sigmoid
-from fmnist_jax.figures import plots
-from fmnist_jax.figures.plots import COLOURS, GUESSING
+from fmnist_jax.config import axis_label
+from fmnist_jax.figures import style
+from fmnist_jax.figures.curves import draw_final
 
 
 def figures(dataset: xr.Dataset) -> dict[str, Figure]:
     """Returns the sigmoid, and the shares of trained networks by divisor."""
     return {
         "sigmoid": sigmoid_figure(),
-        "shares": plots.shares_against(dataset, "divisor", SHARES),
+        "shares": shares_against(dataset, "divisor", SHARES),
     }
+
+
+def shares_against(dataset: xr.Dataset, x: str, shares: Mapping[str, str]) -> Figure:
+    """Draws shares recorded by a probe, after the last epoch, against an axis.
+
+    Args:
+      dataset: results of a sweep.
+      x: the axis along the bottom, on a log scale; every combination of the other
+        axes' values gets a line.
+      shares: name of a variable in 0…1 to its title; a panel each, in two rows.
+    """
+    columns = math.ceil(len(shares) / 2)
+    figure, panels = style.grid_of_panels(2, columns, sharex=True, sharey="row")
+    for panel, (name, heading) in zip(panels.flat, shares.items(), strict=False):
+        draw_final(panel, dataset.isel(epoch=-1), x, name)
+        panel.set_title(heading, fontsize=10)
+        panel.set_ylim(-0.03, 1.03)
+        panel.yaxis.set_major_formatter(style.PER_CENT)
+    for panel in panels[1]:
+        panel.set_xlabel(f"{axis_label(x)} (log scale)")
+    style.add_legend(figure, style.labelled_handles(panels[0, :1]))
+    epoch = int(dataset.epoch[-1])
+    subject = f"Saturated or 0 after epoch {epoch}, by {axis_label(x)}"
+    style.title(figure, dataset, subject)
+    return figure
 
 
 def sigmoid_figure() -> Figure:
     """Draws σ(255w) and σ(w), and their gradients, against the weight."""
-    figure = Figure(figsize=(10, 4.6), layout="constrained")
-    value, slope = figure.subplots(1, 2)
+    figure, ((value, slope),) = style.grid_of_panels(1, 2)
     w = np.logspace(-6, 0, 400)
     for colour, scale, name in ((1, SCALE, f"σ({SCALE}w)"), (0, 1, "σ(w)")):
-        value.plot(w, sigmoid(scale * w), color=COLOURS[colour], label=name)
-        slope.plot(w, gradient(scale * w), color=COLOURS[colour])
-        end = first_one(sigmoid, np.float32) / scale
-        if end < w[-1]:
-            for axes in (value, slope):
-                axes.axvline(end, **GUESSING)
-            slope.annotate(
-                "from here on σ = 1 and gradient 0 in float32 ", (end, 3e-9), ha="right"
-            )
+        value.plot(w, sigmoid(scale * w), color=style.COLOURS[colour], label=name)
+        slope.plot(w, gradient(scale * w), color=style.COLOURS[colour])
+    end = first_one(sigmoid, np.float32) / SCALE
+    text = f"beyond: σ({SCALE}w) = 1 and \ngradient 0 in float32 "
+    slope.annotate(text, (end, 2e-9), ha="right")
+    for panel in (value, slope):
+        panel.axvline(end, **style.BASELINE)
+        panel.set_xscale("log")
+        panel.set_xlabel("weight w (log scale)")
     slope.set_yscale("log")
     slope.set_ylim(1e-9, 1)
     value.set_ylabel("value")
     slope.set_ylabel("gradient σ(1 − σ) (log scale)")
-    for axes in (value, slope):
-        axes.set_xscale("log")
-        axes.set_xlabel("weight w (log scale)")
-        axes.grid(alpha=0.25)
-        axes.spines[["top", "right"]].set_visible(False)
     value.legend(frameon=False)
     figure.suptitle(
-        f"The sigmoid of a weighted pixel of {SCALE} and of 1: value and gradient\n"
-        "arithmetic alone, no data and no training",
+        f"Sigmoid of a weight times a pixel of {SCALE} and of 1: value and gradient\n"
+        "(computed, not measured: no data and no training)",
         fontsize=12,
     )
     return figure

@@ -98,7 +98,7 @@ def _figure(path: Path) -> dict[str, str]:
 def _table(path: Path) -> dict[str, str]:
     from markupsafe import Markup
 
-    html = report.in_words(pd.read_csv(path)).to_html(
+    html = report.format_table(pd.read_csv(path)).to_html(
         index=False, border=0, na_rep="–", float_format="{:.6g}".format
     )
     return {"title": path.stem, "html": Markup(html)}  # pandas escapes the cells

@@ -93,7 +93,7 @@ def results(
     style: dict[str, Any] = {"float_format": "{:.6g}".format, "na_rep": "–"}
     style |= {"index": False, "max_rows": report.MOST_ROWS}
     lines = [
-        f"{name}:\n\n{report.in_words(table).to_string(**style)}\n"
+        f"{name}:\n\n{report.format_table(table).to_string(**style)}\n"
         for name, table in answer.tables.items()
     ]
     lines += answer.sentences

@@ -48,7 +48,7 @@ def make(accuracy: np.ndarray = ACCURACY, status: str = "trained") -> xr.Dataset
     )  # fmt: skip
 
 
-def test_results_come_back_as_they_were(tmp_path: Path) -> None:
+def test_saved_results_load_unchanged(tmp_path: Path) -> None:
     dataset = make()
     paths = results.save(
         dataset, tmp_path, {"rate": [0.1, np.nan, {"x": np.inf}], "note": "é"}
@@ -65,7 +65,7 @@ def test_results_come_back_as_they_were(tmp_path: Path) -> None:
     }  # fmt: skip
 
 
-def test_a_failed_save_leaves_nothing(tmp_path: Path) -> None:
+def test_a_failed_save_leaves_the_old_file_only(tmp_path: Path) -> None:
     path = tmp_path / "results.nc"
     path.write_text("old")
     with pytest.raises(TypeError), atomic_write(path) as new:
@@ -116,11 +116,11 @@ def test_table_shows_percent_and_spread() -> None:
     assert row[:4] == ["÷1", "clipped", "–", "0.1600"]
 
 
-def test_any_table_in_words() -> None:
+def test_any_table_is_formatted_for_readers() -> None:
     summary = results.summarise(make())
-    assert report.in_words(summary).equals(report.shown(summary))
-    own = summary.assign(target_accuracy=math.inf, b1=math.nan, times_larger=2.5)
-    table = report.in_words(own)  # more than a summary's columns: all are kept
+    assert report.format_table(summary).equals(report.format_summary(summary))
+    wider = summary.assign(target_accuracy=math.inf, b1=math.nan, times_larger=2.5)
+    table = report.format_table(wider)  # more than a summary's columns: all are shown
     assert [*table][:3] == ["pixel divisor", "loss", "test accuracy mean"]
     assert [*table][-3:] == ["target accuracy", "b1", "times larger"]
     assert table["b1"].isna().all()
@@ -129,31 +129,31 @@ def test_any_table_in_words() -> None:
     assert table["times larger"].eq(2.5).all()
 
 
-def test_sentences_name_the_best_and_how_sure() -> None:
+def test_sentences_name_the_best_and_its_uncertainty() -> None:
     best, contrast = report.sentences(make())
     # Leads over seeds .01 .02 .00: mean 1, standard error .577, t(.975, 2) = 4.303.
     assert best == (
-        "Best: ÷255 clipped, with 87.00 ± 1.00 % of the test images right (3 seeds); "
-        "1.00 points ahead of ÷255 softmax (95 % interval of these two alone -1.48 to "
-        "+3.48, paired), so the two may be equal."
+        "Best test accuracy: ÷255 clipped, 87.00 ± 1.00 % (3 seeds); 1.00 points ahead "
+        "of ÷255 softmax (95 % interval for these two alone -1.48 to +3.48, paired "
+        "over seeds), so the two may be equal."
     )
     assert "clipped: ÷1 16.0 %, ÷255 87.0 %" in contrast
     accuracy = ACCURACY.copy()
     accuracy[1, 0] = [0.96, 0.97, 0.965]
     assert "so it is probably better" in report.sentences(make(accuracy))[0]
     accuracy[1, 0] = accuracy[1, 1]
-    assert "level with ÷255 softmax" in report.sentences(make(accuracy))[0]
+    assert "equal to ÷255 softmax" in report.sentences(make(accuracy))[0]
     (alone,) = report.sentences(make(ACCURACY[1:, :1]))
-    assert alone.startswith("After the last epoch 87.00 ± 1.00 %")
+    assert alone.startswith("Test accuracy after the last epoch: 87.00 ± 1.00 %")
 
 
 def test_sentences_name_the_runs_that_do_not_learn() -> None:
     dataset = make()
     dataset.status[0, 0] = ["frozen", "dead", "frozen"]
-    said = report.sentences(dataset)[2:]
-    assert said[0].startswith("1 of 12 runs dead: ÷1 clipped (1)")
-    assert said[1].startswith("2 of 12 runs frozen: ÷1 clipped (2)")
-    assert STATUSES["frozen"] in said[1]
+    dead, frozen = report.sentences(dataset)[2:]
+    assert dead.startswith("1 of 12 runs dead: ÷1 clipped (1)")
+    assert frozen.startswith("2 of 12 runs frozen: ÷1 clipped (2)")
+    assert STATUSES["frozen"] in frozen
     none = make(np.full_like(ACCURACY, np.nan), "diverged")
     assert report.sentences(none)[0].startswith("No setting ended with finite")
 
@@ -167,16 +167,13 @@ def test_legend_has_a_line_for_each_status_and_loss_that_occurs() -> None:
     ]
 
 
-def test_a_value_that_does_not_speak_for_itself_stands_with_its_axis() -> None:
-    found = make().rename(loss="schedule")
-    said = " ".join(report.sentences(found))
-    assert "schedule clipped: ÷1 16.0 %, ÷255 87.0 %; schedule softmax: ÷1" in said
+def test_a_value_is_shown_with_its_axis_unless_it_suffices() -> None:
+    text = " ".join(report.sentences(make().rename(loss="schedule")))
+    assert "schedule clipped: ÷1 16.0 %, ÷255 87.0 %; schedule softmax: ÷1" in text
 
 
-def test_no_room_is_an_error_and_leaves_nothing(
-    tmp_path: Path,
-) -> None:
-    """HDF5, writing to the file itself, takes the process down."""
+def test_a_full_disk_is_an_error_and_leaves_no_file(tmp_path: Path) -> None:
+    """HDF5 would crash the process if it wrote to the file itself."""
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (8192, limits[1]))
     try:

@@ -6,10 +6,9 @@ import pytest
 import xarray as xr
 
 from fmnist_jax.analysis import saturation
-from fmnist_jax.figures import plots
-from fmnist_jax.figures.saturation import sigmoid_figure
+from fmnist_jax.figures.saturation import shares_against, sigmoid_figure
 from tests.analysis.test_results import make
-from tests.figures.test_plots import texts_of
+from tests.figures.test_curves import texts_of
 
 
 def exact(x: float) -> Decimal:
@@ -50,7 +49,7 @@ def test_where_the_sigmoid_becomes_one() -> None:
     assert float(exact(37)) < 1 == float(exact(38))  # Decimal rounds once, too
 
 
-def test_table_of_weights_is_the_published_one() -> None:
+def test_the_table_of_weights_is_the_published_one() -> None:
     table = saturation.by_weight().set_index("w")
     large = [0.500637, 0.506375, 0.563407, 0.927574, 1, 1, 1, 1, 1]
     small = [0.500002, 0.500025, 0.500250, 0.502500, 0.524979, 0.549834, 0.598688,
@@ -74,7 +73,7 @@ def shares() -> xr.Dataset:
     return dataset
 
 
-def test_sentences_say_what_the_hint_and_the_networks_show() -> None:
+def test_sentences_are_about_the_hint_and_the_networks() -> None:
     rounding, hint, networks = saturation.sentences(shares())
     assert (
         "x = 37 on in float64 and from 17 on in float32 (rounded once: 38" in rounding
@@ -89,9 +88,10 @@ def test_sentences_say_what_the_hint_and_the_networks_show() -> None:
 def test_shares_are_means_over_seeds_in_the_last_epoch() -> None:
     table = saturation.shares(shares())
     assert table.columns.tolist() == ["divisor", "loss", *saturation.SHARES]
-    found = table["saturated_outputs_share"].tolist()
-    assert found == pytest.approx([0.16, 0.81, 0.87, 0.86])
-    figure = plots.shares_against(shares(), "divisor", saturation.SHARES)
+    assert table["saturated_outputs_share"].tolist() == pytest.approx(
+        [0.16, 0.81, 0.87, 0.86]
+    )
+    figure = shares_against(shares(), "divisor", saturation.SHARES)
     line = figure.axes[1].lines[0]
     np.testing.assert_allclose(np.asarray(line.get_ydata()), np.array([0.17, 0.88]))
     for text in (*saturation.SHARES.values(), "÷255", "Fashion-MNIST", "epoch 2"):

@@ -10,13 +10,13 @@ from fmnist_jax.analysis import survey
 from fmnist_jax.data import load
 from fmnist_jax.data.dataset import Data, Dataset
 from fmnist_jax.figures import data_set
-from tests.figures.test_plots import texts_of
+from tests.figures.test_curves import texts_of
 
 MNIST_COUNTS = [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]
 
 
 def make(labels: Any, images: Any = None, **kwargs: Any) -> Data:
-    """Data whose two splits have the same labels, but no image twice."""
+    """Data with the same labels in both splits, but no image twice."""
     count = len(labels)
     if images is None:
         images = np.arange(2 * count * 4, dtype=np.float32).reshape(-1, 2, 2)
@@ -43,7 +43,7 @@ def test_counts_and_moments_are_those_of_numpy(small: Data) -> None:
 
 
 @pytest.mark.parametrize("counts", [[3, 2, 2], [1, 4], [2, 2, 2, 1], [5], [1, 1]])
-def test_runs_of_random_orders_by_trying_all_orders(counts: list[int]) -> None:
+def test_runs_of_random_orders_against_all_orders(counts: list[int]) -> None:
     labels = [label for label, count in enumerate(counts) for _ in range(count)]
     orders = np.array(list(itertools.permutations(labels)))
     runs = 1 + (orders[:, 1:] != orders[:, :-1]).sum(1)
@@ -55,22 +55,22 @@ def test_runs_of_random_orders_by_trying_all_orders(counts: list[int]) -> None:
 @pytest.mark.parametrize(
     ("labels", "runs", "longest", "verdict"),
     [
-        (np.repeat(np.arange(10), 20), 10, 20, "no, equal labels stand together"),
+        (np.repeat(np.arange(10), 20), 10, 20, "no, equal labels are adjacent"),
         (np.tile(np.arange(10), 20), 200, 1, "yes, mixed more evenly than by chance"),
         (np.zeros(9, int), 1, 9, "one class or one example only"),
         (np.random.default_rng(0).integers(0, 10, 200), None, None,
          "yes, like a random order"),
     ],
 )  # fmt: skip
-def test_orders_are_told_apart(
+def test_orders_are_distinguished(
     labels: Any, runs: int | None, longest: int | None, verdict: str
 ) -> None:
     data = make(labels)
     row = survey.order(data).iloc[0]
     if runs:
         assert (row["runs"], row["longest_run"]) == (runs, longest)
-    said = survey.sentences(survey.tables(data))[0]
-    assert said.startswith(f"Shuffled? The train file: {verdict}")
+    shuffled = survey.sentences(survey.tables(data))[0]
+    assert shuffled.startswith(f"Shuffled? The train file: {verdict}")
 
 
 def test_copies_within_and_across_splits() -> None:
@@ -80,11 +80,11 @@ def test_copies_within_and_across_splits() -> None:
     images[7] = images[0]  # test 2, label 0; train 0 and 2, labels 0; 1
     images[8] = images[4]  # test 3, label 1; train 4, label 0
     data = make(np.array([0, 1, 0, 1, 0]), images)
-    found = survey.copies(data)[["copies", "other_label"]].values.tolist()
-    assert found == [[2, 1], [0, 0], [3, 1]]
-    said = survey.sentences(survey.tables(data))[1]
-    assert "byte for byte: 3 (1 of them with another label)" in said
-    assert "copies of another: 2" in said
+    counts = survey.copies(data)[["copies", "other_label"]].values.tolist()
+    assert counts == [[2, 1], [0, 0], [3, 1]]
+    split = survey.sentences(survey.tables(data))[1]
+    assert "byte for byte: 3 (1 of them with another label)" in split
+    assert "copies of another: 2" in split
 
 
 def test_answers_about_scale_and_balance() -> None:
@@ -97,11 +97,11 @@ def test_answers_about_scale_and_balance() -> None:
     assert answers[3] == (
         "Balanced? No: from 0.000 % of the training images (dog) to 60.000 % (cat)."
     )
-    assert answers[4].startswith(
-        "Guessing the most frequent training class, cat, is right for 60.00 % of the "
-        "training and 60.00 % of the test images"
+    assert answers[4] == (
+        "Predicting the most frequent training class, cat, for every image is right "
+        "for 60.00 % of the training and 60.00 % of the test images: a network must do "
+        "better."
     )
-    assert "7,200 dogs and 1,800 cats: 80 %, not the 72 % that" in answers[4]
     figure = data_set.samples(data)  # a class without an image leaves a gap
     assert {"cat", "dog", "emu"} <= set(texts_of(figure).splitlines())
     assert "zoo: 10 training and 10 test images" in texts_of(figure)
@@ -136,17 +136,17 @@ def test_bars_and_steps_are_the_shares(small: Data) -> None:
 
 
 def test_published_figures_of_both_sets(real_dir: Path) -> None:
-    found = survey.tables(load("fashion_mnist", real_dir))
-    assert found["classes"]["train"].tolist() == [6000] * 10
-    assert found["classes"]["test"].tolist() == [1000] * 10
-    row = found["pixels"].iloc[0]
+    tables = survey.tables(load("fashion_mnist", real_dir))
+    assert tables["classes"]["train"].tolist() == [6000] * 10
+    assert tables["classes"]["test"].tolist() == [1000] * 10
+    row = tables["pixels"].iloc[0]
     assert (row["mean"], row["std"]) == pytest.approx((72.9404, 90.0212), abs=5e-5)
-    assert survey.sentences(found)[3] == (
+    assert survey.sentences(tables)[3] == (
         "Balanced? Yes: 6,000 training images of each of 10 classes."
     )
-    assert found["copies"]["copies"].tolist() == [0, 0, 0]
-    found = survey.tables(load("mnist", real_dir))
-    assert found["classes"]["train"].tolist() == MNIST_COUNTS
-    assert survey.sentences(found)[3] == (
+    assert tables["copies"]["copies"].tolist() == [0, 0, 0]
+    tables = survey.tables(load("mnist", real_dir))
+    assert tables["classes"]["train"].tolist() == MNIST_COUNTS
+    assert survey.sentences(tables)[3] == (
         "Balanced? Nearly: from 9.035 % of the training images (5) to 11.237 % (1)."
     )

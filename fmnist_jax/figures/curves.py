@@ -1,0 +1,164 @@
+"""Learning curves and final values of any sweep. No jax."""
+
+import math
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from fmnist_jax.analysis.results import combinations
+from fmnist_jax.config import axis_label, show
+from fmnist_jax.figures import style
+
+PARTS = {"train": ("training", "--"), "test": ("test", "-")}
+MOST_PAIRS = 6  # lines in a panel for both test and training set; beyond, test only
+FAR = 0.5  # an accuracy: if all are above, axes need not include a uniform prediction
+TRAINING_NOTE = "Training loss: mean during the epoch; all else: after the epoch."
+LOSS_LABEL, ACCURACY_LABEL = "loss in nats (log scale)", "accuracy"
+
+
+def learning_curves(dataset: xr.Dataset, line: str, best_of: str = "") -> Figure:
+    """Draws loss and accuracy per epoch, on test and training set.
+
+    With more than ``MOST_PAIRS`` lines, only on the test set.
+
+    Args:
+      dataset: results of a sweep.
+      line: the axis whose values get a colour each; every combination of the other
+        axes' values gets a column of panels.
+      best_of: a setting for which each run has the best of several values; if each
+        colour has one such value, the legend contains it.
+    """
+    shown, cut = style.shown_panels(dataset, line)
+    parts = ["train", "test"] if dataset.sizes[line] <= MOST_PAIRS else ["test"]
+    figure, panels = style.grid_of_panels(2, len(shown), sharex=True, sharey="row")
+    for (loss, accuracy), index in zip(panels.T, shown, strict=True):
+        runs = dataset.isel(index)
+        loss.set_title(style.panel_title(dataset, index), fontsize=10)
+        _draw_curves(loss, runs, line, [f"{part}_loss" for part in parts])
+        _draw_curves(accuracy, runs, line, [f"{part}_accuracy" for part in parts])
+        _list_diverged(loss, runs, line)
+        style.epoch_axis(accuracy, dataset.epoch.values)
+    _scale_rows(panels, dataset)
+    panels[0, 0].set_ylabel(LOSS_LABEL)
+    panels[1, 0].set_ylabel(ACCURACY_LABEL)
+    handles = style.legend_lines(dataset, line)
+    if best_of and dataset[best_of].dims == (line,):
+        for handle, value in zip(handles, dataset[best_of].values, strict=True):
+            handle.set_label(f"{handle.get_label()} {show(best_of, value.item())}")
+    both = [PARTS[part] for part in reversed(parts)] if len(parts) > 1 else []
+    handles += [
+        style.legend_line(name, color="0.3", linestyle=dash) for name, dash in both
+    ]
+    style.add_legend(figure, handles + _baseline(dataset), axis_label(line))
+    losses = "Loss" if "train" in parts else "Test loss"
+    subject = f"{losses} and accuracy during training, by {axis_label(line)}"
+    subject += f", each at the best {axis_label(best_of)} tried" if best_of else ""
+    notes = [TRAINING_NOTE if "train" in parts else "", cut]
+    style.title(figure, dataset, subject, note=" ".join(filter(None, notes)))
+    return figure
+
+
+def _draw_curves(axes: Axes, runs: xr.Dataset, line: str, names: list[str]) -> None:
+    """Draws variables per epoch, with a colour for each value of the axis ``line``."""
+    for position, colour in enumerate(style.colours(runs.sizes[line])):
+        for name in names:
+            _, dash = PARTS[name.split("_")[0]]
+            looks = {"color": colour, "linestyle": dash, "marker": ".", "markersize": 5}
+            values = runs[name].isel({line: position})
+            style.draw_seeds(axes, runs.epoch.values, values, **looks)
+
+
+def _list_diverged(axes: Axes, runs: xr.Dataset, line: str) -> None:
+    """Lists in a panel the values of ``line`` for which a seed's loss is not finite."""
+    losses = runs["test_loss"].isel(epoch=-1)
+    finite = (abs(losses) < np.inf).all("seed").values
+    values = [show(line, v.item()) for v in runs[line].values[~finite]]
+    if values:
+        text = f"not finite: {', '.join(values[:4])}{', …' if len(values) > 4 else ''}"
+        place: dict[str, Any] = {"transform": axes.transAxes, "ha": "center"}
+        axes.text(0.5, 0.97, text, va="top", fontsize=9, **place)
+
+
+def _accuracy_floor(dataset: xr.Dataset) -> float:
+    """Returns the lower end of accuracy axes: 0, or higher if all are above ``FAR``.
+
+    From 0 on, curves that are all near .9 cannot be distinguished.
+    """
+    accuracies = dataset[["train_accuracy", "test_accuracy"]].to_array()
+    lowest = accuracies.min(skipna=False).item()
+    return math.floor(10 * lowest) / 10 if lowest > FAR else 0.0
+
+
+def _scale_rows(panels: np.ndarray, dataset: xr.Dataset) -> None:
+    """Scales a row of losses and a row of accuracies; draws a uniform prediction."""
+    classes, floor = dataset.attrs["num_classes"], _accuracy_floor(dataset)
+    for loss, accuracy in panels.T:
+        loss.set_yscale("log")
+        accuracy.set_ylim(floor, 1)
+        accuracy.yaxis.set_major_formatter(style.PER_CENT)
+        if not floor:
+            loss.axhline(math.log(classes), **style.BASELINE)
+            accuracy.axhline(1 / classes, **style.BASELINE)
+    style.log_ticks(panels[0, 0].yaxis)
+
+
+def _baseline(dataset: xr.Dataset) -> list[Line2D]:
+    """Returns the legend's entry for a uniform prediction, if it is drawn."""
+    is_drawn = not _accuracy_floor(dataset)
+    return (
+        [style.legend_line("uniform prediction", **style.BASELINE)] if is_drawn else []
+    )
+
+
+def draw_final(axes: Axes, last: xr.Dataset, x: str, name: str) -> None:
+    """Draws a variable of the last epoch against an axis of numbers, on a log scale.
+
+    Every combination of the other axes' values gets a line. A few values are drawn as
+    marks with error bars over seeds: nothing was measured between them.
+    """
+    indices = combinations(last, x)
+    values = last[x].values.astype(float)
+    for position, colour in enumerate(style.colours(len(indices))):
+        runs = last.isel(indices[position])
+        label = style.panel_title(last, indices[position]) or "all runs"
+        looks: dict[str, Any] = {"color": colour, "label": label}
+        if len(values) > style.MOST_TICKS:
+            style.draw_seeds(axes, values, runs[name], **looks)
+            continue
+        mean, low, high = style.mean_and_range(runs[name])
+        looks |= {"marker": style.marker(position), "markerfacecolor": "none"}
+        looks |= {"markersize": 9 - 4 * position / len(indices), "markeredgewidth": 1.8}
+        looks |= {"linestyle": ":", "linewidth": 1, "capsize": 4, "elinewidth": 1.5}
+        errors = np.maximum((mean - low, high - mean), 0)
+        axes.errorbar(values, mean, yerr=errors, **looks)
+    axes.set_xscale("log")
+    if len(values) <= 8:
+        axes.set_xticks(values, [show(x, value) for value in values], minor=False)
+        axes.set_xticks([], minor=True)
+
+
+def final_values(dataset: xr.Dataset, x: str) -> Figure:
+    """Draws the last epoch's test loss and accuracy against an axis of numbers.
+
+    Args:
+      dataset: results of a sweep.
+      x: the axis along the bottom, on a log scale; every combination of the other
+        axes' values gets a line.
+    """
+    figure, panels = style.grid_of_panels(2, 1, sharex=True)
+    last = dataset.isel(epoch=-1)
+    draw_final(panels[0, 0], last, x, "test_loss")
+    draw_final(panels[1, 0], last, x, "test_accuracy")
+    _scale_rows(panels, last)
+    panels[0, 0].set_ylabel(f"test {LOSS_LABEL}")
+    panels[1, 0].set_ylabel(f"test {ACCURACY_LABEL}")
+    panels[1, 0].set_xlabel(f"{axis_label(x)} (log scale)")
+    style.add_legend(figure, style.labelled_handles(panels[0]) + _baseline(last))
+    epoch = int(dataset.epoch[-1])
+    subject = f"Test loss and accuracy after epoch {epoch} by {axis_label(x)}"
+    style.title(figure, dataset, subject)
+    return figure

@@ -1,0 +1,103 @@
+"""Trainable learning rates against theoretical stability, as a figure. No jax."""
+
+import textwrap
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from fmnist_jax.analysis.results import sweep_axes
+from fmnist_jax.analysis.trainability import (
+    LEARNING_RATE,
+    stability_multiples,
+    trainable_range,
+)
+from fmnist_jax.config import axis_label
+from fmnist_jax.figures import style
+
+GREEN = "#009E73"  # for what trains
+DASHES: Sequence[Any] = ("-", "--", ":")  # for multiples of the stable learning rate
+LEGEND_LETTERS = 26  # in a line of the legend
+SHARPNESS_LABEL = "λ: the curvature of the loss (sharpness) before the first step"
+
+
+def amount(dataset: xr.Dataset) -> str:
+    """Returns for how long, and on how many images, each run is trained."""
+    epochs = dataset.sizes["epoch"]
+    count = f"{epochs} epoch{'' if epochs == 1 else 's'}"
+    return f"{count} of {dataset.attrs['train_examples']:,} images"
+
+
+def explain_sharpness(labels: Iterable[str]) -> list[Any]:
+    """Returns the legend's explanation of λ if any label contains λ."""
+    text = textwrap.fill(SHARPNESS_LABEL, LEGEND_LETTERS)
+    has_sharpness = any("λ" in label for label in labels)
+    return [style.legend_line(text, linestyle="none")] if has_sharpness else []
+
+
+def trainable_ranges(dataset: xr.Dataset) -> dict[str, Figure]:
+    """Draws trainable and stable learning rates against the other axis of the plane.
+
+    Below, the largest trainable learning rate divided by the stable one. A column for
+    each combination of further axes.
+
+    Args:
+      dataset: results with ``sharpness`` and ``stable_rate``; the first two axes span
+        a plane.
+
+    Returns:
+      The figure by its file name; empty if the learning rate is not an axis.
+    """
+    plane = sweep_axes(dataset)[:2]
+    if LEARNING_RATE not in plane:
+        return {}
+    (x,) = (axis for axis in plane if axis != LEARNING_RATE)
+    table = trainable_range(dataset)
+    if "optimizer" not in table:
+        table = table.assign(optimizer=str(dataset.optimizer.item()))
+    others = [a for a in sweep_axes(dataset) if a not in (x, LEARNING_RATE)]
+    groups = list(table.groupby(others, sort=False)) if others else [((), table)]
+    options: dict[str, Any] = {"sharey": "row", "height_ratios": (3, 2)}
+    figure, panels = style.grid_of_panels(2, len(groups), sharex=True, **options)
+    for column, (values, rows) in zip(panels.T, groups, strict=True):
+        column[0].set_title(", ".join(map(str, values)), fontsize=10)
+        _draw_range(column, rows, x, stability_multiples(rows.optimizer.iloc[0]))
+        for panel in column:
+            panel.set_xscale("log" if style.is_log_scaled(dataset, x) else "linear")
+            panel.set_yscale("log")
+        column[1].set_xlabel(style.scaled_label(dataset, x))
+    panels[0, 0].set_ylabel("learning rate (log scale)")
+    panels[1, 0].set_ylabel("largest that trains,\ndivided by stable (log scale)")
+    handles = style.labelled_handles(panels[0])
+    handles += explain_sharpness(handle.get_label() for handle in handles)
+    style.add_legend(figure, handles)
+    subject = f"Learning rates that train in {amount(dataset)}, by {axis_label(x)}"
+    style.title(figure, dataset, subject, seeds="")
+    return {"rates": figure}
+
+
+def _draw_range(
+    column: Sequence[Axes],
+    rows: pd.DataFrame,
+    x: str,
+    multiples: Mapping[float, str],
+) -> None:
+    """Draws what trains as a band, and multiples of what is stable as lines."""
+    learning_rate, ratio = column
+    values = rows[x]
+    ends = rows.least_trainable, rows.largest_trainable
+    looks: dict[str, Any] = {"color": GREEN, "markersize": 4}
+    learning_rate.fill_between(
+        values, *ends, color=GREEN, alpha=0.3, linewidth=0, label="trains"
+    )
+    for end in ends:
+        learning_rate.plot(values, end, "o", **looks)
+    ratio.plot(values, rows.ratio, "o-", **looks)
+    for (multiple, label), dash in zip(multiples.items(), DASHES, strict=False):
+        line: dict[str, Any] = {"color": "black", "linestyle": dash}
+        stable = multiple * rows.stable_rate
+        learning_rate.plot(values, stable, linewidth=1.4, label=label, **line)
+        ratio.axhline(multiple, linewidth=1, **line)
