@@ -59,7 +59,7 @@ def remedies(data: Data, optimizer: str) -> dict[str, tuple[Data, dict[str, Any]
         "÷1000": (data, {"divisor": 1000.0}),
         "standardised, all pixels alike": (standardised(data), {}),
         "standardised, each pixel": (standardised(data, 0), {}),
-        "first layer's own scale and learning rate": (data, FIRST_KERNEL[optimizer]),
+        "rescaled first layer": (data, FIRST_KERNEL[optimizer]),
         "batch norm": (data, {"batch_norm": "on"}),
     }
 
