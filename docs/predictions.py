@@ -1,13 +1,12 @@
-"""Predicts the largest learning rate that trains from sharpness alone, then measures.
+"""Predicts the largest trainable learning rate from the sharpness, then measures it.
 
     python -m docs.predictions predict FOLDER_WITH_THE_FILES
     python -m docs.predictions measure FOLDER_WITH_THE_FILES
 
-The first writes docs/predictions.csv, the second what came out beside it. Predicting
-takes a minute on two cores, measuring five. Seven of the eight combinations are new:
-network or data set is not that of the map, from which the fit is made. The other,
-(fashion_mnist, 128, ÷30), is the map's own column of ÷30.08 on a finer grid: a check of
-that column.
+The first command writes docs/predictions.csv: a minute on two cores. The second writes
+docs/predictions_measured.csv and the figure: five minutes. Seven of the eight
+combinations differ in network or data set from the map, which the fit is made from. The
+eighth, (fashion_mnist, 128, ÷30), measures the map's column of ÷30.08 on a finer grid.
 """
 
 import dataclasses
@@ -46,12 +45,12 @@ COMBINATIONS = (
 )
 SEEDS = range(3)
 STEPS_PER_DECADE = 10
-MARGIN = 1.5  # decades measured beyond the least and the greatest prediction
+MARGIN = 1.5  # decades measured beyond the lowest and the highest prediction
 RULES = ("2/λ", "12/λ", "fit")
 
 
 def setting(hidden_sizes: tuple[int, ...]) -> Config:
-    """Returns the settings of the map's runs for other networks."""
+    """Returns the settings of the map's runs for another network."""
     config, _ = PRESETS[EXPERIMENT.preset]
     settings = dict(EXPERIMENT.settings)
     return dataclasses.replace(
@@ -60,10 +59,10 @@ def setting(hidden_sizes: tuple[int, ...]) -> Config:
 
 
 def fit(rates: pd.DataFrame) -> tuple[float, float]:
-    """Returns a and b of log10 rate = a + b log10 λ, by least squares over the map.
+    """Returns a and b of log10 learning rate = a + b log10 λ, by least squares.
 
     Args:
-      rates: the map's table, of which SGD under softmax is taken.
+      rates: the table of the map; the fit is to SGD with the softmax loss.
     """
     chosen = rates[(rates.optimizer == "sgd") & (rates.loss == "softmax")]
     chosen = chosen.dropna(subset="largest_trainable")
@@ -72,12 +71,12 @@ def fit(rates: pd.DataFrame) -> tuple[float, float]:
 
 
 def predict(data: Mapping[str, Data]) -> pd.DataFrame:
-    """Returns a row per combination: its sharpness, and each rule's largest rate."""
+    """Returns the sharpness and the learning rate of each rule, by combination."""
     a, b = fit(pd.read_csv(MAP))
     rows = []
     for name, hidden_sizes, divisor in COMBINATIONS:
-        todo = plan({"seed": SEEDS}, setting(hidden_sizes), Hparams(divisor=divisor))
-        sharpness = initial_sharpness(todo, data[name]).sharpness.values.astype(float)
+        seeds = plan({"seed": SEEDS}, setting(hidden_sizes), Hparams(divisor=divisor))
+        sharpness = initial_sharpness(seeds, data[name]).sharpness.values.astype(float)
         middle = math.exp(np.log(sharpness).mean())
         rows.append(
             {
@@ -96,30 +95,30 @@ def predict(data: Mapping[str, Data]) -> pd.DataFrame:
 
 
 def measure(predicted: pd.DataFrame, data: Mapping[str, Data]) -> pd.DataFrame:
-    """Returns the predictions with the measured rate and its ratio to each beside."""
-    found = []
+    """Returns the predictions, the measured learning rate, and its ratio to each."""
+    rows = []
     for row in predicted.to_dict("records"):
-        guesses = np.log10([row[rule] for rule in RULES])
-        low, high = guesses.min() - MARGIN, guesses.max() + MARGIN
+        exponents = np.log10([row[rule] for rule in RULES])
+        low, high = exponents.min() - MARGIN, exponents.max() + MARGIN
         first, last = (round(end * STEPS_PER_DECADE) for end in (low, high))
         rates = 10.0 ** (np.arange(first, last + 1) / STEPS_PER_DECADE)
         hidden_sizes = SETTINGS["hidden_sizes"].value_type.parse(row["hidden_sizes"])
         config, divisor = setting(hidden_sizes), row["divisor"]
         axes = {"divisor": [divisor], LEARNING_RATE: rates, "seed": SEEDS}
-        on = data[row["dataset"]]
-        runs = sweep(axes, on, config, Hparams())
-        todo = plan({"divisor": [divisor], "seed": SEEDS}, config, Hparams())
-        runs = runs.merge(stable_rates(todo, on), combine_attrs="override")
-        (rates_found,) = trainable_range(runs).to_dict("records")
-        measured = rates_found["largest_trainable"]
-        ratios = {f"measured over {rule}": measured / row[rule] for rule in RULES}
-        ends = {"least": rates[0], "greatest": rates[-1]}
-        found.append({**row, "measured": measured, **ratios, **ends})
-    return pd.DataFrame(found)
+        data_set = data[row["dataset"]]
+        runs = sweep(axes, data_set, config, Hparams())
+        seeds = plan({"divisor": [divisor], "seed": SEEDS}, config, Hparams())
+        runs = runs.merge(stable_rates(seeds, data_set), combine_attrs="override")
+        (trainable,) = trainable_range(runs).to_dict("records")
+        measured = trainable["largest_trainable"]
+        ratios = {f"ratio to {rule}": measured / row[rule] for rule in RULES}
+        ends = {"lowest tried": rates[0], "highest tried": rates[-1]}
+        rows.append({**row, "measured": measured, **ratios, **ends})
+    return pd.DataFrame(rows)
 
 
 def draw(measured: pd.DataFrame) -> Figure:
-    """Draws the measured rates against λ, with the rules and the map's rates."""
+    """Draws the measured learning rates against λ, with the rules and the map."""
     figure, ((axes,),) = style.grid_of_panels(1, 1, size=(10, 5.6))
     rates = pd.read_csv(MAP)
     rates = rates[(rates.optimizer == "sgd") & (rates.loss == "softmax")]
@@ -131,23 +130,45 @@ def draw(measured: pd.DataFrame) -> Figure:
         "fit": 10 ** (a + b * np.log10(sharpness)),
     }
     styles = {"2/λ": "-", "12/λ": ":", "fit": "--"}
-    for rule, rate in lines.items():
+    for rule, learning_rate in lines.items():
         label = f"{rule} to the map: {10**a:.2g} · λ^{b:.2f}" if rule == "fit" else rule
-        axes.plot(sharpness, rate, color="0.2", linestyle=styles[rule], label=label)
-    axes.plot(rates.sharpness, rates.largest_trainable, "o", color=style.COLOURS[0],
-              label="the map: 128 units, Fashion-MNIST, each divisor")  # fmt: skip
+        line = styles[rule]
+        axes.plot(sharpness, learning_rate, color="0.2", linestyle=line, label=label)
+    axes.plot(
+        rates.sharpness,
+        rates.largest_trainable,
+        "o",
+        color=style.COLOURS[0],
+        label="the map: 128 units, Fashion-MNIST, each divisor",
+    )
     for letter, row in zip("abcdefgh", measured.to_dict("records"), strict=True):
         text = f"{row['dataset']}, {row['hidden_sizes']}, ÷{row['divisor']:g}"
-        axes.plot(row["sharpness"], row["measured"], "D", color=style.COLOURS[1],
-                  markersize=11, label=f"{letter}: {text}")  # fmt: skip
-        axes.annotate(letter, (row["sharpness"], row["measured"]), fontsize=8,
-                      color="white", ha="center", va="center")  # fmt: skip
+        axes.plot(
+            row["sharpness"],
+            row["measured"],
+            "D",
+            color=style.COLOURS[1],
+            markersize=11,
+            label=f"{letter}: {text}",
+        )
+        axes.annotate(
+            letter,
+            (row["sharpness"], row["measured"]),
+            fontsize=8,
+            color="white",
+            ha="center",
+            va="center",
+        )
     axes.set_xscale("log")
     axes.set_yscale("log")
     axes.set_xlabel("sharpness at initialisation, λ (log scale)")
     axes.set_ylabel("largest learning rate that trains (log scale)")
-    figure.legend(loc="outside right center", frameon=False, fontsize=9,
-                  title="a … h: predicted before measured")  # fmt: skip
+    figure.legend(
+        loc="outside right center",
+        frameon=False,
+        fontsize=9,
+        title="a … h: predicted before measured",
+    )
     figure.suptitle("Does the sharpness predict the largest learning rate that trains?")
     return figure
 
@@ -156,7 +177,7 @@ def main(what: str, data_dir: str) -> None:
     """Writes and prints a table.
 
     Raises:
-      UserError: where there is no such thing to do, or no such data.
+      UserError: for another argument than these two, or if there is no data.
     """
     if what not in ("predict", "measure"):
         raise unknown("argument", what, ("predict", "measure"))

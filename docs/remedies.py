@@ -1,9 +1,9 @@
-"""What can one do instead of guessing a divisor? Prints a table.
+"""Which remedies replace the choice of a divisor? Prints a table.
 
     python -m docs.remedies FOLDER_WITH_THE_FILES
 
-Each remedy under SGD and under Adam, over learning rates half a decade apart and three
-seeds, as on the map: one epoch of 20,000 images. Three minutes on two cores.
+Each remedy under SGD and under Adam, with learning rates half a decade apart and three
+seeds; as on the map, one epoch of 20,000 images. Three minutes on two cores.
 """
 
 import dataclasses
@@ -21,22 +21,24 @@ from fmnist_jax.runner import scripts
 SEEDS = range(3)
 RATES = tuple(float(f"{rate:.3g}") for rate in np.logspace(-7, 1, 17))
 D = 255.0
-# What the first kernel needs, by optimizer, to make up for pixels that are not divided.
+# Settings of the first kernel that replace the divisor D, by optimizer.
 FIRST_KERNEL = {
     "sgd": {"first_kernel_scale": 1 / D, "first_kernel_rate": 1 / D**2},
     "adam": {
-        "first_kernel_scale": 1 / D, "first_kernel_rate": 1 / D, "first_kernel_eps": D,
+        "first_kernel_scale": 1 / D,
+        "first_kernel_rate": 1 / D,
+        "first_kernel_eps": D,
     },
-}  # fmt: skip
+}
 
 
 def standardised(data: Data, axis: Any = None) -> Data:
-    """Returns images less their mean, over their standard deviation, in training.
+    """Returns the images minus their mean, divided by their standard deviation.
 
     Args:
-      data: images and labels.
-      axis: 0 for a mean of each pixel; None for one of all. A pixel that is always the
-        same is only shifted.
+      data: images and labels; mean and deviation are those of the training set.
+      axis: 0 for statistics of each pixel, None for those of all pixels. A constant
+        pixel is only shifted.
     """
     images = data.train.images.astype(np.float32)
     mean, std = images.mean(axis), images.std(axis)
@@ -50,20 +52,20 @@ def standardised(data: Data, axis: Any = None) -> Data:
 
 
 def remedies(data: Data, optimizer: str) -> dict[str, tuple[Data, dict[str, Any]]]:
-    """Returns by name what is trained on, and the settings that differ."""
+    """Returns the data and the settings of each remedy, by name."""
     return {
         "none: pixels 0…255": (data, {}),
         "÷255": (data, {"divisor": D}),
         "÷1000": (data, {"divisor": 1000.0}),
         "standardised, all pixels alike": (standardised(data), {}),
         "standardised, each pixel": (standardised(data, 0), {}),
-        "first layer's own scale and rate": (data, FIRST_KERNEL[optimizer]),
+        "rescaled first layer": (data, FIRST_KERNEL[optimizer]),
         "batch norm": (data, {"batch_norm": "on"}),
     }
 
 
 def line(name: str, optimizer: str, runs: xr.Dataset) -> str:
-    """Returns a line of the table."""
+    """Returns the row of a remedy."""
     accuracy = 100 * runs.test_accuracy.isel(epoch=-1).mean("seed", skipna=False)
     rates = runs[LEARNING_RATE].values[most_seeds_train(runs).values]
     span = f"{rates.min():.0e} … {rates.max():.0e}" if len(rates) else "none"
@@ -78,27 +80,26 @@ def line(name: str, optimizer: str, runs: xr.Dataset) -> str:
 
 
 def main(data_dir: str) -> None:
-    """Trains and prints."""
+    """Trains the runs and prints the table."""
     use_cpu_cores()
-    data = load(
-        "fashion_mnist", data_dir, train_examples=EXPERIMENT.train_examples
-    )  # fmt: skip
+    data = load("fashion_mnist", data_dir, train_examples=EXPERIMENT.train_examples)
     config, hparams = PRESETS[EXPERIMENT.preset]
     print(
-        "| remedy | optimizer | rates that train | decades | best test accuracy, % | "
-        "at the usual rate, % |\n|---|---|---|---|---|---|"
+        "| remedy | optimizer | learning rates that train | decades | best test "
+        "accuracy, % | at the usual learning rate, % |\n|---|---|---|---|---|---|"
     )
     for optimizer in ("sgd", "adam"):
-        for name, (on, settings) in remedies(data, optimizer).items():
+        for name, (scaled, settings) in remedies(data, optimizer).items():
             static = {n: v for n, v in settings.items() if n == "batch_norm"}
             traced = {n: v for n, v in settings.items() if n not in static}
             runs = sweep(
-                {LEARNING_RATE: RATES, "seed": SEEDS}, on,
+                {LEARNING_RATE: RATES, "seed": SEEDS},
+                scaled,
                 dataclasses.replace(
                     config, optimizer=optimizer, num_epochs=1, **static
                 ),
                 dataclasses.replace(hparams, **{"divisor": 1.0, **traced}),
-            )  # fmt: skip
+            )
             print(line(name, optimizer, runs), flush=True)
 
 

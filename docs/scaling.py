@@ -1,8 +1,8 @@
-"""Measures every scale-* row of the sources over five seeds, and prints the table.
+"""Measures every scale-* row of the sources over five seeds, and prints a table.
 
     python -m docs.scaling FOLDER_WITH_THE_FILES
 
-About four minutes on two cores; docs/scaling.md holds what it printed.
+About four minutes on two cores. The table is in docs/scaling.md.
 """
 
 import dataclasses
@@ -21,7 +21,7 @@ from fmnist_jax.training.losses import CLIP
 from fmnist_jax.training.step import forward
 
 SEEDS = 5
-# Row -> preset, settings that differ from it, divisor.
+# Row -> preset, settings that differ from the preset, divisor.
 ROWS: dict[str, tuple[str, dict[str, Any], float]] = {
     "scale-book-1": ("book", {}, 1),
     "scale-book-255": ("book", {}, 255),
@@ -29,14 +29,18 @@ ROWS: dict[str, tuple[str, dict[str, Any], float]] = {
     "scale-keras-1": ("keras", {}, 1),
     "scale-keras-1000": ("keras", {}, 1000),
     "scale-keras-1-logits": ("keras", {"loss": "softmax"}, 1),
-    # Gradients that are never cleared add up: momentum 1 is that sum.
+    # Gradients that are never cleared add up: SGD with momentum 1.
     "scale-book-nozerograd, ÷1": (
-        "book", {"optimizer": "momentum", "momentum": 1.0}, 1,
+        "book",
+        {"optimizer": "momentum", "momentum": 1.0},
+        1,
     ),
     "scale-book-nozerograd, ÷255": (
-        "book", {"optimizer": "momentum", "momentum": 1.0}, 255,
+        "book",
+        {"optimizer": "momentum", "momentum": 1.0},
+        255,
     ),
-}  # fmt: skip
+}
 
 
 def law_probe(data: Data) -> Probe:
@@ -53,8 +57,8 @@ def law_probe(data: Data) -> Probe:
 
 
 def measure(data: Data) -> dict[str, xr.Dataset]:
-    """Returns each row's runs, by seed and epoch; equal programs go together."""
-    found: dict[str, xr.Dataset] = {}
+    """Returns the runs of each row; rows with equal settings share a sweep."""
+    runs_by_row: dict[str, xr.Dataset] = {}
     for preset, settings in {json.dumps(r[:2]): r[:2] for r in ROWS.values()}.values():
         names = [n for n, row in ROWS.items() if row[:2] == (preset, settings)]
         config, hparams = PRESETS[preset]
@@ -63,18 +67,21 @@ def measure(data: Data) -> dict[str, xr.Dataset]:
         traced = {n: v for n, v in settings.items() if n not in fields}
         axes = {"divisor": [ROWS[n][2] for n in names], "seed": range(SEEDS)}
         runs = sweep(
-            axes, data, dataclasses.replace(config, **static),
-            dataclasses.replace(hparams, **traced), probes=[law_probe(data)],
-        )  # fmt: skip
-        found |= {n: runs.sel(divisor=ROWS[n][2]) for n in names}
-    return found
+            axes,
+            data,
+            dataclasses.replace(config, **static),
+            dataclasses.replace(hparams, **traced),
+            probes=[law_probe(data)],
+        )
+        runs_by_row |= {n: runs.sel(divisor=ROWS[n][2]) for n in names}
+    return runs_by_row
 
 
 def compare(runs: xr.Dataset, name: str, reference: references.Row) -> list[str]:
-    """Returns a line of the table: a metric by epoch, and how many numbers agree."""
+    """Returns the row of a metric: values by epoch, and how many numbers agree."""
     values = runs[name].transpose("seed", "epoch").values
     nothing = np.full(values.shape[1], np.nan)
-    found = verdicts.compare(
+    compared = verdicts.compare(
         values,
         reference.published.get(name, nothing),
         reference.reading_error.get(name, nothing),
@@ -82,9 +89,9 @@ def compare(runs: xr.Dataset, name: str, reference: references.Row) -> list[str]
     scale, digits = (100, 1) if "accuracy" in name else (1, 3)
     cells = [
         " ".join("–" if np.isnan(v) else f"{scale * v:.{digits}f}" for v in row)
-        for row in (found.published, found.mean, found.spread)
+        for row in (compared.published, compared.mean, compared.spread)
     ]
-    judged = verdicts.judge_row({name: found})
+    judged = verdicts.judge_row({name: compared})
     count = f"{judged.num_agreeing} of {judged.num_published}"
     count = count if judged.num_published else "–"
     outside = [f"e{epoch}" for _, epoch, _ in judged.outside]
@@ -96,22 +103,22 @@ def main(data_dir: str) -> None:
     """Prints the table and the law."""
     use_cpu_cores()
     published = references.load().rows
-    found = measure(load("fashion_mnist", data_dir))
+    runs_by_row = measure(load("fashion_mnist", data_dir))
     print("| row | metric | published | mean | std over seeds | agree |")
     print("|---|---|---|---|---|---|")
-    for row, runs in found.items():
+    for row, runs in runs_by_row.items():
         reference = published[row.split(",")[0]]
         default = ["train_loss", "train_accuracy", "test_loss", "test_accuracy"]
         for name in [n for n in default if n in reference.published] or default:
             print(f"| {row} | {' | '.join(compare(runs, name, reference))} |")
-    frozen = found["scale-keras-1"]
+    frozen = runs_by_row["scale-keras-1"]
     law = -np.log(CLIP) * frozen.below_clip_share
     gap = np.abs(frozen.test_loss - law).max("seed")
     print("\nscale-keras-1 and scale-book-1 by seed, then epoch:\n")
     for title, values in {
         "scale-keras-1 test loss": frozen.test_loss,
         "scale-keras-1 test accuracy": frozen.test_accuracy,
-        "scale-book-1 train loss": found["scale-book-1"].train_loss,
+        "scale-book-1 train loss": runs_by_row["scale-book-1"].train_loss,
     }.items():
         for seed, row in enumerate(values.values):
             print(f"    {title}, seed {seed}: {np.round(row.astype(float), 3)}")

@@ -1,12 +1,13 @@
-"""Why does batch norm, left to itself, fail on tiny inputs? Prints a table.
+"""Why does batch norm without freezing fail on tiny inputs? Prints a table.
 
     python -m docs.tiny_batch_norm FOLDER_WITH_THE_FILES
 
-The book's network with batch norm at ÷2,550,000, two epochs under Adam: accuracy with
-the running statistics and with those of the whole training set, how far the running
-means are off in what batch norm divides by and in standard deviations, and how far the
-biases before batch norm have moved (medians over the units). Their gradient is 0 but
-for rounding, which Adam divides by its own size. Two minutes on two cores.
+The book's network with batch norm at ÷2,550,000, two epochs under Adam: two minutes on
+two cores. The columns are the accuracy with the running statistics and with those of
+the whole training set, the error of the running means in units of √(variance + ε) and
+of the standard deviation, and the change of the biases before batch norm (medians over
+the units). The gradient of these biases is rounding noise around 0, which Adam
+normalises to full-size steps.
 """
 
 import dataclasses
@@ -32,11 +33,11 @@ from fmnist_jax.training.models import BATCH_NORM_EPS
 from fmnist_jax.training.step import State, init, scaled_inputs
 
 SEEDS, EPOCHS = (0, 1), 2
-EPS = (1e-8, 1e-4)  # Adam's own, and one well above the rounding of the gradients
+EPS = (1e-8, 1e-4)  # Adam's default; a value far above the gradients' rounding
 
 
 def before_norm(hparams: Hparams, state: State, images: Array) -> Array:
-    """Returns what the first batch norm takes, ``[B, units]``."""
+    """Returns the inputs of the first batch norm, ``[B, units]``."""
     first = state.params["Dense_0"]
     return scaled_inputs(hparams, images).reshape(len(images), -1) @ first[
         "kernel"
@@ -44,7 +45,7 @@ def before_norm(hparams: Hparams, state: State, images: Array) -> Array:
 
 
 def with_statistics(state: State, mean: Array, var: Array) -> State:
-    """Returns a state whose one batch norm keeps these statistics."""
+    """Returns a state whose only batch norm has these running statistics."""
     leaves = {"mean": mean, "var": var}
     model_state = jax.tree_util.tree_map_with_path(
         lambda path, _: leaves[path[-1].key], state.model_state
@@ -59,7 +60,7 @@ def rows(data: Data, config: Config, hparams: Hparams, seed: int) -> list[list[A
     started = state.params["Dense_0"]["bias"]
     epoch_of = jax.jit(functools.partial(train_epoch, config))
     accuracy_of = jax.jit(functools.partial(evaluate, config))
-    found = []
+    table = []
     for epoch in range(1, EPOCHS + 1):
         order = epoch_order(seed, epoch, len(data.train.labels))
         key = jax.random.key(epoch)
@@ -67,21 +68,21 @@ def rows(data: Data, config: Config, hparams: Hparams, seed: int) -> list[list[A
         z_BxF = before_norm(hparams, state, data.train.images)
         mean, var = jnp.mean(z_BxF, axis=0), jnp.var(z_BxF, axis=0)
         exact = with_statistics(state, mean, var)
-        kept = jax.tree_util.tree_leaves_with_path(state.model_state)
-        running = next(leaf for path, leaf in kept if path[-1].key == "mean")
-        off = jnp.abs(mean - running)
+        leaves = jax.tree_util.tree_leaves_with_path(state.model_state)
+        running = next(leaf for path, leaf in leaves if path[-1].key == "mean")
+        error = jnp.abs(mean - running)
         moved = jnp.abs(state.params["Dense_0"]["bias"] - started)
-        medians = (off / jnp.sqrt(var + BATCH_NORM_EPS), off / jnp.sqrt(var), moved)
+        errors = (error / jnp.sqrt(var + BATCH_NORM_EPS), error / jnp.sqrt(var))
         accuracies = [
-            100 * float(accuracy_of(hparams, each, data.test)["accuracy"])
-            for each in (state, exact)
+            100 * float(accuracy_of(hparams, variant, data.test)["accuracy"])
+            for variant in (state, exact)
         ]
-        found.append(
+        table.append(
             [f"{hparams.eps:g}", seed, epoch, f"{float(metrics['loss']):.3f}"]
             + [f"{accuracy:.1f}" for accuracy in accuracies]
-            + [f"{float(jnp.median(each)):.2g}" for each in medians]
+            + [f"{float(jnp.median(values)):.2g}" for values in (*errors, moved)]
         )
-    return found
+    return table
 
 
 def main(data_dir: str) -> None:
@@ -91,15 +92,15 @@ def main(data_dir: str) -> None:
     config, hparams = CONFIGURATIONS["tiny-input-bn"].resolved()
     print(
         "| Adam's ε | seed | epoch | training loss | test accuracy, running statistics "
-        "(%) | exact statistics (%) | running mean off, in √(variance + ε) | in "
-        "standard deviations | bias moved |\n|---|---|---|---|---|---|---|---|---|"
+        "(%) | exact statistics (%) | running mean off, in √(variance + ε) | "
+        "in standard deviations | bias moved |\n"
+        "|---|---|---|---|---|---|---|---|---|"
     )
     for eps in EPS:
         for seed in SEEDS:
-            own = dataclasses.replace(
-                hparams, eps=eps, divisor=np.float32(hparams.divisor)
-            )
-            for row in rows(data, config, resolve(config, own), seed):
+            divisor = np.float32(hparams.divisor)
+            settings = dataclasses.replace(hparams, eps=eps, divisor=divisor)
+            for row in rows(data, config, resolve(config, settings), seed):
                 print(f"| {' | '.join(map(str, row))} |", flush=True)
 
 

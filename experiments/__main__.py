@@ -1,6 +1,6 @@
-"""Lists the experiments, or runs a selection: ``--only=scale_sweep,…``.
+"""Lists the experiments, or runs several: ``--only=scale_sweep,…``.
 
-A selection leaves a folder each, and a page that shows them side by side.
+Several experiments get one folder each and a combined page.
 """
 
 import importlib
@@ -22,27 +22,27 @@ def find_experiments() -> dict[str, Experiment]:
     """Returns the experiments of this package by name.
 
     Raises:
-      UserError: where one is not called as its file is, so that another hides it.
+      UserError: if an experiment does not have the name of its file.
     """
     folder = Path(experiments.__path__[0])
     paths = [
         p for p in sorted(folder.glob("*.py")) if DEFINITION in p.read_text("utf-8")
     ]
-    found: dict[str, Experiment] = {}
+    by_name: dict[str, Experiment] = {}
     for path in paths:
         experiment = importlib.import_module(f"experiments.{path.stem}").EXPERIMENT
         if experiment.name != path.stem:
             raise UserError(
-                f"{path} calls its experiment {experiment.name!r}; call it as the file "
-                f"is: name={path.stem!r}."
+                f"{path}: the experiment is named {experiment.name!r}; it needs the "
+                f"name of the file: name={path.stem!r}."
             )
-        found[path.stem] = experiment
-    return found
+        by_name[path.stem] = experiment
+    return by_name
 
 
 def listing() -> str:
-    """Returns what is printed where no experiment is chosen."""
-    questions = {name: each.question for name, each in find_experiments().items()}
+    """Returns the list of all experiments and their questions."""
+    questions = {name: e.question for name, e in find_experiments().items()}
     questions |= {"reproduce": reproduce.QUESTION}
     width = max(map(len, questions))
     return "\n".join(
@@ -51,7 +51,7 @@ def listing() -> str:
             "",
             *(f"  {name:<{width}}  {question}" for name, question in questions.items()),
             "",
-            "Several at once, with a page that shows them side by side:",
+            "Several experiments, with a combined page:",
             "",
             "  python -m experiments --only=NAME,NAME --flag=value …",
         ]
@@ -59,10 +59,10 @@ def listing() -> str:
 
 
 def run_selection(argv: Sequence[str]) -> None:
-    """Runs the experiments that ``--only`` names with the flags that are left.
+    """Runs the experiments named by ``--only`` with the other flags.
 
     Raises:
-      UserError: for a name that is no experiment's, or flags without ``--only``.
+      UserError: for the name of no experiment, or flags without ``--only``.
     """
     only = [argument[len(ONLY) :] for argument in argv if argument.startswith(ONLY)]
     rest = [argument for argument in argv[1:] if not argument.startswith(ONLY)]
@@ -71,14 +71,15 @@ def run_selection(argv: Sequence[str]) -> None:
             raise UserError(f"{rest[0]}: name the experiments with --only=NAME,NAME.")
         print(listing())
         return
-    found = find_experiments()
+    experiments_by_name = find_experiments()
     names = [name for names in only for name in names.split(",")]
     for name in names:
         if name == "reproduce":
             raise UserError("reproduce is run alone: python -m experiments.reproduce.")
-        if name not in found:
-            raise unknown("experiment", name, found)
-    execute([found[name] for name in dict.fromkeys(names)], [argv[0], *rest])
+        if name not in experiments_by_name:
+            raise unknown("experiment", name, experiments_by_name)
+    selection = [experiments_by_name[name] for name in dict.fromkeys(names)]
+    execute(selection, [argv[0], *rest])
 
 
 if __name__ == "__main__":

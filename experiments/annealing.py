@@ -10,7 +10,7 @@ from fmnist_jax.runner import Experiment, Figures, Results, main
 
 
 def figures(dataset: Results) -> Figures:
-    """Learning curves, and the rate of each epoch."""
+    """Learning curves, and the learning rate of each epoch."""
     from fmnist_jax.figures import curves, details
 
     return {

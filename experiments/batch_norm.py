@@ -2,8 +2,9 @@
 
     python -m experiments.batch_norm
 
-And what did freezing it do to the source's curve? 18 runs of the book's network under
-Adam, 10 epochs: six minutes on two cores; the source took --epochs=100.
+This includes batch norm frozen after the first epoch, as in a source. 18 runs of the
+book's network under Adam, 10 epochs: six minutes on two cores. The source used
+--epochs=100.
 """
 
 from fmnist_jax.config import BATCH_NORMS
@@ -11,7 +12,7 @@ from fmnist_jax.runner import Experiment, Figures, Job, Probes, Results, main
 
 
 def probes(job: Job) -> Probes:
-    """Histograms of what the hidden layer puts out after training."""
+    """Histograms of the hidden layer's outputs after training."""
     from fmnist_jax.probes.histograms import hidden_probe
 
     return (hidden_probe(when="end"),)

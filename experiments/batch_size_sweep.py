@@ -9,7 +9,7 @@ from fmnist_jax.runner import Experiment, Figures, Results, main
 
 
 def figures(dataset: Results) -> Figures:
-    """Learning curves; accuracy against updates made and examples seen."""
+    """Learning curves; accuracy against the number of updates and of examples."""
     from fmnist_jax.figures import curves, details
 
     return {

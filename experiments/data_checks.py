@@ -2,14 +2,14 @@
 
     python -m experiments.data_checks --dataset=mnist
 
-Nothing is trained: a few seconds, on any data set that the loader reads.
+Nothing is trained. It takes a few seconds on any data set that the loader reads.
 """
 
 from fmnist_jax.runner import Answer, Data, Experiment, main
 
 
 def answer(data: Data) -> Answer:
-    """Counts, pixels, copies and order; sample images and distributions."""
+    """Tables of counts, pixels, copies and order; sample images and distributions."""
     from fmnist_jax.analysis import survey
     from fmnist_jax.figures import data_set
 

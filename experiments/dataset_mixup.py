@@ -1,16 +1,16 @@
-"""Which data set, or which scale?
+"""Which changes accuracy more, the data set or the scaling?
 
     python -m experiments.dataset_mixup
 
-A lab loaded MNIST for Fashion-MNIST. 12 runs of its network: half a minute on two
-cores.
+A lab loaded MNIST instead of Fashion-MNIST. 12 runs of its network: half a minute on
+two cores.
 """
 
 from fmnist_jax.runner import Experiment, Figures, Results, main
 
 
 def figures(dataset: Results) -> Figures:
-    """Learning curves; how large the effect of each mix-up is."""
+    """Learning curves; final accuracies by data set and divisor."""
     from fmnist_jax.figures import curves, details
 
     final = ["train_accuracy", "test_accuracy"]
@@ -22,7 +22,7 @@ def figures(dataset: Results) -> Figures:
 
 EXPERIMENT = Experiment(
     name="dataset_mixup",
-    question="Which data set, or which scale?",
+    question="Which changes accuracy more, the data set or the scaling?",
     preset="lab",
     axes={"divisor": (1.0, 255.0)},
     variants={

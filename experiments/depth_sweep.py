@@ -9,7 +9,7 @@ from fmnist_jax.runner import Experiment, Figures, Results, main
 
 
 def figures(dataset: Results) -> Figures:
-    """Learning curves, and the gap from training to test accuracy."""
+    """Learning curves; the gap from training to test accuracy."""
     from fmnist_jax.figures import curves, details
 
     return {

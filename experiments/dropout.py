@@ -9,7 +9,7 @@ from fmnist_jax.runner import Experiment, Figures, Results, main
 
 
 def figures(dataset: Results) -> Figures:
-    """Learning curves; the gap with dropout off, and on as the source measured."""
+    """Learning curves; the gap with dropout off, and on as in the source."""
     from fmnist_jax.figures import curves, details
 
     return {

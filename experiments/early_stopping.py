@@ -2,14 +2,15 @@
 
     python -m experiments.early_stopping --target_accuracies=.85,.9,.95,inf
 
-As the lab's callback does it; 12 runs of its network: half a minute on two cores.
+Training stops by the rule of the lab's callback. 12 runs of its network: half a minute
+on two cores.
 """
 
 from fmnist_jax.runner import Answer, Experiment, Figures, Results, main
 
 
 def figures(dataset: Results) -> Figures:
-    """Learning curves; when each run stopped, and what it had reached."""
+    """Learning curves; the epoch at which each run stopped, and its accuracy."""
     from fmnist_jax.figures import curves, details
 
     final = ["stopped_epoch", "test_accuracy"]

@@ -1,20 +1,19 @@
-"""Does the sharpness climb to 2/η along training?
+"""Does the sharpness rise to 2/η during training?
 
     python -m experiments.edge_of_stability
 
-Gradient descent on 500 images, all at once and in batches of 32, and the largest
-eigenvalue λ of the Hessian after each epoch: a minute on two cores. Unscaled pixels:
---divisors=1 --learning_rates=1e-5,3e-5,1e-4. Of more than 2,000 images, λ is that of
-the first 2,000.
+Gradient descent on 500 images, in one batch and in batches of 32, with the largest
+eigenvalue λ of the Hessian after each epoch: a minute on two cores. λ is computed from
+at most 2,000 images. Unscaled: --divisors=1 --learning_rates=1e-5,3e-5,1e-4.
 """
 
 from fmnist_jax.runner import Answer, Experiment, Figures, Job, Probes, Results, main
 
-ALL = 60_000  # as one batch: capped at the images that there are
+ALL = 60_000  # one batch, capped at the number of images
 
 
 def probes(job: Job) -> Probes:
-    """What decides stability: where steps are divided, preconditioned sharpness."""
+    """The sharpness that decides stability; preconditioned for adaptive optimizers."""
     from fmnist_jax import stability
     from fmnist_jax.probes import sharpness
     from fmnist_jax.sweeps import initial_sharpness
@@ -29,7 +28,7 @@ def probes(job: Job) -> Probes:
 
 
 def figures(dataset: Results) -> Figures:
-    """Learning curves; sharpness and its edge, with the training loss below."""
+    """Learning curves; sharpness and its edge above the training loss."""
     from fmnist_jax.figures import curves, edge
 
     return {
@@ -39,7 +38,7 @@ def figures(dataset: Results) -> Figures:
 
 
 def answer(dataset: Results) -> Answer:
-    """How far each run is from the edge, at the start and at the end."""
+    """The distance of each run from the edge, at the start and at the end."""
     from fmnist_jax.analysis import edge
 
     table = edge.table(dataset)
@@ -48,7 +47,7 @@ def answer(dataset: Results) -> Answer:
 
 EXPERIMENT = Experiment(
     name="edge_of_stability",
-    question="Does the sharpness climb to 2/η along training?",
+    question="Does the sharpness rise to 2/η during training?",
     axes={"divisor": (255.0,), "batch_size": (ALL, 32),
           "learning_rate": (0.03, 0.1, 0.3)},
     settings={"optimizer": "sgd", "loss": "softmax", "evaluate_train": False},

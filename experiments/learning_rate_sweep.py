@@ -1,4 +1,4 @@
-"""How high, how low a learning rate, scaled or not?
+"""Which learning rates train, with scaled and unscaled pixels?
 
     python -m experiments.learning_rate_sweep --learning_rates=1e-1,1e-3,1e-5
 
@@ -16,7 +16,7 @@ def probes(job: Job) -> Probes:
 
 
 def figures(dataset: Results) -> Figures:
-    """Learning curves, where they end, and the parameters after training."""
+    """Learning curves; final values and parameters after training."""
     from fmnist_jax.figures import curves, details
 
     names = {"w1": "W1", "b1": "b1", "w2": "W2", "b2": "b2"}
@@ -29,7 +29,7 @@ def figures(dataset: Results) -> Figures:
 
 EXPERIMENT = Experiment(
     name="learning_rate_sweep",
-    question="How high, how low a learning rate, scaled or not?",
+    question="Which learning rates train, with scaled and unscaled pixels?",
     preset="book",
     settings={"optimizer": "adam"},
     axes={"divisor": (1.0, 255.0), "learning_rate": (1e-1, 1e-3, 1e-5)},

@@ -2,8 +2,8 @@
 
     python -m experiments.regularization
 
-24 runs of the book's network under Adam, 10 epochs: eight minutes on two cores; the
-source took --epochs=30.
+24 runs of the book's network under Adam, 10 epochs: eight minutes on two cores. The
+source used --epochs=30.
 """
 
 from typing import Any
@@ -30,7 +30,7 @@ def probes(job: Job) -> Probes:
 
 
 def figures(dataset: Results) -> Figures:
-    """Learning curves; what each penalty does to accuracy, gap and weights."""
+    """Learning curves; the effect of each penalty on accuracy, gap and weights."""
     from fmnist_jax.analysis import results
     from fmnist_jax.figures import curves, details
 

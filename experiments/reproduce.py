@@ -1,4 +1,4 @@
-"""Which rows and claims of the sources hold, over seeds?
+"""Which published results can be reproduced, over several seeds?
 
     python -m experiments.reproduce --data_dir=FOLDER
 
@@ -20,7 +20,7 @@ from fmnist_jax.runner.flags import FLAGS, TEXT, Flag, parse_flags
 from fmnist_jax.runner.help import asks_for_help
 from fmnist_jax.values import COUNT
 
-QUESTION = "Which rows and claims of the sources hold, over seeds?"
+QUESTION = "Which published results can be reproduced, over several seeds?"
 NUM_SEEDS = 6
 _FLAGS = (
     Flag("only", TEXT, "ids of rows and claims, separated by commas (default: all)"),

@@ -9,7 +9,7 @@ from fmnist_jax.runner import Experiment, Figures, Results, main
 
 
 def figures(dataset: Results) -> Figures:
-    """Learning curves, and where they end against the divisor."""
+    """Learning curves; final values against the divisor."""
     from fmnist_jax.figures import curves
 
     return {

@@ -1,4 +1,4 @@
-"""Does it matter in which order the examples come?
+"""Does the order of the examples matter?
 
     python -m experiments.shuffling --orders=shuffled,file,sorted
 
@@ -10,14 +10,14 @@ from fmnist_jax.runner import Experiment, Figures, Job, Probes, Results, main
 
 
 def probes(job: Job) -> Probes:
-    """What the network predicts after each epoch."""
+    """The share of each predicted class after each epoch."""
     from fmnist_jax.probes.histograms import predictions_probe
 
     return (predictions_probe(),)
 
 
 def figures(dataset: Results) -> Figures:
-    """Learning curves, and what is predicted: what it saw last?"""
+    """Learning curves; the shares of predicted classes."""
     from fmnist_jax.figures import curves, details
 
     return {
@@ -28,7 +28,7 @@ def figures(dataset: Results) -> Figures:
 
 EXPERIMENT = Experiment(
     name="shuffling",
-    question="Does it matter in which order the examples come?",
+    question="Does the order of the examples matter?",
     preset="lab",
     axes={"order": ORDERS},
     probes=probes,

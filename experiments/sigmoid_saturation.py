@@ -2,14 +2,14 @@
 
     python -m experiments.sigmoid_saturation
 
-Tables of the sigmoid, and what saturates in networks that have none: about a minute.
+Tables of the sigmoid, and the saturation of networks without one: about a minute.
 """
 
 from fmnist_jax.runner import Answer, Experiment, Job, Probes, Results, main
 
 
 def probes(job: Job) -> Probes:
-    """What is saturated after each epoch."""
+    """The saturation after each epoch."""
     from fmnist_jax.probes.health import saturation
     from fmnist_jax.probes.probe import Probe
 
@@ -17,7 +17,7 @@ def probes(job: Job) -> Probes:
 
 
 def answer(dataset: Results) -> Answer:
-    """The sigmoid itself, and shares of the trained networks."""
+    """Tables of the sigmoid, and saturated shares of the trained networks."""
     from fmnist_jax.analysis.saturation import sentences, tables
     from fmnist_jax.figures.saturation import figures
 

@@ -44,8 +44,12 @@ DECISIONS: Mapping[str, tuple[Callable[..., Finding], Sequence[str]]] = {
     "claim-unscaled-low-rate": (
         scale.unscaled_low_rate,
         [
-            *("lr-.1-unscaled", "lr-1e-3-unscaled", "lr-1e-5-unscaled"),
-            *("book-1", "book-1-rate-0.0001", "book-1-rate-1e-06"),
+            "lr-.1-unscaled",
+            "lr-1e-3-unscaled",
+            "lr-1e-5-unscaled",
+            "book-1",
+            "book-1-rate-0.0001",
+            "book-1-rate-1e-06",
         ],
     ),
     "claim-shuffle": (
@@ -55,9 +59,12 @@ DECISIONS: Mapping[str, tuple[Callable[..., Finding], Sequence[str]]] = {
     "claim-255-huge": (
         scale.huge_255,
         [
-            *("book-255", "book-1"),
-            *("lab-fashion_mnist-255", "lab-fashion_mnist-1"),
-            *("keras-255", "keras-1"),
+            "book-255",
+            "book-1",
+            "lab-fashion_mnist-255",
+            "lab-fashion_mnist-1",
+            "keras-255",
+            "keras-1",
         ],
     ),
     "claim-majority": (training.majority, []),

@@ -37,12 +37,9 @@ TIMED, REPEATS = (1.0, 255.0), 5
 
 
 def measurer(options: Mapping[str, Any], names: Iterable[str]) -> Measure:
-    """Returns a function that measures by name.
+    """Returns a function that measures by name, under the flags of a command line.
 
-    Args:
-      options: flags of the command line.
-      names: of the measurements to come; their data sets are loaded now, so that a
-        missing one is reported before any training.
+    The data sets of ``names`` are loaded now, to report a missing one before training.
     """
     folder = Path(options["out_dir"])
 
@@ -76,12 +73,8 @@ def train(
 ) -> xr.Dataset:
     """Returns a configuration's runs of the first seeds; trains the missing ones.
 
-    Args:
-      name: name of the configuration.
-      num_seeds: number of seeds.
-      data: data set to train on.
-      folder: folder of the results, with one file for seeds that were trained together.
-      epochs: limit for the number of epochs.
+    The folder has a file for the seeds that were trained together. ``epochs`` limits
+    the number of epochs.
 
     Raises:
       UserError: if a file cannot be read or written, or if its data or settings differ.

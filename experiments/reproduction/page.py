@@ -14,9 +14,8 @@ from experiments.reproduction.configurations import (
     configurations_of,
 )
 from experiments.reproduction.figures import row_figure
-from experiments.reproduction.findings import Finding
 from experiments.reproduction.references import References, Row, other_reading
-from experiments.reproduction.tables import Runs
+from experiments.reproduction.tables import Findings, Runs
 from experiments.reproduction.verdicts import our_values
 from fmnist_jax.files import atomic_write, explaining_write_errors
 
@@ -34,7 +33,7 @@ REASONS: Mapping[str, str] = {
     "scale-keras-255": "One number differs, by .0011.",
     "annealing": "The schedule reduces the learning rate after the first epoch without "
     "improvement, and the epoch of the first reduction varies by seed: epoch 2 in the "
-    " published run, whose test loss is then higher than any of ours, and 4 to 6 in "
+    "published run, whose test loss is then higher than any of ours, and 4 to 6 in "
     "ours. The final values agree within .005 of test loss and .1 points of "
     "accuracy; it is not known why the published training loss ends .015 lower.",
     "depth-1": "The published test losses of epochs 3 and 5 are higher than any of "
@@ -54,9 +53,9 @@ INTRODUCTION = """\
       --out_dir=docs/reproduction --docs_dir=docs
 
 This command writes this page and its figures from the results in docs/reproduction, and
-trains configurations whose results are missing there. Data: {title}. Each source ran
-one seed. We ran {seeds} seeds, which decide initial weights, batches and dropout masks.
-If these were inconclusive for a claim, seeds were added, {more_seeds} in all.
+trains configurations whose results are missing there. Data: {title}. Each source
+published one run. We ran {seeds} seeds, which decide initial weights, batches and
+dropout masks; if they were inconclusive for a claim, up to {more_seeds}.
 
 Runs destabilised by large first steps (784-1000-10 under SGD with unscaled pixels) are
 chaotic after the first epoch: another version or machine rounds differently and gives
@@ -67,7 +66,7 @@ agrees if it is within t₀.₉₇₅(n−1) · s · √(1 + 1/n) of our mean, p
 A row *agrees* if at least 90 % of its numbers agree and its final test loss agrees (or
 its final training loss, if no test loss is published). A claim "A is better than B" is
 *supported*, *contradicted* or *undecided* by the 95 % t-interval of the difference,
-paired over seeds; this interval is in brackets below. Each claim in words is decided by
+paired over seeds, which is in brackets below. Each claim in words is decided by
 a measurement and a rule, both in `scale_claims.py` or `training_claims.py` in
 `experiments/reproduction`. Four of these rules (shuffle, sigmoid, softmax-is-sigmoid,
 symmetric) were rewritten after a review, when some of the results were known. The 0.01
@@ -86,12 +85,7 @@ units, classes; ÷255: pixels divided by 255.
 """
 
 
-def write(
-    references: References,
-    runs: Runs,
-    findings: Mapping[str, Finding],
-    folder: Path,
-) -> Path:
+def write(references: References, runs: Runs, findings: Findings, folder: Path) -> Path:
     """Writes the page and its figures into a folder; returns the page's path.
 
     Raises:
@@ -114,7 +108,7 @@ def runs_of(row: str, runs: Runs) -> dict[str, xr.Dataset]:
     return {name: runs[name] for name in configurations_of(row) if name in runs}
 
 
-def page(references: References, runs: Runs, findings: Mapping[str, Finding]) -> str:
+def page(references: References, runs: Runs, findings: Findings) -> str:
     """Returns the page, in Markdown, of the rows and claims that were measured."""
     judged, overview, sections = {}, [], []
     for name, row in references.rows.items():
@@ -129,8 +123,7 @@ def page(references: References, runs: Runs, findings: Mapping[str, Finding]) ->
         overview.append(f"{link} | {row.config} | **{verdict.verdict}** | {agreeing}")
         sections += _section(name, row, ours, verdict)
     measured = {**judged, **findings}
-    names = [*references.rows, *references.claims]
-    missing = [name for name in names if name not in measured]
+    missing = [n for n in (*references.rows, *references.claims) if n not in measured]
     notice = f"\n**Not measured here:** {', '.join(missing)}.\n" if missing else ""
     columns = "row | configuration | verdict | agree"
     return "\n".join(
@@ -146,7 +139,7 @@ def page(references: References, runs: Runs, findings: Mapping[str, Finding]) ->
             "Minimum and maximum of each array after training. w1 and b1 are the "
             "weights and biases of the hidden layer, w2 and b2 those of the outputs.",
             *("", *tables.parameter_table(references, runs), ""),
-            *_hidden(references, runs),
+            *tables.hidden_table(references, runs),
             *("# Source bugs: reproduced and corrected", "", *_bugs(runs), ""),
             *("# Row by row", "", *sections),
         ]
@@ -171,16 +164,6 @@ def _introduction(runs: Runs, judged: Mapping[str, verdicts.RowVerdict]) -> str:
         rows=sum(v.verdict == "agrees" for v in compared),
         judged=len(compared),
     )
-
-
-def _hidden(references: References, runs: Runs) -> list[str]:
-    """Returns the hidden values, if they were measured."""
-    lines = tables.hidden_table(references, runs)
-    words = (
-        "Hidden values: ours are those of the first 256 training images; the source "
-        "does not name its images."
-    )
-    return [words, "", *lines, ""] if lines else []
 
 
 def _bugs(runs: Runs) -> list[str]:

@@ -78,8 +78,12 @@ def sigmoid(scaled: xr.Dataset, clipped: xr.Dataset, logits: xr.Dataset) -> Find
     If it trains, saturation is not the reason; if it does not, saturation may be.
     """
     early = min(5, last_common(scaled, clipped, logits))
-    runs = {"÷255": scaled, "÷1 clipped": clipped, "÷1 on logits": logits}
-    shares = "; ".join(f"{name} {_saturation(r, early)}" for name, r in runs.items())
+    shares = []
+    networks = {"÷255": scaled, "÷1 clipped": clipped, "÷1 on logits": logits}
+    for name, runs in networks.items():
+        outputs = percent(by_seed(runs, "saturated_outputs_share", early))
+        dead = percent(by_seed(runs, "dead_units_share", early))
+        shares.append(f"{name} {outputs} and {dead}")
     more = difference("saturated_outputs_share", logits, scaled, early)
     accuracy = by_seed(logits, "test_accuracy", early)
     trains = points(accuracy - LEARNT)
@@ -90,18 +94,12 @@ def sigmoid(scaled: xr.Dataset, clipped: xr.Dataset, logits: xr.Dataset) -> Find
     return Finding(
         verdict,
         "These networks have no sigmoid. Shares of softmax outputs within 1e-7 of 0 or "
-        f"1, and of ReLUs that are 0 on all 256 images, after epoch {early}: {shares}. "
-        "Saturated outputs, ÷1 on logits minus ÷255: "
+        f"1, and of ReLUs that are 0 on all 256 images, after epoch {early}: "
+        f"{'; '.join(shares)}. Saturated outputs, ÷1 on logits minus ÷255: "
         f"{more.measured} ({more.verdict}). At ÷1 on logits the test accuracy is "
         f"{percent(accuracy)}, {trains.measured} above {100 * LEARNT:.0f} % "
         f"({trains.verdict}). {_SATURATION[verdict]}",
     )
-
-
-def _saturation(runs: xr.Dataset, epoch: int) -> str:
-    outputs = by_seed(runs, "saturated_outputs_share", epoch)
-    dead = by_seed(runs, "dead_units_share", epoch)
-    return f"{percent(outputs)} and {percent(dead)}"
 
 
 def softmax_is_sigmoid(clipped: xr.Dataset, logits: xr.Dataset) -> Finding:

@@ -12,6 +12,11 @@ from experiments.reproduction.verdicts import comparisons, our_values
 from fmnist_jax.analysis.intervals import compare_spreads
 
 Runs = Mapping[str, xr.Dataset]
+Findings = Mapping[str, Finding]
+HIDDEN = (
+    "Hidden values: ours are those of the first 256 training images; the source does "
+    "not name its images."
+)
 FINAL_METRICS = ("train_loss", "test_loss", "train_accuracy", "test_accuracy")
 
 
@@ -111,7 +116,7 @@ def parameter_table(references: References, runs: Runs) -> list[str]:
 
 
 def hidden_table(references: References, runs: Runs) -> list[str]:
-    """Returns the published ranges of hidden values, and ours; [] if none is ours."""
+    """Returns the published ranges of hidden values, and ours, if measured."""
     lines = []
     for name, row, ours in _with_runs(references, runs):
         published = row.hidden_values
@@ -126,8 +131,13 @@ def hidden_table(references: References, runs: Runs) -> list[str]:
             f"{100 * published['share_below']:.0f} % below {published['threshold']:g} "
             f"| {first:.0f} % in the first of ten bins"
         )
+    if not lines:
+        return []
+    words = (
+        "Hidden values: ours are those of the first 256 training images; the source "
+    )
     columns = "row | published range | ours | published share | ours"
-    return markdown(columns, lines) if lines else []
+    return [f"{words}does not name its images.", "", *markdown(columns, lines), ""]
 
 
 def spread_table(references: References, runs: Runs) -> list[str]:
@@ -167,7 +177,7 @@ def dropout_table(runs: xr.Dataset) -> list[str]:
     return markdown(" | dropout on | dropout off", lines)
 
 
-def claims_table(references: References, findings: Mapping[str, Finding]) -> list[str]:
+def claims_table(references: References, findings: Findings) -> list[str]:
     """Returns each claim with its verdict and the measurement that decides it."""
     lines = [
         f"{name} | {claim.claim} *{claim.source}.* | **{findings[name].verdict}** | "

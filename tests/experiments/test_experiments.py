@@ -49,15 +49,15 @@ def test_lists_of_numbers(text: str, values: tuple[float, ...]) -> None:
     assert options(f"--divisors={text}")["settings"]["divisor"] == values
 
 
-def test_spaced_lists_are_those_of_numpy() -> None:
-    found = options("--learning_rates=1e-5:1:16")["settings"]["learning_rate"]
-    np.testing.assert_allclose(found, np.logspace(-5, 0, 16), rtol=1e-11)
+def test_log_spaced_lists_equal_those_of_numpy() -> None:
+    values = options("--learning_rates=1e-5:1:16")["settings"]["learning_rate"]
+    np.testing.assert_allclose(values, np.logspace(-5, 0, 16), rtol=1e-11)
 
 
 def test_other_lists() -> None:
-    given = options("--hidden_sizes=none,128,1000x10", "--batch_sizes", "32,64",
+    settings = options("--hidden_sizes=none,128,1000x10", "--batch_sizes", "32,64",
                     "--optimizers=sgd,adam")["settings"]  # fmt: skip
-    assert given == {
+    assert settings == {
         "hidden_sizes": ((), (128,), (1000, 10)),
         "batch_size": (32, 64),
         "optimizer": ("sgd", "adam"),
@@ -146,11 +146,11 @@ def test_mistakes_are_one_line_before_any_training(
     common_flags = [flag for flag in TINY if flag[:9] != argument[:9]]
     with pytest.raises(SystemExit) as caught:
         command_line.main(EXPERIMENT, ["program", *common_flags, *split(argument)])
-    said = capsys.readouterr()
+    captured = capsys.readouterr()
     assert caught.value.code == 2
-    assert re.search(message, said.err), said.err
-    assert said.err.startswith("Error: ")
-    assert said.err.count("\n") == 1
+    assert re.search(message, captured.err), captured.err
+    assert captured.err.startswith("Error: ")
+    assert captured.err.count("\n") == 1
     assert not list(tmp_path.rglob("*.nc"))
     assert not (tmp_path / "runs").exists()
 
@@ -174,16 +174,16 @@ def test_damaged_data_files_are_one_line(
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(SystemExit) as caught:
         command_line.main(EXPERIMENT, whole)
-    said = capsys.readouterr().err
+    error = capsys.readouterr().err
     assert caught.value.code == 2
-    assert path.name in said
-    assert said.count("\n") == 1
+    assert path.name in error
+    assert error.count("\n") == 1
 
 
-def test_flags_go_over_axes_over_preset() -> None:
+def test_flags_override_axes_and_axes_override_the_preset() -> None:
     job = jobs.make_job(EXPERIMENT, options("--preset=book", "--divisors=7"))
-    assert job.axes["divisor"] == (7.0,)  # an axis of its own even with one value
-    assert job.axes["loss"] == ("clipped", "softmax")  # over the preset's softmax
+    assert job.axes["divisor"] == (7.0,)  # an axis even with one value
+    assert job.axes["loss"] == ("clipped", "softmax")  # overrides softmax of the preset
     assert list(job.axes) == ["divisor", "loss", "seed"]
     (variant,) = job.variants
     assert variant.config.hidden_sizes == (1000,)
@@ -203,19 +203,19 @@ def test_flags_go_over_axes_over_preset() -> None:
 
 
 def test_every_setting_reaches_the_results(tmp_path: Path) -> None:
-    given = [
+    arguments = [
         "--divisors=255", "--losses=softmax", "--hidden_sizes=4", "--optimizers=sgd",
         "--dropout_rates=0,.25", "--target_accuracies=.8,inf", "--schedules=plateau",
         "--plateau_patiences=0", "--batch_norms=frozen", "--penalized=kernels",
         "--l1s=1e-4", "--orders=file", "--epochs=2", "--num_seeds=1",
     ]  # fmt: skip
-    job = jobs.make_job(EXPERIMENT, options(*given))
+    job = jobs.make_job(EXPERIMENT, options(*arguments))
     data = load("synthetic", train_examples=64, test_examples=50)
     (variant,) = job.variants
-    found = sweep(job.axes, data, variant.config, variant.hparams)
-    results.save(found, tmp_path, {})
-    found = results.load(tmp_path)
-    coordinates = {name: found[name].values.tolist() for name in found.coords}
+    dataset = sweep(job.axes, data, variant.config, variant.hparams)
+    results.save(dataset, tmp_path, {})
+    dataset = results.load(tmp_path)
+    coordinates = {name: dataset[name].values.tolist() for name in dataset.coords}
     assert coordinates == {
         "divisor": [255], "loss": ["softmax"], "dropout_rate": [0, 0.25],
         "target_accuracy": [0.8, np.inf], "batch_norm": "frozen", "seed": [0],
@@ -227,9 +227,9 @@ def test_every_setting_reaches_the_results(tmp_path: Path) -> None:
         "evaluate_dropout": "False", "precision": "float32", "first_kernel_scale": 1,
         "first_kernel_rate": 1,
     }  # fmt: skip
-    assert np.isfinite(found.test_loss).all()
-    assert (found.train_penalty > 0).all()
-    assert found.stopped_epoch.dims == found.status.dims
+    assert np.isfinite(dataset.test_loss).all()
+    assert (dataset.train_penalty > 0).all()
+    assert dataset.stopped_epoch.dims == dataset.status.dims
 
 
 def test_default_batch_sizes_are_capped_with_a_notice() -> None:
@@ -241,9 +241,9 @@ def test_default_batch_sizes_are_capped_with_a_notice() -> None:
     axis = jobs.make_job(EXPERIMENT, {**options(), "settings": {}})
     axis = dataclasses.replace(axis, axes={"batch_size": (8, 32, 99)})
     assert jobs._cap_batch_sizes(axis, 20).axes["batch_size"] == (8, 20)
-    given = jobs.make_job(EXPERIMENT, options("--batch_sizes=21"))
+    job = jobs.make_job(EXPERIMENT, options("--batch_sizes=21"))
     with pytest.raises(UserError, match="larger than the training set"):
-        jobs._cap_batch_sizes(given, 20)
+        jobs._cap_batch_sizes(job, 20)
 
 
 def command(*arguments: str, module: str = "experiments.scale_sweep") -> Any:
@@ -261,10 +261,10 @@ def test_a_whole_experiment_from_the_shell(tmp_path: Path) -> None:
     assert {path.name for path in folder.iterdir()} == {
         "results.nc", "summary.csv", "config.json", "curves.png", "final.png"
     }  # fmt: skip
-    found = results.load(folder)
-    assert found.test_loss.dims == ("divisor", "loss", "seed", "epoch")
-    assert found.test_loss.shape == (2, 2, 2, 2)
-    assert np.isfinite(found.test_loss).all()
+    dataset = results.load(folder)
+    assert dataset.test_loss.dims == ("divisor", "loss", "seed", "epoch")
+    assert dataset.test_loss.shape == (2, 2, 2, 2)
+    assert np.isfinite(dataset.test_loss).all()
     settings = json.loads((folder / "config.json").read_text())
     assert settings["datasets"][0]["name"] == "synthetic"
     assert settings["settings"]["learning_rate"] == 1e-3
@@ -278,12 +278,12 @@ def test_a_whole_experiment_from_the_shell(tmp_path: Path) -> None:
     assert "xarray.open_dataset" in again.stderr
     assert again.stderr.count("\n") == 1
     assert (folder / "results.nc").read_bytes() == before
-    # The same bytes on the same machine: no time stamp inside.
+    # The same bytes on the same machine, since there is no time stamp.
     assert command(*flags, f"--out_dir={folder}", "--overwrite").returncode == 0
     assert (folder / "results.nc").read_bytes() == before
 
 
-def test_dry_run_and_help_do_nothing_and_do_not_start_jax(tmp_path: Path) -> None:
+def test_dry_run_and_help_write_nothing_and_do_not_import_jax(tmp_path: Path) -> None:
     code = (
         "import sys, atexit\n"
         "atexit.register(lambda: print('JAX' if 'jax' in sys.modules else 'no JAX'))\n"
@@ -339,7 +339,7 @@ def test_data_checks_answer_without_jax(tmp_path: Path) -> None:
     assert check("--overwrite").returncode == 0
 
 
-def test_what_does_not_train_takes_only_what_it_uses(
+def test_data_checks_take_only_the_flags_that_they_use(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     checks = find_experiments()["data_checks"]
@@ -348,8 +348,8 @@ def test_what_does_not_train_takes_only_what_it_uses(
         with pytest.raises(UserError, match="has no effect: data_checks") as error:
             flags.parse(["program", flag], [checks])
         assert used in str(error.value)
-        given = flags.parse(["program", flag, "--overwrite"], [checks, EXPERIMENT])
-        assert given["overwrite"]
+        parsed = flags.parse(["program", flag, "--overwrite"], [checks, EXPERIMENT])
+        assert parsed["overwrite"]
         for typed in ([flag], flag.split("=")):
             argv = ["program", *typed, "--out_dir", "x", "--overwrite"]
             arguments = flags.experiment_arguments(argv, checks, Path("y"))
@@ -358,15 +358,15 @@ def test_what_does_not_train_takes_only_what_it_uses(
             assert arguments == [flag, "--out_dir=y"]
     with pytest.raises(SystemExit) as caught:
         command_line.main(checks, ["program", "--help"])
-    said = capsys.readouterr().out
+    output = capsys.readouterr().out
     assert caught.value.code == 0
-    assert "--train_examples" in said
-    assert "--epochs" not in said
-    assert "--divisors" not in said
+    assert "--train_examples" in output
+    assert "--epochs" not in output
+    assert "--divisors" not in output
 
 
-def test_commands_are_rebuilt_as_they_were_meant() -> None:
-    """What follows a flag that has no value yet is its value, whatever it is."""
+def test_commands_are_rebuilt_with_the_same_meaning() -> None:
+    """The argument after a flag without a value is its value, whatever it is."""
     for argv in (["--out_dir", "-x", "--epochs", "2"], ["-epochs", "2", "--out_dir=y"],
                  ["--epochs", "2", "--out_dir", "--overwrite", "--"]):  # fmt: skip
         assert options(*argv)["epochs"] == 2
@@ -386,11 +386,11 @@ def test_unusable_folders_are_one_line(tmp_path: Path) -> None:
 
 
 def test_experiments_are_listed_and_selected(tmp_path: Path) -> None:
-    found = find_experiments()
-    assert "scale_sweep" in found
+    by_name = find_experiments()
+    assert "scale_sweep" in by_name
     listed = command(module="experiments")
     assert listed.returncode == 0
-    for name, experiment in found.items():
+    for name, experiment in by_name.items():
         assert name in listed.stdout
         assert experiment.question in listed.stdout
         path = ROOT / "experiments" / f"{name}.py"
@@ -408,7 +408,7 @@ def test_experiments_are_listed_and_selected(tmp_path: Path) -> None:
     assert "18 runs" in one.stdout
 
 
-def test_an_experiment_that_hides_another_is_said(
+def test_an_experiment_needs_the_name_of_its_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     copy = tmp_path / "mine.py"
@@ -416,7 +416,7 @@ def test_an_experiment_that_hides_another_is_said(
     copy.write_text(text)
     monkeypatch.setattr(experiments, "__path__", [str(tmp_path)])
     monkeypatch.delitem(sys.modules, "experiments.mine", raising=False)
-    with pytest.raises(UserError, match=r"mine\.py calls its .*'scale_sweep'; "):
+    with pytest.raises(UserError, match=r"mine\.py: .* named 'scale_sweep'; "):
         find_experiments()
     copy.write_text(text.replace('name="scale_sweep"', 'name="mine"'))
     monkeypatch.delitem(sys.modules, "experiments.mine")
@@ -424,7 +424,7 @@ def test_an_experiment_that_hides_another_is_said(
     assert find_experiments().keys() == {"mine"}
 
 
-# What makes each small; the rest of the flags is the same for all.
+# Flags that make an experiment small, beside those that all share.
 SMALLER = {
     "optimizer_sweep": ["--optimizers=sgd,adam", "--learning_rates=1e-3,1e-2"],
     "depth_sweep": ["--hidden_sizes=none,5x4"],
@@ -453,22 +453,22 @@ def test_every_experiment_runs_on_the_synthetic_set(
     if name != "batch_size_sweep":
         arguments.append("--batch_sizes=50")
     command_line.execute([TRAINED[name]], [name, *arguments])
-    found = results.load(tmp_path / "out")
-    assert found.sizes["epoch"] == 2
-    assert found.sizes["seed"] == 2
-    assert (found.status != "missing").all()
+    dataset = results.load(tmp_path / "out")
+    assert dataset.sizes["epoch"] == 2
+    assert dataset.sizes["seed"] == 2
+    assert (dataset.status != "missing").all()
     plane = TRAINED[name].plane or ()
     axes = [*TRAINED[name].variants, *plane, *(TRAINED[name].axes or ())]
-    assert list(found.status.dims) == [*axes, "seed"]
+    assert list(dataset.status.dims) == [*axes, "seed"]
     assert (tmp_path / "out" / "config.json").exists()
     drawn = sorted(path.name for path in (tmp_path / "out").glob("*.png"))
     assert drawn
-    said = capsys.readouterr().out
-    assert TRAINED[name].question in said
-    assert all(name in said for name in drawn)
+    output = capsys.readouterr().out
+    assert TRAINED[name].question in output
+    assert all(name in output for name in drawn)
 
 
-def test_what_variants_vary_cannot_be_given_by_a_flag() -> None:
+def test_a_flag_for_a_setting_of_the_variants_is_refused() -> None:
     regularization = TRAINED["regularization"]
     with pytest.raises(UserError, match=r"--l1s: .* compares settings of its own"):
         jobs.make_job(regularization, options("--l1s=1e-3"))
@@ -478,7 +478,7 @@ def test_what_variants_vary_cannot_be_given_by_a_flag() -> None:
     assert [v.hparams.l1 for v in job.variants][:2] == [None, 1e-4]
 
 
-def test_a_data_set_that_is_given_takes_the_place_of_those_compared() -> None:
+def test_the_dataset_flag_replaces_the_compared_data_sets() -> None:
     mixup = TRAINED["dataset_mixup"]
     both = jobs.make_job(mixup, options()).variants
     assert [v.dataset for v in both] == ["mnist", "fashion_mnist"]
@@ -486,25 +486,28 @@ def test_a_data_set_that_is_given_takes_the_place_of_those_compared() -> None:
     assert (one.label, one.dataset) == ("synthetic", "synthetic")
 
 
-def test_settings_of_an_experiment_go_over_the_preset_and_under_flags() -> None:
+def test_settings_of_an_experiment_override_the_preset_but_not_flags() -> None:
     annealing = TRAINED["annealing"]
     (variant,) = jobs.make_job(annealing, options("--preset=keras")).variants
     assert variant.config.num_epochs == 30
     assert variant.hparams.plateau_factor == 0.5
-    given = options("--plateau_factors=.1", "--epochs=4")
-    (variant,) = jobs.make_job(annealing, given).variants
+    arguments = options("--plateau_factors=.1", "--epochs=4")
+    (variant,) = jobs.make_job(annealing, arguments).variants
     assert (variant.config.num_epochs, variant.hparams.plateau_factor) == (4, 0.1)
 
 
-def test_an_experiment_may_ask_for_few_training_examples(
+def test_an_experiment_may_choose_a_small_training_set(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     both = [TRAINED["edge_of_stability"], EXPERIMENT]
     argv = ["program", "--dataset=synthetic", "--test_examples=50", "--dry_run",
             f"--out_dir={tmp_path}"]  # fmt: skip
     command_line.execute(both, argv)
-    said = capsys.readouterr().out
-    assert [int(n) for n in re.findall(r"(\d+) training and 50", said)] == [500, 60000]
+    output = capsys.readouterr().out
+    assert [int(n) for n in re.findall(r"(\d+) training and 50", output)] == [
+        500,
+        60000,
+    ]
     command_line.execute(both, [*argv, "--train_examples=70"])
     assert capsys.readouterr().out.count(" 70 training and 50 test") == 2
     command_line.execute(both[:1], ["program", "--help"])

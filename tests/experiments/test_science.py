@@ -1,4 +1,4 @@
-"""What the experiments are to show, on whole data sets; the slowest tests of all."""
+"""The main results of the experiments on whole data sets; the slowest tests."""
 
 import dataclasses
 from pathlib import Path
@@ -22,34 +22,34 @@ def scale_sweep(data: Data, num_seeds: int, num_epochs: int) -> xr.Dataset:
         "loss": ["clipped", "softmax"],
         "seed": range(num_seeds),
     }
-    found = sweep(axes, data, config, hparams, probes=[law_probe(data)])
-    return found.isel(epoch=-1)
+    results = sweep(axes, data, config, hparams, probes=[law_probe(data)])
+    return results.isel(epoch=-1)
 
 
 def test_the_synthetic_set_behaves_like_the_real_one() -> None:
-    found = scale_sweep(load("synthetic"), num_seeds=2, num_epochs=5)
-    assert found.attrs["dataset_title"] == "synthetic data, not Fashion-MNIST"
-    accuracy = found.test_accuracy.sel(divisor=255)
+    final = scale_sweep(load("synthetic"), num_seeds=2, num_epochs=5)
+    assert final.attrs["dataset_title"] == "synthetic data, not Fashion-MNIST"
+    accuracy = final.test_accuracy.sel(divisor=255)
     assert ((accuracy > 0.80) & (accuracy < 0.93)).all()
-    loss = found.test_loss.mean("seed")
+    loss = final.test_loss.mean("seed")
     for name in ("clipped", "softmax"):
         assert loss.sel(divisor=255, loss=name) < loss.sel(divisor=1000, loss=name)
     assert loss.sel(divisor=1, loss="clipped") > 8
     assert loss.sel(divisor=1, loss="softmax") > loss.sel(divisor=255, loss="softmax")
 
 
-def test_unscaled_fashion_mnist_freezes_under_the_clipped_loss_alone(
+def test_unscaled_fashion_mnist_freezes_only_under_the_clipped_loss(
     real_dir: Path,
 ) -> None:
-    """Published: the rows scale-keras-1 and scale-keras-1-logits."""
+    """Published in the rows scale-keras-1 and scale-keras-1-logits."""
     data = load("fashion_mnist", real_dir)
-    found = scale_sweep(data, num_seeds=2, num_epochs=3)
-    clipped = found.sel(divisor=1, loss="clipped")
+    final = scale_sweep(data, num_seeds=2, num_epochs=3)
+    clipped = final.sel(divisor=1, loss="clipped")
     assert (clipped.test_loss > 11).all()
     assert (clipped.status == "frozen").all()
     np.testing.assert_allclose(
         clipped.test_loss, -np.log(CLIP) * clipped.below_clip_share, atol=0.01
     )
-    softmax = found.sel(divisor=1, loss="softmax")
+    softmax = final.sel(divisor=1, loss="softmax")
     assert (softmax.test_loss < 0.8).all()
     assert (softmax.status == "trained").all()
