@@ -321,7 +321,7 @@ def test_an_unconverged_eigenvalue_gives_no_stable_learning_rate(
     small: Data, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = Config(hidden_sizes=(6,), batch_size=50, num_epochs=1, optimizer="sgd")
-    monkeypatch.setattr(initial_sharpness, "MOST_RESIDUAL", 0.0)
+    monkeypatch.setattr(initial_sharpness, "MAX_RESIDUAL", 0.0)
     results = initial_sharpness.stable_rates(plan({}, config, Hparams()), small)
     assert np.isnan(results.stable_rate).all()
     assert np.isfinite(results.sharpness).all()
