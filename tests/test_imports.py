@@ -95,15 +95,15 @@ def _modules() -> dict[str, Path]:
 
 def _imports(name: str, path: Path, modules: dict[str, Path]) -> set[str]:
     """Returns the modules of ours that one imports anywhere, for types too."""
-    found = set()
+    names = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom) and node.module:
             for alias in node.names:
                 dotted = f"{node.module}.{alias.name}"
-                found.add(dotted if dotted in modules else node.module)
+                names.add(dotted if dotted in modules else node.module)
         elif isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-    return (found & modules.keys()) - {name}
+            names |= {alias.name for alias in node.names}
+    return (names & modules.keys()) - {name}
 
 
 def _room(name: str) -> str:

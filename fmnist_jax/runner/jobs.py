@@ -16,12 +16,9 @@ if TYPE_CHECKING:
 
 
 class Task(NamedTuple):
-    """A job with its data and folder.
+    """A job with the data of each variant, and its output folder.
 
     Attributes:
-      job: the job.
-      data: the data set of each variant.
-      out_dir: folder for the results.
       arguments: of the command line, as results record them.
       resume_command: resumes the job if it is interrupted.
       trains: whether runs may be trained; otherwise all must be in the folder.
@@ -135,11 +132,9 @@ def _variants(
 
 
 def select_data(job: Job, datasets: Mapping[str, "Data"]) -> tuple["Data", ...]:
-    """Returns the data of each variant, with as many training examples as asked for.
+    """Returns the data of each variant from the loaded data sets by name.
 
-    Args:
-      job: the job.
-      datasets: the loaded data sets, by the names of the variants.
+    An experiment may use fewer training examples, unless the flag is given.
     """
     count = job.experiment.train_examples
     if count and not job.options["train_examples"]:
@@ -200,14 +195,14 @@ def plan_job(
     """
     from fmnist_jax.sweeps.planning import for_shares, plan
 
-    job, plans = task.job, []
-    for variant, data in zip(job.variants, task.data, strict=True):
+    axes, probes, plans = task.job.axes, task.job.probes, []
+    for variant, data in zip(task.job.variants, task.data, strict=True):
         settings = variant.config, variant.hparams
-        if num_devices is None:
-            from fmnist_jax.sweeps.engine import plan_for_local_devices
+        if num_devices is not None:
+            plans.append(plan(axes, *settings, num_devices, probes=probes))
+            continue
+        from fmnist_jax.sweeps.engine import plan_for_local_devices
 
-            planned = plan_for_local_devices(job.axes, data, *settings, job.probes)
-        else:
-            planned = plan(job.axes, *settings, num_devices, probes=job.probes)
+        planned = plan_for_local_devices(axes, data, *settings, probes)
         plans.append(for_shares(planned, num_shares))
     return plans

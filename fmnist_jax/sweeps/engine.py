@@ -32,28 +32,14 @@ from fmnist_jax.sweeps.run_batch import (
 Steps = Iterator[tuple[Part, RunBatch | None]]
 
 
-class _Run(NamedTuple):
-    """What all groups of a plan share while they run.
-
-    Attributes:
-      plan: the plan.
-      mesh: the devices.
-      labels: of the training set, on the host.
-      train: the training set, on every device.
-      test: the test set, on every device.
-      num_classes: number of classes C.
-    """
+class _Context(NamedTuple):
+    """What all groups of a plan share; train and test set are on every device."""
 
     plan: Plan
+    data: Data
     mesh: Mesh
-    labels: np.ndarray
     train: Dataset
     test: Dataset
-    num_classes: int
-
-    def on_all_devices(self, arrays: Any) -> Any:
-        """Returns arrays copied to every device."""
-        return jax.device_put(arrays, NamedSharding(self.mesh, SHARED))
 
 
 def run_groups(plan: Plan, data: Data, skip: Collection[int] = ()) -> Iterator[Part]:
@@ -97,18 +83,18 @@ def run_groups_resumably(
     """
     check_plan(plan, data, len(jax.local_devices()))
     mesh = programs.device_mesh(plan.num_devices)
-    labels = np.asarray(data.train.labels)
-    run = _Run(plan, mesh, labels, data.train, data.test, data.num_classes)
-    train, test = run.on_all_devices((data.train, data.test))
-    run = run._replace(train=train, test=test)
+    context = _Context(plan, data, mesh, *_share((data.train, data.test), mesh))
     groups = {i: group for i, group in enumerate(plan.groups) if i not in skip}
     with precompiled(plan, groups.values(), data) as wait_for:
         for index, group in groups.items():
             wait_for(group)
-            yield (
-                index,
-                _run_group_halving_on_oom(run, index, group, checkpoints.get(index)),
-            )
+            saved = checkpoints.get(index)
+            yield index, _run_group_halving_on_oom(context, index, group, saved)
+
+
+def _share(arrays: Any, mesh: Mesh) -> Any:
+    """Returns arrays copied to every device."""
+    return jax.device_put(arrays, NamedSharding(mesh, SHARED))
 
 
 def checkpoint(parts: Iterable[Part], batch: RunBatch) -> Checkpoint:
@@ -123,12 +109,12 @@ def checkpoint(parts: Iterable[Part], batch: RunBatch) -> Checkpoint:
 
 
 def _run_group_halving_on_oom(
-    run: _Run, index: int, group: Group, checkpoint: Checkpoint | None = None
+    context: _Context, index: int, group: Group, checkpoint: Checkpoint | None = None
 ) -> Steps:
     """Runs a group, or its halves if it exceeds the memory of a device."""
-    is_whole = group == run.plan.groups[index]
+    is_whole = group == context.plan.groups[index]
     try:
-        for epoch, values, batch in _run_group(run, group, checkpoint):
+        for epoch, values, batch in _run_group(context, group, checkpoint):
             is_resumable = is_whole and epoch not in (None, group.config.num_epochs)
             part = Part(index, group.runs, epoch, values)
             yield part, batch if is_resumable else None
@@ -137,22 +123,23 @@ def _run_group_halving_on_oom(
         if not memory.is_exhausted(error) or group.width == 1:
             raise
     width = math.ceil(group.width / 2)
-    size = width * run.plan.num_devices
+    size = width * context.plan.num_devices
     for start in range(0, len(group.runs), size):
         half = Group(group.config, group.runs[start : start + size], width)
-        yield from _run_group_halving_on_oom(run, index, half)
+        yield from _run_group_halving_on_oom(context, index, half)
 
 
 def _run_group(
-    run: _Run, group: Group, checkpoint: Checkpoint | None
+    context: _Context, group: Group, checkpoint: Checkpoint | None
 ) -> Iterator[tuple[int | None, dict[str, np.ndarray], RunBatch]]:
     """Yields epoch (None before and after training), values by run, and batch."""
-    plan, mesh, num_runs = run.plan, run.mesh, len(group.runs)
-    program = Program(group.config, plan.probes, mesh, run.num_classes)
+    plan, data, mesh, train, _ = context
+    program = Program(group.config, plan.probes, mesh, data.num_classes)
+    num_runs = len(group.runs)
     begin = program.for_start()
     batch, last_epoch, latest = make_batch(plan, group, mesh), 0, {}
     if checkpoint is None:
-        state, values = programs.start(begin, batch.inputs, run.train)
+        state, values = programs.start(begin, batch.inputs, train)
         batch = batch._replace(state=state)
         if values:
             yield None, scatter_to_runs(values, batch, {}, num_runs), batch
@@ -161,13 +148,13 @@ def _run_group(
             checkpoint.parts[-1].epoch or 0,
             checkpoint.parts[-1].values,
         )
-        state, _ = programs.start.eval_shape(begin, batch.inputs, run.train)
+        state, _ = programs.start.eval_shape(begin, batch.inputs, train)
         batch = restore(plan, group, checkpoint, state, mesh)
     # A later probe of the user's may give other values for a settled run.
     may_compact = all(probe.when == "init" for probe in plan.probes)
     for epoch in range(last_epoch + 1, group.config.num_epochs + 1):
         if len(batch.positions):
-            batch, values, is_settled = _train_epoch(run, program, batch, epoch)
+            batch, values, is_settled = _train_epoch(context, program, batch, epoch)
             latest = scatter_to_runs(values, batch, latest, num_runs)
             if may_compact:
                 finished = np.ones(num_runs, bool)
@@ -175,27 +162,24 @@ def _run_group(
                 batch = compact(batch, finished, group.width, mesh)
         yield epoch, latest, batch
     if any(probe.when == "end" for probe in plan.probes):
-        values = programs.end(program, batch.state, batch.inputs, run.train)
+        values = programs.end(program, batch.state, batch.inputs, train)
         yield None, scatter_to_runs(values, batch, {}, num_runs), batch
 
 
 def _train_epoch(
-    run: _Run, program: Program, batch: RunBatch, epoch: int
+    context: _Context, program: Program, batch: RunBatch, epoch: int
 ) -> tuple[RunBatch, dict[str, Any], np.ndarray]:
     """Returns the batch after an epoch, its values, and which slots are settled."""
-    orders = np.stack(
-        [
-            training.example_order(program.config, seed, epoch, run.labels)
-            for seed in batch.distinct_seeds
-        ]
-    )
+    labels, config = np.asarray(context.data.train.labels), program.config
+    seeds = batch.distinct_seeds
+    orders = [training.example_order(config, seed, epoch, labels) for seed in seeds]
     state, values, is_settled = programs.epoch(
         program,
         batch.state,
         batch.inputs,
         np.int32(epoch),
-        run.on_all_devices(orders),
-        (run.train, run.test),
+        _share(np.stack(orders), context.mesh),
+        (context.train, context.test),
     )
     return batch._replace(state=state), values, np.asarray(is_settled)
 

@@ -178,11 +178,8 @@ def _summary(name: str, values: Sequence[Any]) -> str:
     """Returns the values of a setting in a few words."""
     if name == "seed":
         return f"{len(values)} seeds"
-    texts = [f"{v:g}" if isinstance(v, float) else str(v) for v in values]
-    texts = [
-        "the default" if value is None else text
-        for value, text in zip(values, texts, strict=True)
-    ]
-    return ",".join(
-        texts if len(texts) <= 6 else [*texts[:5], f"… ({len(texts)} values)"]
-    )
+    names = {None: "the default"}
+    texts = [f"{v:g}" if isinstance(v, float) else names.get(v, v) for v in values]
+    if len(texts) > 6:
+        texts = [*texts[:5], f"… ({len(texts)} values)"]
+    return ",".join(map(str, texts))

@@ -22,22 +22,12 @@ from fmnist_jax.sweeps.planning import Plan, run_hparams
 
 # Settings that the sharpness at initialisation depends on: network and loss.
 DEPENDS_ON = (
-    "divisor",
-    "first_kernel_scale",
-    "hidden_sizes",
-    "initializer",
-    "model",
-    "batch_norm",
-    "loss",
-    "seed",
+    *("divisor", "first_kernel_scale", "hidden_sizes", "initializer", "model"),
+    *("batch_norm", "loss", "seed"),
 )
 # Further settings that the preconditioned sharpness depends on.
 PRECONDITIONED_BY = (
-    "batch_size",
-    "optimizer",
-    "eps",
-    "first_kernel_rate",
-    "first_kernel_eps",
+    *("batch_size", "optimizer", "eps", "first_kernel_rate", "first_kernel_eps"),
 )
 MAX_RESIDUAL = 0.01  # relative to the eigenvalue; it is unknown above
 
@@ -138,13 +128,7 @@ def _converged(results: xr.Dataset, name: str) -> xr.DataArray:
 def is_preconditioned(
     optimizers: Iterable[str], axes: Mapping[str, Any], hparams: Hparams
 ) -> bool:
-    """Whether a run's steps are not its gradients times one learning rate.
-
-    Args:
-      optimizers: of the runs.
-      axes: of the sweep.
-      hparams: traced settings that are no axis.
-    """
+    """Whether some steps of a sweep are not gradients times one learning rate."""
     has_factor = hparams.first_kernel_rate not in (None, 1)
     has_factor |= "first_kernel_rate" in axes
     return has_factor or any(name in PRECONDITIONED for name in optimizers)

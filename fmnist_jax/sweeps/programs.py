@@ -28,14 +28,7 @@ START_OPTIONS = COMPILER_OPTIONS | {"xla_backend_optimization_level": 1}
 
 
 class Program(NamedTuple):
-    """What a program is compiled for; static.
-
-    Attributes:
-      config: static settings of its runs.
-      probes: the plan's probes.
-      mesh: the devices.
-      num_classes: number of classes C.
-    """
+    """What a program is compiled for: settings, the plan's probes, devices; static."""
 
     config: Config
     probes: tuple[Probe, ...]
@@ -61,17 +54,11 @@ class Program(NamedTuple):
 
 
 class RunInputs(NamedTuple):
-    """What a program takes for each run, ``[slots]`` each.
-
-    Attributes:
-      hparams: traced settings.
-      seeds: uint32.
-      order_rows: row of the run's example order among those of the distinct seeds.
-    """
+    """What a program takes for each run, ``[slots]`` each."""
 
     hparams: Hparams
-    seeds: Any
-    order_rows: Any
+    seeds: Any  # uint32
+    order_rows: Any  # row of its example order among those of the distinct seeds
 
 
 def device_mesh(num_devices: int) -> Mesh:
@@ -88,12 +75,6 @@ def _for_each_run(
     If a device has one run only, the function is called without ``vmap``: XLA would
     copy the operands of matrix products that have an axis of length one, which costs up
     to a fifth of a step on a CPU.
-
-    Args:
-      mesh: the devices.
-      function: takes the arguments of one run and the shared ones.
-      runs: arguments with an entry for each run.
-      shared: arguments that are the same for all runs.
     """
 
     def on_device(runs: Any, shared: Any) -> Any:

@@ -40,10 +40,9 @@ class SweepProgress:
     Attributes:
       folder: of the plan file and the checkpoints.
       digest: of the plan file's sweeps; every checkpoint bears it.
-      plans: one for each sweep, with the groups that the plan file records.
-      data: likewise.
-      checkpoints: for each sweep, the checkpoints of its groups by position; updated
-        while the sweep runs.
+      plans: of each sweep, with the groups that the plan file records.
+      data: of each sweep.
+      checkpoints: of each sweep's groups by position; updated while they run.
       share: which groups are this process's.
       notices: lines for the user.
     """
@@ -116,9 +115,9 @@ def open_finished_sweeps(
         )
     plans = [regroup(plan, sweep) for plan, _, sweep in triples]
     progress = _progress(out_dir, plans, data, sweeps, ALONE)
-    for number, group in share_groups(progress):
-        if not is_finished(progress, number, group):
-            path = checkpoint_path(progress, number, group)
+    for pair in _all_groups(progress):
+        if not is_finished(progress, *pair):
+            path = checkpoint_path(progress, *pair)
             raise UserError(f"{path} is unfinished: run its shard again, then merge.")
     return progress
 
@@ -139,27 +138,26 @@ def _progress(
 def _read_checkpoints(progress: SweepProgress) -> list[str]:
     """Reads the checkpoints that are not in memory; returns a line for each damaged."""
     notices = []
-    for number, plan in enumerate(progress.plans):
-        for group in range(len(plan.groups)):
-            path = checkpoint_path(progress, number, group)
-            if group in progress.checkpoints[number] or not path.exists():
-                continue
-            try:
-                saved = checkpoints.read(path, progress.digest)
-                progress.checkpoints[number][group] = saved
-            except UserError as error:
-                notices.append(f"Note: {error} Its runs are trained again.")
+    for number, group in _all_groups(progress):
+        path, saved = checkpoint_path(progress, number, group), progress.checkpoints
+        if group in saved[number] or not path.exists():
+            continue
+        try:
+            saved[number][group] = checkpoints.read(path, progress.digest)
+        except UserError as error:
+            notices.append(f"Note: {error} Its runs are trained again.")
     return notices
 
 
+def _all_groups(progress: SweepProgress) -> list[tuple[int, int]]:
+    """Returns the number of the sweep and the position in it of every group."""
+    sizes = enumerate(len(plan.groups) for plan in progress.plans)
+    return [(number, group) for number, size in sizes for group in range(size)]
+
+
 def share_groups(progress: SweepProgress) -> list[tuple[int, int]]:
-    """Returns this process's groups: the number of the sweep, the position in it."""
-    groups = [
-        (number, group)
-        for number, plan in enumerate(progress.plans)
-        for group in range(len(plan.groups))
-    ]
-    return groups[progress.share.number :: progress.share.total]
+    """Returns those of all groups that are this process's."""
+    return _all_groups(progress)[progress.share.number :: progress.share.total]
 
 
 def checkpoint_path(progress: SweepProgress, number: int, group: int) -> Path:
@@ -261,13 +259,12 @@ def label(progress: SweepProgress) -> list[xr.Dataset]:
       UserError: if a group is unfinished, because its checkpoint was lost.
     """
     notices = " ".join(_read_checkpoints(progress))
+    if not all(is_finished(progress, *pair) for pair in _all_groups(progress)):
+        lost = f"Checkpoints in {progress.folder} are lost. {notices}"
+        raise UserError(lost.rstrip())
     results = []
     for number, plan in enumerate(progress.plans):
-        groups = range(len(plan.groups))
-        if not all(is_finished(progress, number, group) for group in groups):
-            lost = f"Checkpoints in {progress.folder} are lost. {notices}"
-            raise UserError(lost.rstrip())
         saved = progress.checkpoints[number]
-        parts = [part for group in groups for part in saved[group].parts]
+        parts = [part for group in sorted(saved) for part in saved[group].parts]
         results.append(join(plan, parts, progress.data[number]))
     return results
