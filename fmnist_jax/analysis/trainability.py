@@ -51,7 +51,7 @@ def trainable_range(dataset: xr.Dataset) -> pd.DataFrame:
         return pd.DataFrame()
     trainable = dataset[LEARNING_RATE].where(most_seeds_train(dataset))
     columns = {
-        "sharpness": geometric_mean(dataset.sharpness),
+        "sharpness": geometric_mean(dataset.sharpness).astype(float),
         "sharpness_min": dataset.sharpness.min("seed", skipna=False),
         "sharpness_max": dataset.sharpness.max("seed", skipna=False),
         "stable_rate": geometric_mean(dataset.stable_rate),
