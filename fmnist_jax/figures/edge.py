@@ -66,5 +66,6 @@ def _draw_column(
         style.log_ticks(panel.yaxis)
     if far:
         text = f"not drawn, far from the edge:\n{', '.join(far)}"
-        place: dict[str, Any] = {"transform": column[0].transAxes, "ha": "center"}
-        column[0].text(0.5, 0.01, text, va="bottom", fontsize=8, color="0.35", **place)
+        looks: dict[str, Any] = {"ha": "center", "va": "bottom", "fontsize": 8}
+        looks["bbox"] = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8}
+        column[0].text(0.5, 0.02, text, transform=column[0].transAxes, **looks)

@@ -69,6 +69,7 @@ def trainable_ranges(dataset: xr.Dataset) -> dict[str, Figure]:
             panel.set_xscale("log" if style.is_log_scaled(dataset, x) else "linear")
             panel.set_yscale("log")
         column[1].set_xlabel(style.scaled_label(dataset, x))
+    style.log_ticks(panels[1, 0].yaxis)
     panels[0, 0].set_ylabel("learning rate (log scale)")
     panels[1, 0].set_ylabel("largest that trains,\ndivided by stable (log scale)")
     handles = style.labelled_handles(panels[0])
