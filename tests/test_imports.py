@@ -125,7 +125,7 @@ def test_imports_go_down_only() -> None:
             inside = other.removeprefix("fmnist_jax.")
             allowed = [*RULES[room].split(), *(BASE.split() if room == "base" else [])]
             is_allowed = _room(other) == room or any(
-                f"{inside}.".startswith(f"{each}.") for each in allowed
+                f"{inside}.".startswith(f"{entry}.") for entry in allowed
             )
             is_allowed |= room == "experiments"
             assert is_allowed, f"{name} must not import {other}"

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from fmnist_jax.config import OPTIMIZERS, Hparams
+from fmnist_jax.config import OPTIMIZERS, SCHEDULES, SETTINGS, Hparams
 from fmnist_jax.data.dataset import Data
 from fmnist_jax.effects import uses_setting
 from fmnist_jax.probes.probe import Probe
@@ -20,11 +20,18 @@ from fmnist_jax.stability import PRECONDITIONED, has_stability_limit, stable_rat
 from fmnist_jax.sweeps.engine import sweep
 from fmnist_jax.sweeps.planning import Plan, run_hparams
 
+# Settings of training steps and of what is recorded, on which the initial loss does not
+# depend. A new setting is taken to matter unless it is listed here.
+_IRRELEVANT = {
+    *(name for defaults in OPTIMIZERS.values() for name in defaults),
+    *(name for defaults in SCHEDULES.values() for name in defaults),
+    *("optimizer", "schedule", "batch_size", "order", "precision", "dropout_rate"),
+    *("l1", "l2", "l2_squared", "penalized", "target_accuracy"),
+    *("first_kernel_rate", "first_kernel_eps"),
+    *("name", "num_epochs", "evaluate_train", "evaluate_dropout"),
+}
 # Settings that the sharpness at initialisation depends on: network and loss.
-DEPENDS_ON = (
-    *("divisor", "first_kernel_scale", "hidden_sizes", "initializer", "model"),
-    *("batch_norm", "loss", "seed"),
-)
+DEPENDS_ON = (*(name for name in SETTINGS if name not in _IRRELEVANT), "seed")
 # Further settings that the preconditioned sharpness depends on.
 PRECONDITIONED_BY = (
     *("batch_size", "optimizer", "eps", "first_kernel_rate", "first_kernel_eps"),

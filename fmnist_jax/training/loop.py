@@ -1,6 +1,5 @@
-"""Epochs, evaluations and whole runs.
+"""Epochs, evaluations and whole runs: pure functions, plain, jitted or vmapped.
 
-Every function is pure; those of JAX arrays work plain, jitted and vmapped.
 Shapes in names: N examples, B of a batch, C classes, E epochs.
 """
 

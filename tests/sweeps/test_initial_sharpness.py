@@ -77,7 +77,7 @@ def test_every_setting_has_two_values() -> None:
 def measured(config: Config, hparams: Hparams, batch: Dataset) -> Any:
     state = training.init(config, hparams, jax.random.key(0), (3, 3), 3)
     probes = (sharpness.sharpness, sharpness.preconditioned_sharpness)
-    outputs = {}
+    outputs: dict[str, Any] = {}
     for number, probe in enumerate(probes, start=1):
         outputs |= probe(config, hparams, state, jax.random.key(number), batch)
     return outputs
