@@ -64,7 +64,7 @@ def _scale_losses(axes: Axes) -> None:
 
 def row_figure(name: str, row: Row, runs: Mapping[str, xr.Dataset]) -> Figure:
     """Draws loss and accuracy: bands over our seeds, marks for the published run."""
-    figure, ((loss_axes, accuracy_axes),) = style.grid_of_panels(1, 2)
+    figure, ((loss_axes, accuracy_axes),) = style.grid_of_panels(1, 2, size=(9, 3.6))
     for quantity, axes in {"loss": loss_axes, "accuracy": accuracy_axes}.items():
         for colour, dataset in zip(style.COLOURS, runs.values(), strict=False):
             for split, metric, with_dropout in _metrics(row, quantity):
