@@ -191,12 +191,17 @@ def test_flags_override_axes_and_axes_override_the_preset() -> None:
     assert variant.hparams.learning_rate == 1e-2
     job = jobs.make_job(
         EXPERIMENT,
-        options("--learning_rates=1,2", "--optimizers=sgd", "--epochs=3",
-                "--num_seeds=4", "--eps=1e-3"),
-    )  # fmt: skip
+        options(
+            "--learning_rates=1,2",
+            "--optimizers=rmsprop",
+            "--epochs=3",
+            "--num_seeds=4",
+            "--eps=1e-3",
+        ),
+    )
     assert list(job.axes) == ["divisor", "loss", "learning_rate", "seed"]
     (variant,) = job.variants
-    assert variant.config.optimizer == "sgd"
+    assert variant.config.optimizer == "rmsprop"
     assert variant.config.num_epochs == 3
     assert job.axes["seed"] == range(4)
     assert variant.hparams.eps == 1e-3
@@ -511,4 +516,6 @@ def test_an_experiment_may_choose_a_small_training_set(
     command_line.execute(both, [*argv, "--train_examples=70"])
     assert capsys.readouterr().out.count(" 70 training and 50 test") == 2
     command_line.execute(both[:1], ["program", "--help"])
-    assert "examples (default: 500)" in capsys.readouterr().out.replace("\n", " ")
+    assert "from the first on (default: 500)" in capsys.readouterr().out.replace(
+        "\n", " "
+    )
