@@ -217,9 +217,9 @@ def widths(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The number of runs in each call of an epoch's program."""
     original, counted = programs.epoch, []
 
-    def counting(config: Any, probes: Any, mesh: Any, hparams: Any, *args: Any) -> Any:
-        counted.append(len(hparams.divisor))
-        return original(config, probes, mesh, hparams, *args)
+    def counting(program: Any, state: Any, inputs: Any, *args: Any) -> Any:
+        counted.append(len(inputs.hparams.divisor))
+        return original(program, state, inputs, *args)
 
     monkeypatch.setattr(programs, "epoch", counting)
     return counted
