@@ -66,7 +66,7 @@ def test_a_zoom_has_as_many_values_in_its_window() -> None:
         ("--y=optimizer", "Unknown setting for --y 'optimizer'"),
         ("--x=learning_rate", "--x and --y are both learning_rate"),
         ("--divisors=3", "--divisors: 3 is one value, but --x needs several"),
-        ("--y=target_accuracy", "give its values with --target_accuracies="),
+        ("--y=target_accuracy", "give values with --target_accuracies="),
         ("--zoom=1:2", "--zoom=1:2 is not x0:x1,y0:y1"),
         ("--zoom=1,2", "--zoom=1,2 is not x0:x1,y0:y1"),
         ("--zoom=a:b,1:2", "--zoom=a:b,1:2 is not x0:x1,y0:y1"),
