@@ -5,7 +5,6 @@ from collections.abc import Callable, Mapping
 from fmnist_jax.config import OPTIMIZERS, SCHEDULES, SETTINGS, Config, Hparams
 from fmnist_jax.errors import UserError
 
-_CHOICES = {"optimizer": OPTIMIZERS, "schedule": SCHEDULES}
 _SAME_USERS = {"first_kernel_eps": "eps"}  # the same optimizers use both
 _FIRST_KERNEL = ("first_kernel_scale", "first_kernel_rate", "first_kernel_eps")
 _MLP_SETTINGS = ("hidden_sizes", "initializer", "dropout_rate", *_FIRST_KERNEL)
@@ -24,7 +23,7 @@ _NETWORKS: Mapping[str, tuple[str, Callable[[Config], bool]]] = {
 
 def owning_choice(name: str) -> str | None:
     """Returns the choice that has defaults for a setting: optimizer, schedule, None."""
-    for choice, table in _CHOICES.items():
+    for choice, table in (("optimizer", OPTIMIZERS), ("schedule", SCHEDULES)):
         if any(name in defaults for defaults in table.values()):
             return choice
     return None

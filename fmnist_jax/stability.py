@@ -67,10 +67,7 @@ def stable_rate(
 def stable_sharpness(
     optimizer: str, learning_rate: Any, settings: Mapping[str, Any] | None = None
 ) -> Any:
-    """Returns the largest sharpness that is stable at a learning rate.
-
-    Inverse of ``stable_rate``.
-    """
+    """Returns the largest stable sharpness: the inverse of ``stable_rate``."""
     gain, decay = _gain_and_decay(optimizer, settings)
     return (2 / np.asarray(learning_rate, float) - decay) / gain
 

@@ -4,7 +4,6 @@ import contextlib
 import hashlib
 import http.client
 import os
-import tempfile
 import threading
 import time
 import urllib.error
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from fmnist_jax.errors import UserError, reason
+from fmnist_jax.files import atomic_write, remove_temporary
 
 # The limit for DNS, connection and first answer together, for every later silence, and
 # for the delay of a download behind MIN_BYTES_PER_SECOND. If the last byte arrives just
@@ -22,7 +22,6 @@ from fmnist_jax.errors import UserError, reason
 STALL_SECONDS = 7.0
 MAX_BYTES = 2**26
 MIN_BYTES_PER_SECOND = 5_000
-_PART = ".part-"  # prefix of the names of incomplete files
 
 
 class _HttpsRedirects(urllib.request.HTTPRedirectHandler):
@@ -42,18 +41,11 @@ def make_opener() -> urllib.request.OpenerDirector:
 
 
 def fetch(files: Mapping[str, tuple[str, str]], folder: Path) -> None:
-    """Downloads the files that a folder does not have yet.
+    """Downloads the files, (URL, sha256) by name, that a folder does not have yet.
 
     A file gets its name only when it is complete and its sha256 is correct, so an
     interrupted download leaves no partial data. A download that stalls is aborted
     within 15 s.
-
-    Args:
-      files: (URL, sha256 of the file) by the name of the file.
-      folder: the destination; created if necessary.
-
-    Raises:
-      UserError: if a download fails; the message states the cause in a few words.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -90,8 +82,7 @@ def _shared_lock(folder: Path) -> Iterator[None]:
             stack.callback(os.close, handle)
             with contextlib.suppress(OSError):  # another process has the lock
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                for path in folder.glob(f"{_PART}*"):
-                    path.unlink()
+                remove_temporary(folder, "*")
             fcntl.flock(handle, fcntl.LOCK_SH)
         yield
 
@@ -105,19 +96,9 @@ def _is_complete(path: Path, sha256: str) -> bool:
 
 def _fetch_one(url: str, sha256: str, path: Path) -> None:
     start = time.monotonic()
-    with _open(url) as response:
-        part = tempfile.NamedTemporaryFile(  # noqa: SIM115
-            dir=path.parent, prefix=_PART, delete=False
-        )
-        try:
-            with part:
-                if _copy(response, part, start) != sha256:
-                    raise UserError(f"{path.name} arrived damaged: wrong sha256")
-                part.flush()
-                os.fsync(part.fileno())
-            os.replace(part.name, path)
-        finally:
-            Path(part.name).unlink(missing_ok=True)  # only there after an error
+    with _open(url) as response, atomic_write(path) as part, open(part, "wb") as file:
+        if _copy(response, file, start) != sha256:
+            raise UserError(f"{path.name} arrived damaged: wrong sha256")
 
 
 def _open(url: str) -> Any:
@@ -139,7 +120,7 @@ def _open(url: str) -> Any:
         raise UserError(f"no answer within {STALL_SECONDS:g} s") from None
 
 
-def _copy(response: Any, part: IO[bytes], start: float) -> str:
+def _copy(response: Any, file: IO[bytes], start: float) -> str:
     """Copies a response into a file and returns its sha256."""
     # Each chunk extends the deadline by its time at the minimum speed, but never beyond
     # STALL_SECONDS from now: a burst does not compensate for a trickle after it.
@@ -154,5 +135,5 @@ def _copy(response: Any, part: IO[bytes], start: float) -> str:
         if now > deadline:
             raise TimeoutError
         digest.update(chunk)
-        part.write(chunk)
+        file.write(chunk)
     return digest.hexdigest()

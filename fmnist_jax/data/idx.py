@@ -22,7 +22,6 @@ from fmnist_jax.errors import UserError, reason
 MAX_BYTES = 2**31
 _CHUNK = 2**20
 
-# The four files of a data set.
 FILES = {
     "train_images": "train-images-idx3-ubyte",
     "train_labels": "train-labels-idx1-ubyte",
@@ -39,17 +38,9 @@ def header(array: np.ndarray) -> bytes:
 
 
 def read(path: Path, ndim: int) -> np.ndarray:
-    """Reads one IDX file; its first bytes decide whether it is compressed.
+    """Reads one IDX file, which must have ``ndim`` dimensions, as a uint8 array.
 
-    Args:
-      path: the file.
-      ndim: the number of dimensions required: 3 for images, 1 for labels.
-
-    Returns:
-      A uint8 array with that many dimensions and at least one byte.
-
-    Raises:
-      UserError: if the file cannot be read, is damaged or has another format.
+    The first bytes of the file decide whether it is compressed.
     """
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):
@@ -57,10 +48,8 @@ def read(path: Path, ndim: int) -> np.ndarray:
         with open(path, "rb") as file:
             is_packed = file.read(2) == b"\x1f\x8b"
             file.seek(0)
-            if not is_packed:
-                return _parse(file, path, ndim)
-            with gzip.GzipFile(fileobj=file) as unpacked:
-                return _parse(unpacked, path, ndim)
+            stream = gzip.GzipFile(fileobj=file) if is_packed else file
+            return _parse(stream, path, ndim)
     except (OSError, EOFError, zlib.error) as error:
         raise UserError(f"{path} cannot be read: {reason(error)}.") from error
 
@@ -104,11 +93,7 @@ def _read_bytes(stream: IO[bytes] | gzip.GzipFile, size: int) -> bytearray:
 
 
 def read_files(paths: Mapping[str, Path]) -> Arrays:
-    """Reads the four files of a data set by the keys of ``FILES``.
-
-    Raises:
-      UserError: as ``read`` does, or if the numbers of images and labels differ.
-    """
+    """Reads the four files of a data set by the keys of ``FILES``."""
     arrays = {role: read(paths[role], 3 if "images" in role else 1) for role in FILES}
     for split in ("train", "test"):
         images, labels = arrays[f"{split}_images"], arrays[f"{split}_labels"]
@@ -121,11 +106,7 @@ def read_files(paths: Mapping[str, Path]) -> Arrays:
 
 
 def find_files(folder: Path) -> dict[str, Path]:
-    """Returns the files of a folder by the keys of ``FILES``, as far as present.
-
-    Raises:
-      UserError: if the folder exists but cannot be read.
-    """
+    """Returns the files of a folder by the keys of ``FILES``, as far as present."""
     try:
         present = set(os.listdir(folder))
     except (FileNotFoundError, NotADirectoryError):
@@ -142,11 +123,7 @@ def find_files(folder: Path) -> dict[str, Path]:
 
 
 def read_folder(folder: Path) -> Arrays | None:
-    """Reads the four IDX files of a folder; returns None if it has none.
-
-    Raises:
-      UserError: as ``read_files`` does, or if only some of the files are present.
-    """
+    """Reads the four IDX files of a folder; returns None if it has none."""
     paths = find_files(folder)
     if not paths:
         return None

@@ -1,15 +1,7 @@
-"""Loads a data set.
-
-    data = load("fashion_mnist")
-    data.train.images  # uint8 [60000, 28, 28]
-    data.train.labels  # int32 [60000]
-
-Only NumPy is required. TensorFlow Datasets is imported only to read a data set that it
-has prepared.
-"""
+"""Loads a data set. TFDS is imported only for a data set that it has prepared."""
 
 import difflib
-import operator
+import numbers
 import os
 import shlex
 from collections.abc import Mapping
@@ -20,8 +12,6 @@ from fmnist_jax.data import idx, locations, official
 from fmnist_jax.data.dataset import Data, Dataset
 from fmnist_jax.data.official import NUM_EXAMPLES, OFFICIAL
 from fmnist_jax.errors import UserError
-
-__all__ = ["Data", "Dataset", "load"]
 
 NAMES = ("auto", *OFFICIAL, "synthetic", "idx")
 
@@ -82,11 +72,7 @@ def _check_counts(
     for split, count in counts.items():
         if count is None:
             continue
-        try:
-            is_positive = operator.index(count) >= 1
-        except TypeError:
-            is_positive = False
-        if not is_positive:
+        if not isinstance(count, numbers.Integral) or count < 1:
             raise UserError(
                 f"{split}_examples must be a whole number of at least 1, got {count!r}."
             )
@@ -146,8 +132,7 @@ def _load_idx(root: Path | None) -> Data:
     if name:  # an official data set keeps its name
         return _from_arrays(arrays, name, source=f"IDX files in {root}")
     largest = max(arrays["train_labels"].max(), arrays["test_labels"].max())
-    folder = root.resolve().name
-    source = f"IDX files '{folder}' in {root}, labels 0 to {largest}"
+    source = f"IDX files '{root.resolve().name}' in {root}, labels 0 to {largest}"
     return _from_arrays(arrays, "idx", source=source)
 
 

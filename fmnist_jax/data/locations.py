@@ -23,8 +23,7 @@ _MAX_NPZ_BYTES = 2**26  # MNIST has 55 million bytes uncompressed
 class NotFoundError(UserError):
     """An official data set is in none of the locations.
 
-    Attributes:
-      notable: the attempts in locations of the user's and those that raised an error.
+    ``notable`` are the attempts in the user's locations and those that raised an error.
     """
 
     def __init__(self, name: str, attempts: list[str], notable: list[str]) -> None:
@@ -48,11 +47,7 @@ class _Location(NamedTuple):
 
 
 def user_folder(data_dir: str | os.PathLike[str] | None) -> Path | None:
-    """Returns the folder that the user passes, as an argument or in FMNIST_JAX_DATA.
-
-    Raises:
-      UserError: if the folder does not exist or cannot be read.
-    """
+    """Returns the folder that the user passes, as an argument or in FMNIST_JAX_DATA."""
     value = data_dir or os.environ.get("FMNIST_JAX_DATA")
     if not value:
         return None
@@ -68,19 +63,9 @@ def user_folder(data_dir: str | os.PathLike[str] | None) -> Path | None:
 
 
 def find(name: str, root: Path | None) -> tuple[idx.Arrays, str]:
-    """Finds an official data set.
+    """Returns the arrays of an official data set, and the location they are from.
 
-    Args:
-      name: 'fashion_mnist' or 'mnist'.
-      root: the folder that the user passes, if any.
-
-    Returns:
-      The four uint8 arrays by the keys of ``idx.FILES``, in the official order and
-      checked by sha256; and the location that they were read from.
-
-    Raises:
-      UserError: if the data in the user's folder are damaged or another data set.
-      NotFoundError: if no location has the data set.
+    The arrays are uint8, by the keys of ``idx.FILES`` and in the official order.
     """
     attempts, notable = [], []
     for location in _locations(name, root):

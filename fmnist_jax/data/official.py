@@ -75,12 +75,7 @@ NUM_EXAMPLES = {"train": 60_000, "test": 10_000}
 
 
 def owners(arrays: idx.Arrays) -> dict[str, str | None]:
-    """Returns the official data set that each array belongs to, or None.
-
-    Args:
-      arrays: uint8 by the keys of ``idx.FILES``, in the official order: images
-        ``[N, H, W]``, labels ``[N]``.
-    """
+    """Returns the official data set that each array belongs to, or None."""
     names: dict[str, str | None] = {}
     for role, array in arrays.items():
         digest = hashlib.sha256(idx.header(array))
@@ -91,11 +86,7 @@ def owners(arrays: idx.Arrays) -> dict[str, str | None]:
 
 
 def check(name: str, arrays: idx.Arrays, location: Path) -> None:
-    """Checks that four arrays are an official data set, bit for bit.
-
-    Raises:
-      UserError: if they are not; the message states what they are instead.
-    """
+    """Raises UserError unless four arrays are an official data set, bit for bit."""
     title = OFFICIAL[name].title
     foreign = {role: other for role, other in owners(arrays).items() if other != name}
     if not foreign:

@@ -16,9 +16,8 @@ from numpy.typing import NDArray
 
 Ints = NDArray[np.int32]
 Words = NDArray[np.uint64]
-Pixels = NDArray[np.uint8]
 Edge = tuple[Ints, Ints]
-Split = tuple[Pixels, Ints]
+Split = tuple[NDArray[np.uint8], Ints]
 
 # The digest of the default data set. Any change of a pixel makes another data set, with
 # which earlier measurements cannot be compared.
@@ -203,7 +202,7 @@ def _bags(canvas: _Canvas, traits: list[Ints], tone: Ints, trim: Ints) -> None:
 _PAINTERS = ((_clothes, (0, 1, 2, 3, 4, 6)), (_shoes, (5, 7, 9)), (_bags, (8,)))
 
 
-def _draw(painter: Callable[..., None], keys: Words, labels: Ints) -> Pixels:
+def _draw(painter: Callable[..., None], keys: Words, labels: Ints) -> NDArray[np.uint8]:
     random = _Random(keys)
     choice = random.uniform(0, 3)
     lookalikes = np.take_along_axis(_LOOKALIKES[labels], choice, axis=1)[:, 0]
@@ -255,15 +254,8 @@ def _split(seed: int, split: int, examples: int) -> Split:
 def generate(
     seed: int = 0, train_examples: int = 60_000, test_examples: int = 10_000
 ) -> tuple[Split, Split]:
-    """Generates the data set.
+    """Generates both sets; a smaller set is the beginning of a larger one.
 
-    Args:
-      seed: the seed; ``FINGERPRINT`` is that of seed 0.
-      train_examples: the size of the training set; a smaller one is its beginning.
-      test_examples: the same for the test set.
-
-    Returns:
-      (images, labels) of the training and of the test set: uint8 ``[N, 28, 28]``, int32
-      ``[N]``.
+    Returns (images, labels) of each: uint8 ``[N, 28, 28]`` and int32 ``[N]``.
     """
     return _split(seed, 0, train_examples), _split(seed, 1, test_examples)

@@ -26,15 +26,7 @@ _MAX_FEATURES_BYTES = 2**20
 
 
 def find(root: Path, name: str) -> Path | None:
-    """Returns the newest prepared version of a data set below a TFDS directory.
-
-    Args:
-      root: a TFDS directory, such as ~/tensorflow_datasets.
-      name: NAME or NAME/CONFIG, optionally with :VERSION.
-
-    Raises:
-      UserError: if several configurations are present and the name has none.
-    """
+    """Returns the newest version of NAME[/CONFIG][:VERSION] in a TFDS directory."""
     base, _, version = name.partition(":")
     if not _NAME.fullmatch(name):
         return None
@@ -66,17 +58,10 @@ def known_names() -> list[str]:
 
 
 def read(folder: Path) -> tuple[idx.Arrays, tuple[str, ...]]:
-    """Reads a prepared data set of images with one label each.
+    """Reads images with one label each from the folder of a version.
 
-    Args:
-      folder: the folder of a version, which contains dataset_info.json.
-
-    Returns:
-      The arrays in the order of TFDS, by the keys of ``idx.FILES``: images uint8
-      ``[N, H, W]`` or ``[N, H, W, C]``, labels int64 ``[N]``; and the class names.
-
-    Raises:
-      UserError: if it is another kind of data set or cannot be read.
+    Returns the arrays in the order of TFDS, by the keys of ``idx.FILES``: images uint8
+    ``[N, H, W]`` or ``[N, H, W, C]``, labels int64 ``[N]``; and the class names.
     """
     disabled = logging.root.manager.disable
     logging.disable(logging.CRITICAL)  # TFDS logs details of its work
@@ -141,10 +126,8 @@ def _class_names(node: Any) -> Iterator[str]:
 
 
 def _check_features(tfds: Any, features: Any, folder: Path) -> None:
-    image, label = (
-        features[key] if hasattr(features, "keys") and key in features else None
-        for key in ("image", "label")
-    )
+    fields = dict(features) if hasattr(features, "keys") else {}
+    image, label = fields.get("image"), fields.get("label")
     if not (
         isinstance(image, tfds.features.Image)
         and isinstance(label, tfds.features.ClassLabel)
@@ -241,10 +224,8 @@ def official_order(arrays: idx.Arrays) -> idx.Arrays:
 
     restored = {}
     for split in ("train", "test"):
-        images, labels = f"{split}_images", f"{split}_labels"
-        hasher = hashing.Hasher(split)
-        order = sorted(range(len(arrays[labels])), key=hasher.hash_key)
-        for role in (images, labels):
-            restored[role] = np.empty(arrays[role].shape, np.uint8)
-            restored[role][order] = arrays[role]
+        keys = range(len(arrays[f"{split}_labels"]))
+        position = np.argsort(sorted(keys, key=hashing.Hasher(split).hash_key))
+        for role in (f"{split}_images", f"{split}_labels"):
+            restored[role] = arrays[role][position].astype(np.uint8)
     return restored

@@ -1,8 +1,4 @@
-"""Measurements of one run beside its losses and accuracies.
-
-The names in ``__init__.pyi`` are loaded when first used (SPEC 1), so that importing
-``probes.status`` does not start JAX.
-"""
+"""Further measurements of one run; loaded when first used, so without JAX (SPEC 1)."""
 
 import lazy_loader
 

@@ -27,7 +27,6 @@ def health(
       ``zero_gradient_share``: the share of examples whose loss has a gradient of
       exactly zero with respect to the logits, and so to every parameter.
     """
-    del key
     logits, hidden = hidden_values(config, hparams, state, batch.images)
 
     def total_loss(logits_BxC: Array) -> Array:
@@ -56,7 +55,6 @@ def saturation(
       the hidden layers' outputs that are 0. ``dead_units_share``: the share of hidden
       units that are 0 on the whole batch. The last two are NaN without hidden layers.
     """
-    del key
     logits_BxC, hidden = hidden_values(config, hparams, state, batch.images)
     p_BxC = jax.nn.softmax(logits_BxC)
     p_true_B = jnp.take_along_axis(p_BxC, batch.labels[:, None], axis=1)[:, 0]

@@ -69,7 +69,6 @@ def parameter_histograms(
     config: Config, hparams: Hparams, state: State, key: Array, batch: Dataset
 ) -> dict[str, Array]:
     """Returns the histogram of each array of parameters, such as ``w1_counts``."""
-    del config, hparams, key, batch
     values: dict[str, Array] = {}
     for name, array in by_name(state.params).items():
         values |= histogram(name, array)
@@ -83,7 +82,6 @@ def hidden_histogram(
 
     It counts all values of all examples of the batch; NaN without a hidden layer.
     """
-    del key
     _, hidden = hidden_values(config, hparams, state, batch.images)
     return histogram("hidden", hidden[0] if hidden else jnp.full(1, jnp.nan))
 
@@ -92,7 +90,6 @@ def predicted_shares(
     config: Config, hparams: Hparams, state: State, key: Array, batch: Dataset
 ) -> dict[str, Array]:
     """Returns ``predicted_share`` ``[C]``, the share of examples put in each class."""
-    del key
     logits_BxC, _ = forward(config, hparams, state, None, batch.images, False)
     predicted_B = jnp.argmax(logits_BxC, axis=-1)
     is_class_BxC = jax.nn.one_hot(predicted_B, state.num_classes)
@@ -103,7 +100,6 @@ def near_zero_share(
     config: Config, hparams: Hparams, state: State, key: Array, batch: Dataset
 ) -> dict[str, Array]:
     """Returns ``near_zero_share``, the share of kernel weights within 0.001 of 0."""
-    del config, hparams, key, batch
     leaves = jax.tree.leaves(state.params)
     weights = jnp.concatenate([leaf.reshape(-1) for leaf in leaves if leaf.ndim > 1])
     share = jnp.mean(jnp.abs(weights) < NEAR_ZERO, dtype=jnp.float32)
@@ -127,8 +123,7 @@ def hidden_probe(when: str = "epoch") -> Probe:
 
 def predictions_probe(examples: int = 10_000) -> Probe:
     """Returns the probe of ``predicted_shares`` on the first training images."""
-    dims = {"predicted_share": ("class",)}
-    return Probe(predicted_shares, "epoch", dims, examples)
+    return Probe(predicted_shares, "epoch", {"predicted_share": ("class",)}, examples)
 
 
 def near_zero_probe() -> Probe:

@@ -20,9 +20,7 @@ def signal_scales(
       Root mean squares over the batch: ``logit_scale`` and, for the input of each ReLU
       in turn, ``preactivation_scale_1`` and so on.
     """
-    del key
-    images = batch.images
-    logits, inputs = hidden_values(config, hparams, state, images, PREACTIVATION)
+    logits, inputs = hidden_values(config, hparams, state, batch.images, PREACTIVATION)
     signals = {f"preactivation_scale_{n}": z for n, z in enumerate(inputs, 1)}
     signals["logit_scale"] = logits
     return {name: jnp.sqrt(jnp.mean(z**2)) for name, z in signals.items()}

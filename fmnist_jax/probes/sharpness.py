@@ -27,9 +27,7 @@ MAX_STEPS = 60  # a step costs a product with the Hessian and the memory of a ve
 SQUARINGS = 24  # enough to separate eigenvalues that differ in float32
 EXAMPLES = 2000
 GRADIENTS = 25.0  # approximate cost of an eigenvalue: two gradients for each product
-EXACT = (
-    "float32"  # whatever the precision of training: the curvature of the loss itself
-)
+EXACT = "float32"  # even if the run trains with less precision
 
 
 class _Lanczos(NamedTuple):
@@ -49,15 +47,11 @@ def largest_eigenvalue(
     """Returns the largest (not largest absolute) eigenvalue of a symmetric matrix A.
 
     Lanczos iteration with full reorthogonalisation (Golub and Van Loan 2013, section
-    10.3) until the residual is below ``TOLERANCE``, ``MAX_STEPS`` at most.
+    10.3) until the residual is below ``TOLERANCE``, ``MAX_STEPS`` at most. It starts
+    from a vector that is not orthogonal to the eigenvector, such as a random one.
 
-    Args:
-      product: maps a vector ``[P]`` to its product with A.
-      start_P: a vector not orthogonal to the eigenvector, such as a random one.
-
-    Returns:
-      The eigenvalue λ, and its residual: the norm of ``A v - λ v`` divided by that of
-      ``λ v`` for the approximate eigenvector v. Both are NaN if A contains NaN.
+    Returns the eigenvalue λ, and its residual: the norm of ``A v - λ v`` divided by
+    that of ``λ v`` for the approximate eigenvector v. Both are NaN if A contains NaN.
     """
     size = min(MAX_STEPS, start_P.size)
 

@@ -272,12 +272,13 @@ def test_only_the_files_of_killed_downloads_are_removed(
 ) -> None:
     folder = tmp_path / "XDG_CACHE_HOME" / "fmnist_jax" / "fashion_mnist"
     folder.mkdir(parents=True)
-    (folder / ".part-killed").touch()
+    (folder / ".t10k-labels-idx1-ubyte.gz.01234567").touch()
     all_files, server.files = server.files, {}
     with download._shared_lock(folder):  # like a download by another process
-        (folder / ".part-running").touch()
+        running = ".t10k-labels-idx1-ubyte.gz.89abcdef"
+        (folder / running).touch()
         assert "the server answered 404" in error_of("fashion_mnist")
-        assert cached(tmp_path) == [".part-running"]
+        assert cached(tmp_path) == [running]
     server.files = all_files
     load("fashion_mnist")
     assert cached(tmp_path) == sorted(f"{name}.gz" for name in idx.FILES.values())
