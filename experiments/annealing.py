@@ -10,13 +10,10 @@ from fmnist_jax.runner import Experiment, Figures, Results, main
 
 
 def figures(dataset: Results) -> Figures:
-    """Learning curves, and the learning rate of each epoch."""
-    from fmnist_jax.figures import curves, details
+    """The learning rate of each epoch."""
+    from fmnist_jax.figures import details
 
-    return {
-        "curves": curves.learning_curves(dataset, line="schedule"),
-        "rates": details.learning_rates(dataset),
-    }
+    return {"rates": details.learning_rates(dataset)}
 
 
 EXPERIMENT = Experiment(
@@ -33,6 +30,7 @@ EXPERIMENT = Experiment(
     },
     epochs=30,
     axes={"schedule": tuple(SCHEDULES)},
+    curves_by="schedule",
     figures=figures,
 )
 

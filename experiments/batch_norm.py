@@ -19,13 +19,10 @@ def probes(job: Job) -> Probes:
 
 
 def figures(dataset: Results) -> Figures:
-    """Learning curves, and the hidden values after training."""
-    from fmnist_jax.figures import curves, details
+    """The hidden values after training."""
+    from fmnist_jax.figures import details
 
-    return {
-        "curves": curves.learning_curves(dataset, line="batch_norm"),
-        "hidden": details.histograms(dataset, {"hidden": "hidden values"}),
-    }
+    return {"hidden": details.histograms(dataset, {"hidden": "hidden values"})}
 
 
 EXPERIMENT = Experiment(
@@ -36,6 +33,7 @@ EXPERIMENT = Experiment(
     epochs=10,
     axes={"divisor": (255.0, 2_550_000.0), "batch_norm": BATCH_NORMS},
     probes=probes,
+    curves_by="batch_norm",
     figures=figures,
 )
 

@@ -9,13 +9,10 @@ from fmnist_jax.runner import Experiment, Figures, Results, main
 
 
 def figures(dataset: Results) -> Figures:
-    """Learning curves; accuracy against the number of updates and of examples."""
-    from fmnist_jax.figures import curves, details
+    """Accuracy against the number of updates and of examples."""
+    from fmnist_jax.figures import details
 
-    return {
-        "curves": curves.learning_curves(dataset, line="batch_size"),
-        "updates": details.against_updates(dataset),
-    }
+    return {"updates": details.against_updates(dataset)}
 
 
 EXPERIMENT = Experiment(
@@ -24,6 +21,7 @@ EXPERIMENT = Experiment(
     preset="book",
     settings={"optimizer": "adam", "learning_rate": 1e-2},
     axes={"batch_size": (32, 10_000)},
+    curves_by="batch_size",
     figures=figures,
 )
 

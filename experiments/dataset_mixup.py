@@ -10,14 +10,11 @@ from fmnist_jax.runner import Experiment, Figures, Results, main
 
 
 def figures(dataset: Results) -> Figures:
-    """Learning curves; final accuracies by data set and divisor."""
-    from fmnist_jax.figures import curves, details
+    """Final accuracies by data set and divisor."""
+    from fmnist_jax.figures import details
 
     final = ["train_accuracy", "test_accuracy"]
-    return {
-        "curves": curves.learning_curves(dataset, line="divisor"),
-        "final": details.by_choice(dataset, "dataset", final),
-    }
+    return {"final": details.by_choice(dataset, "dataset", final)}
 
 
 EXPERIMENT = Experiment(
@@ -28,6 +25,7 @@ EXPERIMENT = Experiment(
     variants={
         "dataset": {name: {"dataset": name} for name in ("mnist", "fashion_mnist")}
     },
+    curves_by="divisor",
     figures=figures,
 )
 

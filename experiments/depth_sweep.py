@@ -9,13 +9,10 @@ from fmnist_jax.runner import Experiment, Figures, Results, main
 
 
 def figures(dataset: Results) -> Figures:
-    """Learning curves; the gap from training to test accuracy."""
-    from fmnist_jax.figures import curves, details
+    """The gap from training to test accuracy."""
+    from fmnist_jax.figures import details
 
-    return {
-        "curves": curves.learning_curves(dataset, line="hidden_sizes"),
-        "gap": details.gaps(dataset, line="hidden_sizes"),
-    }
+    return {"gap": details.gaps(dataset, line="hidden_sizes")}
 
 
 EXPERIMENT = Experiment(
@@ -24,6 +21,7 @@ EXPERIMENT = Experiment(
     preset="book",
     settings={"optimizer": "adam", "learning_rate": 1e-3},
     axes={"hidden_sizes": ((), (1000,), (1000, 1000))},
+    curves_by="hidden_sizes",
     figures=figures,
 )
 

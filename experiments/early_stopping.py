@@ -6,27 +6,19 @@ Training stops by the rule of the lab's callback. 12 runs of its network: half a
 on two cores.
 """
 
-from fmnist_jax.runner import Answer, Experiment, Figures, Results, main
-
-
-def figures(dataset: Results) -> Figures:
-    """Learning curves; the epoch at which each run stopped, and its accuracy."""
-    from fmnist_jax.figures import curves, details
-
-    final = ["stopped_epoch", "test_accuracy"]
-    return {
-        "curves": curves.learning_curves(dataset, line="target_accuracy"),
-        "stops": details.by_choice(dataset, "target_accuracy", final),
-    }
+from fmnist_jax.runner import Answer, Experiment, Results, main
 
 
 def answer(dataset: Results) -> Answer:
-    """The epoch at which each run stopped."""
+    """The epoch at which each run stopped, and its accuracy."""
     from fmnist_jax.analysis import report, results
+    from fmnist_jax.figures import details
 
+    final = ["stopped_epoch", "test_accuracy"]
     return Answer(
         {"stops": results.stopping_epochs(dataset)},
-        sentences=report.describe_stops(dataset),
+        {"stops": details.by_choice(dataset, "target_accuracy", final)},
+        report.describe_stops(dataset),
     )
 
 
@@ -35,7 +27,7 @@ EXPERIMENT = Experiment(
     question="Can training stop before epoch 9 of 10?",
     preset="lab",
     axes={"target_accuracy": (0.85, 0.9, 0.95, float("inf"))},
-    figures=figures,
+    curves_by="target_accuracy",
     answer=answer,
 )
 

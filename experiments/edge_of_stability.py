@@ -7,7 +7,7 @@ eigenvalue λ of the Hessian after each epoch: a minute on two cores. λ is comp
 at most 2,000 images. Unscaled: --divisors=1 --learning_rates=1e-5,3e-5,1e-4.
 """
 
-from fmnist_jax.runner import Answer, Experiment, Figures, Job, Probes, Results, main
+from fmnist_jax.runner import Answer, Experiment, Job, Probes, Results, main
 
 ALL = 60_000  # one batch, capped at the number of images
 
@@ -27,33 +27,31 @@ def probes(job: Job) -> Probes:
     return [sharpness.sharpness_probe("epoch")]
 
 
-def figures(dataset: Results) -> Figures:
-    """Learning curves; sharpness and its edge above the training loss."""
-    from fmnist_jax.figures import curves, edge
-
-    return {
-        "curves": curves.learning_curves(dataset, line="learning_rate"),
-        "edge": edge.figure(dataset),
-    }
-
-
 def answer(dataset: Results) -> Answer:
-    """The distance of each run from the edge, at the start and at the end."""
-    from fmnist_jax.analysis import edge
+    """Sharpness and its edge: each run's distance at the start and at the end."""
+    from fmnist_jax.analysis.edge import sentences, table
+    from fmnist_jax.figures.edge import figure
 
-    table = edge.table(dataset)
-    return Answer({"edge": table}, sentences=edge.sentences(table))
+    edge = table(dataset)
+    return Answer({"edge": edge}, {"edge": figure(dataset)}, sentences(edge))
 
 
 EXPERIMENT = Experiment(
     name="edge_of_stability",
     question="Does the sharpness rise to 2/η during training?",
-    axes={"divisor": (255.0,), "batch_size": (ALL, 32),
-          "learning_rate": (0.03, 0.1, 0.3)},
+    axes={
+        "divisor": (255.0,),
+        "batch_size": (ALL, 32),
+        "learning_rate": (0.03, 0.1, 0.3),
+    },
     settings={"optimizer": "sgd", "loss": "softmax", "evaluate_train": False},
-    epochs=60, num_seeds=1, train_examples=500,
-    probes=probes, figures=figures, answer=answer,
-)  # fmt: skip
+    epochs=60,
+    num_seeds=1,
+    train_examples=500,
+    probes=probes,
+    curves_by="learning_rate",
+    answer=answer,
+)
 
 if __name__ == "__main__":
     main(EXPERIMENT)

@@ -16,15 +16,11 @@ def probes(job: Job) -> Probes:
 
 
 def figures(dataset: Results) -> Figures:
-    """Learning curves; final values and parameters after training."""
-    from fmnist_jax.figures import curves, details
+    """Parameters after training."""
+    from fmnist_jax.figures import details
 
     names = {"w1": "W1", "b1": "b1", "w2": "W2", "b2": "b2"}
-    return {
-        "curves": curves.learning_curves(dataset, line="learning_rate"),
-        "final": curves.final_values(dataset, x="learning_rate"),
-        "parameters": details.histograms(dataset, names),
-    }
+    return {"parameters": details.histograms(dataset, names)}
 
 
 EXPERIMENT = Experiment(
@@ -34,6 +30,8 @@ EXPERIMENT = Experiment(
     settings={"optimizer": "adam"},
     axes={"divisor": (1.0, 255.0), "learning_rate": (1e-1, 1e-3, 1e-5)},
     probes=probes,
+    curves_by="learning_rate",
+    final_by="learning_rate",
     figures=figures,
 )
 

@@ -8,26 +8,21 @@ of the book's network: a quarter of an hour on two cores; three minutes with
 """
 
 from fmnist_jax.config import OPTIMIZERS
-from fmnist_jax.runner import Answer, Experiment, Figures, Results, main
+from fmnist_jax.runner import Answer, Experiment, Results, main
 
 
-def figures(dataset: Results) -> Figures:
-    """Curves at each optimizer's best learning rate; final values of all."""
+def answer(dataset: Results) -> Answer:
+    """Each optimizer at its best learning rate; final values of all."""
     from fmnist_jax.analysis import results
     from fmnist_jax.figures import curves
 
     best = results.at_best(dataset, along="learning_rate")
-    return {
+    figures = {
         "best": curves.learning_curves(best, line="optimizer", best_of="learning_rate"),
         "final": curves.final_values(dataset, x="learning_rate"),
     }
-
-
-def answer(dataset: Results) -> Answer:
-    """Each optimizer at its best learning rate."""
-    from fmnist_jax.analysis import results
-
-    return Answer({"best": results.summarise_best(dataset, along="learning_rate")})
+    table = results.summarise_best(dataset, along="learning_rate")
+    return Answer({"best": table}, figures)
 
 
 EXPERIMENT = Experiment(
@@ -35,7 +30,6 @@ EXPERIMENT = Experiment(
     question="SGD or Adam?",
     preset="book",
     axes={"optimizer": tuple(OPTIMIZERS), "learning_rate": (1e-4, 1e-3, 1e-2, 1e-1)},
-    figures=figures,
     answer=answer,
 )
 

@@ -30,15 +30,12 @@ def probes(job: Job) -> Probes:
 
 
 def figures(dataset: Results) -> Figures:
-    """Learning curves; the effect of each penalty on accuracy, gap and weights."""
+    """The effect of each penalty on accuracy, gap and weights."""
     from fmnist_jax.analysis import results
-    from fmnist_jax.figures import curves, details
+    from fmnist_jax.figures import details
 
     final = ["test_accuracy", "accuracy_gap", "near_zero_share"]
-    return {
-        "curves": curves.learning_curves(dataset, line="penalty"),
-        "final": details.by_choice(results.with_gap(dataset), "penalty", final),
-    }
+    return {"final": details.by_choice(results.with_gap(dataset), "penalty", final)}
 
 
 EXPERIMENT = Experiment(
@@ -50,6 +47,7 @@ EXPERIMENT = Experiment(
     axes={},
     variants={"penalty": VARIANTS},
     probes=probes,
+    curves_by="penalty",
     figures=figures,
 )
 

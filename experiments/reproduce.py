@@ -59,16 +59,11 @@ def parse(argv: Sequence[str]) -> dict[str, Any]:
     return options
 
 
-def help_text() -> str:
-    """Returns the help of ``--help``."""
-    lines = [f"  --{flag.name:<16} {flag.help}" for flag in _FLAGS]
-    return "\n".join([__doc__.strip(), "", "Flags:", *lines])
-
-
 def run(argv: Sequence[str]) -> None:
     """Measures what is missing, judges rows and claims, and writes the page."""
     if asks_for_help(argv):
-        print(help_text())
+        lines = [f"  --{flag.name:<16} {flag.help}" for flag in _FLAGS]
+        print(__doc__.strip(), "", "Flags:", *lines, sep="\n")
         return
     from experiments.reproduction.claims import needed
     from fmnist_jax.runner.output_folder import check_writable, ensure_dir, locked

@@ -6,7 +6,7 @@
 the bit for 256, which float32 divides exactly; for 255, SGD amplifies rounding errors.
 """
 
-from fmnist_jax.runner import Answer, Experiment, Figures, Results, main
+from fmnist_jax.runner import Answer, Experiment, Results, main
 
 # Learning rate, and powers of the divisor in the first kernel's learning rate and eps.
 OPTIMIZERS = {"sgd": (1e-2, 2, 0), "adam": (1e-3, 1, 1)}
@@ -30,19 +30,14 @@ SIDES |= {f"{name} ÷1 as ÷{d:g}": side(name, 1.0, d) for name, d in CASES}
 RESCALED = {f"{name} ÷1 as ÷{d:g}": f"{name} ÷{d:g}" for name, d in CASES}
 
 
-def figures(dataset: Results) -> Figures:
-    """Both runs of each pair, and the difference of their losses."""
-    from fmnist_jax.figures import rescaled
-
-    return {"rescaled": rescaled.figure(dataset, "side", RESCALED)}
-
-
 def answer(dataset: Results) -> Answer:
-    """The difference of each pair's losses in each epoch."""
-    from fmnist_jax.analysis import rescaled
+    """Both runs of each pair, and the difference of their losses in each epoch."""
+    from fmnist_jax.analysis.rescaled import sentences, table
+    from fmnist_jax.figures.rescaled import figure
 
-    table = rescaled.table(dataset, "side", RESCALED)
-    return Answer({"rescaled": table}, sentences=rescaled.sentences(table))
+    pairs = table(dataset, "side", RESCALED)
+    figures = {"rescaled": figure(dataset, "side", RESCALED)}
+    return Answer({"rescaled": pairs}, figures, sentences(pairs))
 
 
 EXPERIMENT = Experiment(
@@ -52,7 +47,6 @@ EXPERIMENT = Experiment(
     epochs=5,
     axes={},
     variants={"side": SIDES},
-    figures=figures,
     answer=answer,
 )
 

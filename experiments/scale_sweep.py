@@ -5,24 +5,14 @@
 18 runs of the keras preset: under a minute on two cores.
 """
 
-from fmnist_jax.runner import Experiment, Figures, Results, main
-
-
-def figures(dataset: Results) -> Figures:
-    """Learning curves; final values against the divisor."""
-    from fmnist_jax.figures import curves
-
-    return {
-        "curves": curves.learning_curves(dataset, line="divisor"),
-        "final": curves.final_values(dataset, x="divisor"),
-    }
-
+from fmnist_jax.runner import Experiment, main
 
 EXPERIMENT = Experiment(
     name="scale_sweep",
     question="What does dividing the pixels by a number do to training?",
     axes={"divisor": (1.0, 255.0, 1000.0), "loss": ("clipped", "softmax")},
-    figures=figures,
+    curves_by="divisor",
+    final_by="divisor",
 )
 
 if __name__ == "__main__":

@@ -17,13 +17,10 @@ def probes(job: Job) -> Probes:
 
 
 def figures(dataset: Results) -> Figures:
-    """Learning curves; the shares of predicted classes."""
-    from fmnist_jax.figures import curves, details
+    """The shares of predicted classes."""
+    from fmnist_jax.figures import details
 
-    return {
-        "curves": curves.learning_curves(dataset, line="order"),
-        "predictions": details.predictions(dataset, line="order"),
-    }
+    return {"predictions": details.predictions(dataset, line="order")}
 
 
 EXPERIMENT = Experiment(
@@ -32,6 +29,7 @@ EXPERIMENT = Experiment(
     preset="lab",
     axes={"order": ORDERS},
     probes=probes,
+    curves_by="order",
     figures=figures,
 )
 

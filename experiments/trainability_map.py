@@ -7,7 +7,7 @@ two cores. --divisors=1e-2:1e6:256 --learning_rates=1e-9:1e3:256 gives a map for
 --zoom=1:1e3,1e-4:1 a smaller window.
 """
 
-from fmnist_jax.runner import Answer, Data, Experiment, Figures, Plan, Results, main
+from fmnist_jax.runner import Answer, Data, Experiment, Plan, Results, main
 
 
 def beside(plan: Plan, data: Data) -> Results:
@@ -17,21 +17,17 @@ def beside(plan: Plan, data: Data) -> Results:
     return initial_sharpness.stable_rates(plan, data)
 
 
-def figures(dataset: Results) -> Figures:
-    """Loss, accuracy and status over the plane, with the lines of the theory."""
-    from experiments.reproduction.configurations import points
-    from fmnist_jax.figures import maps, trainability
-
-    return {**maps.maps(dataset, points()), **trainability.trainable_ranges(dataset)}
-
-
 def answer(dataset: Results) -> Answer:
-    """The learning rates that train, and those that are stable in theory."""
+    """Maps, and the learning rates that train and that are stable in theory."""
+    from experiments.reproduction.configurations import points
     from fmnist_jax.analysis import trainability
+    from fmnist_jax.figures.maps import maps
+    from fmnist_jax.figures.trainability import trainable_ranges
 
     table = trainability.trainable_range(dataset)
     tables = {} if table.empty else {"rates": table}
-    return Answer(tables, sentences=trainability.sentences(dataset, table))
+    figures = {**maps(dataset, points()), **trainable_ranges(dataset)}
+    return Answer(tables, figures, trainability.sentences(dataset, table))
 
 
 EXPERIMENT = Experiment(
@@ -45,7 +41,6 @@ EXPERIMENT = Experiment(
     axes={},
     plane=("divisor", "learning_rate"),
     beside=beside,
-    figures=figures,
     answer=answer,
 )
 

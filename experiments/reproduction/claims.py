@@ -86,14 +86,10 @@ def needed(names: Sequence[str]) -> list[str]:
 def decide(claim: str, measure: Measure, num_seeds: int) -> Finding:
     """Decides a claim, with ``MORE_SEEDS`` if it is undecided with ``num_seeds``."""
     rule, names = DECISIONS[claim]
-
-    def find(seeds: int) -> Finding:
-        return rule(*(measure(name, seeds) for name in names))
-
-    finding = find(num_seeds)
+    finding = rule(*(measure(name, num_seeds) for name in names))
     if finding.verdict != UNDECIDED or num_seeds >= MORE_SEEDS:
         return finding
     print(f"{claim} is undecided with {num_seeds} seeds; using {MORE_SEEDS}.")
-    finding = find(MORE_SEEDS)
+    finding = decide(claim, measure, MORE_SEEDS)
     measured = f"{finding.measured} ({MORE_SEEDS} seeds.)"
     return dataclasses.replace(finding, measured=measured)

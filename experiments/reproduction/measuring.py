@@ -14,10 +14,7 @@ import scipy.special
 import xarray as xr
 
 from experiments.reproduction.claims import Measure
-from experiments.reproduction.configurations import (
-    CONFIGURATIONS,
-    TINY_INPUTS,
-)
+from experiments.reproduction.configurations import CONFIGURATIONS, TINY_INPUTS
 from fmnist_jax import data as data_sets
 from fmnist_jax.analysis.results import save_netcdf
 from fmnist_jax.config import PRESETS, Config, Hparams, coordinate, resolve

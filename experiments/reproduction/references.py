@@ -35,6 +35,7 @@ class Row:
       parameters: minimum and maximum after training, by layer.
       hidden_values: min, max and the ``share_below`` a ``threshold``, after training.
       note: further facts or questions.
+      reason: why our results differ, if known; written after the measurement.
     """
 
     source: str
@@ -47,6 +48,7 @@ class Row:
     parameters: Mapping[str, Sequence[float]] = dataclasses.field(default_factory=dict)
     hidden_values: Mapping[str, float] = dataclasses.field(default_factory=dict)
     note: str = ""
+    reason: str = ""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -13,10 +13,6 @@ from fmnist_jax.analysis.intervals import compare_spreads
 
 Runs = Mapping[str, xr.Dataset]
 Findings = Mapping[str, Finding]
-HIDDEN = (
-    "Hidden values: ours are those of the first 256 training images; the source does "
-    "not name its images."
-)
 FINAL_METRICS = ("train_loss", "test_loss", "train_accuracy", "test_accuracy")
 
 
@@ -42,6 +38,12 @@ def _ours(mean: float, spread: float, metric: str) -> str:
         return f"{100 * mean:.1f} ± {100 * spread:.1f}"
     digits = 3 if mean < 10 else 1 if mean < 1000 else 0
     return f"{mean:,.{digits}f} ± {spread:,.{digits}f}"
+
+
+def _final(runs: xr.Dataset, metric: str) -> str:
+    """Returns mean and spread of a metric after the last epoch."""
+    last = our_values(runs, metric)[:, -1]
+    return _ours(last.mean(), last.std(ddof=1), metric)
 
 
 def _label(metric: str) -> str:
@@ -72,9 +74,7 @@ def final_table(runs: Runs) -> list[str]:
     lines = []
     for name, dataset in runs.items():
         cells = [name, str(dataset.sizes["epoch"])]
-        for metric in FINAL_METRICS:
-            last = our_values(dataset, metric)[:, -1]
-            cells.append(_ours(last.mean(), last.std(ddof=1), metric))
+        cells += [_final(dataset, metric) for metric in FINAL_METRICS]
         statuses = np.unique(dataset.status.values.astype(str), return_counts=True)
         counts = zip(*statuses, strict=True)
         cells.append(", ".join(f"{status} {count}" for status, count in counts))
@@ -131,13 +131,8 @@ def hidden_table(references: References, runs: Runs) -> list[str]:
             f"{100 * published['share_below']:.0f} % below {published['threshold']:g} "
             f"| {first:.0f} % in the first of ten bins"
         )
-    if not lines:
-        return []
-    words = (
-        "Hidden values: ours are those of the first 256 training images; the source "
-    )
     columns = "row | published range | ours | published share | ours"
-    return [f"{words}does not name its images.", "", *markdown(columns, lines), ""]
+    return markdown(columns, lines) if lines else []
 
 
 def spread_table(references: References, runs: Runs) -> list[str]:
@@ -170,19 +165,6 @@ def dropout_table(runs: xr.Dataset) -> list[str]:
     """Returns the final metrics, evaluated with dropout on and off."""
     lines = []
     for metric in FINAL_METRICS[1:]:
-        names = (f"{metric}_with_dropout", metric)
-        arrays = [our_values(runs, name)[:, -1] for name in names]
-        cells = [_ours(a.mean(), a.std(ddof=1), metric) for a in arrays]
-        lines.append(" | ".join([_label(metric), *cells]))
+        with_dropout = _final(runs, f"{metric}_with_dropout")
+        lines.append(f"{_label(metric)} | {with_dropout} | {_final(runs, metric)}")
     return markdown(" | dropout on | dropout off", lines)
-
-
-def claims_table(references: References, findings: Findings) -> list[str]:
-    """Returns each claim with its verdict and the measurement that decides it."""
-    lines = [
-        f"{name} | {claim.claim} *{claim.source}.* | **{findings[name].verdict}** | "
-        f"{findings[name].measured}"
-        for name, claim in references.claims.items()
-        if name in findings
-    ]
-    return markdown("claim | in words | verdict | measured", lines)

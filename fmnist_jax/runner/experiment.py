@@ -49,7 +49,10 @@ class Experiment:
       question: one line.
       axes: name to values, in the order of the results' dimensions. None: the data
         answer the question, and nothing is trained.
-      figures: results to file name and figure.
+      curves_by: the axis with a colour for each value in the learning curves,
+        ``curves.png``; "" for no such figure.
+      final_by: the axis along the bottom of the final values, ``final.png``; or "".
+      figures: results to further figures by file name.
       preset: name in ``PRESETS``.
       settings: settings that differ from the preset.
       epochs: number of epochs; None for the preset's.
@@ -68,6 +71,8 @@ class Experiment:
     name: str
     question: str
     axes: Mapping[str, Sequence[Any]] | None
+    curves_by: str = ""
+    final_by: str = ""
     figures: Callable[["xr.Dataset"], Mapping[str, "Figure"]] = lambda dataset: {}
     preset: str = "keras"
     settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from fmnist_jax.analysis import report, results
 from fmnist_jax.files import explaining_write_errors
-from fmnist_jax.runner.experiment import Answer
+from fmnist_jax.runner.experiment import Answer, Experiment
 from fmnist_jax.runner.jobs import Job, Task
 from fmnist_jax.sweeps.environment import DECISIVE_PACKAGES, versions
 
 if TYPE_CHECKING:
     import xarray as xr
+    from matplotlib.figure import Figure
 
 Facts = Mapping[str, Any]  # the contents of config.json
 
@@ -62,11 +63,23 @@ def save_runs(task: Task, dataset: "xr.Dataset") -> tuple[Answer, list[Path]]:
         paths = results.save(dataset, out_dir, all_facts)
     answer = experiment.answer(dataset)
     answer = answer._replace(
-        figures={**experiment.figures(dataset), **answer.figures},
+        figures={**_figures(experiment, dataset), **answer.figures},
         sentences=[*report.sentences(dataset), *answer.sentences],
     )
     paths += save_answer(answer, all_facts, out_dir)
     return answer, list(dict.fromkeys(paths))
+
+
+def _figures(experiment: Experiment, dataset: "xr.Dataset") -> dict[str, "Figure"]:
+    """Draws learning curves, final values and further figures, by file name."""
+    from fmnist_jax.figures import curves
+
+    figures: dict[str, Figure] = {}
+    if experiment.curves_by:
+        figures["curves"] = curves.learning_curves(dataset, experiment.curves_by)
+    if experiment.final_by:
+        figures["final"] = curves.final_values(dataset, experiment.final_by)
+    return {**figures, **experiment.figures(dataset)}
 
 
 def _run_facts(job: Job, dataset: "xr.Dataset") -> Facts:
