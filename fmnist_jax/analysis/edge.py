@@ -18,6 +18,9 @@ from fmnist_jax.config import OPTIMIZERS, axis_label, show
 from fmnist_jax.stability import stable_sharpness
 
 SHARPNESS = ("sharpness", "preconditioned_sharpness")
+HEADING = (
+    "Sharpness divided by the edge of stability (1: at the edge), by learning rate:"
+)
 LAST = 0.25  # share of the epochs that are averaged as the end of training
 
 
@@ -66,9 +69,7 @@ def sentences(table: pd.DataFrame) -> list[str]:
     axes = list(table.columns[: table.columns.get_loc("sharpness_first")])
     others = [a for a in axes if a != LEARNING_RATE and table[a].nunique() > 1]
     groups = table.groupby(others, sort=False) if others else [((), table)]
-    lines = [
-        "Sharpness divided by the edge of stability (1: at the edge), by learning rate:"
-    ]
+    lines = [HEADING]
     for values, rows in groups:
         labels = [
             f"{axis_label(a)} {show(a, v)}" for a, v in zip(others, values, strict=True)

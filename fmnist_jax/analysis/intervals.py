@@ -4,9 +4,8 @@ Student's t intervals assume roughly normal values. SciPy is imported when it is
 used: ``scipy.stats`` takes half a second to load.
 """
 
-import dataclasses
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -14,8 +13,7 @@ LEVEL = 0.95
 UPPER = (1 + LEVEL) / 2
 
 
-@dataclasses.dataclass(frozen=True)
-class Interval:
+class Interval(NamedTuple):
     """An estimate and its 95 % interval; NaN if there is none."""
 
     estimate: float
@@ -26,8 +24,7 @@ class Interval:
 NO_INTERVAL = Interval(math.nan, math.nan, math.nan)
 
 
-@dataclasses.dataclass(frozen=True)
-class Spreads:
+class Spreads(NamedTuple):
     """Two standard deviations and the ratio ours / theirs."""
 
     ours: float

@@ -29,10 +29,7 @@ def _cell(mean: float, std: float, name: str) -> str:
 def format_summary(summary: pd.DataFrame) -> pd.DataFrame:
     """Returns a summary for readers: axes, mean ± standard deviation, and status.
 
-    Accuracies are in per cent.
-
-    Args:
-      summary: from ``summarise`` or from a ``summary.csv`` file.
+    ``summary`` is from ``summarise`` or ``summary.csv``. Accuracies are in per cent.
     """
     axes = summary.columns[: summary.columns.get_loc(f"{FINAL[0]}_mean")]
     table = pd.DataFrame(
@@ -57,13 +54,10 @@ def format_table(table: pd.DataFrame) -> pd.DataFrame:
         rest = table.columns[table.columns.get_loc(f"{FINAL[0]}_mean") :]
         if {*rest} <= final | {"seeds", "status", "dataset"}:
             return format_summary(table)
-    settings = {
-        c: table[c].map(functools.partial(show, c), na_action="ignore")
-        for c in table
-        if c in SETTINGS
-    }
-    labels = {c: axis_label(c).replace("_", " ") for c in table}
-    return table.assign(**settings).rename(columns=labels)
+    shown = table.copy()
+    for name in SETTINGS.keys() & {*table}:
+        shown[name] = table[name].map(functools.partial(show, name), na_action="ignore")
+    return shown.rename(columns=lambda name: axis_label(name).replace("_", " "))
 
 
 def table(dataset: xr.Dataset) -> str:
@@ -71,8 +65,7 @@ def table(dataset: xr.Dataset) -> str:
 
     Of more than ``MOST_ROWS`` combinations, the best by test accuracy.
     """
-    summary = summarise(dataset)
-    note = ""
+    summary, note = summarise(dataset), ""
     if len(summary) > MOST_ROWS:
         note = f"\n(the {MOST_ROWS} best of {len(summary)}; all are in summary.csv)"
         summary = summary.nlargest(MOST_ROWS, "test_accuracy_mean")
@@ -175,12 +168,11 @@ def sentences(dataset: xr.Dataset) -> list[str]:
 
 def legend(dataset: xr.Dataset) -> list[str]:
     """Returns a line for each status and each loss that occurs."""
-    lines = []
-    for name in ("status", "loss"):
-        labels = dataset[name]
-        for value in dict.fromkeys(labels.values.ravel().astype(str).tolist()):
-            lines.append(f"{name} {value}: {labels.attrs[value]}")
-    return lines
+    return [
+        f"{name} {value}: {dataset[name].attrs[value]}"
+        for name in ("status", "loss")
+        for value in dict.fromkeys(dataset[name].values.ravel().tolist())
+    ]
 
 
 def describe_stops(dataset: xr.Dataset) -> list[str]:
@@ -193,8 +185,6 @@ def describe_stops(dataset: xr.Dataset) -> list[str]:
         accuracy = 100 * float(runs.test_accuracy.isel(epoch=-1).mean("seed"))
         text = f"stopped after epoch {listed} (by seed)"
         text = "never stopped" if np.isnan(epochs).all() else text
-        parts.append(
-            f"{describe_combination(dataset, index)}: {text}, test accuracy "
-            f"{accuracy:.1f} %"
-        )
+        label = describe_combination(dataset, index)
+        parts.append(f"{label}: {text}, test accuracy {accuracy:.1f} %")
     return [f"{'; '.join(parts)}."]

@@ -29,11 +29,9 @@ def table(dataset: xr.Dataset, axis: str, pairs: Mapping[str, str]) -> pd.DataFr
     rescaled = dataset.sel({axis: list(pairs)})
     divided = dataset.sel({axis: list(pairs.values())})
     divided = divided.assign_coords({axis: rescaled[axis]})
-    difference = abs(rescaled[LOSSES].astype(float) - divided[LOSSES])
+    difference = abs(rescaled[LOSSES].astype(float) - divided[LOSSES]).to_array()
     columns = {
-        "loss_difference": difference.to_array().max(
-            ("variable", "seed"), skipna=False
-        ),
+        "loss_difference": difference.max(("variable", "seed"), skipna=False),
         "rescaled_test_accuracy": rescaled.test_accuracy.mean("seed", skipna=False),
         "divided_test_accuracy": divided.test_accuracy.mean("seed", skipna=False),
     }

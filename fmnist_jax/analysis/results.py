@@ -28,9 +28,7 @@ def sweep_axes(dataset: xr.Dataset) -> list[str]:
 def combinations(dataset: xr.Dataset, *without: str) -> list[dict[str, int]]:
     """Returns the position along each swept axis for each combination of values.
 
-    Args:
-      dataset: results of a sweep.
-      *without: axes to leave out.
+    The axes in ``without`` are left out.
     """
     axes = [axis for axis in sweep_axes(dataset) if axis not in without]
     positions = itertools.product(*(range(dataset.sizes[axis]) for axis in axes))
@@ -145,31 +143,14 @@ def stopping_epochs(dataset: xr.Dataset) -> pd.DataFrame:
     return as_table(last.astype(float), [*sweep_axes(dataset), "seed"])
 
 
-def _strict(value: Any) -> Any:
-    """Returns a value with None for each number that is not finite, as JSON needs."""
-    if isinstance(value, Mapping):
-        return {key: _strict(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_strict(item) for item in value]
-    return None if isinstance(value, float) and not np.isfinite(value) else value
-
-
-def _as_netcdf(dataset: xr.Dataset) -> bytes:
-    """Returns the bytes of a NetCDF-4 file.
-
-    (HDF5 crashes the process if it writes to a full disk itself.)
-    """
+def save_netcdf(dataset: xr.Dataset, path: Path) -> Path:
+    """Writes a NetCDF-4 file; returns its path."""
+    # HDF5 crashes the process if it writes to a full disk itself.
     content = io.BytesIO()
     with h5netcdf.File(content, "w") as file:
         dataset.dump_to_store(xr.backends.H5NetCDFStore(file))
-    return content.getvalue()
-
-
-def save_netcdf(dataset: xr.Dataset, path: Path) -> Path:
-    """Writes a NetCDF-4 file; returns its path."""
-    content = _as_netcdf(dataset)
     with atomic_write(path) as new:
-        new.write_bytes(content)
+        new.write_bytes(content.getvalue())
     return path
 
 
@@ -183,8 +164,10 @@ def save(dataset: xr.Dataset, out_dir: Path, settings: Mapping[str, Any]) -> lis
 
 def save_settings(out_dir: Path, settings: Mapping[str, Any]) -> Path:
     """Writes settings into a folder; returns their path."""
+    # JSON has no numbers that are not finite.
+    strict = json.loads(json.dumps(settings), parse_constant=lambda name: None)
     with atomic_write(out_dir / SETTINGS_FILE) as path:
-        text = json.dumps(_strict(settings), indent=2, ensure_ascii=False)
+        text = json.dumps(strict, indent=2, ensure_ascii=False)
         path.write_text(text + "\n", encoding="utf-8")
     return out_dir / SETTINGS_FILE
 

@@ -53,9 +53,8 @@ def pixels(data: Data) -> pd.DataFrame:
         }
         for split, (images, _) in _splits(data)
     )
-    return table.assign(
-        mean_per_255=table["mean"] / 255, std_per_255=table["std"] / 255
-    )
+    table[["mean_per_255", "std_per_255"]] = table[["mean", "std"]] / 255
+    return table
 
 
 def _moments(images: np.ndarray) -> tuple[float, float]:
@@ -92,13 +91,10 @@ def copies(data: Data) -> pd.DataFrame:
 
 
 def _keys(part: Dataset) -> pd.DataFrame:
-    """Returns a row per example: a digest of its image, and one with its label."""
+    """Returns a row per example: a digest of its image, and digest and label."""
     images = [hashlib.sha256(image.tobytes()).digest() for image in part.images]
-    labelled = [
-        image + label.tobytes()
-        for image, label in zip(images, part.labels, strict=True)
-    ]
-    return pd.DataFrame({"image": images, "example": labelled})
+    examples = [*zip(images, part.labels.tolist(), strict=True)]
+    return pd.DataFrame({"image": images, "example": examples})
 
 
 def order(data: Data) -> pd.DataFrame:
@@ -116,16 +112,11 @@ def order(data: Data) -> pd.DataFrame:
         above = (len(lengths) - expected) / deviation if deviation else np.nan
         rows.append((split, len(lengths), expected, deviation, above, lengths.max()))
     columns = ["split", "runs", "expected", "deviation"]
-    columns += ["deviations_above", "longest_run"]
-    return pd.DataFrame(rows, columns=columns)
+    return pd.DataFrame(rows, columns=[*columns, "deviations_above", "longest_run"])
 
 
 def runs_at_random(counts: list[int]) -> tuple[float, float]:
-    """Returns mean and standard deviation of the number of runs in a random order.
-
-    Args:
-      counts: how often each label occurs.
-    """
+    """Returns mean and deviation of the number of runs, by the count of each label."""
     n = sum(counts)
     squares, cubes = sum(c**2 for c in counts), sum(c**3 for c in counts)
     mean = n + 1 - squares / n
@@ -137,12 +128,7 @@ def runs_at_random(counts: list[int]) -> tuple[float, float]:
 
 def tables(data: Data) -> Tables:
     """Returns all tables of a data set, by name."""
-    return {
-        "classes": classes(data),
-        "pixels": pixels(data),
-        "copies": copies(data),
-        "order": order(data),
-    }
+    return {table.__name__: table(data) for table in (classes, pixels, copies, order)}
 
 
 def sentences(tables: Tables) -> list[str]:
@@ -213,14 +199,12 @@ def _balanced(table: pd.DataFrame) -> str:
 
 
 def _majority(table: pd.DataFrame) -> str:
-    counts = dict(zip(table["class"], table["train"], strict=True))
-    name = max(counts, key=counts.__getitem__)
-    share = counts[name] / sum(counts.values())
-    test_percent = table.loc[table["class"] == name, "test_percent"].iloc[0]
-    level = list(counts.values()).count(counts[name])
-    which = f"the first of {level} equally" if level > 1 else "the most"
+    largest = table[table["train"] == table["train"].max()]
+    first, count = largest.iloc[0], len(largest)
+    which = f"the first of {count} equally" if count > 1 else "the most"
     return (
-        f"Predicting {which} frequent training class{'es' if level > 1 else ''}, "
-        f"{name}, for every image is right for {100 * share:.2f} % of the training and "
-        f"{test_percent:.2f} % of the test images: a network must do better."
+        f"Predicting {which} frequent training class{'es' if count > 1 else ''}, "
+        f"{first['class']}, for every image is right for {first['train_percent']:.2f} "
+        f"% of the training and {first['test_percent']:.2f} % of the test images: a "
+        "network must do better."
     )

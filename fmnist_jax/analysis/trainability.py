@@ -1,5 +1,7 @@
 """Learning rates that train a network, against theoretical stability. No jax."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 import xarray as xr
@@ -41,11 +43,7 @@ def trainable_range(dataset: xr.Dataset) -> pd.DataFrame:
     and ``sharpness_max`` over seeds; ``stable_rate``, the geometric mean of the stable
     learning rate; ``least_trainable`` and ``largest_trainable``, the range of learning
     rates that train, NaN if none does; ``ratio``, the largest trainable learning rate
-    divided by the stable one.
-
-    Args:
-      dataset: results with ``sharpness`` and ``stable_rate``. If the learning rate is
-        not an axis, the table has no rows.
+    divided by the stable one. If the learning rate is not an axis, there are no rows.
     """
     if LEARNING_RATE not in dataset.dims:
         return pd.DataFrame()
@@ -64,12 +62,7 @@ def trainable_range(dataset: xr.Dataset) -> pd.DataFrame:
 
 
 def sentences(dataset: xr.Dataset, table: pd.DataFrame) -> list[str]:
-    """Returns how the largest trainable learning rates compare with the stable ones.
-
-    Args:
-      dataset: results.
-      table: their ``trainable_range``.
-    """
+    """Returns how the largest trainable learning rates compare with stable ones."""
     train = most_seeds_train(dataset)
     lines = [f"{int(train.sum())} of {train.size} settings train (most seeds)."]
     if table.empty:
@@ -77,19 +70,13 @@ def sentences(dataset: xr.Dataset, table: pd.DataFrame) -> list[str]:
     axes = list(table.columns[: table.columns.get_loc("sharpness")])
     several = [a for a in axes if a in ("optimizer", "loss")]
     groups = table.groupby(several, sort=False) if several else [((), table)]
+    lines += [_describe_ratios(values, rows, axes) for values, rows in groups]
     learning_rates = np.sort(dataset[LEARNING_RATE].values)
     step = (learning_rates[1:] / learning_rates[:-1]).max()
-    resolution = f"The learning rates are a factor of {step:.2g} apart."
-    return [
-        *lines,
-        *(_describe_ratios(values, rows, axes) for values, rows in groups),
-        resolution,
-    ]
+    return [*lines, f"The learning rates are a factor of {step:.2g} apart."]
 
 
-def _describe_ratios(
-    values: tuple[str, ...], rows: pd.DataFrame, axes: list[str]
-) -> str:
+def _describe_ratios(values: Sequence[str], rows: pd.DataFrame, axes: list[str]) -> str:
     """Returns the range and the median of the ratios of an optimizer and a loss."""
     prefix = ", ".join(values) or "All settings"
     if rows.largest_trainable.isna().all():

@@ -17,20 +17,16 @@ PARTS = {"train": ("training", "--"), "test": ("test", "-")}
 MOST_PAIRS = 6  # lines in a panel for both test and training set; beyond, test only
 FAR = 0.5  # an accuracy: if all are above, axes need not include a uniform prediction
 TRAINING_NOTE = "Training loss: mean during the epoch; all else: after the epoch."
-LOSS_LABEL, ACCURACY_LABEL = "loss in nats (log scale)", "accuracy"
 
 
 def learning_curves(dataset: xr.Dataset, line: str, best_of: str = "") -> Figure:
     """Draws loss and accuracy per epoch, on test and training set.
 
-    With more than ``MOST_PAIRS`` lines, only on the test set.
+    With more than ``MOST_PAIRS`` lines, only on the test set. Each value of the axis
+    ``line`` gets a colour, each combination of the other axes' values a column.
 
-    Args:
-      dataset: results of a sweep.
-      line: the axis whose values get a colour each; every combination of the other
-        axes' values gets a column of panels.
-      best_of: a setting for which each run has the best of several values; if each
-        colour has one such value, the legend contains it.
+    ``best_of`` is a setting for which each run has the best of several values; if each
+    colour has one such value, the legend contains it.
     """
     shown, cut = style.shown_panels(dataset, line)
     parts = ["train", "test"] if dataset.sizes[line] <= MOST_PAIRS else ["test"]
@@ -42,23 +38,19 @@ def learning_curves(dataset: xr.Dataset, line: str, best_of: str = "") -> Figure
         _draw_curves(accuracy, runs, line, [f"{part}_accuracy" for part in parts])
         _list_diverged(loss, runs, line)
         style.epoch_axis(accuracy, dataset.epoch.values)
-    _scale_rows(panels, dataset)
-    panels[0, 0].set_ylabel(LOSS_LABEL)
-    panels[1, 0].set_ylabel(ACCURACY_LABEL)
+    baseline = _scale_rows(panels, dataset)
     handles = style.legend_lines(dataset, line)
     if best_of and dataset[best_of].dims == (line,):
         for handle, value in zip(handles, dataset[best_of].values, strict=True):
             handle.set_label(f"{handle.get_label()} {show(best_of, value.item())}")
-    both = [PARTS[part] for part in reversed(parts)] if len(parts) > 1 else []
-    handles += [
-        style.legend_line(name, color="0.3", linestyle=dash) for name, dash in both
-    ]
-    style.add_legend(figure, handles + _baseline(dataset), axis_label(line))
+    for name, dash in (PARTS[part] for part in reversed(parts) if len(parts) > 1):
+        handles.append(style.legend_line(name, color="0.3", linestyle=dash))
+    style.add_legend(figure, handles + baseline, axis_label(line))
     losses = "Loss" if "train" in parts else "Test loss"
     subject = f"{losses} and accuracy during training, by {axis_label(line)}"
     subject += f", each at the best {axis_label(best_of)} tried" if best_of else ""
-    notes = [TRAINING_NOTE if "train" in parts else "", cut]
-    style.title(figure, dataset, subject, note=" ".join(filter(None, notes)))
+    note = f"{TRAINING_NOTE} {cut}" if "train" in parts else cut
+    style.title(figure, dataset, subject, note=note.strip())
     return figure
 
 
@@ -83,19 +75,16 @@ def _list_diverged(axes: Axes, runs: xr.Dataset, line: str) -> None:
         axes.text(0.5, 0.97, text, va="top", fontsize=9, **place)
 
 
-def _accuracy_floor(dataset: xr.Dataset) -> float:
-    """Returns the lower end of accuracy axes: 0, or higher if all are above ``FAR``.
+def _scale_rows(panels: np.ndarray, dataset: xr.Dataset, of: str = "") -> list[Line2D]:
+    """Scales and labels a row of losses and a row of accuracies.
 
-    From 0 on, curves that are all near .9 cannot be distinguished.
+    Returns the legend's entry for a uniform prediction. It is not drawn if all
+    accuracies are above ``FAR``: from 0 on, curves near .9 cannot be distinguished.
     """
+    classes = dataset.attrs["num_classes"]
     accuracies = dataset[["train_accuracy", "test_accuracy"]].to_array()
     lowest = accuracies.min(skipna=False).item()
-    return math.floor(10 * lowest) / 10 if lowest > FAR else 0.0
-
-
-def _scale_rows(panels: np.ndarray, dataset: xr.Dataset) -> None:
-    """Scales a row of losses and a row of accuracies; draws a uniform prediction."""
-    classes, floor = dataset.attrs["num_classes"], _accuracy_floor(dataset)
+    floor = math.floor(10 * lowest) / 10 if lowest > FAR else 0.0
     for loss, accuracy in panels.T:
         loss.set_yscale("log")
         accuracy.set_ylim(floor, 1)
@@ -104,14 +93,9 @@ def _scale_rows(panels: np.ndarray, dataset: xr.Dataset) -> None:
             loss.axhline(math.log(classes), **style.BASELINE)
             accuracy.axhline(1 / classes, **style.BASELINE)
     style.log_ticks(panels[0, 0].yaxis)
-
-
-def _baseline(dataset: xr.Dataset) -> list[Line2D]:
-    """Returns the legend's entry for a uniform prediction, if it is drawn."""
-    is_drawn = not _accuracy_floor(dataset)
-    return (
-        [style.legend_line("uniform prediction", **style.BASELINE)] if is_drawn else []
-    )
+    panels[0, 0].set_ylabel(f"{of}loss in nats (log scale)")
+    panels[1, 0].set_ylabel(f"{of}accuracy")
+    return [] if floor else [style.legend_line("uniform prediction", **style.BASELINE)]
 
 
 def draw_final(axes: Axes, last: xr.Dataset, x: str, name: str) -> None:
@@ -130,7 +114,8 @@ def draw_final(axes: Axes, last: xr.Dataset, x: str, name: str) -> None:
             style.draw_seeds(axes, values, runs[name], **looks)
             continue
         mean, low, high = style.mean_and_range(runs[name])
-        looks |= {"marker": style.marker(position), "markerfacecolor": "none"}
+        marker = style.MARKERS[position % len(style.MARKERS)]
+        looks |= {"marker": marker, "markerfacecolor": "none"}
         looks |= {"markersize": 9 - 4 * position / len(indices), "markeredgewidth": 1.8}
         looks |= {"linestyle": ":", "linewidth": 1, "capsize": 4, "elinewidth": 1.5}
         errors = np.maximum((mean - low, high - mean), 0)
@@ -144,21 +129,16 @@ def draw_final(axes: Axes, last: xr.Dataset, x: str, name: str) -> None:
 def final_values(dataset: xr.Dataset, x: str) -> Figure:
     """Draws the last epoch's test loss and accuracy against an axis of numbers.
 
-    Args:
-      dataset: results of a sweep.
-      x: the axis along the bottom, on a log scale; every combination of the other
-        axes' values gets a line.
+    Every combination of the other axes' values gets a line.
     """
     figure, panels = style.grid_of_panels(2, 1, sharex=True)
     last = dataset.isel(epoch=-1)
     draw_final(panels[0, 0], last, x, "test_loss")
     draw_final(panels[1, 0], last, x, "test_accuracy")
-    _scale_rows(panels, last)
-    panels[0, 0].set_ylabel(f"test {LOSS_LABEL}")
-    panels[1, 0].set_ylabel(f"test {ACCURACY_LABEL}")
+    baseline = _scale_rows(panels, last, "test ")
     panels[1, 0].set_xlabel(f"{axis_label(x)} (log scale)")
-    style.add_legend(figure, style.labelled_handles(panels[0]) + _baseline(last))
-    epoch = int(dataset.epoch[-1])
-    subject = f"Test loss and accuracy after epoch {epoch} by {axis_label(x)}"
+    handles, _ = panels[0, 0].get_legend_handles_labels()
+    style.add_legend(figure, handles + baseline)
+    subject = f"Test loss and accuracy after epoch {int(last.epoch)} by {axis_label(x)}"
     style.title(figure, dataset, subject)
     return figure

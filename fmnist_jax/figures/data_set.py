@@ -30,8 +30,7 @@ def _as_rgb(images: np.ndarray, low: float, high: float) -> np.ndarray:
 def samples(data: Data) -> Figure:
     """Draws the first training images of each class, in a row with the class name.
 
-    Args:
-      data: images ``[N, H, W]`` or ``[N, H, W, channels]``.
+    Images are ``[N, H, W]`` or ``[N, H, W, channels]``.
     """
     names = class_names(data)[:MOST_CLASSES]
     height, width = data.image_shape[:2]
@@ -84,10 +83,9 @@ def distributions(data: Data) -> Figure:
     by_class.axvline(100 / len(names), **style.BASELINE, label="equal shares")
     by_class.set_xlabel("share of the split in %")
     by_class.set_title("Classes", fontsize=10)
-    by_pixel.set_yscale("log")
-    by_pixel.yaxis.set_major_formatter("{x:g}")
-    by_pixel.set_xlabel("pixel value")
+    by_pixel.set(yscale="log", xlabel="pixel value")
     by_pixel.set_ylabel("share of the pixels in % (log scale)")
+    by_pixel.yaxis.set_major_formatter("{x:g}")
     by_pixel.set_title("Pixels", fontsize=10)
     figure.legend(loc="outside lower center", ncols=3, frameon=False)
     _title(figure, data, "Classes and pixels of both splits: balanced and scaled?")

@@ -1,5 +1,10 @@
-"""Figures for the question of one experiment, beside its learning curves. No jax."""
+"""Figures for the question of one experiment, beside its learning curves. No jax.
 
+``dataset`` is always the results of a sweep, and ``line`` the axis whose values get a
+colour each.
+"""
+
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -22,11 +27,7 @@ DROPOUT_LABELS = {
 
 
 def against_updates(dataset: xr.Dataset) -> Figure:
-    """Draws test accuracy against the number of updates, and of examples seen.
-
-    Args:
-      dataset: results of a sweep with the axis ``batch_size``.
-    """
+    """Draws test accuracy against the number of updates, and of examples seen."""
     figure, panels = style.grid_of_panels(1, 2, sharey=True)
     by_updates, by_examples = panels[0]
     first = style.first_of_others(dataset, "batch_size")
@@ -38,47 +39,34 @@ def against_updates(dataset: xr.Dataset) -> Figure:
         updates = np.ceil(size / batch_sizes[position]) * epochs
         style.draw_seeds(by_updates, updates, runs, **looks)
         style.draw_seeds(by_examples, size * epochs, runs, **looks)
-    by_updates.set_xscale("log")
-    by_updates.set_xlabel("parameter updates (log scale)")
+    by_updates.set(xscale="log", xlabel="parameter updates (log scale)")
     by_updates.set_ylabel("test accuracy")
     by_updates.yaxis.set_major_formatter(style.PER_CENT)
     by_examples.set_xlabel("training examples seen")
     by_examples.xaxis.set_major_locator(mpl.ticker.MaxNLocator(4))
     for panel in panels[0]:
         panel.xaxis.set_major_formatter("{x:,.0f}")
-    _legend_of(figure, dataset, "batch_size")
+    style.add_legend_of(figure, dataset, "batch_size")
     subject = "Test accuracy against updates and against examples seen"
     style.title(figure, first, subject)
     return figure
 
 
-def _legend_of(figure: Figure, dataset: xr.Dataset, axis: str, *more: Any) -> None:
-    handles = [*style.legend_lines(dataset, axis), *more]
-    style.add_legend(figure, handles, axis_label(axis))
-
-
 def gaps(dataset: xr.Dataset, line: str) -> Figure:
-    """Draws training minus test accuracy after each epoch.
+    """Draws training minus test accuracy, a column for each combination of other axes.
 
     A second row shows evaluations with dropout on, if the results contain them.
-
-    Args:
-      dataset: results of a sweep.
-      line: the axis whose values get a colour each; every combination of the other
-        axes' values gets a column.
     """
-    has_both = "test_accuracy_with_dropout" in dataset
-    endings = list(DROPOUT_LABELS) if has_both else [""]
+    labels = DROPOUT_LABELS if "test_accuracy_with_dropout" in dataset else {"": ""}
     indices, epochs = combinations(dataset, line), dataset.epoch.values
-    shape = len(endings), len(indices)
+    shape = len(labels), len(indices)
     figure, panels = style.grid_of_panels(*shape, sharex=True, sharey=True)
-    for row, ending in zip(panels, endings, strict=True):
+    for row, (ending, label) in zip(panels, labels.items(), strict=True):
         gap = dataset[f"train_accuracy{ending}"] - dataset[f"test_accuracy{ending}"]
         row[0].set_ylabel("training − test accuracy\nin percentage points")
         for panel, index in zip(row, indices, strict=True):
-            lines = [style.panel_title(dataset, index)]
-            lines += [DROPOUT_LABELS[ending]] if has_both else []
-            panel.set_title("\n".join(filter(None, lines)), fontsize=10)
+            heading = f"{style.panel_title(dataset, index)}\n{label}".strip()
+            panel.set_title(heading, fontsize=10)
             panel.axhline(0, **style.BASELINE)
             panel.yaxis.set_major_formatter("{x:g}")
             for position, colour in enumerate(style.colours(dataset.sizes[line])):
@@ -87,29 +75,23 @@ def gaps(dataset: xr.Dataset, line: str) -> Figure:
                 style.draw_seeds(panel, epochs, runs, **looks)
     for panel in panels[-1]:
         style.epoch_axis(panel, epochs)
-    _legend_of(figure, dataset, line)
+    style.add_legend_of(figure, dataset, line)
     subject = f"Training minus test accuracy, by {axis_label(line)}"
     style.title(figure, dataset, subject)
     return figure
 
 
 def learning_rates(dataset: xr.Dataset, line: str = "schedule") -> Figure:
-    """Draws the learning rate of each epoch, a thin line for each seed.
-
-    Args:
-      dataset: results of a sweep.
-      line: the axis whose values get a colour each.
-    """
+    """Draws the learning rate of each epoch, a thin line for each seed."""
     figure, ((panel,),) = style.grid_of_panels(1, 1)
     first, epochs = style.first_of_others(dataset, line), dataset.epoch.values
     for position, colour in enumerate(style.colours(dataset.sizes[line])):
         runs = first.epoch_learning_rate.isel({line: position})
-        for run in runs.transpose("seed", "epoch").values:
-            panel.step(epochs, run, where="mid", color=colour, alpha=0.7, linewidth=1.5)
-    panel.set_yscale("log")
-    panel.set_ylabel("learning rate (log scale)")
+        looks: dict[str, Any] = {"color": colour, "alpha": 0.7, "linewidth": 1.5}
+        panel.step(epochs, runs.transpose("epoch", "seed"), where="mid", **looks)
+    panel.set(yscale="log", ylabel="learning rate (log scale)")
     style.epoch_axis(panel, epochs)
-    _legend_of(figure, dataset, line)
+    style.add_legend_of(figure, dataset, line)
     subject = f"Learning rate of each epoch by {axis_label(line)}"
     style.title(figure, first, subject, seeds="a line for each of")
     return figure
@@ -118,15 +100,12 @@ def learning_rates(dataset: xr.Dataset, line: str = "schedule") -> Figure:
 def histograms(dataset: xr.Dataset, names: Mapping[str, str]) -> Figure:
     """Draws the last epoch's histograms of the first seed, a column per combination.
 
-    Args:
-      dataset: results with ``NAME_counts`` and ``NAME_range`` for each name.
-      names: the names, with their labels.
+    ``names`` maps NAME to its label: ``NAME_counts`` and ``NAME_range`` are drawn.
     """
     indices = combinations(dataset)
     names = {n: label for n, label in names.items() if f"{n}_counts" in dataset}
     figure, panels = style.grid_of_panels(len(names), len(indices))
-    last = dataset.isel(seed=0)
-    last = last.isel(epoch=-1) if "epoch" in last.dims else last
+    last = dataset.isel(seed=0).isel(epoch=-1, missing_dims="ignore")
     for column, index in zip(panels.T, indices, strict=True):
         heading = style.panel_title(dataset, index).replace(", ", "\n")
         column[0].set_title(heading, fontsize=10)
@@ -159,12 +138,7 @@ def _draw_histogram(axes: Axes, counts: xr.DataArray, ends: xr.DataArray) -> Non
 
 
 def predictions(dataset: xr.Dataset, line: str) -> Figure:
-    """Draws the share of images predicted as each class after the last epoch.
-
-    Args:
-      dataset: results with ``predicted_share``.
-      line: the axis whose values get a colour each.
-    """
+    """Draws the share of images predicted as each class after the last epoch."""
     figure, ((panel,),) = style.grid_of_panels(1, 1)
     first, count = style.first_of_others(dataset, line), dataset.sizes[line]
     shares = first.predicted_share.isel(epoch=-1).transpose(line, "seed", "class")
@@ -181,32 +155,25 @@ def predictions(dataset: xr.Dataset, line: str) -> Figure:
     panel.set_ylabel("share of the predictions")
     panel.yaxis.set_major_formatter(style.PER_CENT)
     equal = style.legend_line("equal shares", **style.BASELINE)
-    _legend_of(figure, dataset, line, equal)
+    style.add_legend_of(figure, dataset, line, equal)
     subject = f"Predicted classes after the last epoch, by {axis_label(line)}"
     style.title(figure, first, subject, seeds="bars at the mean, dots for each of")
     return figure
 
 
 def by_choice(dataset: xr.Dataset, axis: str, names: Sequence[str]) -> Figure:
-    """Draws final values of each run, a mark per seed, for each value of an axis.
+    """Draws variables after the last epoch, a mark per seed, for each value of an axis.
 
-    Args:
-      dataset: results of a sweep.
-      axis: along the bottom; every combination of the other axes' values gets a colour.
-      names: variables, a panel each; accuracies and shares are drawn in per cent.
+    Each variable in ``names`` gets a panel, each combination of the other axes' values
+    a colour. Accuracies and shares are drawn in per cent.
     """
     figure, panels = style.grid_of_panels(1, len(names))
     indices, last = combinations(dataset, axis), dataset.isel(epoch=-1)
+    titles = [style.panel_title(dataset, index) for index in indices]
+    looks = titles, style.colours(len(titles)), itertools.cycle(style.MARKERS)
     handles = [
-        style.legend_line(
-            style.panel_title(dataset, index),
-            color=colour,
-            marker=style.marker(position),
-            linestyle="none",
-        )
-        for position, (index, colour) in enumerate(
-            zip(indices, style.colours(len(indices)), strict=True)
-        )
+        style.legend_line(title, color=colour, marker=marker, linestyle="none")
+        for title, colour, marker in zip(*looks, strict=False)
     ]
     for panel, name in zip(panels[0], names, strict=True):
         percent = "accuracy" in name or "share" in name
@@ -244,10 +211,7 @@ def _draw_marks(axes: Axes, runs: np.ndarray, shift: float, handle: Line2D) -> N
 def _label_choices(axes: Axes, dataset: xr.Dataset, axis: str) -> None:
     """Labels the values of an axis below a panel, slanted if there is little room."""
     ticks = [show(axis, value.item()) for value in dataset[axis].values]
-    axes.set_xlim(-0.7, len(ticks) - 0.3)
-    axes.set_xticks(range(len(ticks)), ticks)
-    axes.set_xlabel(axis_label(axis))
-    if len(ticks) * max(map(len, ticks)) > ROOM:
-        axes.tick_params(axis="x", rotation=45)
-        for tick in axes.get_xticklabels():
-            tick.set(horizontalalignment="right", rotation_mode="anchor")
+    slant: dict[str, Any] = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"}
+    has_room = len(ticks) * max(map(len, ticks)) <= ROOM
+    axes.set_xticks(range(len(ticks)), ticks, **({} if has_room else slant))
+    axes.set(xlim=(-0.7, len(ticks) - 0.3), xlabel=axis_label(axis))

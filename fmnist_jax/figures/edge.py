@@ -9,22 +9,19 @@ from matplotlib.figure import Figure
 
 from fmnist_jax.analysis.edge import edge_of, sharpness_of
 from fmnist_jax.analysis.trainability import LEARNING_RATE
-from fmnist_jax.config import axis_label, show
+from fmnist_jax.config import show
 from fmnist_jax.figures import style
 from fmnist_jax.figures.curves import TRAINING_NOTE
 
+Index = Mapping[str, int]
 FAR = 30.0  # runs that start further from the edge, by this factor, are not drawn
 
 
 def figure(dataset: xr.Dataset) -> Figure:
-    """Draws sharpness with its edge, and training loss, by learning rate.
+    """Draws sharpness with its edge, and training loss, by learning rate (an axis).
 
     Every combination of the other axes' values gets a column. Learning rates whose runs
     start further from the edge than ``FAR`` are listed, not drawn.
-
-    Args:
-      dataset: results with the sharpness after each epoch, and with the learning rate
-        as an axis.
     """
     shown, cut = style.shown_panels(dataset, LEARNING_RATE)
     figure, panels = style.grid_of_panels(2, len(shown), sharex=True)
@@ -36,19 +33,15 @@ def figure(dataset: xr.Dataset) -> Figure:
     panels[0, 0].set_ylabel("sharpness (log scale)")
     panels[1, 0].set_ylabel("training loss (log scale)")
     edge = style.legend_line("edge of stability", color="0.3", linestyle="--")
-    handles = [*style.legend_lines(dataset, LEARNING_RATE), edge]
-    style.add_legend(figure, handles, axis_label(LEARNING_RATE))
+    style.add_legend_of(figure, dataset, LEARNING_RATE, edge)
     subject = (
         "Sharpness after each epoch, and the edge above which training is unstable"
     )
-    note = " ".join(filter(None, [TRAINING_NOTE, cut]))
-    style.title(figure, dataset, subject, note=note)
+    style.title(figure, dataset, subject, note=f"{TRAINING_NOTE} {cut}".strip())
     return figure
 
 
-def _draw_column(
-    column: Sequence[Axes], dataset: xr.Dataset, index: Mapping[str, int]
-) -> None:
+def _draw_column(column: Sequence[Axes], dataset: xr.Dataset, index: Index) -> None:
     """Draws the runs of all learning rates that start near the edge."""
     epochs, far = dataset.epoch.values, []
     for position, colour in enumerate(style.colours(dataset.sizes[LEARNING_RATE])):

@@ -20,13 +20,7 @@ from fmnist_jax.analysis.trainability import (
     stability_multiples,
 )
 from fmnist_jax.config import axis_label
-from fmnist_jax.figures import style
-from fmnist_jax.figures.trainability import (
-    DASHES,
-    LEGEND_LETTERS,
-    amount,
-    explain_sharpness,
-)
+from fmnist_jax.figures import style, trainability
 
 STATUS_COLOURS = {
     "missing": "#FFFFFF",
@@ -49,6 +43,7 @@ POINT: dict[str, Any] = {
     "linestyle": "none",
 }
 
+Panels = Sequence[Axes]
 Points = Mapping[str, Sequence[Mapping[str, float]]]
 
 
@@ -56,11 +51,8 @@ def maps(dataset: xr.Dataset, points: Points | None = None) -> dict[str, Figure]
     """Draws loss, accuracy and status over the plane of the first two axes.
 
     Over seeds: the median of the loss, the mean of the accuracy, the most frequent
-    status.
-
-    Args:
-      dataset: results of a sweep. If it has ``stable_rate``, lines of theory are drawn.
-      points: settings of published runs by optimizer, which are marked.
+    status. If the results contain ``stable_rate``, lines of theory are drawn.
+    ``points`` are the settings of published runs by optimizer, which are marked.
 
     Returns:
       A figure for each combination of the other axes' values, by its file name.
@@ -69,8 +61,8 @@ def maps(dataset: xr.Dataset, points: Points | None = None) -> dict[str, Figure]
     for index in combinations(dataset, *sweep_axes(dataset)[:2]):
         values = [str(dataset[a].values[i].item()) for a, i in index.items()]
         which = style.panel_title(dataset, index)
-        name = "_".join(["map", *values])
-        figures[name] = _map(dataset.isel(index), which, points or {})
+        runs = dataset.isel(index)
+        figures["_".join(["map", *values])] = _map(runs, which, points or {})
     return figures
 
 
@@ -82,18 +74,16 @@ def _map(dataset: xr.Dataset, which: str, points: Points) -> Figure:
     _draw_loss(figure, panels[0], last)
     _draw_accuracy(figure, panels[1], last)
     statuses = _draw_status(panels[2], last)
+    panels[0].set(xscale=style.scale(dataset, x), yscale=style.scale(dataset, y))
+    panels[0].set(xlim=_edges(dataset, x)[[0, -1]], ylim=_edges(dataset, y)[[0, -1]])
     for panel in panels:
-        panel.set_xscale("log" if style.is_log_scaled(dataset, x) else "linear")
-        panel.set_yscale("log" if style.is_log_scaled(dataset, y) else "linear")
-        panel.set_xlim(*_edges(dataset, x)[[0, -1]])
-        panel.set_ylim(*_edges(dataset, y)[[0, -1]])
         panel.set_xlabel(style.scaled_label(dataset, x))
     panels[0].set_ylabel(style.scaled_label(dataset, y))
-    handles = _draw_theory(panels, dataset, x, y)
-    handles += _draw_points(panels, points, dataset, x, y)
+    handles = _draw_theory(panels, dataset)
+    handles += _draw_points(panels, points, dataset)
     style.add_legend(figure, handles + statuses, fontsize=9)
     axes = f"{axis_label(x)} and {axis_label(y)}"
-    subject = f"Training in {amount(dataset)}, by {axes}"
+    subject = f"Training in {trainability.amount(dataset)}, by {axes}"
     subject += f" – {which}" if which else ""
     style.title(figure, dataset, subject, seeds="")
     return figure
@@ -107,12 +97,11 @@ def _over_seeds(dataset: xr.Dataset, statistic: str) -> str:
 
 def _edges(dataset: xr.Dataset, name: str) -> np.ndarray:
     """Returns the edges of the cells around the values of an axis."""
-    is_log_scaled = style.is_log_scaled(dataset, name)
+    is_log_scaled = style.scale(dataset, name) == "log"
     values = dataset[name].values.astype(float)
     values = np.log(values) if is_log_scaled else values
-    middles = (values[1:] + values[:-1]) / 2
-    first, last = values[0] - (middles[0] - values[0]), 2 * values[-1] - middles[-1]
-    edges = np.concatenate([[first], middles, [last]])
+    wider = np.pad(values, 1, mode="reflect", reflect_type="odd")
+    edges = (wider[1:] + wider[:-1]) / 2
     return np.exp(edges) if is_log_scaled else edges
 
 
@@ -165,24 +154,26 @@ def _draw_status(axes: Axes, last: xr.Dataset) -> list[Any]:
     handles = []
     for name in (names[i] for i in np.unique(most.values)):
         meaning = last.status.attrs.get(name)
-        text = f"{name}: {meaning}" if meaning else name
-        label = textwrap.fill(text, LEGEND_LETTERS)
+        label = textwrap.fill(
+            f"{name}: {meaning}" if meaning else name, trainability.LEGEND_LETTERS
+        )
         colour = STATUS_COLOURS[name]
         handles.append(Patch(facecolor=colour, edgecolor="0.3", label=label))
     return handles
 
 
-def _log_excess(dataset: xr.Dataset, x: str, y: str) -> xr.DataArray:
+def _log_excess(dataset: xr.Dataset) -> xr.DataArray:
     """Returns log(learning rate / stable learning rate) on a fine grid, ``[y, x]``.
 
-    It is interpolated linearly in the coordinates that the axes are drawn in. NaN if
-    theory sets no limit.
+    It is interpolated linearly as the axes are scaled. NaN if theory sets no limit.
     """
     excess = dataset[LEARNING_RATE] / geometric_mean(dataset.stable_rate)
     excess = excess.broadcast_like(dataset.status.isel(seed=0, drop=True))
     grid: xr.DataArray = xr.apply_ufunc(np.log, excess.where(excess > 0))
+    x, y = sweep_axes(dataset)
     for name in (x, y):
-        values, is_log_scaled = dataset[name].values, style.is_log_scaled(dataset, name)
+        values = dataset[name].values
+        is_log_scaled = style.scale(dataset, name) == "log"
         drawn = np.log(values) if is_log_scaled else values.astype(float)
         fine = np.linspace(drawn[0], drawn[-1], FINE)
         grid = grid.assign_coords({name: drawn}).interp({name: fine})
@@ -190,15 +181,16 @@ def _log_excess(dataset: xr.Dataset, x: str, y: str) -> xr.DataArray:
     return grid.transpose(y, x)
 
 
-def _draw_theory(
-    panels: Sequence[Axes], dataset: xr.Dataset, x: str, y: str
-) -> list[Any]:
+def _draw_theory(panels: Panels, dataset: xr.Dataset) -> list[Any]:
     """Draws multiples of the stable learning rate; returns their legend."""
     if "stable_rate" not in dataset:
         return []
-    grid, handles = _log_excess(dataset, x, y), []
+    x, y = sweep_axes(dataset)
+    grid, handles = _log_excess(dataset), []
     multiples = stability_multiples(str(dataset.optimizer.item()))
-    for (multiple, label), dash in zip(multiples.items(), DASHES, strict=False):
+    for (multiple, label), dash in zip(
+        multiples.items(), trainability.DASHES, strict=False
+    ):
         level = math.log(multiple)
         if not grid.min() < level < grid.max():
             continue
@@ -207,13 +199,12 @@ def _draw_theory(
             panel.contour(*contour, colors="white", linewidths=3.5, linestyles=dash)
             panel.contour(*contour, colors="black", linewidths=1.6, linestyles=dash)
         handles.append(style.legend_line(label, color="black", linestyle=dash))
-    return handles + explain_sharpness(multiples.values())
+    return handles + trainability.explain_sharpness(multiples.values())
 
 
-def _draw_points(
-    panels: Sequence[Axes], points: Points, dataset: xr.Dataset, x: str, y: str
-) -> list[Any]:
+def _draw_points(panels: Panels, points: Points, dataset: xr.Dataset) -> list[Any]:
     """Marks the published runs with the settings of a map; returns their legend."""
+    x, y = sweep_axes(dataset)
     fixed = [name for name in ("divisor", LEARNING_RATE) if name not in (x, y)]
     marks = {
         (point[x], point[y])

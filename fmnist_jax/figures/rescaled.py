@@ -10,21 +10,17 @@ from matplotlib.figure import Figure
 
 from fmnist_jax.figures import style
 
+Pairs = Mapping[str, str]
 DASHES = ((0, (4, 3)), (0, (1, 1.5)))  # of an optimizer's runs with a rescaled layer
+DIFFERENCE = "difference of training losses,\nmaximum over seeds\n(log scale above 0)"
 SMALLEST_DIFFERENCE = 1e-8  # below it the scale is linear; float32 has steps of 6e-8
 
 
-def figure(dataset: xr.Dataset, axis: str, pairs: Mapping[str, str]) -> Figure:
+def figure(dataset: xr.Dataset, axis: str, pairs: Pairs) -> Figure:
     """Draws both runs of each pair, and the difference of their training losses.
 
-    A column for each optimizer; runs that belong to no pair are dotted.
-
-    Args:
-      dataset: results of a sweep with no axis but ``axis``, with an optimizer for each
-        of its labels.
-      axis: the axis that has the labels.
-      pairs: label of the run with a rescaled first layer to that of the run with
-        divided pixels.
+    A column for each optimizer; runs that belong to no pair are dotted. The arguments
+    are those of ``analysis.rescaled.table``.
     """
     optimizers = dict.fromkeys(dataset.optimizer.values.tolist())
     figure, panels = style.grid_of_panels(3, len(optimizers), sharex=True, sharey="row")
@@ -35,20 +31,16 @@ def figure(dataset: xr.Dataset, axis: str, pairs: Mapping[str, str]) -> Figure:
     loss, accuracy, difference = panels[:, 0]
     loss.set_ylabel("training loss (log scale)")
     accuracy.set_ylabel("test accuracy")
-    difference.set_ylabel(
-        "difference of training losses,\nmaximum over seeds\n(log scale above 0)"
-    )
+    difference.set_ylabel(DIFFERENCE)
     difference.set_ylim(bottom=-0.2 * SMALLEST_DIFFERENCE)  # after drawing all columns
     subject = "Rescaled first layer against divided pixels: equal in exact arithmetic"
     style.title(figure, dataset, subject)
     return figure
 
 
-def _draw_column(
-    column: Sequence[Axes], runs: xr.Dataset, pairs: Mapping[str, str]
-) -> None:
+def _draw_column(panels: Sequence[Axes], runs: xr.Dataset, pairs: Pairs) -> None:
     """Draws losses, accuracies and differences of the runs of one optimizer."""
-    loss, accuracy, difference = column
+    loss, accuracy, difference = panels
     epochs, labels = runs.epoch.values, runs["label"].values.tolist()
     rescaled = [label for label in labels if label in pairs]
     others = [label for label in labels if label not in pairs]

@@ -22,13 +22,10 @@ def figures(dataset: xr.Dataset) -> dict[str, Figure]:
 
 
 def shares_against(dataset: xr.Dataset, x: str, shares: Mapping[str, str]) -> Figure:
-    """Draws shares recorded by a probe, after the last epoch, against an axis.
+    """Draws shares in 0…1, after the last epoch, against an axis of any sweep.
 
-    Args:
-      dataset: results of a sweep.
-      x: the axis along the bottom, on a log scale; every combination of the other
-        axes' values gets a line.
-      shares: name of a variable in 0…1 to its title; a panel each, in two rows.
+    ``shares`` maps the name of a variable to the title of its panel. Every combination
+    of the other axes' values gets a line.
     """
     columns = math.ceil(len(shares) / 2)
     figure, panels = style.grid_of_panels(2, columns, sharex=True, sharey="row")
@@ -39,7 +36,7 @@ def shares_against(dataset: xr.Dataset, x: str, shares: Mapping[str, str]) -> Fi
         panel.yaxis.set_major_formatter(style.PER_CENT)
     for panel in panels[1]:
         panel.set_xlabel(f"{axis_label(x)} (log scale)")
-    style.add_legend(figure, style.labelled_handles(panels[0, :1]))
+    style.add_legend(figure, panels[0, 0].get_legend_handles_labels()[0])
     epoch = int(dataset.epoch[-1])
     subject = f"Saturated or 0 after epoch {epoch}, by {axis_label(x)}"
     style.title(figure, dataset, subject)
@@ -58,12 +55,9 @@ def sigmoid_figure() -> Figure:
     slope.annotate(text, (end, 2e-9), ha="right")
     for panel in (value, slope):
         panel.axvline(end, **style.BASELINE)
-        panel.set_xscale("log")
-        panel.set_xlabel("weight w (log scale)")
-    slope.set_yscale("log")
-    slope.set_ylim(1e-9, 1)
+        panel.set(xscale="log", xlabel="weight w (log scale)")
+    slope.set(yscale="log", ylim=(1e-9, 1), ylabel="gradient σ(1 − σ) (log scale)")
     value.set_ylabel("value")
-    slope.set_ylabel("gradient σ(1 − σ) (log scale)")
     value.legend(frameon=False)
     figure.suptitle(
         f"Sigmoid of a weight times a pixel of {SCALE} and of 1: value and gradient\n"

@@ -1,7 +1,10 @@
-"""The common look of all figures: panels, colours, axes, titles and legends. No jax."""
+"""The common look of all figures: panels, colours, axes, titles and legends. No jax.
+
+``dataset`` is always the results of a sweep.
+"""
 
 import textwrap
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import matplotlib as mpl
@@ -41,21 +44,12 @@ def colours(count: int) -> Sequence[Any]:
     return list(mpl.colormaps["viridis"](np.linspace(0, 0.92, count)))
 
 
-def marker(position: int) -> str:
-    """Returns the marker at a position; markers repeat."""
-    return MARKERS[position % len(MARKERS)]
-
-
 def grid_of_panels(
     rows: int, columns: int, size: tuple[float, float] | None = None, **options: Any
 ) -> tuple[Figure, np.ndarray]:
     """Returns a figure and its panels ``[rows, columns]``, with grid lines.
 
-    Args:
-      rows: number of rows.
-      columns: number of columns.
-      size: width and height in inches; by default from rows and columns.
-      **options: of ``Figure.subplots``.
+    ``size`` is in inches; ``options`` are those of ``Figure.subplots``.
     """
     size = size or (max(7.5, 3.5 * columns + 2), max(4.4, 2.6 * rows + 1.2))
     figure = Figure(figsize=size, layout="constrained")
@@ -79,14 +73,9 @@ def title(
     seeds: str = "mean and range of",
     note: str = "",
 ) -> None:
-    """Writes subject, data set and seeds at the top, the fixed settings at the bottom.
+    """Writes subject, data set and seeds at the top, settings and note at the bottom.
 
-    Args:
-      figure: to write on.
-      dataset: results of a sweep.
-      subject: first line of the title.
-      seeds: what is drawn of several seeds; "" to leave the seeds out.
-      note: last line at the bottom.
+    ``seeds`` is what is drawn of several seeds; "" leaves the seeds out.
     """
     count = dataset.sizes["seed"]
     runs = f": {seeds} {count} seeds" if count > 1 else ": one seed"
@@ -126,20 +115,15 @@ def legend_lines(dataset: xr.Dataset, axis: str) -> list[Line2D]:
     return [legend_line(label, color=colour) for label, colour in pairs]
 
 
-def labelled_handles(panels: Iterable[Axes]) -> list[Any]:
-    """Returns the labelled artists of some panels for the legend, each label once."""
-    artists: dict[str, Any] = {}
-    for panel in panels:
-        handles, labels = panel.get_legend_handles_labels()
-        artists |= dict(zip(labels, handles, strict=True))
-    return list(artists.values())
+def add_legend_of(figure: Figure, dataset: xr.Dataset, axis: str, *more: Any) -> None:
+    """Adds a legend of the values of an axis, and of more lines."""
+    handles = [*legend_lines(dataset, axis), *more]
+    add_legend(figure, handles, axis_label(axis))
 
 
-def shown_panels(
-    dataset: xr.Dataset, *without: str
-) -> tuple[list[dict[str, int]], str]:
+def shown_panels(dataset: xr.Dataset, axis: str) -> tuple[list[dict[str, int]], str]:
     """Returns the combinations to draw, a column each, and a note if some are cut."""
-    indices = combinations(dataset, *without)
+    indices = combinations(dataset, axis)
     cut = f"The first {MOST_PANELS} of {len(indices)} combinations are drawn."
     return indices[:MOST_PANELS], cut if len(indices) > MOST_PANELS else ""
 
@@ -149,15 +133,15 @@ def first_of_others(dataset: xr.Dataset, axis: str) -> xr.Dataset:
     return dataset.isel(combinations(dataset, axis)[0])
 
 
-def is_log_scaled(dataset: xr.Dataset, axis: str) -> bool:
-    """Whether figures draw the values of an axis on a log scale."""
-    return is_log(axis) and bool(dataset[axis].values[0] > 0)
+def scale(dataset: xr.Dataset, axis: str) -> str:
+    """Returns the scale on which figures draw the values of an axis."""
+    return "log" if is_log(axis) and dataset[axis].values[0] > 0 else "linear"
 
 
 def scaled_label(dataset: xr.Dataset, axis: str) -> str:
     """Returns the label of an axis, with its scale if that is a log scale."""
-    scale = " (log scale)" if is_log_scaled(dataset, axis) else ""
-    return f"{axis_label(axis)}{scale}"
+    is_log_scaled = scale(dataset, axis) == "log"
+    return f"{axis_label(axis)}{' (log scale)' if is_log_scaled else ''}"
 
 
 def epoch_axis(axes: Axes, epochs: np.ndarray) -> None:
@@ -179,14 +163,11 @@ def log_ticks(axis: Axis) -> None:
     axis.set_minor_locator(mpl.ticker.NullLocator())
 
 
-def mean_and_range(
-    values: xr.DataArray,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def mean_and_range(values: xr.DataArray) -> Sequence[np.ndarray]:
     """Returns mean, minimum and maximum over seeds; NaN if any seed is not finite."""
     finite = values.where(np.isfinite(values))
     statistics = (finite.mean, finite.min, finite.max)
-    mean, low, high = (over("seed", skipna=False).values for over in statistics)
-    return mean, low, high
+    return [over("seed", skipna=False).values for over in statistics]
 
 
 def draw_seeds(axes: Axes, x: Any, values: xr.DataArray, **style: Any) -> None:

@@ -1,7 +1,7 @@
 """Trainable learning rates against theoretical stability, as a figure. No jax."""
 
 import textwrap
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import pandas as pd
@@ -9,12 +9,8 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from fmnist_jax.analysis import trainability
 from fmnist_jax.analysis.results import sweep_axes
-from fmnist_jax.analysis.trainability import (
-    LEARNING_RATE,
-    stability_multiples,
-    trainable_range,
-)
 from fmnist_jax.config import axis_label
 from fmnist_jax.figures import style
 
@@ -42,53 +38,45 @@ def trainable_ranges(dataset: xr.Dataset) -> dict[str, Figure]:
     """Draws trainable and stable learning rates against the other axis of the plane.
 
     Below, the largest trainable learning rate divided by the stable one. A column for
-    each combination of further axes.
-
-    Args:
-      dataset: results with ``sharpness`` and ``stable_rate``; the first two axes span
-        a plane.
+    each combination of further axes. The first two axes span the plane.
 
     Returns:
       The figure by its file name; empty if the learning rate is not an axis.
     """
     plane = sweep_axes(dataset)[:2]
-    if LEARNING_RATE not in plane:
+    if trainability.LEARNING_RATE not in plane:
         return {}
-    (x,) = (axis for axis in plane if axis != LEARNING_RATE)
-    table = trainable_range(dataset)
+    (x,) = (axis for axis in plane if axis != trainability.LEARNING_RATE)
+    table = trainability.trainable_range(dataset)
     if "optimizer" not in table:
         table = table.assign(optimizer=str(dataset.optimizer.item()))
-    others = [a for a in sweep_axes(dataset) if a not in (x, LEARNING_RATE)]
+    others = [
+        a for a in sweep_axes(dataset) if a not in (x, trainability.LEARNING_RATE)
+    ]
     groups = list(table.groupby(others, sort=False)) if others else [((), table)]
     options: dict[str, Any] = {"sharey": "row", "height_ratios": (3, 2)}
     figure, panels = style.grid_of_panels(2, len(groups), sharex=True, **options)
     for column, (values, rows) in zip(panels.T, groups, strict=True):
         column[0].set_title(", ".join(map(str, values)), fontsize=10)
-        _draw_range(column, rows, x, stability_multiples(rows.optimizer.iloc[0]))
+        _draw_range(column, rows, x)
         for panel in column:
-            panel.set_xscale("log" if style.is_log_scaled(dataset, x) else "linear")
-            panel.set_yscale("log")
+            panel.set(xscale=style.scale(dataset, x), yscale="log")
         column[1].set_xlabel(style.scaled_label(dataset, x))
     style.log_ticks(panels[1, 0].yaxis)
     panels[0, 0].set_ylabel("learning rate (log scale)")
     panels[1, 0].set_ylabel("largest that trains,\ndivided by stable (log scale)")
-    handles = style.labelled_handles(panels[0])
-    handles += explain_sharpness(handle.get_label() for handle in handles)
-    style.add_legend(figure, handles)
+    artists = [a for panel in panels[0] for a in panel.get_legend_handles_labels()[0]]
+    handles = {artist.get_label(): artist for artist in artists}
+    style.add_legend(figure, [*handles.values(), *explain_sharpness(handles)])
     subject = f"Learning rates that train in {amount(dataset)}, by {axis_label(x)}"
     style.title(figure, dataset, subject, seeds="")
     return {"rates": figure}
 
 
-def _draw_range(
-    column: Sequence[Axes],
-    rows: pd.DataFrame,
-    x: str,
-    multiples: Mapping[float, str],
-) -> None:
+def _draw_range(column: Sequence[Axes], rows: pd.DataFrame, x: str) -> None:
     """Draws what trains as a band, and multiples of what is stable as lines."""
-    learning_rate, ratio = column
-    values = rows[x]
+    (learning_rate, ratio), values = column, rows[x]
+    multiples = trainability.stability_multiples(rows.optimizer.iloc[0])
     ends = rows.least_trainable, rows.largest_trainable
     looks: dict[str, Any] = {"color": GREEN, "markersize": 4}
     learning_rate.fill_between(
