@@ -60,6 +60,8 @@ def test_the_next_process_uses_the_compilation_cache(tmp_path: Path) -> None:
         "print(hits.count('/jax/compilation_cache/cache_hits') > 0)\n"
     )
     code = f"from pathlib import Path; PARTS = ('fmnist_jax', 'compiled')\n{code}"
+    env = {**os.environ, "XDG_CACHE_HOME": str(tmp_path)}
+    env.pop("JAX_COMPILATION_CACHE_DIR", None)
     outputs = [
         subprocess.run(
             [sys.executable, "-c", code],
@@ -67,7 +69,7 @@ def test_the_next_process_uses_the_compilation_cache(tmp_path: Path) -> None:
             capture_output=True,
             text=True,
             cwd=ROOT,
-            env={**os.environ, "XDG_CACHE_HOME": str(tmp_path)},
+            env=env,
         ).stdout
         for _ in range(2)
     ]
