@@ -168,17 +168,10 @@ def _run(
     experiments = [job.experiment for job in jobs]
     folders = output_folder.experiment_folders(root, [e.name for e in experiments])
     resume = flags.command(experiments, argv, root)
-    tasks = [
-        Task(
-            job,
-            job_data,
-            folder,
-            flags.experiment_arguments(argv, job.experiment, folder),
-            resume,
-            trains,
-        )
-        for job, job_data, folder in zip(jobs, data, folders, strict=True)
-    ]
+    tasks = []
+    for job, job_data, folder in zip(jobs, data, folders, strict=True):
+        arguments = flags.experiment_arguments(argv, job.experiment, folder)
+        tasks.append(Task(job, job_data, folder, arguments, resume, trains))
     if len(tasks) == 1 or jobs[0].options["dry_run"]:
         for task in tasks:
             execution.run(task)

@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fmnist_jax.analysis.results import stack
 from fmnist_jax.devices import num_cpu_cores, use_compilation_cache, use_cpu_cores
@@ -179,14 +179,10 @@ def _labelled(task: Task, progress: "SweepProgress") -> "xr.Dataset":
 
     results, experiment = label(progress), task.job.experiment
     if experiment.beside is not None:
-        results = [
-            dataset.merge(
-                experiment.beside(plan, data), join="exact", combine_attrs="override"
-            )
-            for dataset, plan, data in zip(
-                results, progress.plans, task.data, strict=True
-            )
-        ]
+        more = map(experiment.beside, progress.plans, task.data)
+        pairs = zip(results, more, strict=True)
+        how: Any = {"join": "exact", "combine_attrs": "override"}
+        results = [dataset.merge(other, **how) for dataset, other in pairs]
     for axis in experiment.variants:
         labels = [variant.label for variant in task.job.variants]
         results = [stack(axis, dict(zip(labels, results, strict=True)))]
