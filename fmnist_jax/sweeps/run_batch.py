@@ -122,12 +122,7 @@ def restore(
 ) -> RunBatch:
     """Returns the batch of an unfinished group, as its checkpoint recorded it.
 
-    Args:
-      plan: plan of the group.
-      group: the group.
-      checkpoint: its checkpoint.
-      state: the group's state as shapes, which gives the structure of the leaves.
-      mesh: the devices.
+    The group's ``state``, as shapes, gives the structure of the checkpoint's leaves.
     """
     positions = np.asarray(checkpoint.positions)
     if not len(positions):

@@ -104,7 +104,8 @@ def test_annealed_runs_replay_from_their_test_losses() -> None:
     learning_rates = run.epoch_learning_rate.values
     assert learning_rates[0] == np.float32(0.3) > learning_rates[-1]
     by_hand = epochs_by_hand(shuffled(), learning_rates)
-    np.testing.assert_allclose(run.train_loss, by_hand, rtol=1e-5)
+    # The rounding of float32 differs by processor: 1.002e-5 on one of them.
+    np.testing.assert_allclose(run.train_loss, by_hand, rtol=2e-5)
 
 
 def test_a_cosine_schedule_is_epochs_at_its_learning_rates() -> None:
