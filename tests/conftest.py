@@ -24,6 +24,7 @@ if "PYTEST_XDIST_WORKER" not in os.environ:
 
 import jax
 
+from fmnist_jax import devices
 from fmnist_jax.data import load
 from fmnist_jax.data.dataset import Data
 
@@ -44,6 +45,14 @@ def _programs_of_one_module() -> Iterator[None]:
     """Frees compiled programs: those of all modules together take gigabytes."""
     yield
     jax.clear_caches()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _two_cores() -> Iterator[None]:
+    """Experiments use the devices that JAX has here, on a machine of any size."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(devices, "num_cpu_cores", lambda: 2)
+        yield
 
 
 @pytest.fixture(scope="session")
