@@ -130,6 +130,7 @@ def data_folder(tmp_path: Path, small: Data) -> str:
     return str(tmp_path)
 
 
+@pytest.mark.slow
 def test_the_error_of_a_stopped_worker_is_reported(data_folder: str) -> None:
     job = jobs.Job("flax_loop", 8, "no_optimizer", 1, STEPS, data_folder)
     worker = Worker(peers.PEERS["flax_loop"], job, Path(data_folder) / "log")
@@ -137,6 +138,7 @@ def test_the_error_of_a_stopped_worker_is_reported(data_folder: str) -> None:
         worker.receive()
 
 
+@pytest.mark.slow
 def test_ours_and_the_flax_loop_work_in_turns(data_folder: str) -> None:
     by_peer = {}
     try:
@@ -189,6 +191,7 @@ def test_the_table_of_a_step_equals_a_calculation_by_hand() -> None:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="no affinity here")
 def test_the_parts_of_a_step_are_measured() -> None:
     command = [sys.executable, "-m", "benchmarks.step", "--widths=16", "--steps=8"]
@@ -222,6 +225,7 @@ def test_the_stages_equal_a_calculation_by_hand() -> None:
     assert lines[4] == "| tracing and compilation | 6.0 (3.0) | 6.0 (3.0) |"
 
 
+@pytest.mark.slow
 def test_the_main_job_is_timed_in_another_process(tmp_path: Path) -> None:
     argv = ["--dataset=synthetic", "--train_examples=64", "--test_examples=32"]
     argv += ["--hidden_sizes=4", "--divisors=255", "--losses=softmax", "--epochs=2"]

@@ -50,6 +50,7 @@ def test_use_cpu_cores_sets_the_number_of_devices() -> None:
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
 
 
+@pytest.mark.slow
 def test_the_next_process_uses_the_compilation_cache(tmp_path: Path) -> None:
     code = (
         "from fmnist_jax import use_compilation_cache\n"

@@ -25,12 +25,14 @@ def test_example_is_short_and_printed_in_the_readme(path: Path) -> None:
     assert path.read_text() in (ROOT / "README.md").read_text()
 
 
+@pytest.mark.slow
 def test_own_network_trains_on_scaled_inputs() -> None:
     rows = _run(ROOT / "examples" / "own_network.py").splitlines()[-2:]
     (_, *unscaled), (_, *scaled) = (map(float, row.split()) for row in rows)
     assert max(unscaled) < 0.75 < 0.9 < scaled[1]
 
 
+@pytest.mark.slow
 def test_own_loop_lowers_the_loss() -> None:
     lines = _run(ROOT / "examples" / "own_loop.py").splitlines()
     losses = [float(line.split()[-1]) for line in lines]

@@ -38,6 +38,7 @@ def loaded(code: str) -> set[str]:
     return set(done.stdout.split())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("code", "absent"),
     [
@@ -71,6 +72,7 @@ def test_modules_load_only_what_they_need(code: str, absent: str) -> None:
     assert not set(absent.split()) & loaded(code)
 
 
+@pytest.mark.slow
 def test_public_names_are_what_they_say() -> None:
     code = (
         "import fmnist_jax.sweeps.engine, fmnist_jax.sweeps.planning\n"

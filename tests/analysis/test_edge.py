@@ -5,6 +5,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pytest
 import xarray as xr
 from matplotlib.lines import Line2D
 
@@ -98,6 +99,7 @@ def test_the_figure_draws_sharpness_and_edge_in_one_colour() -> None:
     assert (sharpness.get_yscale(), loss.get_yscale()) == ("log", "log")
 
 
+@pytest.mark.slow
 def test_a_rescaled_first_layer_is_as_far_from_the_edge_as_divided_pixels(
     small: Data,
 ) -> None:

@@ -85,6 +85,7 @@ def test_sentences_are_about_the_hint_and_the_networks() -> None:
     assert "every image" not in networks
 
 
+@pytest.mark.slow
 def test_shares_are_means_over_seeds_in_the_last_epoch() -> None:
     table = saturation.shares(shares())
     assert table.columns.tolist() == ["divisor", "loss", *saturation.SHARES]

@@ -209,6 +209,7 @@ def test_slow_downloads_end(
     assert load("fashion_mnist").source.startswith("download to ")
 
 
+@pytest.mark.slow
 def test_every_stall_ends_within_twice_the_limit(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

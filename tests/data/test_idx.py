@@ -112,6 +112,7 @@ def test_the_path_that_may_not_be_read_is_in_the_message(
     assert f"{folder} cannot be read: Permission denied" in error_of("idx", folder)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", ["", ".gz"])
 def test_damaged_files_are_errors_or_still_well_formed(
     suffix: str, tmp_path: Path

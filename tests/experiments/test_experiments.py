@@ -207,6 +207,7 @@ def test_flags_override_axes_and_axes_override_the_preset() -> None:
     assert variant.hparams.eps == 1e-3
 
 
+@pytest.mark.slow
 def test_every_setting_reaches_the_results(tmp_path: Path) -> None:
     arguments = [
         "--divisors=255", "--losses=softmax", "--hidden_sizes=4", "--optimizers=sgd",
@@ -258,6 +259,7 @@ def command(*arguments: str, module: str = "experiments.scale_sweep") -> Any:
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_whole_experiment_from_the_shell(tmp_path: Path) -> None:
     folder = tmp_path / "with space" / "é"
     flags = [*TINY, "--divisors=1,255", "--num_seeds=2", "--epochs=2"]
@@ -307,6 +309,7 @@ def test_dry_run_and_help_write_nothing_and_do_not_import_jax(tmp_path: Path) ->
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_data_checks_answer_without_jax(tmp_path: Path) -> None:
     code = (
         "import sys, atexit\n"
@@ -381,6 +384,7 @@ def test_commands_are_rebuilt_with_the_same_meaning() -> None:
         assert flags.without(["program", *argv], ["out_dir", "epochs"]) == []
 
 
+@pytest.mark.slow
 def test_unusable_folders_are_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     for folder in (tmp_path / "file", tmp_path / "file" / "below"):
@@ -444,6 +448,7 @@ SMALLER = {
 TRAINED = {n: e for n, e in find_experiments().items() if isinstance(e, Experiment)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TRAINED)
 def test_every_experiment_runs_on_the_synthetic_set(
     name: str, tmp_path: Path, capsys: pytest.CaptureFixture

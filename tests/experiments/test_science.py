@@ -4,6 +4,7 @@ import dataclasses
 from pathlib import Path
 
 import numpy as np
+import pytest
 import xarray as xr
 
 from docs.scaling import law_probe
@@ -26,6 +27,7 @@ def scale_sweep(data: Data, num_seeds: int, num_epochs: int) -> xr.Dataset:
     return results.isel(epoch=-1)
 
 
+@pytest.mark.slow
 def test_the_synthetic_set_behaves_like_the_real_one() -> None:
     final = scale_sweep(load("synthetic"), num_seeds=2, num_epochs=5)
     assert final.attrs["dataset_title"] == "synthetic data, not Fashion-MNIST"
@@ -38,6 +40,7 @@ def test_the_synthetic_set_behaves_like_the_real_one() -> None:
     assert loss.sel(divisor=1, loss="softmax") > loss.sel(divisor=255, loss="softmax")
 
 
+@pytest.mark.slow
 def test_unscaled_fashion_mnist_freezes_only_under_the_clipped_loss(
     real_dir: Path,
 ) -> None:

@@ -59,6 +59,7 @@ def test_final_values_are_drawn_against_the_axis_on_a_log_scale() -> None:
     assert "after epoch 2" in texts_of(figure)
 
 
+@pytest.mark.slow
 def test_a_uniform_prediction_is_not_drawn_if_every_run_is_far_above_it() -> None:
     near, far = make(), make(0.1 + 0.9 * np.maximum(ACCURACY, 0.8))
     for name in ("train_accuracy", "test_accuracy"):
@@ -75,6 +76,7 @@ def test_a_uniform_prediction_is_not_drawn_if_every_run_is_far_above_it() -> Non
     assert curves.learning_curves(far, "divisor").axes[-1].get_ylim() == (0.6, 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("value", [np.nan, 0.0])
 def test_runs_that_are_not_finite_leave_gaps_without_warnings(value: float) -> None:
     accuracy = ACCURACY.copy()

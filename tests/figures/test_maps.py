@@ -159,6 +159,7 @@ def test_without_learning_rates_there_is_no_table() -> None:
     assert len(trainability.sentences(results, table)) == 1
 
 
+@pytest.mark.slow
 def test_the_map_draws_the_measurements_and_theory_over_them() -> None:
     points = {"sgd": [{"divisor": 10.0, "learning_rate": 1e-2}, {"eps": 1.0}]}
     (figure,) = maps.maps(made_up(), points).values()
@@ -230,6 +231,7 @@ def test_learning_rates_are_drawn_with_multiples_of_the_stable_one() -> None:
     assert [line.get_ydata()[0] for line in below.lines[1:]] == [1, 2, 6]
 
 
+@pytest.mark.slow
 def test_theory_measures_each_distinct_network_once(small: Data) -> None:
     """The same as a probe of every run, but without the axes it does not depend on."""
     config = Config(hidden_sizes=(6,), batch_size=50, num_epochs=1, optimizer="adam")
@@ -253,6 +255,7 @@ def test_theory_measures_each_distinct_network_once(small: Data) -> None:
     assert math.isfinite(merged.sharpness.max())
 
 
+@pytest.mark.slow
 def test_stable_rates_of_several_optimizers_and_their_settings(small: Data) -> None:
     config = Config(hidden_sizes=(6,), batch_size=50, num_epochs=1)
     values = {
@@ -282,6 +285,7 @@ def test_stable_rates_of_several_optimizers_and_their_settings(small: Data) -> N
     assert np.isnan(rates.sel(optimizer="lion")).all()
 
 
+@pytest.mark.slow
 def test_the_stable_learning_rate_depends_on_that_of_the_first_kernel(
     small: Data,
 ) -> None:
@@ -295,6 +299,7 @@ def test_the_stable_learning_rate_depends_on_that_of_the_first_kernel(
     assert rates[0] > 10 * rates[1] > 100 * rates[2]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sizes", [[], [20, 150, 190]])
 def test_batches_larger_than_the_sample_for_theory_are_capped(
     sizes: list[int], small: Data
@@ -310,6 +315,7 @@ def test_batches_larger_than_the_sample_for_theory_are_capped(
         assert rates[1] == rates[2] != rates[0]
 
 
+@pytest.mark.slow
 def test_losses_of_zero_and_learning_rates_without_a_limit_are_drawn() -> None:
     results = made_up()
     results["train_loss"] = xr.zeros_like(results.train_loss)

@@ -90,6 +90,7 @@ def _health(state: training.State, loss: str) -> dict[str, float]:
     return {name: float(value) for name, value in values.items()}
 
 
+@pytest.mark.slow
 def test_health_counts_dead_layers_zero_gradients_and_infinite_parameters() -> None:
     healthy = _state(np.eye(2), [0, 0], [0, 0])
     expected = {"parameters_finite": 1, "dead_layers": 0, "zero_gradient_share": 0}
@@ -130,6 +131,7 @@ def test_only_values_sown_as_hidden_count_as_dead() -> None:
     assert values["dead_layers"] == 1  # x + 1 = 0
 
 
+@pytest.mark.slow
 def test_statuses_of_trained_runs(small: Data) -> None:
     """Learning rates from far too small to far too large, and the clipped loss."""
     config = Config(hidden_sizes=(16,), num_epochs=15, batch_size=10, optimizer="sgd")
@@ -156,6 +158,7 @@ def _in_float64(params: Any, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return p, np.hstack([first, second])
 
 
+@pytest.mark.slow
 def test_saturation_equals_numpy() -> None:
     rng = np.random.default_rng(0)
     config = Config(hidden_sizes=(12, 7))
@@ -191,6 +194,7 @@ def test_saturation_equals_numpy() -> None:
             assert float(shares[name]) == pytest.approx(share, abs=1e-6), name
 
 
+@pytest.mark.slow
 def test_saturation_is_nan_without_finite_logits_or_hidden_layers(small: Data) -> None:
     config = Config(hidden_sizes=(), num_epochs=1, optimizer="sgd")
     axes = {"learning_rate": [1e-3, 1e37]}

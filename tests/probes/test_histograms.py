@@ -59,6 +59,7 @@ def test_histogram_equals_numpy(size: int) -> None:
     np.testing.assert_allclose(values["x_range"], [edges[0], edges[-1]], rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_histogram_of_equal_values_and_of_nan() -> None:
     values = histogram("x", jnp.full(4, 2.5))
     assert values["x_counts"].tolist() == [4] + [0] * (BINS - 1)
@@ -66,6 +67,7 @@ def test_histogram_of_equal_values_and_of_nan() -> None:
     assert np.isnan(histogram("x", jnp.array([1.0, jnp.nan]))["x_counts"]).all()
 
 
+@pytest.mark.slow
 def test_parameters_have_the_names_of_the_sources(
     state: training.State, batch: Dataset
 ) -> None:
@@ -77,6 +79,7 @@ def test_parameters_have_the_names_of_the_sources(
     assert set(parameter_probe([CONFIG]).dims) == set(values)
 
 
+@pytest.mark.slow
 def test_hidden_values_and_predictions(state: training.State, batch: Dataset) -> None:
     logits, hidden = logits_and_hidden(state, batch)
     key = jax.random.key(0)
@@ -97,6 +100,7 @@ def test_near_zero_counts_kernels_only(state: training.State, batch: Dataset) ->
     assert values["near_zero_share"] == 0.5
 
 
+@pytest.mark.slow
 def test_a_sweep_of_two_depths_records_the_parameters(small: Data) -> None:
     config = Config(num_epochs=1, batch_size=100)
     sizes: list[tuple[int, ...]] = [(), (5,)]

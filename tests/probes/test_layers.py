@@ -63,6 +63,7 @@ def test_signals_are_root_mean_squares(state: training.State, batch: Dataset) ->
     assert scales == pytest.approx(expected, rel=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimizer", ["sgd", "momentum", "adam"])
 def test_step_sizes_equal_those_of_the_optimizer(
     optimizer: str, state: training.State, batch: Dataset
@@ -85,6 +86,7 @@ def test_step_sizes_equal_those_of_the_optimizer(
             assert sizes[f"update_ratio_{name}"] == pytest.approx(ratio, rel=1e-4)
 
 
+@pytest.mark.slow
 def test_the_ratio_of_biases_of_zero_is_nan(batch: Dataset) -> None:
     config = dataclasses.replace(CONFIG, initializer="keras")
     initial = training.init(config, HPARAMS, jax.random.key(3), (4, 5), 3)
@@ -93,6 +95,7 @@ def test_the_ratio_of_biases_of_zero_is_nan(batch: Dataset) -> None:
     assert missing == {"update_ratio_b1", "update_ratio_b2"}
 
 
+@pytest.mark.slow
 def test_a_sweep_records_the_layers_of_users_networks(small: Data) -> None:
     class Tanh(nn.Module):
         @nn.compact

@@ -114,6 +114,7 @@ def test_numbers_that_disagree_are_bold() -> None:
     assert f"**{row.published['test_loss'][2]:.3f}**" in table
 
 
+@pytest.mark.slow
 def test_a_small_reproduction_and_its_resumption(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
@@ -173,6 +174,7 @@ def test_a_full_disk_is_one_line(
         reproduce.run([*argv, "--docs_dir=/proc/x"])
 
 
+@pytest.mark.slow
 def test_more_seeds_are_added_to_saved_ones(tmp_path: Path) -> None:
     from fmnist_jax.data import load as load_data
 

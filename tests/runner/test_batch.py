@@ -102,6 +102,7 @@ def killed(
     return list(copies.values())
 
 
+@pytest.mark.slow
 def test_a_batch_that_is_killed_resumes_from_any_point(
     undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -145,6 +146,7 @@ def interrupt(*_: Any) -> None:
     raise KeyboardInterrupt
 
 
+@pytest.mark.slow
 def test_old_results_beside_a_plan_are_not_finished(
     undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -158,6 +160,7 @@ def test_old_results_beside_a_plan_are_not_finished(
     assert_same(tmp_path, undisturbed)
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_one_line_and_the_same_command_resumes(
     undisturbed: Path,
     tmp_path: Path,
@@ -181,6 +184,7 @@ def test_a_full_disk_is_one_line_and_the_same_command_resumes(
     assert_same(root, undisturbed)
 
 
+@pytest.mark.slow
 def test_a_batch_has_its_folder_alone(
     undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -199,6 +203,7 @@ def test_a_batch_has_its_folder_alone(
     assert_same(root, undisturbed)
 
 
+@pytest.mark.slow
 def test_results_with_missing_files_are_refused_and_may_be_overwritten(
     undisturbed: Path, tmp_path: Path
 ) -> None:
@@ -233,6 +238,7 @@ def test_an_error_names_its_experiment(tmp_path: Path) -> None:
         execute(tmp_path, "--batch_sizes=33")
 
 
+@pytest.mark.slow
 def test_the_command_of_each_experiment_makes_its_folder(
     undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -4,6 +4,7 @@ import math
 from typing import Any
 
 import hypothesis.strategies as st
+import pytest
 from hypothesis import given, settings
 
 from experiments.scale_sweep import EXPERIMENT
@@ -99,6 +100,7 @@ def outcome(argv: list[str]) -> Any:
         return command_line.error_line(error)
 
 
+@pytest.mark.slow
 @given(st.lists(arguments, max_size=5))
 @many
 def test_every_other_command_line_gets_one_line(argv: list[str]) -> None:

@@ -66,6 +66,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_a_selection_has_a_folder_per_experiment_and_a_page(root: Path) -> None:
     assert {path.name for path in root.iterdir()} == {*NAMES, "index.html"}
     assert root.name[:2] == "20"
@@ -78,6 +79,7 @@ def test_a_selection_has_a_folder_per_experiment_and_a_page(root: Path) -> None:
             assert (root / name / file).is_file()
 
 
+@pytest.mark.slow
 def test_the_page_embeds_the_figures_and_loads_nothing(root: Path) -> None:
     text = (root / "index.html").read_text()
     reader = Reader(text)
@@ -109,6 +111,7 @@ def test_the_page_embeds_the_figures_and_loads_nothing(root: Path) -> None:
     assert {link[1:] for link in links if link[0] == "#"} == ids == set(NAMES)
 
 
+@pytest.mark.slow
 def test_the_page_shows_questions_settings_and_results(root: Path) -> None:
     page_text = "\n".join(Reader((root / "index.html").read_text()).texts)
     for name in NAMES:
@@ -157,6 +160,7 @@ def test_fixed_settings_have_one_value_in_all_runs() -> None:
     }
 
 
+@pytest.mark.slow
 def test_settings_that_depend_on_an_axis_are_not_fixed(tmp_path: Path) -> None:
     command_line.execute(
         [find_experiments()["optimizer_sweep"]],
@@ -203,6 +207,7 @@ def test_labels_and_paths_are_escaped(tmp_path: Path) -> None:
     assert image["alt"] == f"<b> of {facts['experiment']}"
 
 
+@pytest.mark.slow
 def test_a_folder_with_a_page_or_results_is_refused(root: Path) -> None:
     options = {"out_dir": str(root), "overwrite": False}
     message = r"contains results already: open .*index\.html"

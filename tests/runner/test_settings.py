@@ -78,6 +78,7 @@ def plateau_32(run: xr.Dataset, threshold: float, minimum: float) -> np.ndarray:
     return np.array(learning_rates)
 
 
+@pytest.mark.slow
 def test_annealed_runs_replay_from_their_test_losses() -> None:
     """Diverged runs follow the same rule and stay in the program."""
     config = dataclasses.replace(CONFIG, schedule="plateau")
@@ -108,6 +109,7 @@ def test_annealed_runs_replay_from_their_test_losses() -> None:
     np.testing.assert_allclose(run.train_loss, by_hand, rtol=2e-5)
 
 
+@pytest.mark.slow
 def test_a_cosine_schedule_is_epochs_at_its_learning_rates() -> None:
     config = dataclasses.replace(CONFIG, schedule="cosine")
     minima = [0.0, 0.004, 0.01]
@@ -137,6 +139,7 @@ def test_orders_are_shuffled_as_in_the_file_and_by_class() -> None:
     assert {order.dtype for order in orders.values()} == {np.dtype(np.int32)}
 
 
+@pytest.mark.slow
 def test_a_sweep_over_orders_is_epochs_in_those_orders() -> None:
     labels = DATA.train.labels
     by_class = np.concatenate([np.flatnonzero(labels == c) for c in range(3)])
@@ -168,10 +171,12 @@ def with_dropout(rate: float | None) -> tuple[training.State, dict[str, jax.Arra
 jit_train = jax.jit(lambda hparams: training.train(DROPOUT, hparams, SEED, DATA))
 
 
+@pytest.mark.slow
 def test_a_dropout_rate_of_0_is_no_dropout_bit_for_bit() -> None:
     jax.tree.map(np.testing.assert_array_equal, with_dropout(0.0), with_dropout(None))
 
 
+@pytest.mark.slow
 def test_a_run_with_dropout_is_the_same_in_a_sweep() -> None:
     axes = {"divisor": [50.0, 100.0], "dropout_rate": [0.0, 0.4], "seed": [SEED]}
     runs = sweep(axes, DATA, DROPOUT, HPARAMS).sel(divisor=100).isel(seed=0)
@@ -183,6 +188,7 @@ def test_a_run_with_dropout_is_the_same_in_a_sweep() -> None:
             np.testing.assert_allclose(run, values, rtol=1e-4, err_msg=name)
 
 
+@pytest.mark.slow
 def test_evaluations_with_dropout_equal_those_by_hand() -> None:
     state, metrics = with_dropout(0.4)
     hparams = dataclasses.replace(HPARAMS, dropout_rate=0.4)
@@ -226,6 +232,7 @@ def widths(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return counted
 
 
+@pytest.mark.slow
 def test_runs_stop_at_their_targets_and_change_no_other(widths: list[int]) -> None:
     """Stopped runs are removed from their program, unless a probe needs all runs."""
     axes = {"learning_rate": LEARNING_RATES, "seed": [SEED]}
@@ -269,6 +276,7 @@ def test_runs_stop_at_their_targets_and_change_no_other(widths: list[int]) -> No
     np.testing.assert_array_equal(compacted.status, statuses)
 
 
+@pytest.mark.slow
 def test_a_stopped_run_does_not_change_by_a_bit() -> None:
     """Even while another run continues; keys and orders differ by epoch."""
     config = dataclasses.replace(
@@ -308,6 +316,7 @@ def test_a_stopped_run_does_not_change_by_a_bit() -> None:
         np.testing.assert_array_equal(leaf[0, 0], leaf[1, 0])
 
 
+@pytest.mark.slow
 def test_an_epoch_without_a_mistake_reaches_a_target_of_1() -> None:
     """Its accuracy is a mean of ones, which may be rounded to 0.99999994."""
     config = Config(hidden_sizes=(), batch_size=32, evaluate_train=False)

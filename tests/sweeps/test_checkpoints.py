@@ -87,6 +87,7 @@ SWEEPS: dict[str, tuple[Config, dict[str, Any], tuple[Probe, ...], int]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SWEEPS)
 def test_a_group_resumes_bit_for_bit(name: str, small: Data, tmp_path: Path) -> None:
     config, axes, probes, epoch = SWEEPS[name]

@@ -41,6 +41,7 @@ def swept(small: Data) -> xr.Dataset:
     return sweep(axes, small, CONFIG)
 
 
+@pytest.mark.slow
 def test_dimensions_are_the_axes_then_seed_then_epoch(swept: xr.Dataset) -> None:
     for name in METRICS:
         assert swept[name].dims == ("divisor", "loss", "seed", "epoch")
@@ -60,6 +61,7 @@ def metrics_alone(data: Data) -> Any:
     return jax.jit(lambda hparams: training.train(config, hparams, 2, data)[1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("divisor", [1.0, 255.0])
 def test_a_run_in_a_sweep_equals_the_same_run_alone(
     swept: xr.Dataset, small: Data, divisor: float
@@ -75,6 +77,7 @@ def test_a_run_in_a_sweep_equals_the_same_run_alone(
         )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_classes_without_examples_are_the_same_in_a_sweep_and_alone() -> None:
     rng = np.random.RandomState(0)
     images, labels = rng.normal(size=(12, 3)), rng.randint(0, 2, 12)
@@ -86,6 +89,7 @@ def test_classes_without_examples_are_the_same_in_a_sweep_and_alone() -> None:
     np.testing.assert_allclose(run.train_loss[0], alone["train_loss"], rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_seeds_differ_and_other_axes_are_paired(small: Data) -> None:
     def record(config: Any, hparams: Any, state: Any, key: Any, batch: Any) -> Any:
         return {"w": state.params["Dense_0"]["kernel"][:3, 0]}
@@ -102,6 +106,7 @@ def test_seeds_differ_and_other_axes_are_paired(small: Data) -> None:
     assert (seeds[0, 0] != seeds[0, 1]).all()
 
 
+@pytest.mark.slow
 def test_a_diverged_neighbour_changes_nothing(small: Data) -> None:
     """Same width, so the same program: bit for bit."""
     config = dataclasses.replace(CONFIG, optimizer="sgd")
@@ -114,6 +119,7 @@ def test_a_diverged_neighbour_changes_nothing(small: Data) -> None:
     assert np.isnan(wild.test_accuracy.values[1, 0, -1])
 
 
+@pytest.mark.slow
 def test_images_doubled_with_divisor_doubled_is_the_same_run(small: Data) -> None:
     """Exact, as powers of two are; uint8 wraps, so that images stay below 128."""
     half = small.train.images // 2
@@ -141,6 +147,7 @@ def traces(monkeypatch: pytest.MonkeyPatch) -> list[Config]:
     return counted
 
 
+@pytest.mark.slow
 def test_each_program_is_traced_once(small: Data, traces: list[Config]) -> None:
     config = dataclasses.replace(CONFIG, hidden_sizes=(3,))  # no other test's
     losses = ["clipped", "softmax"]
@@ -158,6 +165,7 @@ def test_each_program_is_traced_once(small: Data, traces: list[Config]) -> None:
     assert traces == []
 
 
+@pytest.mark.slow
 def test_groups_do_not_change_results(swept: xr.Dataset, small: Data) -> None:
     axes = {"divisor": [255.0, 1000.0], "loss": ["softmax"], "seed": range(3)}
     planned = plan(axes, CONFIG, Hparams(), 1, max_width=1)
@@ -168,6 +176,7 @@ def test_groups_do_not_change_results(swept: xr.Dataset, small: Data) -> None:
         np.testing.assert_allclose(alone[name], same[name], rtol=1e-5, err_msg=name)
 
 
+@pytest.mark.slow
 def test_skipped_groups_are_missing(small: Data) -> None:
     planned = plan({"seed": range(4)}, CONFIG, Hparams(), 1, max_width=2)
     parts = list(run_groups(planned, small, skip={0}))
@@ -179,6 +188,7 @@ def test_skipped_groups_are_missing(small: Data) -> None:
     assert "missing" not in joined.status.values[2:]
 
 
+@pytest.mark.slow
 def test_settings_that_differ_by_optimizer_are_coordinates_along_it(
     small: Data,
 ) -> None:
@@ -201,6 +211,7 @@ class Tiny(nn.Module):
         return nn.Dense(self.num_classes)(x)
 
 
+@pytest.mark.slow
 def test_a_module_and_arrays_of_the_users() -> None:
     rng = np.random.RandomState(0)
     labels = rng.randint(0, 3, 70)
@@ -215,6 +226,7 @@ def test_a_module_and_arrays_of_the_users() -> None:
     assert final.values[0] < 0.6 < 0.9 < final.values[1]
 
 
+@pytest.mark.slow
 def test_a_run_with_dropout_is_the_same_in_a_sweep_and_alone(small: Data) -> None:
     """Batch statistics, dropout masks and batches are the seed's own."""
     config = Config(model=Tiny(), num_epochs=2, optimizer="sgd")
@@ -262,6 +274,7 @@ def test_networks_that_do_not_fit_are_refused(
         sweep({}, small, config)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("probe", "message"),
     [
@@ -299,6 +312,7 @@ def test_a_name_is_no_data() -> None:
         sweep({"divisor": [1.0, 2.0]}, name, CONFIG)
 
 
+@pytest.mark.slow
 def test_whole_numbers_of_probes_are_exact_and_keys_are_their_own(small: Data) -> None:
     def record(config: Any, hparams: Any, state: Any, key: Any, batch: Any) -> Any:
         bits = jax.random.key_data(key).astype(jnp.uint32)
@@ -336,6 +350,7 @@ def test_unhashable_module_is_one_clear_line(small: Data) -> None:
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_outputs_of_probes_have_their_dimensions(small: Data) -> None:
     def at_end(config: Any, hparams: Any, state: Any, key: Any, batch: Any) -> Any:
         counts = jnp.bincount(batch.labels, length=10).astype(jnp.float32)
@@ -360,6 +375,7 @@ def test_outputs_of_probes_have_their_dimensions(small: Data) -> None:
     assert results["size"].dims == ("learning_rate", "seed", "epoch", "example")
 
 
+@pytest.mark.slow
 def test_a_probe_of_one_program_is_nan_in_the_others(small: Data) -> None:
     def hidden(config: Any, hparams: Any, state: Any, key: Any, batch: Any) -> Any:
         layers = len(state.params)
@@ -378,6 +394,7 @@ def test_evaluate_train_can_be_switched_off(small: Data) -> None:
     assert np.isfinite(results.train_accuracy_running).all()
 
 
+@pytest.mark.slow
 def test_a_group_too_large_for_memory_is_halved_and_the_results_say_so(
     swept: xr.Dataset, small: Data, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -436,6 +453,7 @@ def test_every_product_of_a_step_asks_the_device_for_its_precision(
     assert text.count(asked) == products
 
 
+@pytest.mark.slow
 def test_precision_is_an_axis_with_a_program_for_each_value(
     swept: xr.Dataset, small: Data
 ) -> None:
@@ -456,6 +474,7 @@ def test_precision_is_an_axis_with_a_program_for_each_value(
     assert 0 < near < far < 0.02
 
 
+@pytest.mark.slow
 def test_runs_with_nan_parameters_leave_the_batch_without_changing_results(
     small: Data, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -492,6 +511,7 @@ def test_runs_with_nan_parameters_leave_the_batch_without_changing_results(
     assert (compacted.status == stayed.status).all()
 
 
+@pytest.mark.slow
 def test_settled_runs_stay_if_the_user_has_a_probe(small: Data) -> None:
     def epochs(config: Any, hparams: Any, state: Any, key: Any, batch: Any) -> Any:
         return {"bits": jax.random.key_data(key)[0].astype(jnp.uint32)}

@@ -55,6 +55,7 @@ def actual(planned: Plan, config: Config, data: Data, width: int) -> list[int]:
     return [memory._bytes(p) for p in lowered(planned, config, data, width)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("settings", "probes"),
     [
@@ -106,6 +107,7 @@ def test_the_memory_of_a_device_is_the_reported_limit() -> None:
     assert memory.device_bytes(device("cpu", {"bytes_limit": 5})) is None
 
 
+@pytest.mark.slow
 def test_a_program_is_as_wide_as_memory_holds(small: Data) -> None:
     planned, limit = seeds(100, ONCE), 20e6
     groups = memory.fit_to_memory(planned, small, limit).groups

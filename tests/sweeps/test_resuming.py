@@ -72,6 +72,7 @@ def failing_at(
         yield
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("save", [1, 3, 4, 7])
 def test_a_sweep_that_dies_resumes_to_the_same_bytes(
     save: int,
@@ -103,6 +104,7 @@ def test_a_sweep_that_dies_resumes_to_the_same_bytes(
     assert {path.name for path in tmp_path.iterdir()} == FILES
 
 
+@pytest.mark.slow
 def test_damaged_or_foreign_checkpoints_are_trained_again(
     undisturbed: bytes,
     tmp_path: Path,
@@ -124,6 +126,7 @@ def test_damaged_or_foreign_checkpoints_are_trained_again(
     assert (tmp_path / "results.nc").read_bytes() == undisturbed
 
 
+@pytest.mark.slow
 def test_other_settings_data_and_damaged_plans_are_refused(
     undisturbed: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -169,6 +172,7 @@ def test_other_settings_data_and_damaged_plans_are_refused(
     assert {path.name for path in tmp_path.iterdir()} == FILES
 
 
+@pytest.mark.slow
 def test_invalid_plan_files_are_refused_and_may_be_replaced(
     undisturbed: bytes, tmp_path: Path
 ) -> None:
@@ -239,6 +243,7 @@ def test_flags_of_xla_are_in_the_environment_except_the_number_of_devices(
     assert environment.environment() == before | {"XLA_FLAGS": "--xla_a=1 --xla_b=2"}
 
 
+@pytest.mark.slow
 def test_any_change_of_the_code_changes_its_digest(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -258,6 +263,7 @@ def test_any_change_of_the_code_changes_its_digest(
     assert len({digest, changed, environment._code.__wrapped__()}) == 3
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_one_line_and_completed_work_is_saved(
     undisturbed: bytes,
     tmp_path: Path,
@@ -286,6 +292,7 @@ def test_a_full_disk_is_one_line_and_completed_work_is_saved(
     assert (tmp_path / "results.nc").read_bytes() == undisturbed
 
 
+@pytest.mark.slow
 def test_a_device_that_fails_is_one_line_and_completed_work_is_saved(
     undisturbed: bytes,
     tmp_path: Path,
@@ -341,6 +348,7 @@ def written(path: Path) -> int:
     return path.stat().st_mtime_ns if path.exists() else 0
 
 
+@pytest.mark.slow
 def test_signals_stop_after_the_epoch_and_the_printed_command_resumes(
     tmp_path: Path,
 ) -> None:
@@ -382,6 +390,7 @@ def two_experiments(out_dir: Path, *more: str) -> None:
     command_line.execute(experiments, argv)
 
 
+@pytest.mark.slow
 def test_a_batch_skips_what_is_finished_and_resumes_the_rest(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -441,6 +450,7 @@ def stopped_unread(argv: list[str]) -> int:
     return process.wait(120)
 
 
+@pytest.mark.slow
 def test_ctrl_c_that_also_ends_the_reader_of_the_output_loses_nothing(
     tmp_path: Path,
 ) -> None:
@@ -485,6 +495,7 @@ def test_closed_outputs_are_no_bug(monkeypatch: pytest.MonkeyPatch) -> None:
         stream.close()
 
 
+@pytest.mark.slow
 def test_help_without_a_reader_ends_silently() -> None:
     process = subprocess.Popen(
         [sys.executable, "-m", "experiments.scale_sweep", "--help"],

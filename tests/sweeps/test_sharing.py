@@ -37,6 +37,7 @@ def test_plans_for_shares_have_smaller_groups_only_if_needed() -> None:
     assert len(for_shares(whole, 100).groups) == 20  # two devices, a run each
 
 
+@pytest.mark.slow
 def test_merged_shards_equal_one_process_byte_for_byte(
     undisturbed: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -63,6 +64,7 @@ def test_merged_shards_equal_one_process_byte_for_byte(
     assert (merged / "results.nc").read_bytes() == undisturbed
 
 
+@pytest.mark.slow
 def test_shards_may_share_a_folder_and_one_process_may_finish_the_sweep(
     undisturbed: bytes, tmp_path: Path
 ) -> None:
@@ -76,6 +78,7 @@ def test_shards_may_share_a_folder_and_one_process_may_finish_the_sweep(
     assert (other / "results.nc").read_bytes() == undisturbed
 
 
+@pytest.mark.slow
 def test_damaged_shards_and_shards_of_other_sweeps_are_not_merged(
     tmp_path: Path,
 ) -> None:
@@ -98,6 +101,7 @@ def test_damaged_shards_and_shards_of_other_sweeps_are_not_merged(
         merge.run(["merge"])
 
 
+@pytest.mark.slow
 def test_other_folders_are_not_merged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -132,6 +136,7 @@ def test_other_folders_are_not_merged(
     refused(f"different sweeps: jax is {here['jax']} there and 0.1 here", one, other)
 
 
+@pytest.mark.slow
 def test_merging_never_trains_and_may_be_done_on_another_platform(
     undisturbed: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -222,6 +227,7 @@ def start_all(
     ]
 
 
+@pytest.mark.slow
 def test_four_merged_shards_with_one_group_each_equal_one_process(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -258,6 +264,7 @@ print(hashlib.sha256(content).hexdigest())
 """
 
 
+@pytest.mark.slow
 def test_eight_devices_equal_two_bit_for_bit_at_the_same_width() -> None:
     digests = {
         subprocess.run(
@@ -283,6 +290,7 @@ def one_process(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], byt
     return results_after
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [2, 4])
 def test_distributed_processes_equal_one_process_byte_for_byte(
     count: int, one_process: Callable[[int], bytes], tmp_path: Path
@@ -317,6 +325,7 @@ def connecting(out_dir: Path, seconds: int, *flags: str) -> subprocess.Popen[str
     return process
 
 
+@pytest.mark.slow
 def test_a_failed_connection_gives_one_error_line(tmp_path: Path) -> None:
     with socket.create_server(("", 0)) as server, socket.create_server(("", 0)) as free:
         used, port = (open_.getsockname()[1] for open_ in (server, free))
@@ -344,6 +353,7 @@ def test_a_failed_connection_gives_one_error_line(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_an_error_of_one_process_gives_one_line(tmp_path: Path) -> None:
     """The folder of one is in use; JAX or a lost connection ends the other."""
     with output_folder.locked(tmp_path / "0"):
@@ -354,6 +364,7 @@ def test_an_error_of_one_process_gives_one_line(tmp_path: Path) -> None:
     assert last.startswith(("To resume: ", "Error: --distributed: ")), other
 
 
+@pytest.mark.slow
 def test_processes_with_different_plans_are_refused(tmp_path: Path) -> None:
     processes = start_all(tmp_path, 2, more=["--b1s=.5", "--b1s=.6"])
     for code, text in results_of(processes):
@@ -362,6 +373,7 @@ def test_processes_with_different_plans_are_refused(tmp_path: Path) -> None:
     assert not list(tmp_path.glob("*/parts/plan.json"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [0, 1])
 def test_if_a_process_dies_the_others_end_and_a_restart_completes(
     number: int, one_process: Callable[[int], bytes], tmp_path: Path

@@ -82,6 +82,7 @@ BATCH_NORMS = pytest.mark.parametrize(
 )
 
 
+@pytest.mark.slow
 @BATCH_NORMS
 @pytest.mark.parametrize("transform", TRANSFORMS)
 def test_batch_norm_equals_numpy(
@@ -163,6 +164,7 @@ def test_a_batch_of_one_is_normalised_to_zero() -> None:
 # Dropout.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rate", [0.1, 0.5, 0.8])
 def test_dropout_drops_a_share_and_preserves_the_mean(rate: float) -> None:
     x = 1 + jnp.arange(40_000.0) / 40_000
@@ -177,6 +179,7 @@ def test_dropout_drops_a_share_and_preserves_the_mean(rate: float) -> None:
     )
 
 
+@pytest.mark.slow
 def test_dropout_at_traced_dropout_rates_equals_single_calls() -> None:
     x = jax.random.normal(jax.random.key(0), (50, 20))
     rates = jnp.array([0.0, 0.25, 0.9])
@@ -206,6 +209,7 @@ def identities(config: Config) -> State:
     return dataclasses.replace(state, params=params)
 
 
+@pytest.mark.slow
 def test_dropout_precedes_every_layer_in_training_only() -> None:
     """Each of three layers drops half of its inputs and doubles the rest."""
     config = Config(hidden_sizes=(50, 50))

@@ -68,6 +68,7 @@ def assert_equivalent(
     assert loss < 2.31  # the networks have learnt something
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_divisor_256_is_equivalent_to_the_bit_in_float32(
     name: str, small: Data
@@ -79,6 +80,7 @@ def test_divisor_256_is_equivalent_to_the_bit_in_float32(
     assert_equivalent(trained(name, scaled, small), trained(name, unscaled, small), 256)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", EXPERIMENT)
 def test_divisor_256_is_equivalent_to_the_bit_without_first_kernel_settings(
     name: str, small: Data
@@ -93,6 +95,7 @@ def test_divisor_256_is_equivalent_to_the_bit_without_first_kernel_settings(
     assert_equivalent(scaled, unscaled, 256)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_divisor_255_is_equivalent_to_1e_12_in_float64(name: str, small: Data) -> None:
     with jax.enable_x64(True):
@@ -118,6 +121,7 @@ def test_every_setting_is_necessary_for_the_equivalence(name: str, small: Data) 
         assert not abs(loss - scaled[1]) < 1e-5, setting
 
 
+@pytest.mark.slow
 def test_the_initial_scale_changes_only_the_first_kernel() -> None:
     config = Config(hidden_sizes=(4, 3), initializer="pytorch")
     for sizes in ((), (4, 3)):

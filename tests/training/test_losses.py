@@ -99,6 +99,7 @@ def test_a_saturated_wrong_example_costs_16_1() -> None:
     np.testing.assert_allclose(losses, 16.1180957, rtol=1e-7)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("log_odds", "is_zero"), [(-16.2, True), (-16.0, False), (15.0, False), (17, True)]
 )
@@ -142,6 +143,7 @@ def test_an_example_does_not_depend_on_the_others(loss: Any) -> None:
     assert np.all(np.isnan(losses[1:]))
 
 
+@pytest.mark.slow
 @LOSS
 @given(shift=st.floats(-20, 20, width=32), seed=st.integers(0, 99))
 def test_a_constant_added_to_all_logits_changes_nothing(
@@ -152,6 +154,7 @@ def test_a_constant_added_to_all_logits_changes_nothing(
     np.testing.assert_allclose(before, after, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.slow
 @LOSS
 def test_plain_jitted_and_vmapped_agree(loss: Any) -> None:
     batches = [random_batch(5.0, seed) for seed in range(3)]
@@ -205,6 +208,7 @@ def penalty_64(weights: dict[str, float], penalized: str) -> tuple[float, Any]:
     return total, gradient
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("penalized", config.PENALIZED)
 @pytest.mark.parametrize(
     "weights",

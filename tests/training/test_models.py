@@ -46,6 +46,7 @@ def test_every_initializer_is_tested() -> None:
     assert set(INITIALIZERS) == {"flax", "keras", "pytorch"}
 
 
+@pytest.mark.slow
 def test_keras_initialises_kernels_glorot_uniform_and_biases_to_zero() -> None:
     params = initial_params("keras", (100, 120), 0)
     sizes = [(NUM_INPUTS, 100), (100, 120), (120, NUM_CLASSES)]
@@ -57,6 +58,7 @@ def test_keras_initialises_kernels_glorot_uniform_and_biases_to_zero() -> None:
         np.testing.assert_array_equal(params[f"Dense_{layer}"]["bias"], 0)
 
 
+@pytest.mark.slow
 def test_pytorch_initialises_kernels_and_biases_by_the_inputs() -> None:
     params = initial_params("pytorch", (100, 10_000), 0)
     assert_uniform(params["Dense_0"]["kernel"], NUM_INPUTS**-0.5)
@@ -66,6 +68,7 @@ def test_pytorch_initialises_kernels_and_biases_by_the_inputs() -> None:
     assert np.all(np.abs(params["Dense_2"]["bias"]) <= 10_000**-0.5)
 
 
+@pytest.mark.slow
 def test_flax_initialises_kernels_lecun_normal_and_biases_to_zero() -> None:
     params = initial_params("flax", (100, 120), 0)
     for layer, inputs in enumerate((NUM_INPUTS, 100)):
@@ -78,6 +81,7 @@ def test_flax_initialises_kernels_lecun_normal_and_biases_to_zero() -> None:
         np.testing.assert_array_equal(params[f"Dense_{layer}"]["bias"], 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("initializer", INITIALIZERS)
 def test_weights_differ_between_layers_and_between_seeds(initializer: str) -> None:
     first, again, other = (
@@ -105,6 +109,7 @@ def forward_64(params: Any, x: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]
     return h, hidden
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("hidden_sizes", [(), (128,), (16, 8)])
 def test_the_mlp_equals_numpy(hidden_sizes: tuple[int, ...]) -> None:
     params = initial_params("pytorch", hidden_sizes, 0)
@@ -170,6 +175,7 @@ TRANSFORMS: dict[str, Callable[[Any], Any]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("transform", TRANSFORMS)
 @pytest.mark.parametrize(
     ("precision", "rounded"),
@@ -194,6 +200,7 @@ def test_products_equal_those_of_rounded_operands(
         np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=2e-5)
 
 
+@pytest.mark.slow
 def test_the_gradient_of_the_mlp_equals_that_of_flax_layers() -> None:
     class Plain(nn.Module):
         @nn.compact
@@ -252,6 +259,7 @@ def test_a_module_without_train_is_called_without_it(train: bool) -> None:
     assert model_state == {}
 
 
+@pytest.mark.slow
 def test_batch_statistics_are_updated_in_training_only() -> None:
     model = WithEverything()
     x = jnp.asarray(np.random.RandomState(0).standard_normal((200, 4)) * 3 + 1, "f4")
@@ -275,6 +283,7 @@ def test_batch_statistics_are_updated_in_training_only() -> None:
     np.testing.assert_allclose(after["var"], 0.9 + 0.1 * x.var(0), rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_dropout_follows_the_key_in_training_only() -> None:
     model, x = WithEverything(), jnp.ones((50, 4)) * jnp.array([[1.0], [-1.0]] * 25)
     variables = init_variables(model, jax.random.key(0), x)
@@ -300,6 +309,7 @@ def test_a_module_that_sows_nothing_has_no_hidden_values() -> None:
     assert hidden == ()
 
 
+@pytest.mark.slow
 def test_sown_values_are_not_part_of_the_model_state() -> None:
     model, x = MLP(NUM_CLASSES), jnp.ones((2, 4))
     variables = init_variables(model, jax.random.key(0), x)

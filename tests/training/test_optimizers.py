@@ -102,6 +102,7 @@ def test_settings_of_none_are_the_defaults_of_the_optimizer(name: str) -> None:
     np.testing.assert_allclose(jit_optimize(name, Hparams()), expected, 1e-5, 1e-6)
 
 
+@pytest.mark.slow
 @NAME
 def test_only_the_settings_of_the_optimizer_matter(name: str) -> None:
     values = used(name, OTHERS)
@@ -116,6 +117,7 @@ def test_only_the_settings_of_the_optimizer_matter(name: str) -> None:
             np.testing.assert_array_equal(jit_optimize(name, other), base)
 
 
+@pytest.mark.slow
 @NAME
 def test_plain_jitted_and_vmapped_agree(name: str) -> None:
     factors = np.array([0.5, 0.8, 1.1])
@@ -145,6 +147,7 @@ def test_the_defaults_of_the_optimizers_equal_those_of_optax(name: str) -> None:
             assert parameters[setting].default == value
 
 
+@pytest.mark.slow
 @NAME
 def test_the_first_kernel_has_its_learning_rate_and_epsilon(name: str) -> None:
     values = used(name, OTHERS)

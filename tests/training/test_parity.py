@@ -105,6 +105,7 @@ def test_committed_losses_belong_to_these_inputs() -> None:
     assert set(COMMITTED["runs"]) == {run.name for run in RUNS}
 
 
+@pytest.mark.slow
 @RUN
 def test_losses_equal_pytorch(run: Run) -> None:
     losses = steps_of(run)[0]["loss"]
@@ -124,6 +125,7 @@ def test_losses_are_as_close_to_float64_as_those_of_pytorch(run: Run) -> None:
     assert ours <= 3 * pytorchs + 1e-6, (ours, pytorchs)
 
 
+@pytest.mark.slow
 @RUN
 def test_parameters_after_the_last_step_equal_pytorch(run: Run) -> None:
     _, state = steps_of(run)
@@ -137,6 +139,7 @@ def test_parameters_after_the_last_step_equal_pytorch(run: Run) -> None:
     np.testing.assert_allclose(loss, expected["evaluated"], rtol=rtol)
 
 
+@pytest.mark.slow
 @RUN
 def test_epochs_in_a_given_order_equal_pytorch(run: Run) -> None:
     config, hparams = settings(run)
