@@ -69,9 +69,9 @@ def summarise(dataset: xr.Dataset) -> pd.DataFrame:
         output_dtypes=[object],
     )
     table = as_table(xr.Dataset(columns), sweep_axes(dataset))
-    return (
-        table if "dataset" in table else table.assign(dataset=dataset.attrs["dataset"])
-    )
+    if "dataset" not in table:
+        table["dataset"] = dataset.attrs["dataset"]
+    return table
 
 
 def _count_statuses(statuses: np.ndarray) -> str:

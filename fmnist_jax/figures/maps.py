@@ -154,9 +154,8 @@ def _draw_status(axes: Axes, last: xr.Dataset) -> list[Any]:
     handles = []
     for name in (names[i] for i in np.unique(most.values)):
         meaning = last.status.attrs.get(name)
-        label = textwrap.fill(
-            f"{name}: {meaning}" if meaning else name, trainability.LEGEND_LETTERS
-        )
+        text = f"{name}: {meaning}" if meaning else name
+        label = textwrap.fill(text, trainability.LEGEND_LETTERS)
         colour = STATUS_COLOURS[name]
         handles.append(Patch(facecolor=colour, edgecolor="0.3", label=label))
     return handles
@@ -188,9 +187,8 @@ def _draw_theory(panels: Panels, dataset: xr.Dataset) -> list[Any]:
     x, y = sweep_axes(dataset)
     grid, handles = _log_excess(dataset), []
     multiples = stability_multiples(str(dataset.optimizer.item()))
-    for (multiple, label), dash in zip(
-        multiples.items(), trainability.DASHES, strict=False
-    ):
+    lines = zip(multiples.items(), trainability.DASHES, strict=False)
+    for (multiple, label), dash in lines:
         level = math.log(multiple)
         if not grid.min() < level < grid.max():
             continue

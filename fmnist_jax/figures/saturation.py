@@ -37,8 +37,7 @@ def shares_against(dataset: xr.Dataset, x: str, shares: Mapping[str, str]) -> Fi
     for panel in panels[1]:
         panel.set_xlabel(f"{axis_label(x)} (log scale)")
     style.add_legend(figure, panels[0, 0].get_legend_handles_labels()[0])
-    epoch = int(dataset.epoch[-1])
-    subject = f"Saturated or 0 after epoch {epoch}, by {axis_label(x)}"
+    subject = f"Saturated or 0 after epoch {int(dataset.epoch[-1])}, by {axis_label(x)}"
     style.title(figure, dataset, subject)
     return figure
 

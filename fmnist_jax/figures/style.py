@@ -1,7 +1,4 @@
-"""The common look of all figures: panels, colours, axes, titles and legends. No jax.
-
-``dataset`` is always the results of a sweep.
-"""
+"""The common look of all figures: panels, colours, axes, titles and legends. No jax."""
 
 import textwrap
 from collections.abc import Mapping, Sequence

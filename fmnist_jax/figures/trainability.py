@@ -43,16 +43,14 @@ def trainable_ranges(dataset: xr.Dataset) -> dict[str, Figure]:
     Returns:
       The figure by its file name; empty if the learning rate is not an axis.
     """
-    plane = sweep_axes(dataset)[:2]
+    axes = sweep_axes(dataset)
+    plane, others = axes[:2], axes[2:]
     if trainability.LEARNING_RATE not in plane:
         return {}
     (x,) = (axis for axis in plane if axis != trainability.LEARNING_RATE)
     table = trainability.trainable_range(dataset)
     if "optimizer" not in table:
         table = table.assign(optimizer=str(dataset.optimizer.item()))
-    others = [
-        a for a in sweep_axes(dataset) if a not in (x, trainability.LEARNING_RATE)
-    ]
     groups = list(table.groupby(others, sort=False)) if others else [((), table)]
     options: dict[str, Any] = {"sharey": "row", "height_ratios": (3, 2)}
     figure, panels = style.grid_of_panels(2, len(groups), sharex=True, **options)
