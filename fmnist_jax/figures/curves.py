@@ -99,7 +99,7 @@ def _scale_rows(panels: np.ndarray, dataset: xr.Dataset, of: str = "") -> list[L
 
 
 def draw_final(axes: Axes, last: xr.Dataset, x: str, name: str) -> None:
-    """Draws a variable of the last epoch against an axis of numbers, on a log scale.
+    """Draws a variable of the last epoch against an axis of numbers.
 
     Every combination of the other axes' values gets a line. A few values are drawn as
     marks with error bars over seeds: nothing was measured between them.
@@ -120,6 +120,12 @@ def draw_final(axes: Axes, last: xr.Dataset, x: str, name: str) -> None:
         looks |= {"linestyle": ":", "linewidth": 1, "capsize": 4, "elinewidth": 1.5}
         errors = np.maximum((mean - low, high - mean), 0)
         axes.errorbar(values, mean, yerr=errors, **looks)
+
+
+def set_log_axis(axes: Axes, last: xr.Dataset, x: str) -> None:
+    """Labels and scales the x axis, once for panels that share it, after drawing."""
+    values = last[x].values.astype(float)
+    axes.set_xlabel(f"{axis_label(x)} (log scale)")
     axes.set_xscale("log")
     if len(values) <= 8:
         axes.set_xticks(values, [show(x, value) for value in values], minor=False)
@@ -136,7 +142,7 @@ def final_values(dataset: xr.Dataset, x: str) -> Figure:
     draw_final(panels[0, 0], last, x, "test_loss")
     draw_final(panels[1, 0], last, x, "test_accuracy")
     baseline = _scale_rows(panels, last, "test ")
-    panels[1, 0].set_xlabel(f"{axis_label(x)} (log scale)")
+    set_log_axis(panels[1, 0], last, x)
     handles, _ = panels[0, 0].get_legend_handles_labels()
     style.add_legend(figure, handles + baseline)
     subject = f"Test loss and accuracy after epoch {int(last.epoch)} by {axis_label(x)}"
