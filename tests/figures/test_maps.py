@@ -323,6 +323,7 @@ def test_losses_of_zero_and_learning_rates_without_a_limit_are_drawn() -> None:
     texts_of(maps.maps(results)["map"])
 
 
+@pytest.mark.slow
 def test_an_unconverged_eigenvalue_gives_no_stable_learning_rate(
     small: Data, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -93,6 +93,7 @@ def dense_preconditioned(
     return np.linalg.eigvals(quotient).real.max()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loss", ["softmax", "clipped"])
 @pytest.mark.parametrize("sizes", [(), (5,), (5, 6)])
 def test_sharpness_equals_the_dense_hessian_plain_jitted_and_vmapped(
@@ -118,6 +119,7 @@ def test_sharpness_equals_the_dense_hessian_plain_jitted_and_vmapped(
     assert (vmapped["sharpness_residual"] < 2 * TOLERANCE).all()
 
 
+@pytest.mark.slow
 def test_saturated_examples_of_the_clipped_loss_have_no_curvature(
     batch: Dataset,
 ) -> None:
@@ -202,6 +204,7 @@ def test_sharpness_is_0_without_gradients_and_nan_if_not_finite(
         assert all(map(np.isnan, with_bias("Dense_0", jnp.full(5, value)).values()))
 
 
+@pytest.mark.slow
 def test_a_diverged_run_does_not_change_other_runs(batch: Dataset) -> None:
     config = Config(hidden_sizes=(5,))
     state = make_state(config)
@@ -214,6 +217,7 @@ def test_a_diverged_run_does_not_change_other_runs(batch: Dataset) -> None:
     np.testing.assert_allclose(actual, [np.nan, alone], rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_sharpness_ignores_dropout_penalties_and_precision(batch: Dataset) -> None:
     config = Config(hidden_sizes=(5,))
     state = make_state(config)
@@ -226,6 +230,7 @@ def test_sharpness_ignores_dropout_penalties_and_precision(batch: Dataset) -> No
     )
 
 
+@pytest.mark.slow
 def test_with_batch_norm_sharpness_does_not_depend_on_the_divisor(
     batch: Dataset,
 ) -> None:
@@ -238,6 +243,7 @@ def test_with_batch_norm_sharpness_does_not_depend_on_the_divisor(
     assert first == pytest.approx(float(second), rel=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("when", ["init", "epoch"])
 def test_a_sweep_records_sharpness(when: str, small: Data) -> None:
     config = Config(hidden_sizes=(3,), num_epochs=1, batch_size=100)
@@ -273,6 +279,7 @@ def partly_blank(batch: Dataset) -> Dataset:
     return Dataset(images, batch.labels)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["adam", "rmsprop"])
 @pytest.mark.parametrize("size", [16, 40])  # 16: two mini-batches; 8 images are omitted
 def test_preconditioned_sharpness_equals_the_dense_matrices(
@@ -310,6 +317,7 @@ def preconditioned(config: Config, hparams: Hparams, batch: Dataset) -> float:
     return float(values["preconditioned_sharpness"])
 
 
+@pytest.mark.slow
 def test_preconditioned_sharpness_without_preconditioner(batch: Dataset) -> None:
     """It is the sharpness for SGD, and NaN for optimizers without a limit."""
     for name in ("sgd", "momentum", "nesterov"):
@@ -321,6 +329,7 @@ def test_preconditioned_sharpness_without_preconditioner(batch: Dataset) -> None
         assert np.isnan(preconditioned(Config(optimizer=name), Hparams(), batch))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["sgd", "adam", "rmsprop"])
 def test_preconditioned_sharpness_of_unscaled_pixels_with_a_rescaled_kernel(
     name: str, batch: Dataset

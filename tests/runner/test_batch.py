@@ -290,6 +290,7 @@ def test_errors_of_all_experiments_come_before_the_first_run(tmp_path: Path) -> 
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_another_unfinished_sweep_stays_as_it_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

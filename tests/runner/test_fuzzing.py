@@ -66,6 +66,7 @@ def command_lines(draw: Any) -> tuple[list[str], dict[str, tuple[Any, ...]]]:
     return argv, expected
 
 
+@pytest.mark.slow
 @given(command_lines())
 @many
 def test_valid_command_lines_parse_to_their_settings(

@@ -97,6 +97,7 @@ def test_a_group_resumes_bit_for_bit(name: str, small: Data, tmp_path: Path) -> 
     assert_same(resume(sweep, small, tmp_path / "part"), whole)
 
 
+@pytest.mark.slow
 def test_a_group_cannot_be_resumed_after_its_last_epoch(small: Data) -> None:
     """Otherwise its batch would take memory while the next group runs."""
     sweep = plan({"seed": [0, 1]}, CONFIG, Hparams(), 2)
