@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from experiments.trainability_map import EXPERIMENT
@@ -122,18 +123,7 @@ def draw(measured: pd.DataFrame) -> Figure:
     figure, ((axes,),) = style.grid_of_panels(1, 1, size=(10, 5.6))
     rates = pd.read_csv(MAP)
     rates = rates[(rates.optimizer == "sgd") & (rates.loss == "softmax")]
-    a, b = fit(rates)
-    sharpness = np.geomspace(rates.sharpness.min(), rates.sharpness.max(), 200)
-    lines = {
-        "2/λ": 2 / sharpness,
-        "12/λ": 12 / sharpness,
-        "fit": 10 ** (a + b * np.log10(sharpness)),
-    }
-    styles = {"2/λ": "-", "12/λ": ":", "fit": "--"}
-    for rule, learning_rate in lines.items():
-        label = f"{rule} to the map: {10**a:.2g} · λ^{b:.2f}" if rule == "fit" else rule
-        line = styles[rule]
-        axes.plot(sharpness, learning_rate, color="0.2", linestyle=line, label=label)
+    draw_rules(axes, rates)
     axes.plot(
         rates.sharpness,
         rates.largest_trainable,
@@ -141,24 +131,7 @@ def draw(measured: pd.DataFrame) -> Figure:
         color=style.COLOURS[0],
         label="the map: 128 units, Fashion-MNIST, each divisor",
     )
-    for letter, row in zip("abcdefgh", measured.to_dict("records"), strict=True):
-        text = f"{row['dataset']}, {row['hidden_sizes']}, ÷{row['divisor']:g}"
-        axes.plot(
-            row["sharpness"],
-            row["measured"],
-            "D",
-            color=style.COLOURS[1],
-            markersize=11,
-            label=f"{letter}: {text}",
-        )
-        axes.annotate(
-            letter,
-            (row["sharpness"], row["measured"]),
-            fontsize=8,
-            color="white",
-            ha="center",
-            va="center",
-        )
+    draw_measured(axes, measured)
     axes.set_xscale("log")
     axes.set_yscale("log")
     axes.set_xlabel("sharpness at initialisation, λ (log scale)")
@@ -171,6 +144,37 @@ def draw(measured: pd.DataFrame) -> Figure:
     )
     figure.suptitle("Does the sharpness predict the largest learning rate that trains?")
     return figure
+
+
+def draw_rules(axes: Axes, rates: pd.DataFrame) -> None:
+    """Draws the learning rate of each rule over the sharpness of the map."""
+    a, b = fit(rates)
+    sharpness = np.geomspace(rates.sharpness.min(), rates.sharpness.max(), 200)
+    fitted = 10 ** (a + b * np.log10(sharpness))
+    lines = {
+        "2/λ": (2 / sharpness, "-"),
+        "12/λ": (12 / sharpness, ":"),
+        f"fit to the map: {10**a:.2g} · λ^{b:.2f}": (fitted, "--"),
+    }
+    for label, (learning_rate, line) in lines.items():
+        axes.plot(sharpness, learning_rate, color="0.2", linestyle=line, label=label)
+
+
+def draw_measured(axes: Axes, measured: pd.DataFrame) -> None:
+    """Draws a diamond with a letter for each measured combination."""
+    for letter, row in zip("abcdefgh", measured.to_dict("records"), strict=True):
+        text = f"{row['dataset']}, {row['hidden_sizes']}, ÷{row['divisor']:g}"
+        point = row["sharpness"], row["measured"]
+        axes.plot(
+            *point,
+            "D",
+            color=style.COLOURS[1],
+            markersize=11,
+            label=f"{letter}: {text}",
+        )
+        axes.annotate(
+            letter, point, fontsize=8, color="white", ha="center", va="center"
+        )
 
 
 def main(what: str, data_dir: str) -> None:

@@ -1,204 +1,26 @@
-"""Loading data sets: valid files give equal arrays, invalid files one line."""
+"""Loading data sets by name: results, errors, and what auto falls back to."""
 
-import contextlib
-import io
-import random
-import re
 import subprocess
 import sys
-import tracemalloc
-import zipfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from fmnist_jax.data import idx, load, locations
+from fmnist_jax.data import idx, load
 from fmnist_jax.data.official import OFFICIAL
-from fmnist_jax.errors import UserError
 from tests.data.data_files import (
     REAL,
     ROOT,
     _empty_locations,  # noqa: F401 (autouse)
     assert_equal,
-    damage,
     error_of,
     make_arrays,
-    make_official,
     needs_real,
     sha256,
     write,
 )
-
-
-@pytest.fixture
-def sets(monkeypatch: pytest.MonkeyPatch) -> dict[str, idx.Arrays]:
-    """Two small data sets, whose check sums replace the official ones."""
-    by_name = {name: make_arrays(seed) for seed, name in enumerate(OFFICIAL)}
-    for name, arrays in by_name.items():
-        make_official(monkeypatch, name, arrays)
-    return by_name
-
-
-# The official data sets.
-
-
-@pytest.mark.parametrize("suffix", ["", ".gz"])
-@pytest.mark.parametrize("below", [".", "mnist", "MNIST/raw"])
-def test_idx_files_are_found_below_data_dir(
-    below: str, suffix: str, sets: dict[str, idx.Arrays], tmp_path: Path
-) -> None:
-    folder = write(tmp_path / "d" / below, sets["mnist"], suffix)
-    data = load("mnist", tmp_path / "d")
-    assert_equal(data, sets["mnist"])
-    assert (data.name, data.title, data.num_classes) == ("mnist", "MNIST", 10)
-    assert data.source == f"IDX files in {folder}"
-    assert data.notice == ""
-
-
-def test_dotted_file_names_and_the_environment_variable(
-    sets: dict[str, idx.Arrays], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    folder = write(tmp_path / "d", sets["fashion_mnist"])
-    for path in list(folder.iterdir()):
-        path.rename(folder / path.name.replace("-idx", ".idx"))
-    monkeypatch.setenv("FMNIST_JAX_DATA", str(folder))
-    data = load()
-    assert_equal(data, sets["fashion_mnist"])
-    assert (data.name, data.title) == ("fashion_mnist", "Fashion-MNIST")
-    assert data.class_names[9] == "Ankle boot"
-
-
-@pytest.mark.parametrize(
-    "below",
-    [
-        "KERAS_HOME/datasets/fashion-mnist",
-        "cwd/data/FashionMNIST/raw",
-        "XDG_CACHE_HOME/fmnist_jax/fashion_mnist",
-    ],
-)
-def test_caches_are_used_and_damaged_ones_skipped(
-    below: str, sets: dict[str, idx.Arrays], tmp_path: Path
-) -> None:
-    write(tmp_path / "KERAS_HOME/datasets/fashion-mnist", sets["mnist"])
-    write(tmp_path / "cwd/data/FashionMNIST/raw", {})
-    (tmp_path / "cwd/data/FashionMNIST/raw" / idx.FILES["test_labels"]).touch()
-    write(tmp_path / below, sets["fashion_mnist"])
-    data = load("auto")
-    assert_equal(data, sets["fashion_mnist"])
-    assert data.source.endswith(below.removeprefix("cwd/"))
-
-
-def test_the_users_folder_comes_first(
-    sets: dict[str, idx.Arrays], tmp_path: Path
-) -> None:
-    write(tmp_path / "KERAS_HOME/datasets/fashion-mnist", sets["fashion_mnist"])
-    (tmp_path / "empty").mkdir()
-    assert "KERAS_HOME" in load("fashion_mnist", tmp_path / "empty").source
-    write(tmp_path / "d", sets["fashion_mnist"])
-    assert "IDX files in " + str(tmp_path / "d") == load("auto", tmp_path / "d").source
-
-
-@pytest.mark.parametrize("name", ["fashion_mnist", "auto"])
-def test_the_other_official_data_set_is_identified(
-    name: str, sets: dict[str, idx.Arrays], tmp_path: Path
-) -> None:
-    line = error_of(name, write(tmp_path / "d", sets["mnist"]))
-    assert f"{tmp_path / 'd'} contains MNIST, not Fashion-MNIST" in line
-    assert "--dataset=mnist" in line
-
-
-@pytest.mark.parametrize("name", ["fashion_mnist", "auto"])
-def test_a_mixture_of_data_sets_is_identified(
-    name: str, sets: dict[str, idx.Arrays], tmp_path: Path
-) -> None:
-    folder = write(tmp_path / "d", sets["fashion_mnist"])
-    write(folder, {"test_labels": sets["mnist"]["test_labels"]})
-    line = error_of(name, folder)
-    assert "contains only a part of Fashion-MNIST" in line
-    assert "t10k-labels-idx1-ubyte (MNIST's)" in line
-
-
-def test_one_changed_byte_is_detected(
-    sets: dict[str, idx.Arrays], tmp_path: Path
-) -> None:
-    folder = write(tmp_path / "d", sets["fashion_mnist"])
-    images = sets["fashion_mnist"]["train_images"].copy()
-    images[7, 7, 7] ^= 1
-    write(folder, {"train_images": images})
-    line = error_of("fashion_mnist", folder)
-    assert "sha256" in line
-    assert "train-images-idx3-ubyte;" in line
-
-
-@pytest.mark.parametrize(
-    ("change", "word"),
-    [
-        ({}, "the sha256 of its files differ"),
-        ({"train": 29}, "29 train examples instead of 30"),
-        ({"test": 21}, "21 test examples instead of 20"),
-    ],
-)
-@pytest.mark.parametrize("name", ["fashion_mnist", "auto"])
-def test_other_data_sets_are_referred_to_idx(
-    name: str,
-    change: dict[str, int],
-    word: str,
-    sets: dict[str, idx.Arrays],
-    tmp_path: Path,
-) -> None:
-    line = error_of(name, write(tmp_path / "d", make_arrays(5, **change)))
-    assert word in line
-    assert "not Fashion-MNIST" in line
-    assert "--dataset=idx" in line
-
-
-def test_labels_out_of_range_are_reported(
-    sets: dict[str, idx.Arrays], tmp_path: Path
-) -> None:
-    arrays = make_arrays(5)
-    arrays["test_labels"][3] = 12
-    line = error_of("mnist", write(tmp_path / "d", arrays))
-    assert "test labels up to 12 instead of 9" in line
-
-
-@pytest.mark.parametrize("name", ["fashion_mnist", "auto", "idx"])
-def test_missing_files_are_listed(
-    name: str, sets: dict[str, idx.Arrays], tmp_path: Path
-) -> None:
-    folder = write(tmp_path / "d", sets["fashion_mnist"], ".gz")
-    (folder / "t10k-labels-idx1-ubyte.gz").unlink()
-    (folder / "train-images-idx3-ubyte.gz").unlink()
-    line = error_of(name, folder)
-    assert "2 of the 4" in line
-    assert "train-images-idx3-ubyte, t10k-labels-idx1-ubyte" in line
-
-
-@pytest.mark.parametrize("name", ["fashion_mnist", "auto", "idx"])
-def test_unequal_counts_are_reported(name: str, tmp_path: Path) -> None:
-    arrays = make_arrays()
-    arrays["train_labels"] = arrays["train_labels"][:-1]
-    line = error_of(name, write(tmp_path / "d", arrays))
-    assert "30 images" in line
-    assert "train-labels-idx1-ubyte has 29 labels" in line
-
-
-@pytest.mark.parametrize("name", ["fashion_mnist", "mnist"])
-def test_a_missing_data_set_lists_every_location_and_what_to_do(
-    name: str, tmp_path: Path
-) -> None:
-    (tmp_path / "d").mkdir()
-    write(tmp_path / "cwd/data/MNIST/raw", make_arrays())
-    line = error_of(name, tmp_path / "d")
-    folders = ["d", f"TFDS_DATA_DIR/{name}", f"HOME/tensorflow_datasets/{name}"]
-    folders += [f"XDG_CACHE_HOME/fmnist_jax/{name}", "KERAS_HOME/datasets"]
-    assert [path for path in folders if str(tmp_path / path) not in line] == []
-    assert "switched off by FMNIST_JAX_OFFLINE" in line
-    assert "--data_dir=FOLDER" in line
-    assert "--dataset=synthetic" in line
-    assert ("30 train examples instead of 60,000" in line) == (name == "mnist")
 
 
 def test_auto_falls_back_with_a_notice(tmp_path: Path) -> None:
@@ -231,9 +53,6 @@ def test_a_missing_data_dir_is_always_an_error(
     assert "Not a directory" in error_of(name, tmp_path / "file")
     monkeypatch.setenv("FMNIST_JAX_DATA", str(tmp_path / "typo"))
     assert "FMNIST_JAX_DATA is" in error_of(name)
-
-
-# Other data sets.
 
 
 @pytest.mark.parametrize(
@@ -305,114 +124,6 @@ def test_synthetic_data_are_a_prefix_of_limited_size() -> None:
     np.testing.assert_array_equal(few.train.images, more.train.images[:20])
     assert (few.source, few.notice) == ("generated", "")
     assert "only 60,000" in error_of("synthetic", train_examples=60_001)
-
-
-# The MNIST file of Keras.
-
-
-def npz(arrays: dict[str, Any]) -> bytes:
-    file = io.BytesIO()
-    np.savez_compressed(file, **arrays)
-    return file.getvalue()
-
-
-def keras_arrays(arrays: idx.Arrays) -> dict[str, Any]:
-    letters = {"images": "x", "labels": "y"}
-    return {
-        f"{letters[role.split('_')[1]]}_{role.split('_')[0]}": array
-        for role, array in arrays.items()
-    }
-
-
-def test_keras_file_is_read(sets: dict[str, idx.Arrays], tmp_path: Path) -> None:
-    path = tmp_path / "KERAS_HOME" / "datasets" / "mnist.npz"
-    path.parent.mkdir(parents=True)
-    path.write_bytes(npz(keras_arrays(sets["mnist"])))
-    data = load("mnist")
-    assert_equal(data, sets["mnist"])
-    assert data.source == f"Keras file {path}"
-    with pytest.raises(locations.NotFoundError):
-        load("fashion_mnist")
-
-
-def npz_with_a_large_shape(arrays: idx.Arrays) -> bytes:
-    file = io.BytesIO()
-    with zipfile.ZipFile(file, "w") as archive:
-        for name in keras_arrays(arrays):
-            header = {"descr": "|u1", "fortran_order": False, "shape": (2**40,)}
-            body = io.BytesIO()
-            np.lib.format.write_array_header_1_0(body, header)
-            archive.writestr(f"{name}.npy", body.getvalue())
-    return file.getvalue()
-
-
-def npz_with_a_long_header(packing: int) -> bytes:
-    file = io.BytesIO()
-    with zipfile.ZipFile(file, "w", packing) as archive:
-        length = 10**8  # in version 2, NumPy reads the whole header before it fails
-        start = b"\x93NUMPY\x02\x00" + length.to_bytes(4, "little")
-        archive.writestr("x_train.npy", start + b" " * length)
-    return file.getvalue()
-
-
-@pytest.mark.parametrize(
-    ("make", "word"),
-    [
-        (lambda arrays: b"nonsense", "not a zip file"),
-        (lambda arrays: npz(keras_arrays(arrays))[:-100], "zip"),
-        (lambda arrays: npz({"x_train": arrays["train_images"]}), "y_train.npy"),
-        (lambda arrays: npz({key: {} for key in keras_arrays(arrays)}), "object"),
-        (lambda arrays: npz(keras_arrays(make_arrays(0, 5, 5))), "(5, 28, 28)"),
-        (lambda arrays: npz(keras_arrays(make_arrays(5))), "the sha256"),
-        (npz_with_a_large_shape, "1099511627776"),
-    ],
-)
-def test_damaged_keras_files_are_skipped(
-    make: Callable[[idx.Arrays], bytes],
-    word: str,
-    sets: dict[str, idx.Arrays],
-    tmp_path: Path,
-) -> None:
-    path = tmp_path / "KERAS_HOME" / "datasets" / "mnist.npz"
-    path.parent.mkdir(parents=True)
-    path.write_bytes(make(sets["mnist"]))
-    line = error_of("mnist")
-    assert str(path) in line
-    assert word in line
-    write(tmp_path / "cwd/data/MNIST/raw", sets["mnist"])
-    assert_equal(load("mnist"), sets["mnist"])
-
-
-def test_the_header_of_a_keras_file_allocates_no_memory(tmp_path: Path) -> None:
-    path = tmp_path / "mnist.npz"
-    for packing, words in {
-        zipfile.ZIP_DEFLATED: "x_train.npy has npy version (2, 0), not (1, 0)",
-        zipfile.ZIP_BZIP2: "x_train.npy is neither stored nor deflated",
-    }.items():
-        path.write_bytes(npz_with_a_long_header(packing))
-        tracemalloc.start()
-        with pytest.raises(UserError, match=re.escape(words)):
-            locations._read_npz(path)
-        assert tracemalloc.get_traced_memory()[1] < 3e6
-        tracemalloc.stop()
-    with open(path, "ab") as file:
-        file.truncate(2**26 + 1)
-    with pytest.raises(UserError, match="not a file of at most 67,108,864 bytes"):
-        locations._read_npz(path)
-
-
-def test_a_damaged_keras_file_never_crashes(
-    sets: dict[str, idx.Arrays], tmp_path: Path
-) -> None:
-    rng, body = random.Random(0), npz(keras_arrays(make_arrays(0)))
-    path = tmp_path / "mnist.npz"
-    for _ in range(200):
-        path.write_bytes(damage(body, rng))
-        with contextlib.suppress(UserError):
-            locations._read_npz(path)
-
-
-# The official files.
 
 
 @needs_real

@@ -1,5 +1,8 @@
 """Flags of the command line: hints, switches and help."""
 
+from pathlib import Path
+
+import numpy as np
 import pytest
 
 from experiments.__main__ import find_experiments
@@ -8,6 +11,7 @@ from fmnist_jax.config import SETTINGS
 from fmnist_jax.errors import UserError
 from fmnist_jax.runner import flags
 from fmnist_jax.runner.help import help_text
+from tests.command_lines import options
 
 
 def test_the_library_name_of_a_setting_hints_at_its_flag() -> None:
@@ -59,3 +63,44 @@ def test_help_lists_each_used_flag_once(name: str) -> None:
         name == "trainability_map",
         name != "data_checks",
     )
+
+
+@pytest.mark.parametrize(
+    ("text", "values"),
+    [
+        ("1,255,1000", (1.0, 255.0, 1000.0)),
+        ("0.5", (0.5,)),
+        ("1e-2:1e2:5", (1e-2, 1e-1, 1.0, 1e1, 1e2)),
+        ("7,1:1e2:3", (7.0, 1.0, 10.0, 100.0)),
+        (" 1 , 2", (1.0, 2.0)),
+        ("3:9:1", (3.0,)),
+    ],
+)
+def test_lists_of_numbers(text: str, values: tuple[float, ...]) -> None:
+    assert options(f"--divisors={text}")["settings"]["divisor"] == values
+
+
+def test_log_spaced_lists_equal_those_of_numpy() -> None:
+    values = options("--learning_rates=1e-5:1:16")["settings"]["learning_rate"]
+    np.testing.assert_allclose(values, np.logspace(-5, 0, 16), rtol=1e-11)
+
+
+def test_other_lists() -> None:
+    settings = options("--hidden_sizes=none,128,1000x10", "--batch_sizes", "32,64",
+                    "--optimizers=sgd,adam")["settings"]  # fmt: skip
+    assert settings == {
+        "hidden_sizes": ((), (128,), (1000, 10)),
+        "batch_size": (32, 64),
+        "optimizer": ("sgd", "adam"),
+    }
+
+
+def test_commands_are_rebuilt_with_the_same_meaning() -> None:
+    """The argument after a flag without a value is its value, whatever it is."""
+    for argv in (["--out_dir", "-x", "--epochs", "2"], ["-epochs", "2", "--out_dir=y"],
+                 ["--epochs", "2", "--out_dir", "--overwrite", "--"]):  # fmt: skip
+        assert options(*argv)["epochs"] == 2
+        assert not options(*argv)["overwrite"]
+        rebuilt = flags.command([EXPERIMENT], ["program", *argv], Path("-x"))
+        assert rebuilt == "python -m experiments.scale_sweep --epochs=2 --out_dir=-x"
+        assert flags.without(["program", *argv], ["out_dir", "epochs"]) == []

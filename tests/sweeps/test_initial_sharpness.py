@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import math
 from typing import Any
 
 import flax.linen as nn
@@ -11,9 +12,13 @@ import pytest
 
 from fmnist_jax import training
 from fmnist_jax.config import SETTINGS, TRACED, Config, Hparams
-from fmnist_jax.data.dataset import Dataset
+from fmnist_jax.data.dataset import Data, Dataset
 from fmnist_jax.probes import sharpness
+from fmnist_jax.probes.sharpness import sharpness_probe
+from fmnist_jax.sweeps import initial_sharpness
+from fmnist_jax.sweeps.engine import sweep
 from fmnist_jax.sweeps.initial_sharpness import DEPENDS_ON, PRECONDITIONED_BY
+from fmnist_jax.sweeps.planning import plan
 
 
 class Linear(nn.Module):
@@ -107,3 +112,98 @@ def test_settings_that_change_the_sharpness_are_listed() -> None:
     expected = {*DEPENDS_ON} - {"seed"}
     assert changing["sharpness"] == expected
     assert changing["preconditioned_sharpness"] == expected | {*PRECONDITIONED_BY}
+
+
+@pytest.mark.slow
+def test_theory_measures_each_distinct_network_once(small: Data) -> None:
+    """The same as a probe of every run, but without the axes it does not depend on."""
+    config = Config(hidden_sizes=(6,), batch_size=50, num_epochs=1, optimizer="adam")
+    values = {"learning_rate": [1e-3, 1e-2], "divisor": [1.0, 255.0], "seed": [0, 1]}
+    results = initial_sharpness.initial_sharpness(
+        plan(values, config, Hparams()), small
+    )
+    assert results.sharpness.dims == ("divisor", "seed")
+    every = sweep(values, small, config, Hparams(), [sharpness_probe()])
+    np.testing.assert_allclose(
+        results.sharpness.values, every.sharpness.isel(learning_rate=1), rtol=1e-4
+    )
+    limits = initial_sharpness.stable_rates(plan(values, config, Hparams()), small)
+    np.testing.assert_array_equal(limits.sharpness, results.sharpness)
+    assert limits.stable_rate.dims == ("divisor", "seed")
+    np.testing.assert_allclose(
+        limits.stable_rate, 38 / limits.preconditioned_sharpness, rtol=1e-6
+    )
+    merged = every.drop_vars(["sharpness", "sharpness_residual"]).merge(results)
+    assert merged.optimizer == "adam"
+    assert math.isfinite(merged.sharpness.max())
+
+
+@pytest.mark.slow
+def test_stable_rates_of_several_optimizers_and_their_settings(small: Data) -> None:
+    config = Config(hidden_sizes=(6,), batch_size=50, num_epochs=1)
+    values = {
+        "optimizer": ["sgd", "momentum", "rmsprop", "adam", "lion"],
+        "divisor": [1.0, 255.0],
+        "momentum": [0.5, 0.9], "learning_rate": [1e-3, 1.0],
+    }  # fmt: skip
+    results = initial_sharpness.stable_rates(plan(values, config, Hparams()), small)
+    assert set(results.stable_rate.dims) == {"optimizer", "divisor", "momentum", "seed"}
+    assert results.optimizer.values.tolist() == values["optimizer"]
+    rates = results.stable_rate.squeeze("seed").transpose(..., "divisor", "momentum")
+    sharpness = results.sharpness.squeeze("seed").values[:, None]
+    np.testing.assert_allclose(
+        rates.sel(optimizer="sgd"), np.repeat(2 / sharpness, 2, 1), rtol=1e-6
+    )
+    np.testing.assert_allclose(
+        rates.sel(optimizer="momentum"), 2 * np.array([1.5, 1.9]) / sharpness, rtol=1e-6
+    )
+    divided = results.preconditioned_sharpness.sel(optimizer="adam").squeeze("seed")
+    np.testing.assert_allclose(
+        rates.sel(optimizer="adam", momentum=0.5), 38 / divided, rtol=1e-6
+    )
+    divided = results.preconditioned_sharpness.sel(optimizer="rmsprop").squeeze("seed")
+    np.testing.assert_allclose(
+        rates.sel(optimizer="rmsprop", momentum=0.9), 2 / divided, rtol=1e-6
+    )
+    assert np.isnan(rates.sel(optimizer="lion")).all()
+
+
+@pytest.mark.slow
+def test_the_stable_learning_rate_depends_on_that_of_the_first_kernel(
+    small: Data,
+) -> None:
+    config = Config(hidden_sizes=(6,), batch_size=50, num_epochs=1, optimizer="sgd")
+    values = {"first_kernel_rate": [1e-6, 1.0, 100.0], "learning_rate": [1e-3, 1.0]}
+    results = initial_sharpness.stable_rates(
+        plan(values, config, Hparams(divisor=1.0)), small
+    )
+    rates = results.stable_rate.squeeze("seed").values
+    np.testing.assert_allclose(rates[1], 2 / results.sharpness.item(), rtol=1e-4)
+    assert rates[0] > 10 * rates[1] > 100 * rates[2]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sizes", [[], [20, 150, 190]])
+def test_batches_larger_than_the_sample_for_theory_are_capped(
+    sizes: list[int], small: Data
+) -> None:
+    few = small.first(train=30)
+    config = Config(hidden_sizes=(6,), batch_size=30, num_epochs=1, optimizer="adam")
+    axes = {"batch_size": sizes} if sizes else {}
+    results = initial_sharpness.stable_rates(plan(axes, config, Hparams()), few)
+    rates = results.stable_rate.squeeze("seed").values
+    assert np.isfinite(rates).all()
+    if sizes:
+        assert results.batch_size.values.tolist() == sizes
+        assert rates[1] == rates[2] != rates[0]
+
+
+@pytest.mark.slow
+def test_an_unconverged_eigenvalue_gives_no_stable_learning_rate(
+    small: Data, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = Config(hidden_sizes=(6,), batch_size=50, num_epochs=1, optimizer="sgd")
+    monkeypatch.setattr(initial_sharpness, "MAX_RESIDUAL", 0.0)
+    results = initial_sharpness.stable_rates(plan({}, config, Hparams()), small)
+    assert np.isnan(results.stable_rate).all()
+    assert np.isfinite(results.sharpness).all()

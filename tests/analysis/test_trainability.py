@@ -1,0 +1,83 @@
+"""The learning rates that train, and their ratio to the stable one."""
+
+import numpy as np
+import xarray as xr
+
+from fmnist_jax.analysis import trainability
+
+DIVISORS, LEARNING_RATES = (1.0, 10.0, 100.0), (1e-3, 1e-2, 1e-1, 1.0)
+
+
+def made_up(seeds: int = 3) -> xr.Dataset:
+    """Results in which learning rates from 1e-2 to divisor / 100 train."""
+    shape = (len(DIVISORS), len(LEARNING_RATES), seeds)
+    grid = np.meshgrid(DIVISORS, LEARNING_RATES, indexing="ij")
+    divisor, learning_rate = grid
+    trains = (learning_rate <= divisor / 100 * 1.01) & (learning_rate >= 0.99e-2)
+    status = np.where(trains, "trained", "dead")[..., None].repeat(seeds, -1)
+    status[0, 3, 0] = "trained"  # one seed is not most of three
+    loss = np.where(status == "trained", 0.5, 30.0)[..., None]
+    loss[2, 0] = np.inf
+    sharpness = 100 / np.asarray(DIVISORS)[:, None] * 2.0 ** np.arange(seeds)
+    dims = ("divisor", "learning_rate", "seed")
+    results = xr.Dataset(
+        {
+            "status": (dims, status),
+            "train_loss": ((*dims, "epoch"), loss),
+            "test_accuracy": ((*dims, "epoch"), np.full((*shape, 1), 0.5)),
+            "sharpness": (("divisor", "seed"), sharpness),
+            "stable_rate": (("divisor", "seed"), 2 / sharpness),
+        },
+        {
+            "divisor": list(DIVISORS),
+            "learning_rate": list(LEARNING_RATES),
+            "optimizer": "sgd",
+            "seed": range(seeds),
+            "epoch": [1],
+        },
+    )
+    results.attrs = {
+        "dataset_title": "made up", "num_classes": 10, "train_examples": 100,
+    }  # fmt: skip
+    return results
+
+
+def test_trainable_learning_rates_and_their_ratio_to_the_stable_one() -> None:
+    table = trainability.trainable_range(made_up())
+    assert table.divisor.tolist() == list(DIVISORS)
+    np.testing.assert_allclose(table.sharpness, [200, 20, 2])  # the geometric mean
+    np.testing.assert_allclose(table.sharpness_min, [100, 10, 1])
+    np.testing.assert_allclose(table.sharpness_max, [400, 40, 4])
+    np.testing.assert_allclose(table.stable_rate, [0.01, 0.1, 1])
+    np.testing.assert_allclose(table.least_trainable, [0.01, 0.01, 0.01])
+    np.testing.assert_allclose(table.largest_trainable, [0.01, 0.1, 1])
+    np.testing.assert_allclose(table.ratio, [1, 1, 1])
+
+
+def test_sentences_give_the_ratios_or_that_nothing_trains() -> None:
+    results = made_up()
+    results["stable_rate"] = results.stable_rate / xr.DataArray(
+        [0.5, 1, 4], dims="divisor"
+    )
+    count, ratios, step = trainability.sentences(
+        results, trainability.trainable_range(results)
+    )
+    assert count == "6 of 12 settings train (most seeds)."
+    assert ratios == (
+        "All settings: largest learning rate that trains, divided by the stable one: "
+        "minimum 0.5 (at ÷1), maximum 4 (at ÷100), median 1."
+    )
+    assert step == "The learning rates are a factor of 10 apart."
+    unknown = results.assign(stable_rate=results.stable_rate * np.nan)
+    lines = trainability.sentences(unknown, trainability.trainable_range(unknown))
+    assert lines[1].startswith("All settings: no stable learning rate is known")
+    results["status"] = xr.full_like(results.status, "slow")
+    lines = trainability.sentences(results, trainability.trainable_range(results))
+    assert lines[1] == "All settings: no learning rate met the criterion."
+
+
+def test_without_learning_rates_there_is_no_table() -> None:
+    results = made_up().isel(learning_rate=0)
+    table = trainability.trainable_range(results)
+    assert table.empty
+    assert len(trainability.sentences(results, table)) == 1

@@ -1,0 +1,16 @@
+"""Fixtures of the tests of the readers."""
+
+import pytest
+
+from fmnist_jax.data import idx
+from fmnist_jax.data.official import OFFICIAL
+from tests.data.data_files import make_arrays, make_official
+
+
+@pytest.fixture
+def sets(monkeypatch: pytest.MonkeyPatch) -> dict[str, idx.Arrays]:
+    """Two small data sets, whose check sums replace the official ones."""
+    by_name = {name: make_arrays(seed) for seed, name in enumerate(OFFICIAL)}
+    for name, arrays in by_name.items():
+        make_official(monkeypatch, name, arrays)
+    return by_name

@@ -1,0 +1,116 @@
+"""From flags, presets and an experiment's settings to the runs of a job."""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from experiments.__main__ import find_experiments
+from experiments.scale_sweep import EXPERIMENT
+from fmnist_jax.analysis import results
+from fmnist_jax.data import load
+from fmnist_jax.errors import UserError
+from fmnist_jax.runner import jobs
+from fmnist_jax.sweeps.engine import sweep
+from tests.command_lines import options
+
+
+def test_flags_override_axes_and_axes_override_the_preset() -> None:
+    job = jobs.make_job(EXPERIMENT, options("--preset=book", "--divisors=7"))
+    assert job.axes["divisor"] == (7.0,)  # an axis even with one value
+    assert job.axes["loss"] == ("clipped", "softmax")  # overrides softmax of the preset
+    assert list(job.axes) == ["divisor", "loss", "seed"]
+    (variant,) = job.variants
+    assert variant.config.hidden_sizes == (1000,)
+    assert variant.config.optimizer == "sgd"
+    assert variant.hparams.learning_rate == 1e-2
+    job = jobs.make_job(
+        EXPERIMENT,
+        options(
+            "--learning_rates=1,2",
+            "--optimizers=rmsprop",
+            "--epochs=3",
+            "--num_seeds=4",
+            "--eps=1e-3",
+        ),
+    )
+    assert list(job.axes) == ["divisor", "loss", "learning_rate", "seed"]
+    (variant,) = job.variants
+    assert variant.config.optimizer == "rmsprop"
+    assert variant.config.num_epochs == 3
+    assert job.axes["seed"] == range(4)
+    assert variant.hparams.eps == 1e-3
+
+
+@pytest.mark.slow
+def test_every_setting_reaches_the_results(tmp_path: Path) -> None:
+    arguments = [
+        "--divisors=255", "--losses=softmax", "--hidden_sizes=4", "--optimizers=sgd",
+        "--dropout_rates=0,.25", "--target_accuracies=.8,inf", "--schedules=plateau",
+        "--plateau_patiences=0", "--batch_norms=frozen", "--penalized=kernels",
+        "--l1s=1e-4", "--orders=file", "--epochs=2", "--num_seeds=1",
+    ]  # fmt: skip
+    job = jobs.make_job(EXPERIMENT, options(*arguments))
+    data = load("synthetic", train_examples=64, test_examples=50)
+    (variant,) = job.variants
+    dataset = sweep(job.axes, data, variant.config, variant.hparams)
+    results.save(dataset, tmp_path, {})
+    dataset = results.load(tmp_path)
+    coordinates = {name: dataset[name].values.tolist() for name in dataset.coords}
+    assert coordinates == {
+        "divisor": [255], "loss": ["softmax"], "dropout_rate": [0, 0.25],
+        "target_accuracy": [0.8, np.inf], "batch_norm": "frozen", "seed": [0],
+        "epoch": [1, 2], "hidden_sizes": "4", "optimizer": "sgd", "learning_rate": 1e-3,
+        "schedule": "plateau", "plateau_patience": 0, "plateau_factor": 0.1,
+        "plateau_threshold": 1e-4, "min_learning_rate": 0, "penalized": "kernels",
+        "l1": 1e-4, "l2": 0, "l2_squared": 0, "order": "file", "initializer": "keras",
+        "batch_size": 32, "num_epochs": 2, "evaluate_train": "True",
+        "evaluate_dropout": "False", "precision": "float32", "first_kernel_scale": 1,
+        "first_kernel_rate": 1,
+    }  # fmt: skip
+    assert np.isfinite(dataset.test_loss).all()
+    assert (dataset.train_penalty > 0).all()
+    assert dataset.stopped_epoch.dims == dataset.status.dims
+
+
+def test_default_batch_sizes_are_capped_with_a_notice() -> None:
+    job = jobs.make_job(EXPERIMENT, options())
+    capped = jobs._cap_batch_sizes(job, 20)
+    assert capped.variants[0].config.batch_size == 20
+    assert "capped at the 20" in capped.notices[0]
+    assert jobs._cap_batch_sizes(job, 32) is job
+    axis = jobs.make_job(EXPERIMENT, {**options(), "settings": {}})
+    axis = dataclasses.replace(axis, axes={"batch_size": (8, 32, 99)})
+    assert jobs._cap_batch_sizes(axis, 20).axes["batch_size"] == (8, 20)
+    job = jobs.make_job(EXPERIMENT, options("--batch_sizes=21"))
+    with pytest.raises(UserError, match="larger than the training set"):
+        jobs._cap_batch_sizes(job, 20)
+
+
+def test_a_flag_for_a_setting_of_the_variants_is_refused() -> None:
+    regularization = find_experiments()["regularization"]
+    with pytest.raises(UserError, match=r"--l1s: .* compares fixed settings"):
+        jobs.make_job(regularization, options("--l1s=1e-3"))
+    job = jobs.make_job(regularization, options("--learning_rates=.5"))
+    assert {v.hparams.learning_rate for v in job.variants} == {0.5}
+    assert [v.label for v in job.variants][:2] == ["none", "L1"]
+    assert [v.hparams.l1 for v in job.variants][:2] == [None, 1e-4]
+
+
+def test_the_dataset_flag_replaces_the_compared_data_sets() -> None:
+    mixup = find_experiments()["dataset_mixup"]
+    both = jobs.make_job(mixup, options()).variants
+    assert [v.dataset for v in both] == ["mnist", "fashion_mnist"]
+    (one,) = jobs.make_job(mixup, options("--dataset=synthetic")).variants
+    assert (one.label, one.dataset) == ("synthetic", "synthetic")
+
+
+def test_settings_of_an_experiment_override_the_preset_but_not_flags() -> None:
+    annealing = find_experiments()["annealing"]
+    (variant,) = jobs.make_job(annealing, options("--preset=keras")).variants
+    assert variant.config.num_epochs == 30
+    assert variant.hparams.plateau_factor == 0.5
+    arguments = options("--plateau_factors=.1", "--epochs=4")
+    (variant,) = jobs.make_job(annealing, arguments).variants
+    assert (variant.config.num_epochs, variant.hparams.plateau_factor) == (4, 0.1)
