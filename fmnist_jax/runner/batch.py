@@ -1,7 +1,7 @@
 """Several experiments, one after the other, and the page that shows them.
 
 Each experiment resumes by itself. One that is finished already, with the same settings,
-data and versions, is skipped: it would give the same bytes.
+data, versions and code of its file, is skipped: it would give the same bytes.
 """
 
 import json

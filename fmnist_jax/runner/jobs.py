@@ -1,6 +1,7 @@
 """The job that a command line makes of an experiment."""
 
 import dataclasses
+import inspect
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -51,11 +52,20 @@ class Task(NamedTuple):
 
     @property
     def fingerprint(self) -> str:
-        """The sha256 of the experiment's name, ``settings``, and versions."""
+        """The sha256 of the experiment, ``settings``, and versions."""
         from fmnist_jax.sweeps.checkpoints import digest
         from fmnist_jax.sweeps.environment import DECISIVE_PACKAGES, versions
 
-        return digest([self.name, self.settings, versions(DECISIVE_PACKAGES)])
+        experiment = [
+            _definition(value) for value in vars(self.job.experiment).values()
+        ]
+        return digest([experiment, self.settings, versions(DECISIVE_PACKAGES)])
+
+
+def _definition(value: Any) -> str:
+    """Returns the source file of a function, and any other value as text."""
+    file = inspect.getsourcefile(value) if inspect.isfunction(value) else None
+    return Path(file).read_text("utf-8") if file else repr(value)
 
 
 def with_settings(

@@ -144,10 +144,8 @@ def _run_group(
         if values:
             yield None, scatter_to_runs(values, batch, {}, num_runs), batch
     else:
-        last_epoch, latest = (
-            checkpoint.parts[-1].epoch or 0,
-            checkpoint.parts[-1].values,
-        )
+        last = checkpoint.parts[-1]
+        last_epoch, latest = last.epoch or 0, last.values
         state, _ = programs.start.eval_shape(begin, batch.inputs, train)
         batch = restore(plan, group, checkpoint, state, mesh)
     # A later probe of the user's may give other values for a settled run.

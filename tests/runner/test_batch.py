@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import linecache
 import os
 import re
 import shutil
@@ -227,6 +228,25 @@ def test_other_versions_of_the_code_are_not_finished(
     monkeypatch.setattr(environment, "_code", lambda: "another")
     with pytest.raises(UserError, match="second contains results already"):
         count_labels(tmp_path)
+
+
+def test_an_experiment_whose_code_has_changed_is_not_finished(tmp_path: Path) -> None:
+    def run(shown: str) -> str:
+        module = tmp_path / "counting.py"
+        source = f"def answer(data): return Answer({{}}, {{}}, [{shown!r}])"
+        module.write_text(source)
+        linecache.clearcache()
+        names: dict[str, Any] = {"Answer": Answer}
+        exec(compile(source, module, "exec"), names)
+        experiment = dataclasses.replace(SECOND, answer=names["answer"])
+        argv = ["x", *FLAGS, "--train_examples=7", f"--out_dir={tmp_path / 'root'}"]
+        command_line.execute([experiment, THIRD], argv)
+        return (tmp_path / "root" / "second" / "config.json").read_text()
+
+    first = run("before")
+    assert run("before") == first
+    with pytest.raises(UserError, match="second contains results already"):
+        run("after")
 
 
 def test_an_error_names_its_experiment(tmp_path: Path) -> None:
