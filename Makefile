@@ -1,4 +1,4 @@
-# Each target does everything that it needs, in a virtual environment of its own.
+# Each target does everything that it needs, in the virtual environment .venv.
 PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?=

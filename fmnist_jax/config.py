@@ -242,7 +242,8 @@ def check_all(config: Config, hparams: Hparams) -> None:
     """Raises UserError for the first setting whose value is not allowed."""
     check_is("config", config, Config, "a Config")
     check_is("hparams", hparams, Hparams, "an Hparams")
-    for name, value in {**vars(config), **vars(hparams)}.items():
+    for name in SETTINGS:
+        value = getattr(config if name in STATIC else hparams, name)
         if name in STATIC or value is not None:
             check(name, value)
 

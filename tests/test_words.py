@@ -31,7 +31,13 @@ CODE = sorted(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py
 PRODUCT = [p for p in CODE if p.is_relative_to(ROOT / "fmnist_jax")]
 PRODUCT += [p for p in CODE if p.is_relative_to(ROOT / "experiments")]
 TRAINING = [p for p in CODE if p.is_relative_to(ROOT / "fmnist_jax" / "training")]
-PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
+PAGES = [
+    *(path for path in ROOT.iterdir() if path.suffix in (".md", ".toml", ".txt")),
+    *(p for folder in FOLDERS for p in (ROOT / folder).rglob("*.md")),
+    *(p for folder in FOLDERS for p in (ROOT / folder).rglob("*.jinja")),
+    *(ROOT / "experiments").rglob("*.json"),
+    ROOT / "Makefile",
+]
 
 
 def name_of(path: Path) -> str:

@@ -63,19 +63,18 @@ def read(folder: Path) -> tuple[idx.Arrays, tuple[str, ...]]:
     Returns the arrays in the order of TFDS, by the keys of ``idx.FILES``: images uint8
     ``[N, H, W]`` or ``[N, H, W, C]``, labels int64 ``[N]``; and the class names.
     """
-    disabled = logging.root.manager.disable
-    logging.disable(logging.CRITICAL)  # TFDS logs details of its work
     try:
         import tensorflow_datasets as tfds
 
-        _check_classes(folder)
-        builder = tfds.builder_from_directory(str(folder))
-        _check_features(tfds, builder.info.features, folder)
-        arrays: idx.Arrays = {}
-        for split in ("train", "test"):
-            images, labels = _read_split(tfds, builder, split, folder)
-            arrays |= {f"{split}_images": images, f"{split}_labels": labels}
-        return arrays, tuple(builder.info.features["label"].names or ())
+        with _no_messages():
+            _check_classes(folder)
+            builder = tfds.builder_from_directory(str(folder))
+            _check_features(tfds, builder.info.features, folder)
+            arrays: idx.Arrays = {}
+            for split in ("train", "test"):
+                images, labels = _read_split(tfds, builder, split, folder)
+                arrays |= {f"{split}_images": images, f"{split}_labels": labels}
+            return arrays, tuple(builder.info.features["label"].names or ())
     except UserError:
         raise
     except ImportError as error:
@@ -88,8 +87,21 @@ def read(folder: Path) -> tuple[idx.Arrays, tuple[str, ...]]:
             f"{folder} cannot be read as a TFDS data set: "
             f"{type(error).__name__}: {reason(error)}"
         ) from error
+
+
+@contextlib.contextmanager
+def _no_messages() -> Iterator[None]:
+    """Hides what TFDS logs of its work, with the logger of absl."""
+    logger = logging.getLogger("absl")
+
+    def hide(record: logging.LogRecord) -> bool:
+        return False
+
+    logger.addFilter(hide)
+    try:
+        yield
     finally:
-        logging.disable(disabled)
+        logger.removeFilter(hide)
 
 
 def _check_classes(folder: Path) -> None:

@@ -1,7 +1,8 @@
 """Several experiments, one after the other, and the page that shows them.
 
-Each experiment resumes by itself. One that is finished already, with the same settings,
-data, versions and code of its file, is skipped: it would give the same bytes.
+Each experiment resumes independently of the others. One that is already finished, with
+the same settings, data, code, versions and kind of device, is skipped, even with
+--overwrite: it would give the same results.
 """
 
 import json
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from fmnist_jax.analysis.results import RESULTS_FILE, SETTINGS_FILE, SUMMARY_FILE
+from fmnist_jax.devices import use_cpu_cores
 from fmnist_jax.errors import UserError
 from fmnist_jax.files import explaining_write_errors
 from fmnist_jax.runner import execution, output_folder, page
@@ -30,6 +32,7 @@ def run(root: Path, tasks: Sequence[Task]) -> None:
       UserError: before the first run, if a folder has other results and they are not to
         be overwritten, or if another process writes to ``root``.
     """
+    use_cpu_cores()  # before the fingerprint of a task asks for the kind of device
     with output_folder.locked(root):
         remaining = [task for task in tasks if not _is_finished(task)]
         if not tasks[0].job.options["overwrite"]:

@@ -163,7 +163,7 @@ def _run(
 ) -> None:
     """Runs jobs one after the other, several as a batch."""
     from fmnist_jax.runner import batch, execution, flags, output_folder
-    from fmnist_jax.runner.jobs import Task
+    from fmnist_jax.runner.jobs import Task, code_of
 
     experiments = [job.experiment for job in jobs]
     folders = output_folder.experiment_folders(root, [e.name for e in experiments])
@@ -171,7 +171,8 @@ def _run(
     tasks = []
     for job, job_data, folder in zip(jobs, data, folders, strict=True):
         arguments = flags.experiment_arguments(argv, job.experiment, folder)
-        tasks.append(Task(job, job_data, folder, arguments, resume, trains))
+        code = code_of(job.experiment)
+        tasks.append(Task(job, job_data, folder, arguments, code, resume, trains))
     if len(tasks) == 1 or jobs[0].options["dry_run"]:
         for task in tasks:
             execution.run(task)

@@ -21,6 +21,7 @@ class Task(NamedTuple):
 
     Attributes:
       arguments: of the command line, as results record them.
+      code: digest of the code of the experiment.
       resume_command: resumes the job if it is interrupted.
       trains: whether runs may be trained; otherwise all must be in the folder.
     """
@@ -29,6 +30,7 @@ class Task(NamedTuple):
     data: tuple["Data", ...]
     out_dir: Path
     arguments: Sequence[str]
+    code: str
     resume_command: str
     trains: bool = True
 
@@ -52,20 +54,22 @@ class Task(NamedTuple):
 
     @property
     def fingerprint(self) -> str:
-        """The sha256 of the experiment, ``settings``, and versions."""
+        """The sha256 of what determines the results, tables and figures."""
+        from fmnist_jax.sweeps import environment
         from fmnist_jax.sweeps.checkpoints import digest
-        from fmnist_jax.sweeps.environment import DECISIVE_PACKAGES, versions
 
-        experiment = [
-            _definition(value) for value in vars(self.job.experiment).values()
-        ]
-        return digest([experiment, self.settings, versions(DECISIVE_PACKAGES)])
+        versions = environment.versions(environment.RECORDED_PACKAGES)
+        rest = environment.environment() if self.job.experiment.trains else {}
+        return digest([self.name, self.code, self.settings, versions, rest])
 
 
-def _definition(value: Any) -> str:
-    """Returns the source file of a function, and any other value as text."""
-    file = inspect.getsourcefile(value) if inspect.isfunction(value) else None
-    return Path(file).read_text("utf-8") if file else repr(value)
+def code_of(experiment: Experiment) -> str:
+    """Returns a digest of the package, or else of the file, of an experiment."""
+    from fmnist_jax.sweeps.environment import code
+
+    function = getattr(experiment.answer, "func", experiment.answer)  # of a partial
+    path = Path(inspect.getfile(function))
+    return code(path.parent if (path.parent / "__init__.py").exists() else path)
 
 
 def with_settings(

@@ -10,7 +10,7 @@ from fmnist_jax.analysis import report, results
 from fmnist_jax.files import explaining_write_errors
 from fmnist_jax.runner.experiment import Answer, Experiment
 from fmnist_jax.runner.jobs import Job, Task
-from fmnist_jax.sweeps.environment import DECISIVE_PACKAGES, versions
+from fmnist_jax.sweeps.environment import RECORDED_PACKAGES, versions
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -39,7 +39,7 @@ def facts(task: Task) -> Facts:
         "fingerprint": task.fingerprint,
         "platform": platform.platform(),
         "python": platform.python_version(),
-        "versions": versions((*DECISIVE_PACKAGES, "xarray")),
+        "versions": versions(RECORDED_PACKAGES),
         "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 DECISIVE_PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy")
+RECORDED_PACKAGES = (*DECISIVE_PACKAGES, "xarray", "matplotlib")
 # Settings of JAX that change the bits of results; each was tried.
 _DECISIVE_SETTINGS = (
     "jax_default_prng_impl",
@@ -24,17 +25,17 @@ _NUM_DEVICES = "--xla_force_host_platform_device_count"
 def versions(packages: Sequence[str]) -> dict[str, str]:
     """Returns the versions of packages by name, and a digest of this library."""
     installed = {name: importlib.metadata.version(name) for name in packages}
-    return {"fmnist_jax": _code(), **installed}
+    return {"fmnist_jax": code(Path(__file__).parents[1]), **installed}
 
 
 @functools.cache
-def _code() -> str:
-    """Returns the start of the sha256 of this library's code.
+def code(root: Path) -> str:
+    """Returns the start of the sha256 of the code in a folder, or of one file.
 
-    Cached, so that it is that of the code which runs.
+    Cached, so that later changes of files do not count: other code runs.
     """
-    root, total = Path(__file__).parents[1], hashlib.sha256()
-    for path in sorted(root.rglob("*.py")):
+    total = hashlib.sha256()
+    for path in sorted(root.rglob("*.py")) or [root]:
         name, content = path.relative_to(root).as_posix(), path.read_bytes()
         total.update(f"{name} {len(content)} ".encode() + content)
     return total.hexdigest()[:12]

@@ -136,11 +136,14 @@ def _progress(
 
 
 def _read_checkpoints(progress: SweepProgress) -> list[str]:
-    """Reads the checkpoints that are not in memory; returns a line for each damaged."""
+    """Reads the checkpoints of groups that are not finished in memory.
+
+    Returns a line for each damaged file.
+    """
     notices = []
     for number, group in _all_groups(progress):
         path, saved = checkpoint_path(progress, number, group), progress.checkpoints
-        if group in saved[number] or not path.exists():
+        if is_finished(progress, number, group) or not path.exists():
             continue
         try:
             saved[number][group] = checkpoints.read(path, progress.digest)

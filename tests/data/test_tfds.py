@@ -152,7 +152,9 @@ def test_nothing_is_logged(
 ) -> None:
     load("auto", official_small[0])
     assert capfd.readouterr() == ("", "")
-    assert logging.getLogger("absl").isEnabledFor(logging.ERROR)
+    logger = logging.getLogger("absl")
+    assert logger.isEnabledFor(logging.ERROR)
+    assert logger.filters == []
     # TFDS logs some messages only once in a process.
     code = "import sys; from fmnist_jax.data import tfds; tfds.read(sys.argv[1])"
     folder = official_small[0] / "fashion_mnist" / "3.0.1"

@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import linecache
 import os
 import re
 import shutil
@@ -225,7 +224,7 @@ def test_other_versions_of_the_code_are_not_finished(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     count_labels(tmp_path)
-    monkeypatch.setattr(environment, "_code", lambda: "another")
+    monkeypatch.setattr(environment, "code", lambda root: "another")
     with pytest.raises(UserError, match="second contains results already"):
         count_labels(tmp_path)
 
@@ -235,7 +234,7 @@ def test_an_experiment_whose_code_has_changed_is_not_finished(tmp_path: Path) ->
         module = tmp_path / "counting.py"
         source = f"def answer(data): return Answer({{}}, {{}}, [{shown!r}])"
         module.write_text(source)
-        linecache.clearcache()
+        environment.code.cache_clear()
         names: dict[str, Any] = {"Answer": Answer}
         exec(compile(source, module, "exec"), names)
         experiment = dataclasses.replace(SECOND, answer=names["answer"])

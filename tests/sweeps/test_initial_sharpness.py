@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 
 from fmnist_jax import training
-from fmnist_jax.config import SETTINGS, TRACED, Config, Hparams
+from fmnist_jax.config import OPTIMIZERS, SETTINGS, TRACED, Config, Hparams
 from fmnist_jax.data.dataset import Data, Dataset
 from fmnist_jax.probes import sharpness
 from fmnist_jax.probes.sharpness import sharpness_probe
+from fmnist_jax.stability import PRECONDITIONED
 from fmnist_jax.sweeps import initial_sharpness
 from fmnist_jax.sweeps.engine import sweep
 from fmnist_jax.sweeps.initial_sharpness import DEPENDS_ON, PRECONDITIONED_BY
@@ -112,6 +113,14 @@ def test_settings_that_change_the_sharpness_are_listed() -> None:
     expected = {*DEPENDS_ON} - {"seed"}
     assert changing["sharpness"] == expected
     assert changing["preconditioned_sharpness"] == expected | {*PRECONDITIONED_BY}
+    for optimizer in PRECONDITIONED:
+        config = dataclasses.replace(CONFIG, optimizer=optimizer)
+        first = measured(config, HPARAMS, batch)["preconditioned_sharpness"]
+        for name in OPTIMIZERS[optimizer]:
+            hparams = dataclasses.replace(HPARAMS, **{name: VALUES[name][1]})
+            second = measured(config, hparams, batch)["preconditioned_sharpness"]
+            is_listed = name in PRECONDITIONED_BY
+            assert is_listed or np.isclose(first, second, rtol=1e-3), (optimizer, name)
 
 
 @pytest.mark.slow

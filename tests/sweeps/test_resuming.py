@@ -16,10 +16,13 @@ from typing import Any
 
 import jax
 import pytest
+import xarray as xr
 
 from experiments.__main__ import find_experiments
 from experiments.scale_sweep import EXPERIMENT
 from fmnist_jax.analysis import results
+from fmnist_jax.config import Config, Hparams
+from fmnist_jax.data.dataset import Data
 from fmnist_jax.errors import UserError
 from fmnist_jax.runner import (
     command_line,
@@ -27,7 +30,10 @@ from fmnist_jax.runner import (
     output_folder,
 )
 from fmnist_jax.sweeps import checkpoints, environment, programs, resuming
+from fmnist_jax.sweeps.engine import sweep
 from fmnist_jax.sweeps.plan_file import ALONE, Share
+from fmnist_jax.sweeps.planning import plan
+from fmnist_jax.sweeps.resuming import SweepProgress
 
 ROOT = Path(__file__).parents[2]
 # Two programs of a group each, four epochs.
@@ -70,6 +76,32 @@ def failing_at(
         patch.setattr(resuming, "SHARE_OF_SAVING", 1e9)
         patch.setattr(checkpoints, "write", write)
         yield
+
+
+def test_groups_that_another_process_finished_are_read_again(
+    small: Data, tmp_path: Path
+) -> None:
+    """Two processes resume in one folder, where a group of the second is unfinished."""
+    config = Config(hidden_sizes=(8,), num_epochs=2, batch_size=50)
+    plans = [plan({"loss": ["softmax", "clipped"]}, config, Hparams())]
+
+    def opened(number: int) -> SweepProgress:
+        command = {"experiment": "x", "arguments": []}
+        share = Share(number, 2)
+        return resuming.open_sweeps(tmp_path, plans, [small], command, False, share)
+
+    (tmp_path / "parts").mkdir()
+    with pytest.raises(KeyboardInterrupt):
+        list(resuming.run_sweep(opened(1), 0, lambda: True))
+    processes = [opened(0), opened(1)]
+    assert not processes[0].checkpoints[0][1].is_finished
+    for progress in processes:
+        list(resuming.run_sweep(progress, 0, lambda: False))
+    for progress in processes:
+        (dataset,) = resuming.label(progress)
+        xr.testing.assert_identical(
+            dataset, sweep(plans[0].axes, small, config, Hparams())
+        )
 
 
 @pytest.mark.slow
@@ -244,23 +276,19 @@ def test_flags_of_xla_are_in_the_environment_except_the_number_of_devices(
 
 
 @pytest.mark.slow
-def test_any_change_of_the_code_changes_its_digest(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_any_change_of_the_code_changes_its_digest(tmp_path: Path) -> None:
     digest = environment.environment()["fmnist_jax"]
     execute(tmp_path / "out")
     facts = json.loads((tmp_path / "out" / "config.json").read_text())
     assert facts["versions"]["fmnist_jax"] == digest
     shutil.copytree(ROOT / "fmnist_jax", tmp_path / "copy")
-    copy = tmp_path / "copy" / "sweeps" / "environment.py"
-    monkeypatch.setattr(environment, "__file__", str(copy))
-    assert environment._code.__wrapped__() == digest
-    with open(tmp_path / "copy" / "training" / "losses.py", "a") as file:
-        file.write("\n")
-    changed = environment._code.__wrapped__()
-    losses = tmp_path / "copy" / "training" / "losses.py"
+    copy = tmp_path / "copy"
+    assert environment.code.__wrapped__(copy) == digest
+    losses = copy / "training" / "losses.py"
+    losses.write_text(losses.read_text() + "\n")
+    changed = environment.code.__wrapped__(copy)
     losses.rename(losses.with_name("lossy.py"))
-    assert len({digest, changed, environment._code.__wrapped__()}) == 3
+    assert len({digest, changed, environment.code.__wrapped__(copy)}) == 3
 
 
 @pytest.mark.slow

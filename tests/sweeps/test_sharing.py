@@ -301,7 +301,7 @@ def test_distributed_processes_equal_one_process_byte_for_byte(
     (path,) = tmp_path.glob("*/results.nc")
     assert path.parent.name == "0"
     assert path.read_bytes() == one_process(4)
-    assert not list(tmp_path.glob("*/checkpoints"))
+    assert not list(tmp_path.glob("*/parts"))
 
 
 CONNECTING = """
