@@ -1,1 +1,1 @@
-"""Side-by-side timings against what a user would run instead."""
+"""Comparative timings of fmnist_jax and of alternative implementations."""

@@ -3,9 +3,9 @@
     python -m benchmarks.frozen_loss FOLDER_WITH_THE_FILES
 
 Prints a table. Keras 3 trains the network of the keras preset on each installed
-backend: once with a softmax output and the loss on probabilities, as in question 13722,
-and once with the loss on logits. Adam, pixels 0…255, two epochs of 20,000 images, three
-seeds. Two minutes per backend.
+backend: once with the loss computed from probabilities (a softmax layer), as in
+question 13722, and once with the loss computed from logits. Adam, pixels 0…255, two
+epochs of 20,000 images, three seeds. Two minutes per backend.
 """
 
 import importlib
@@ -23,16 +23,16 @@ from fmnist_jax.errors import UserError, choose
 from fmnist_jax.runner import scripts
 
 BACKENDS = {"jax": "jax", "tensorflow": "tensorflow", "torch": "torch"}
-OUTPUTS = ("softmax", "logits")
+OUTPUTS = ("probabilities", "logits")
 SEEDS = range(3)
 EXAMPLES, EPOCHS = 20_000, 2
 LAST_LINES = 5  # of the output of a backend that failed
 
 
 def network(output: str) -> Any:
-    """Returns the compiled network with a softmax output or with logits."""
+    """Returns the compiled network, whose output is probabilities or logits."""
     keras = importlib.import_module("keras")  # required by benchmarks only
-    activation = "softmax" if output == "softmax" else None
+    activation = "softmax" if output == "probabilities" else None
     model = keras.Sequential(
         [
             keras.Input((784,)),

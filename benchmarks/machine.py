@@ -1,4 +1,4 @@
-"""The peak speed of the machine, and the minimum time of a step that follows."""
+"""The peak speed of the machine, and the minimum time of a step at this speed."""
 
 import dataclasses
 import time

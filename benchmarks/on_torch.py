@@ -12,7 +12,7 @@ from benchmarks.jobs import BATCH_SIZE, NUM_CLASSES, NUM_INPUTS, Job, Train
 
 
 class FMNISTDataset(Dataset):
-    """The data set of the book: scales all images first, returns single examples."""
+    """The book's data set class: scales all images first, returns single examples."""
 
     def __init__(self, images: Any, labels: Any) -> None:
         self.x = images.float().view(-1, NUM_INPUTS) / 255

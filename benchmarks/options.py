@@ -18,10 +18,10 @@ def parse(argv: Sequence[str]) -> flags.FlagValues:
     """
     values = flags.FlagValues()
     flags.DEFINE_integer(
-        "rounds", 7, "rounds, with a turn of every peer", 1, flag_values=values
+        "rounds", 7, "rounds; in each, every peer trains once", 1, flag_values=values
     )
     flags.DEFINE_integer(
-        "steps", 1875, "steps of 32 examples per turn", 1, flag_values=values
+        "steps", 1875, "steps of 32 examples per round", 1, flag_values=values
     )
     lists = {
         "widths": ("128,1000", "units of the hidden layer"),

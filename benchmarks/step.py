@@ -183,8 +183,8 @@ def table(steps: Mapping[tuple[int, str], Step], peak: float) -> str:
     lines = [
         f"GEMM peak per core: {peak / 1e9:.0f} GFLOP/s; microseconds per run and step.",
         "",
-        "| units | optimizer | runs at once | products | of GEMM peak | optimizer "
-        "| optimizer traffic | batch | other kernels | all kernels | processor time |",
+        "| units | optimizer | runs at once | products | share of GEMM peak | update "
+        "| update traffic | batch | other kernels | all kernels | processor time |",
         "|" + "--:|" * 11,
     ]
     for (hidden, optimizer), step in steps.items():

@@ -75,7 +75,7 @@ def kill(job: Sequence[str], times: int, seed: int) -> None:
         shutil.rmtree(whole)
         seconds = run_job(job, whole)  # programs are compiled now
         expected = results_in(whole)
-        print(f"undisturbed: {seconds:.1f} s", flush=True)
+        print(f"uninterrupted: {seconds:.1f} s", flush=True)
         killed = sweeps = 0
         while killed < times:
             out_dir = Path(folder) / f"sweep-{sweeps}"
@@ -91,7 +91,7 @@ def kill(job: Sequence[str], times: int, seed: int) -> None:
             if not is_same or lost:
                 sys.exit(1)
             shutil.rmtree(out_dir)
-        print(f"{killed} of {times} resumed, in {sweeps} sweeps")
+        print(f"resumed after each of {killed} kills ({sweeps} sweeps)")
 
 
 def _kill_until_done(

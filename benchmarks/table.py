@@ -95,7 +95,7 @@ def markdown(cell: Mapping[str, Any]) -> str:
     ]
     header = [
         "", "runs", "examples × runs / s", "min", "max", *speed_ups,
-        "of GEMM peak", "of floor", "variant",
+        "share of GEMM peak", "share of floor", "variant",
     ]  # fmt: skip
     lines = [_line(header), _line([":--", *["--:"] * (len(header) - 2), ":--"])]
     for peer in cell["peers"].values():

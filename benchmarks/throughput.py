@@ -84,7 +84,7 @@ def _close(workers: Sequence[Worker]) -> None:
 def compare(
     names: Sequence[str], width: int, optimizer: str, steps: int, rounds: int, data: str
 ) -> dict[str, Any]:
-    """Times the peers in turns and measures the peak speeds in every round."""
+    """Times the peers alternately and measures the peak speeds in every round."""
     peers = {"machine": MACHINE, **{name: PEERS[name] for name in names}}
     workers: dict[str, list[Worker]] = {}
     times: dict[str, list[Any]] = {}

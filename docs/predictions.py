@@ -4,9 +4,10 @@
     python -m docs.predictions measure FOLDER_WITH_THE_FILES
 
 The first command writes docs/predictions.csv: a minute on two cores. The second writes
-docs/predictions_measured.csv and the figure: five minutes. Seven of the eight
-combinations differ in network or data set from the map, which the fit is made from. The
-eighth, (fashion_mnist, 128, ÷30), measures the map's column of ÷30.08 on a finer grid.
+docs/predictions_measured.csv and the figure: five minutes. The rule "fit" is a line
+fitted to the map. Seven of the eight combinations differ from the map in network or
+data set. The eighth, (fashion_mnist, 128, ÷30), measures the map's column of ÷30.08 on
+a finer grid.
 """
 
 import dataclasses
@@ -50,7 +51,7 @@ MARGIN = 1.5  # decades measured beyond the lowest and the highest prediction
 RULES = ("2/λ", "12/λ", "fit")
 
 
-def setting(hidden_sizes: tuple[int, ...]) -> Config:
+def config_for(hidden_sizes: tuple[int, ...]) -> Config:
     """Returns the settings of the map's runs for another network."""
     config, _ = PRESETS[EXPERIMENT.preset]
     settings = dict(EXPERIMENT.settings)
@@ -76,7 +77,8 @@ def predict(data: Mapping[str, Data]) -> pd.DataFrame:
     a, b = fit(pd.read_csv(MAP))
     rows = []
     for name, hidden_sizes, divisor in COMBINATIONS:
-        seeds = plan({"seed": SEEDS}, setting(hidden_sizes), Hparams(divisor=divisor))
+        config, hparams = config_for(hidden_sizes), Hparams(divisor=divisor)
+        seeds = plan({"seed": SEEDS}, config, hparams)
         sharpness = initial_sharpness(seeds, data[name]).sharpness.values.astype(float)
         middle = math.exp(np.log(sharpness).mean())
         rows.append(
@@ -104,7 +106,7 @@ def measure(predicted: pd.DataFrame, data: Mapping[str, Data]) -> pd.DataFrame:
         first, last = (round(end * STEPS_PER_DECADE) for end in (low, high))
         rates = 10.0 ** (np.arange(first, last + 1) / STEPS_PER_DECADE)
         hidden_sizes = SETTINGS["hidden_sizes"].value_type.parse(row["hidden_sizes"])
-        config, divisor = setting(hidden_sizes), row["divisor"]
+        config, divisor = config_for(hidden_sizes), row["divisor"]
         axes = {"divisor": [divisor], LEARNING_RATE: rates, "seed": SEEDS}
         data_set = data[row["dataset"]]
         runs = sweep(axes, data_set, config, Hparams())
@@ -135,14 +137,14 @@ def draw(measured: pd.DataFrame) -> Figure:
     axes.set_xscale("log")
     axes.set_yscale("log")
     axes.set_xlabel("sharpness at initialisation, λ (log scale)")
-    axes.set_ylabel("largest learning rate that trains (log scale)")
+    axes.set_ylabel("largest trainable learning rate (log scale)")
     figure.legend(
         loc="outside right center",
         frameon=False,
         fontsize=9,
         title="a … h: predicted before measured",
     )
-    figure.suptitle("Does the sharpness predict the largest learning rate that trains?")
+    figure.suptitle("Does the sharpness predict the largest trainable learning rate?")
     return figure
 
 

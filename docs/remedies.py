@@ -85,7 +85,7 @@ def main(data_dir: str) -> None:
     data = load("fashion_mnist", data_dir, train_examples=EXPERIMENT.train_examples)
     config, hparams = PRESETS[EXPERIMENT.preset]
     print(
-        "| remedy | optimizer | learning rates that train | decades | best test "
+        "| remedy | optimizer | trainable learning rates | decades | best test "
         "accuracy, % | at the usual learning rate, % |\n|---|---|---|---|---|---|"
     )
     for optimizer in ("sgd", "adam"):

@@ -43,7 +43,7 @@ ROWS: dict[str, tuple[str, dict[str, Any], float]] = {
 }
 
 
-def law_probe(data: Data) -> Probe:
+def below_clip_probe(data: Data) -> Probe:
     """Records the share of the test set with p_true below the clip."""
 
     def function(config: Any, hparams: Any, state: Any, key: Any, batch: Any) -> Any:
@@ -71,7 +71,7 @@ def measure(data: Data) -> dict[str, xr.Dataset]:
             data,
             dataclasses.replace(config, **static),
             dataclasses.replace(hparams, **traced),
-            probes=[law_probe(data)],
+            probes=[below_clip_probe(data)],
         )
         runs_by_row |= {n: runs.sel(divisor=ROWS[n][2]) for n in names}
     return runs_by_row
@@ -100,7 +100,7 @@ def compare(runs: xr.Dataset, name: str, reference: references.Row) -> list[str]
 
 
 def main(data_dir: str) -> None:
-    """Prints the table and the law."""
+    """Prints the table, results by seed, and the error of the formula for the loss."""
     use_cpu_cores()
     published = references.load().rows
     runs_by_row = measure(load("fashion_mnist", data_dir))
@@ -112,8 +112,8 @@ def main(data_dir: str) -> None:
         for name in [n for n in default if n in reference.published] or default:
             print(f"| {row} | {' | '.join(compare(runs, name, reference))} |")
     frozen = runs_by_row["scale-keras-1"]
-    law = -np.log(CLIP) * frozen.below_clip_share
-    gap = np.abs(frozen.test_loss - law).max("seed")
+    formula = -np.log(CLIP) * frozen.below_clip_share
+    gap = np.abs(frozen.test_loss - formula).max("seed")
     print("\nscale-keras-1 and scale-book-1 by seed, then epoch:\n")
     for title, values in {
         "scale-keras-1 test loss": frozen.test_loss,

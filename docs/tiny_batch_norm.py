@@ -2,12 +2,12 @@
 
     python -m docs.tiny_batch_norm FOLDER_WITH_THE_FILES
 
-The book's network with batch norm at ÷2,550,000, two epochs under Adam: two minutes on
-two cores. The columns are the accuracy with the running statistics and with those of
-the whole training set, the error of the running means in units of √(variance + ε) and
-of the standard deviation, and the change of the biases before batch norm (medians over
-the units). The gradient of these biases is rounding noise around 0, which Adam
-normalises to full-size steps.
+The network of --preset=book with batch norm at ÷2,550,000, two epochs under Adam: two
+minutes on two cores. The columns are the accuracy with the running statistics and with
+those of the whole training set, the error of the running means in units of √(variance +
+ε) and of the standard deviation, and the change of the biases before batch norm
+(medians over the units). The gradient of these biases is rounding noise around 0, which
+Adam normalises to full-size steps.
 """
 
 import dataclasses
@@ -92,8 +92,8 @@ def main(data_dir: str) -> None:
     config, hparams = CONFIGURATIONS["tiny-input-bn"].resolved()
     print(
         "| Adam's ε | seed | epoch | training loss | test accuracy, running statistics "
-        "(%) | exact statistics (%) | running mean off, in √(variance + ε) | "
-        "in standard deviations | bias moved |\n"
+        "(%) | exact statistics (%) | error of running mean ÷ √(variance + ε) | "
+        "error of running mean ÷ standard deviation | change of bias |\n"
         "|---|---|---|---|---|---|---|---|---|"
     )
     for eps in EPS:

@@ -2,7 +2,7 @@
 
     python -m experiments.depth_sweep --hidden_sizes=none,1000,1000x1000
 
-9 runs of the book's network under Adam: two minutes on two cores.
+9 runs of --preset=book (784-1000-10) under Adam: two minutes on two cores.
 """
 
 from fmnist_jax.runner import Experiment, Figures, Results, main

@@ -2,8 +2,8 @@
 
     python -m experiments.early_stopping --target_accuracies=.85,.9,.95,inf
 
-Training stops by the rule of the lab's callback. 12 runs of its network: half a minute
-on two cores.
+Training stops after the epoch in which the accuracy reaches the target. 12 runs of
+--preset=lab (784-128-10): half a minute on two cores.
 """
 
 from fmnist_jax.runner import Answer, Experiment, Results, main

@@ -1,8 +1,8 @@
-"""Which learning rates train, with scaled and unscaled pixels?
+"""Which learning rates are trainable, with scaled and unscaled pixels?
 
     python -m experiments.learning_rate_sweep --learning_rates=1e-1,1e-3,1e-5
 
-18 runs of the book's network under Adam: three minutes on two cores.
+18 runs of --preset=book (784-1000-10) under Adam: three minutes on two cores.
 """
 
 from fmnist_jax.runner import Experiment, Figures, Job, Probes, Results, main
@@ -25,7 +25,7 @@ def figures(dataset: Results) -> Figures:
 
 EXPERIMENT = Experiment(
     name="learning_rate_sweep",
-    question="Which learning rates train, with scaled and unscaled pixels?",
+    question="Which learning rates are trainable, with scaled and unscaled pixels?",
     preset="book",
     settings={"optimizer": "adam"},
     axes={"divisor": (1.0, 255.0), "learning_rate": (1e-1, 1e-3, 1e-5)},

@@ -2,9 +2,9 @@
 
     python -m experiments.reproduce --data_dir=FOLDER
 
-Every row and claim: about two hours on two cores; --only=depth-2,claim-depth-2 for
-some. Results are saved in --out_dir, one file per configuration. The same command
-resumes an interrupted reproduction.
+Measures every row and claim in about two hours on two cores. To select some, use
+--only=depth-2,claim-depth-2. Results are saved in --out_dir, one file per
+configuration. The same command resumes an interrupted reproduction.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""Is saturation the reason why unscaled inputs train badly?
+"""Is saturation the reason why training on unscaled inputs fails?
 
     python -m experiments.sigmoid_saturation
 
@@ -26,7 +26,7 @@ def answer(dataset: Results) -> Answer:
 
 EXPERIMENT = Experiment(
     name="sigmoid_saturation",
-    question="Is saturation the reason why unscaled inputs train badly?",
+    question="Is saturation the reason why training on unscaled inputs fails?",
     axes={"divisor": (1.0, 255.0, 1000.0), "loss": ("clipped", "softmax")},
     probes=probes,
     answer=answer,

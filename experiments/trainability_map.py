@@ -1,24 +1,24 @@
-"""Which input scales and learning rates train, and does theory predict it?
+"""Does theory predict which input scales and learning rates are trainable?
 
     python -m experiments.trainability_map
 
 A map of 24 divisors × 24 learning rates, SGD, one epoch of 20,000 images: a minute on
-two cores. --divisors=1e-2:1e6:256 --learning_rates=1e-9:1e3:256 gives a map for a GPU,
---zoom=1:1e3,1e-4:1 a smaller window.
+two cores. --divisors=1e-2:1e6:256 --learning_rates=1e-9:1e3:256 draw a finer map, best
+run on a GPU; --zoom=1:1e3,1e-4:1 draws a smaller window.
 """
 
 from fmnist_jax.runner import Answer, Data, Experiment, Plan, Results, main
 
 
 def beside(plan: Plan, data: Data) -> Results:
-    """The sharpness at initialisation, and the learning rates that it calls stable."""
+    """The initial sharpness, and the learning rates stable at this sharpness."""
     from fmnist_jax.sweeps import initial_sharpness
 
     return initial_sharpness.stable_rates(plan, data)
 
 
 def answer(dataset: Results) -> Answer:
-    """Maps, and the learning rates that train and that are stable in theory."""
+    """Maps, and the trainable and the theoretically stable learning rates."""
     from experiments.reproduction.configurations import points
     from fmnist_jax.analysis import trainability
     from fmnist_jax.figures.maps import maps
@@ -32,7 +32,7 @@ def answer(dataset: Results) -> Answer:
 
 EXPERIMENT = Experiment(
     name="trainability_map",
-    question="Which input scales and learning rates train, and does theory predict it?",
+    question="Does theory predict which input scales and learning rates are trainable?",
     preset="lab",
     settings={"optimizer": "sgd"},
     epochs=1,

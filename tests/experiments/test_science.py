@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from docs.scaling import law_probe
+from docs.scaling import below_clip_probe
 from fmnist_jax.config import PRESETS
 from fmnist_jax.data import load
 from fmnist_jax.data.dataset import Data
@@ -23,7 +23,7 @@ def scale_sweep(data: Data, num_seeds: int, num_epochs: int) -> xr.Dataset:
         "loss": ["clipped", "softmax"],
         "seed": range(num_seeds),
     }
-    results = sweep(axes, data, config, hparams, probes=[law_probe(data)])
+    results = sweep(axes, data, config, hparams, probes=[below_clip_probe(data)])
     return results.isel(epoch=-1)
 
 
