@@ -94,7 +94,7 @@ def compare(runs: xr.Dataset, name: str, reference: references.Row) -> list[str]
     judged = verdicts.judge_row({name: compared})
     count = f"{judged.num_agreeing} of {judged.num_published}"
     count = count if judged.num_published else "–"
-    outside = [f"e{epoch}" for _, epoch, _ in judged.outside]
+    outside = [f"e{epoch}" for _, epoch, _ in judged.disagreeing]
     count += f" (not {', '.join(outside)})" if outside else ""
     return [name.replace("_", " "), *cells, count]
 

@@ -65,11 +65,11 @@ def run(argv: Sequence[str]) -> None:
         lines = [f"  --{flag.name:<16} {flag.help}" for flag in _FLAGS]
         print(__doc__.strip(), "", "Flags:", *lines, sep="\n")
         return
-    from experiments.reproduction.claims import needed
+    from experiments.reproduction.claims import required_measurements
     from fmnist_jax.runner.output_folder import check_writable, ensure_dir, locked
 
     options = parse(argv)
-    names = needed(options["only"])
+    names = required_measurements(options["only"])
     if options["dry_run"]:
         print(f"{len(names)} configurations: {', '.join(names)}.")
         return
@@ -82,14 +82,14 @@ def run(argv: Sequence[str]) -> None:
 
 def _measure_and_write(options: Mapping[str, Any], names: Sequence[str]) -> None:
     from experiments.reproduction.claims import DECISIONS, decide
-    from experiments.reproduction.measuring import measurer
+    from experiments.reproduction.measuring import make_measure
     from experiments.reproduction.page import write
     from experiments.reproduction.references import load
     from fmnist_jax.devices import use_compilation_cache, use_cpu_cores
 
     use_cpu_cores()
     use_compilation_cache()
-    measure, num_seeds = measurer(options, names), options["num_seeds"]
+    measure, num_seeds = make_measure(options, names), options["num_seeds"]
     runs = {}
     for number, name in enumerate(names, start=1):
         start = time.monotonic()

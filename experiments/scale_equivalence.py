@@ -13,21 +13,23 @@ from fmnist_jax.runner import Answer, Experiment, Results, main
 OPTIMIZERS = {"sgd": (1e-2, 2, 0), "adam": (1e-3, 1, 1)}
 
 
-def side(optimizer: str, divisor: float, instead_of: float = 1.0) -> dict[str, object]:
+def rescaled_settings(
+    optimizer: str, divisor: float, replaced_divisor: float = 1.0
+) -> dict[str, object]:
     """Settings of a run whose rescaled first kernel replaces a divisor."""
     learning_rate, rate_power, eps_power = OPTIMIZERS[optimizer]
     run = {"optimizer": optimizer, "learning_rate": learning_rate, "divisor": divisor}
     return run | {
-        "first_kernel_scale": 1 / instead_of,
-        "first_kernel_rate": 1 / instead_of**rate_power,
-        "first_kernel_eps": instead_of**eps_power,
+        "first_kernel_scale": 1 / replaced_divisor,
+        "first_kernel_rate": 1 / replaced_divisor**rate_power,
+        "first_kernel_eps": replaced_divisor**eps_power,
     }
 
 
 CASES = [(name, d) for name in OPTIMIZERS for d in (256.0, 255.0)]
-SIDES = {f"{name} ÷1": side(name, 1.0) for name in OPTIMIZERS}
-SIDES |= {f"{name} ÷{d:g}": side(name, d) for name, d in CASES}
-SIDES |= {f"{name} ÷1 as ÷{d:g}": side(name, 1.0, d) for name, d in CASES}
+SIDES = {f"{name} ÷1": rescaled_settings(name, 1.0) for name in OPTIMIZERS}
+SIDES |= {f"{name} ÷{d:g}": rescaled_settings(name, d) for name, d in CASES}
+SIDES |= {f"{name} ÷1 as ÷{d:g}": rescaled_settings(name, 1.0, d) for name, d in CASES}
 RESCALED = {f"{name} ÷1 as ÷{d:g}": f"{name} ÷{d:g}" for name, d in CASES}
 
 

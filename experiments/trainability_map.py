@@ -19,14 +19,14 @@ def beside(plan: Plan, data: Data) -> Results:
 
 def answer(dataset: Results) -> Answer:
     """Maps, and the trainable and the theoretically stable learning rates."""
-    from experiments.reproduction.configurations import points
+    from experiments.reproduction.configurations import published_settings
     from fmnist_jax.analysis import trainability
     from fmnist_jax.figures.maps import maps
     from fmnist_jax.figures.trainability import trainable_ranges
 
     table = trainability.trainable_range(dataset)
     tables = {} if table.empty else {"rates": table}
-    figures = {**maps(dataset, points()), **trainable_ranges(dataset)}
+    figures = {**maps(dataset, published_settings()), **trainable_ranges(dataset)}
     return Answer(tables, figures, trainability.sentences(dataset, table))
 
 

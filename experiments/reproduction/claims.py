@@ -44,12 +44,8 @@ DECISIONS: Mapping[str, tuple[Callable[..., Finding], Sequence[str]]] = {
     "claim-unscaled-low-rate": (
         scale.unscaled_low_rate,
         [
-            "lr-.1-unscaled",
-            "lr-1e-3-unscaled",
-            "lr-1e-5-unscaled",
-            "book-1",
-            "book-1-rate-0.0001",
-            "book-1-rate-1e-06",
+            *("lr-.1-unscaled", "lr-1e-3-unscaled", "lr-1e-5-unscaled"),
+            *("book-1", "book-1-rate-0.0001", "book-1-rate-1e-06"),
         ],
     ),
     "claim-shuffle": (
@@ -59,22 +55,19 @@ DECISIONS: Mapping[str, tuple[Callable[..., Finding], Sequence[str]]] = {
     "claim-255-huge": (
         scale.huge_255,
         [
-            "book-255",
-            "book-1",
-            "lab-fashion_mnist-255",
-            "lab-fashion_mnist-1",
-            "keras-255",
-            "keras-1",
+            *("book-255", "book-1"),
+            *("lab-fashion_mnist-255", "lab-fashion_mnist-1"),
+            *("keras-255", "keras-1"),
         ],
     ),
     "claim-majority": (training.majority, []),
 }
 
 
-def needed(names: Sequence[str]) -> list[str]:
+def required_measurements(names: Sequence[str]) -> list[str]:
     """Returns the measurements that rows and claims need, in the order of training.
 
-    If a row shows a source's bug, all configurations of that bug are needed.
+    If a row shows a source's bug, it needs all configurations of that bug.
     """
     rows = {c for name in names for c in configurations_of(name)}
     claims = {c for n in names if n in DECISIONS for c in DECISIONS[n][1]}
@@ -91,5 +84,5 @@ def decide(claim: str, measure: Measure, num_seeds: int) -> Finding:
         return finding
     print(f"{claim} is undecided with {num_seeds} seeds; using {MORE_SEEDS}.")
     finding = decide(claim, measure, MORE_SEEDS)
-    measured = f"{finding.measured} ({MORE_SEEDS} seeds.)"
+    measured = f"{finding.measured}\n\nThese are results of {MORE_SEEDS} seeds."
     return dataclasses.replace(finding, measured=measured)

@@ -122,7 +122,7 @@ def configurations_of(row: str) -> list[str]:
     return [name for name, c in CONFIGURATIONS.items() if row in c.rows]
 
 
-def points() -> dict[str, list[dict[str, float]]]:
+def published_settings() -> dict[str, list[dict[str, float]]]:
     """Returns the traced settings of the published rows, by optimizer."""
     settings: dict[str, list[dict[str, float]]] = {}
     for configuration in CONFIGURATIONS.values():

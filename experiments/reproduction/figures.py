@@ -19,7 +19,7 @@ MARKERS: Mapping[str, Mapping[str, Any]] = {
     "train": {"marker": "o", "markerfacecolor": "white"},
     "test": {"marker": "s", "markerfacecolor": "black"},
 }
-WIDE = 8  # maximum / minimum loss from which the scale is logarithmic
+LOG_SCALE_RATIO = 8  # maximum / minimum loss that is drawn on a log scale
 TITLE_WIDTH = 100  # characters
 
 
@@ -56,7 +56,7 @@ def _scale_losses(axes: Axes) -> None:
     low, high = axes.dataLim.intervaly
     axes.set_ylabel("loss in nats")
     axes.yaxis.set_major_formatter("{x:g}")
-    if low > 0 and high / low > WIDE:
+    if low > 0 and high / low > LOG_SCALE_RATIO:
         axes.set_yscale("log")
         style.log_ticks(axes.yaxis)
         axes.set_ylabel("loss in nats (log scale)")

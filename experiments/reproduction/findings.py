@@ -1,4 +1,4 @@
-"""How claims are decided: paired differences over seeds, as verdicts and in words."""
+"""How claims are decided: paired differences over seeds."""
 
 import dataclasses
 
@@ -14,7 +14,7 @@ CHANCE = 0.1
 
 @dataclasses.dataclass(frozen=True)
 class Finding:
-    """A verdict, and the measurement behind it in words."""
+    """A verdict and the measurement behind it, in Markdown."""
 
     verdict: str
     measured: str
@@ -31,8 +31,8 @@ def judge_claim(better_by: Interval) -> str:
     return CONTRADICTED if better_by.high < 0 else UNDECIDED
 
 
-def worst(*findings: Finding) -> str:
-    """Returns the verdict of a claim that consists of several."""
+def combine_verdicts(*findings: Finding) -> str:
+    """Returns the verdict of a claim of several parts: that of the worst part."""
     order = (CONTRADICTED, UNDECIDED, SUPPORTED)
     return min((finding.verdict for finding in findings), key=order.index)
 
@@ -56,15 +56,15 @@ def last_common(*runs: xr.Dataset) -> int:
     return min(dataset.sizes["epoch"] for dataset in runs)
 
 
-def points(differences: np.ndarray) -> Finding:
-    """Judges whether differences of shares are above 0; words in percentage points."""
+def judge_share(differences: np.ndarray) -> Finding:
+    """Judges whether differences of shares are above 0; text in percentage points."""
     interval = paired_interval(differences)
     ends = f"{100 * interval.low:+.2f} to {100 * interval.high:+.2f}"
     text = f"{100 * interval.estimate:+.2f} points ({ends})"
     return Finding(judge_claim(interval), text)
 
 
-def nats(differences: np.ndarray) -> Finding:
+def judge_loss(differences: np.ndarray) -> Finding:
     """Judges whether differences of losses are above 0."""
     interval = paired_interval(differences)
     text = f"{interval.estimate:+.3f} ({interval.low:+.3f} to {interval.high:+.3f})"
@@ -84,7 +84,7 @@ def difference(
     """
     others = by_seed(second, metric, second_epoch or epoch)
     differences = by_seed(first, metric, epoch) - others
-    return nats(differences) if "loss" in metric else points(differences)
+    return judge_loss(differences) if "loss" in metric else judge_share(differences)
 
 
 def percent(shares: np.ndarray) -> str:

@@ -33,7 +33,7 @@ DIVISORS = (1.0, 255.0, 1000.0, TINY_INPUTS)
 TIMED, REPEATS = (1.0, 255.0), 5
 
 
-def measurer(options: Mapping[str, Any], names: Iterable[str]) -> Measure:
+def make_measure(options: Mapping[str, Any], names: Iterable[str]) -> Measure:
     """Returns a function that measures by name, under the flags of a command line.
 
     The data sets of ``names`` are loaded now, to report a missing one before training.
@@ -118,10 +118,11 @@ def _read(path: Path) -> xr.Dataset:
 def _check(
     saved: xr.Dataset, name: str, config: Config, hparams: Hparams, data: Data
 ) -> None:
-    """Refuses results of other data or other settings."""
+    """Refuses results of different data or different settings."""
     if saved.attrs["dataset_fingerprint"] != data.fingerprint:
         raise UserError(
-            f"The results of {name} are of other data; choose another --out_dir."
+            f"The results of {name} were measured on different data; choose another "
+            "--out_dir."
         )
     settings = vars(config) | vars(resolve(config, hparams))
     for setting, value in settings.items():
@@ -170,7 +171,7 @@ def curvature(data: Data, units: int = 4, examples: int = 2000) -> xr.Dataset:
 def epoch_seconds(data: Data, folder: Path) -> xr.Dataset:
     """Returns the seconds of an epoch of the book's network, unscaled and scaled.
 
-    Both are timed in turns. The times are saved and read like the results of runs.
+    Both are timed alternately. The times are saved and read like results of runs.
     """
     path = folder / "epoch-seconds.nc"
     if path.exists():

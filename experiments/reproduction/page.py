@@ -1,4 +1,4 @@
-"""The page that compares our results with what was published and claimed."""
+"""The page that compares our results with the published numbers and claims."""
 
 from pathlib import Path
 from typing import Any
@@ -20,10 +20,10 @@ from experiments.reproduction.tables import Findings, Runs
 from experiments.reproduction.verdicts import our_values
 from fmnist_jax.files import atomic_write, explaining_write_errors
 
-FIGURES = "reproduction"  # folder of the figures, beside the page
-SATURATED = 16.118  # -ln 1e-7, the clipped loss of a saturated wrong example
-MOVED = 0.5  # nats; change of the test loss of a run that is no longer frozen
-LAWFUL = "scale-keras-1"  # row of which the law is checked, not the value
+FIGURES = "reproduction"  # folder of the figures, in the folder of the page
+SATURATED_LOSS = 16.118  # -ln 1e-7, clipped loss of a saturated wrong example
+SATURATED_ROW = "scale-keras-1"  # its test loss follows from its test accuracy
+MAX_FROZEN_CHANGE = 0.5  # nats; maximum change of the test loss of a frozen run
 TEMPLATE = Path(__file__).with_name("reproduction.md.jinja")
 
 
@@ -85,7 +85,7 @@ def page(references: References, runs: Runs, findings: Findings) -> str:
             for text, pair in BUGS.items()
             if not runs.keys().isdisjoint(pair)
         },
-        dropout=tables.dropout_table(runs["dropout"]) if "dropout" in runs else [],
+        dropout=tables.dropout_table(runs["dropout"]) if "dropout" in runs else "",
         figures=FIGURES,
     )
 
@@ -94,22 +94,21 @@ def _section(name: str, row: Row, runs: Runs) -> dict[str, Any]:
     """Returns what the template shows of a row."""
     first = next(iter(runs.values()))
     verdict = verdicts.judge(row, first)
-    explained = verdicts.explain(verdict, row.reason)
-    sentences = [
-        explained,
+    paragraphs = [
+        verdicts.explain(verdict, row.reason),
         other_reading_text(row, first),
-        learning_rate_text(row, first),
-        law_text(first) if name == LAWFUL else "",
-        row.note.removeprefix(explained).strip(),
+        learning_rate_table(row, first),
+        clip_relation_text(first) if name == SATURATED_ROW else "",
+        row.note,
     ]
     numbers = tables.row_table(row, first)
     has_final = len(runs) > 1 or not numbers
     return {
         "row": row,
         "verdict": verdict,
-        "sentences": list(filter(None, sentences)),
+        "paragraphs": list(filter(None, paragraphs)),
         "numbers": numbers,
-        "final": tables.final_table(runs) if has_final else [],
+        "final": tables.final_table(runs) if has_final else "",
     }
 
 
@@ -119,35 +118,33 @@ def other_reading_text(row: Row, runs: xr.Dataset) -> str:
         return ""
     other = verdicts.judge(other_reading(row), runs)
     return (
-        f"If these were measured with dropout off, {other.num_agreeing} of "
-        f"{other.num_published} numbers would agree."
+        "If the source had measured these metrics with dropout off, "
+        f"{other.num_agreeing} of {other.num_published} numbers would agree."
     )
 
 
-def learning_rate_text(row: Row, runs: xr.Dataset) -> str:
-    """Returns after which epochs the learning rate fell, published and by seed."""
-
-    def falls(rates: np.ndarray) -> str:
-        return " ".join(str(e + 1) for e in np.flatnonzero(np.diff(rates) < 0)) or "–"
-
+def learning_rate_table(row: Row, runs: xr.Dataset) -> str:
+    """Returns the epochs after which the learning rate fell, published and by seed."""
     if row.learning_rate is None:
         return ""
-    ours = map(falls, our_values(runs, "epoch_learning_rate"))
-    return (
-        f"The learning rate falls after epochs {falls(row.learning_rate)} (published); "
-        f"ours by seed: {'; '.join(ours)}."
-    )
+    lines = []
+    ours = our_values(runs, "epoch_learning_rate")
+    for seed, rates in enumerate([row.learning_rate, *ours], start=-1):
+        epochs = ", ".join(map(str, np.flatnonzero(np.diff(rates) < 0) + 1)) or "–"
+        lines.append(f"{'published' if seed < 0 else f'seed {seed}'} | {epochs}")
+    return tables.markdown("run | learning rate reduced after epochs", lines)
 
 
-def law_text(runs: xr.Dataset) -> str:
-    """Returns how closely frozen runs follow their law, and how many stayed frozen."""
+def clip_relation_text(runs: xr.Dataset) -> str:
+    """Returns how closely test losses follow from accuracies, and how many change."""
     losses = our_values(runs, "test_loss")
     wrong = 1 - our_values(runs, "test_accuracy")
-    deviation = np.abs(losses - SATURATED * wrong)
-    moved = np.abs(losses[:, 1:] - losses[:, 1:2]).max(1) > MOVED
+    deviation = np.abs(losses - SATURATED_LOSS * wrong).max()
+    changed = np.abs(losses[:, 1:] - losses[:, 1:2]).max(1) > MAX_FROZEN_CHANGE
     return (
-        f"The law, test loss = {SATURATED} × share of wrong test images (all of them "
-        f"saturated), holds within {deviation.max():.4f} for all seeds and epochs. "
-        f"{moved.sum()} of {len(moved)} seeds changed by more than {MOVED} after epoch "
-        "2."
+        f"The predicted relation, test loss = {SATURATED_LOSS} × fraction of "
+        f"misclassified test images, holds to within {deviation:.4f} for all seeds and "
+        "epochs; it assumes that all of these images are saturated.\n"
+        f"In {changed.sum()} of {len(changed)} runs, the test loss changed by more "
+        f"than {MAX_FROZEN_CHANGE} after epoch 2."
     )

@@ -16,10 +16,16 @@ Findings = Mapping[str, Finding]
 FINAL_METRICS = ("train_loss", "test_loss", "train_accuracy", "test_accuracy")
 
 
-def markdown(columns: str, rows: Iterable[str]) -> list[str]:
-    """Returns the lines of a table; `` | `` separates the cells of a row."""
+def markdown(columns: str, rows: Iterable[str]) -> str:
+    """Returns a table; `` | `` separates the cells of a row."""
     rule = " | ".join(["---"] * len(columns.split(" | ")))
-    return [f"| {line} |" for line in (columns, rule, *rows)]
+    return "\n".join(f"| {line} |" for line in (columns, rule, *rows))
+
+
+def parts_table(columns: str, parts: Findings) -> str:
+    """Returns a table of the parts of a claim, each with measurement and verdict."""
+    rows = (f"{part} | {f.measured} | {f.verdict}" for part, f in parts.items())
+    return markdown(columns, rows)
 
 
 def _published(value: float, metric: str) -> str:
@@ -51,17 +57,17 @@ def _label(metric: str) -> str:
     return metric.replace("_", " ") + unit
 
 
-def row_table(row: Row, runs: xr.Dataset) -> list[str]:
+def row_table(row: Row, runs: xr.Dataset) -> str:
     """Returns published and measured numbers by epoch; bold if they disagree."""
     compared = comparisons(row, runs)
     if not compared:
-        return []
-    epochs = np.flatnonzero(np.any([c.known for c in compared.values()], axis=0))
+        return ""
+    epochs = np.flatnonzero(np.any([c.is_published for c in compared.values()], axis=0))
     lines = []
     for metric, c in compared.items():
         published = [_published(c.published[e], metric) for e in epochs]
-        outside = (c.known & ~c.agrees)[epochs]
-        pairs = zip(published, outside, strict=True)
+        disagrees = (c.is_published & ~c.agrees)[epochs]
+        pairs = zip(published, disagrees, strict=True)
         published = [f"**{text}**" if bold else text for text, bold in pairs]
         ours = [_ours(c.mean[e], c.spread[e], metric) for e in epochs]
         lines.append(" | ".join([_label(metric), "published", *published]))
@@ -69,7 +75,7 @@ def row_table(row: Row, runs: xr.Dataset) -> list[str]:
     return markdown(" | ".join(["", "", *(f"e{e + 1}" for e in epochs)]), lines)
 
 
-def final_table(runs: Runs) -> list[str]:
+def final_table(runs: Runs) -> str:
     """Returns the metrics and statuses of configurations after the last epoch."""
     lines = []
     for name, dataset in runs.items():
@@ -99,7 +105,7 @@ def _range(runs: xr.Dataset, array: str) -> np.ndarray:
     return runs[f"{array}_range"].transpose("seed", "end").values.astype(float)
 
 
-def parameter_table(references: References, runs: Runs) -> list[str]:
+def parameter_table(references: References, runs: Runs) -> str:
     """Returns the published ranges of parameters after training, and ours."""
     lines = []
     for name, row, ours in _with_runs(references, runs):
@@ -115,7 +121,7 @@ def parameter_table(references: References, runs: Runs) -> list[str]:
     return markdown("row | array | published | ours, mean | ours, spread", lines)
 
 
-def hidden_table(references: References, runs: Runs) -> list[str]:
+def hidden_table(references: References, runs: Runs) -> str:
     """Returns the published ranges of hidden values, and ours, if measured."""
     lines = []
     for name, row, ours in _with_runs(references, runs):
@@ -131,12 +137,12 @@ def hidden_table(references: References, runs: Runs) -> list[str]:
             f"{100 * published['share_below']:.0f} % below {published['threshold']:g} "
             f"| {first:.0f} % in the first of ten bins"
         )
-    columns = "row | published range | ours | published share | ours"
-    return markdown(columns, lines) if lines else []
+    columns = "row | published range | our range | published share | our share"
+    return markdown(columns, lines) if lines else ""
 
 
-def spread_table(references: References, runs: Runs) -> list[str]:
-    """Returns the spread of the sources' own replicates and that of our seeds."""
+def spread_table(references: References, runs: Runs) -> str:
+    """Returns the spread of the sources' replicates and that of our seeds."""
     lines = []
     for group in references.replicates:
         ours = runs.get(configurations_of(next(iter(group)))[0])
@@ -161,7 +167,7 @@ def spread_table(references: References, runs: Runs) -> list[str]:
     return markdown(f"{columns} (95 %)", lines)
 
 
-def dropout_table(runs: xr.Dataset) -> list[str]:
+def dropout_table(runs: xr.Dataset) -> str:
     """Returns the final metrics, evaluated with dropout on and off."""
     lines = []
     for metric in FINAL_METRICS[1:]:

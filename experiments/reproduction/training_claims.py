@@ -10,16 +10,17 @@ from experiments.reproduction.findings import (
     SUPPORTED,
     Finding,
     by_seed,
+    combine_verdicts,
     difference,
+    judge_loss,
+    judge_share,
     last_common,
-    nats,
     percent,
-    points,
-    worst,
 )
+from experiments.reproduction.tables import markdown, parts_table
 
-LEVEL = 0.01  # nats; a smaller rise of the test loss does not count
-UNEVEN = 0.125  # half of the deficit if dropout at .25 were not compensated
+MAX_RISE = 0.01  # nats; a smaller rise of the test loss does not count
+MAX_RATIO_ERROR = 0.125  # half of the deficit if dropout at 0.25 were not compensated
 ANIMALS = {"dogs": 7200, "cats": 1800}  # the data tutorial's example
 ANIMALS_CLAIM = 72  # %
 
@@ -31,19 +32,19 @@ def batch_updates(large_batches: xr.Dataset) -> Finding:
     large = math.ceil(examples / min(10_000, examples))
     return Finding(
         CONTRADICTED if small > large else SUPPORTED,
-        f"Batches of 32 give {small:,} updates in an epoch of {examples:,} examples, "
-        f"batches of 10,000 give {large}.",
+        f"An epoch of {examples:,} examples has {small:,} updates with batches of 32, "
+        f"and {large} with batches of 10,000.",
     )
 
 
 def depth_0(without: xr.Dataset, with_layer: xr.Dataset) -> Finding:
     """A hidden layer against none."""
     last = last_common(with_layer, without)
-    lead = difference("test_accuracy", with_layer, without, last)
+    gain = difference("test_accuracy", with_layer, without, last)
     return Finding(
-        lead.verdict,
+        gain.verdict,
         f"Test accuracy after epoch {last}, one hidden layer minus none: "
-        f"{lead.measured}.",
+        f"{gain.measured}.",
     )
 
 
@@ -54,8 +55,8 @@ def depth_2(two: xr.Dataset, one: xr.Dataset) -> Finding:
     loss = difference("test_loss", two, one, last)
     return Finding(
         more.verdict,
-        f"Gap from training to test accuracy after epoch {last}, two hidden layers "
-        f"minus one: {more.measured}; test loss {loss.measured}.",
+        f"Two hidden layers minus one after epoch {last}. Gap from training to test "
+        f"accuracy: {more.measured}. Test loss: {loss.measured}.",
     )
 
 
@@ -64,10 +65,10 @@ def adam_faster(adam: xr.Dataset, sgd: xr.Dataset) -> Finding:
     last = last_common(adam, sgd)
     start = difference("test_accuracy", adam, sgd, 1)
     end = difference("test_accuracy", adam, sgd, last)
+    table = parts_table("epoch | gain | Adam is better", {"1": start, f"{last}": end})
     return Finding(
-        worst(start, end),
-        f"Test accuracy, Adam minus SGD, both at 1e-2: {start.measured} after epoch 1 "
-        f"({start.verdict}), {end.measured} after epoch {last} ({end.verdict}).",
+        combine_verdicts(start, end),
+        f"Gain in test accuracy from SGD to Adam at learning rate 1e-2:\n\n{table}",
     )
 
 
@@ -76,26 +77,26 @@ def dropout_gap(plain: xr.Dataset, dropped: xr.Dataset) -> Finding:
     last = last_common(plain, dropped)
     shrinks = difference("accuracy_gap", plain, dropped, last)
     noisy_gap = by_seed(dropped, "accuracy_gap_with_dropout", last)
-    noisy = points(by_seed(plain, "accuracy_gap", last) - noisy_gap)
+    noisy = judge_share(by_seed(plain, "accuracy_gap", last) - noisy_gap)
     return Finding(
         shrinks.verdict,
-        f"Gap after epoch {last} without dropout minus with dropout: "
-        f"{shrinks.measured} if dropout is off during evaluation, {noisy.measured} if "
-        "it is on, as in the source.",
+        f"Gap after epoch {last}, without dropout minus with dropout. With dropout off "
+        f"during evaluation: {shrinks.measured}. With dropout on, as in the source: "
+        f"{noisy.measured}.",
     )
 
 
 def dropout_downscale(scaling: xr.Dataset) -> Finding:
     """The mean of activations with dropout against their mean without."""
     ratio, factor = scaling.ratio.values, scaling.factor.values
-    level = abs(ratio.mean() - 1) <= UNEVEN
-    rest = "nothing is left" if level else f"a factor of {ratio.mean():.2f} is left"
+    is_compensated = abs(ratio.mean() - 1) <= MAX_RATIO_ERROR
+    rest = "no scaling" if is_compensated else f"a factor of {ratio.mean():.2f}"
     return Finding(
-        CONTRADICTED if level else SUPPORTED,
+        CONTRADICTED if is_compensated else SUPPORTED,
         "Activations in training divided by activations in prediction, at dropout rate "
         f"0.25: {ratio.mean():.4f} ± {ratio.std(ddof=1):.4f}. Dropout multiplies the "
-        f"remaining activations by {factor.mean():.4f} in training, so {rest} to scale "
-        "at prediction.",
+        f"remaining activations by {factor.mean():.4f} in training, so {rest} is left "
+        "for prediction.",
     )
 
 
@@ -103,11 +104,11 @@ def l1_gap(plain: xr.Dataset, penalised: xr.Dataset) -> Finding:
     """The gap without a penalty against the gap with L1."""
     last = last_common(plain, penalised)
     shrinks = difference("accuracy_gap", plain, penalised, last)
-    lead = difference("test_accuracy", penalised, plain, last)
+    gain = difference("test_accuracy", penalised, plain, last)
     return Finding(
         shrinks.verdict,
-        f"Gap after epoch {last} without L1 minus with L1: {shrinks.measured}; test "
-        f"accuracy with L1 minus without: {lead.measured}.",
+        f"Gap after epoch {last} without L1 minus with L1: {shrinks.measured}. Test "
+        f"accuracy with L1 minus without: {gain.measured}.",
     )
 
 
@@ -115,14 +116,16 @@ def anneal(constant: xr.Dataset, annealed: xr.Dataset) -> Finding:
     """Whether the annealed test loss rises above its minimum less than the other."""
     last = last_common(constant, annealed)
     constant_rise, annealed_rise = (_rise(r, last) for r in (constant, annealed))
-    less = nats(constant_rise - annealed_rise)
-    level = nats(LEVEL - annealed_rise)
+    less = judge_loss(constant_rise - annealed_rise)
+    is_small = judge_loss(MAX_RISE - annealed_rise)
+    means = f"{constant_rise.mean():.3f} | {annealed_rise.mean():.3f}"
+    columns = "constant learning rate | annealed | constant minus annealed"
     return Finding(
-        worst(less, level),
-        f"Rise of the test loss from its minimum to epoch {last}: "
-        f"{constant_rise.mean():.3f} at a constant learning rate, "
-        f"{annealed_rise.mean():.3f} annealed; difference {less.measured} "
-        f"({less.verdict}); annealed by at most {LEVEL} ({level.verdict}).",
+        combine_verdicts(less, is_small),
+        f"Rise of the test loss from its minimum to epoch {last}:\n\n"
+        f"{markdown(columns, [f'{means} | {less.measured}'])}\n\nThe rise is smaller "
+        f"with annealing ({less.verdict}) and is at most {MAX_RISE} with annealing "
+        f"({is_small.verdict}).",
     )
 
 
@@ -137,21 +140,20 @@ def shuffle(shuffled: xr.Dataset, mixed: xr.Dataset, by_class: xr.Dataset) -> Fi
     The original rule was on the last epoch only, whose verdict is the same.
     """
     last = last_common(shuffled, by_class, mixed)
-    shares = by_class.predicted_share.isel({"class": -1})
-    shares_SxE = shares.transpose("seed", "epoch").values.astype(float)
-    findings, texts = [], []
+    last_class = by_class.isel({"class": -1})
+    parts = {}
     for epoch in (1, last):
-        share = shares_SxE[:, epoch - 1]
-        most = points(share - 0.5)
-        findings.append(most)
-        texts.append(f"{percent(share)} after epoch {epoch} ({most.verdict})")
+        share = by_seed(last_class, "predicted_share", epoch)
+        parts[f"{epoch}"] = Finding(judge_share(share - 0.5).verdict, percent(share))
     accuracy = by_seed(by_class, "test_accuracy", last)
-    lead = difference("test_accuracy", shuffled, mixed, last)
+    gain = difference("test_accuracy", shuffled, mixed, last)
+    columns = "epoch | predicted as the last class | most predictions"
     return Finding(
-        worst(*findings),
-        "In training sorted by class, the last class is predicted for "
-        f"{', '.join(texts)}; the final test accuracy is {percent(accuracy)}. Test "
-        f"accuracy, shuffled minus the mixed order of the file: {lead.measured}.",
+        combine_verdicts(*parts.values()),
+        "Predictions if the training examples are sorted by class:\n\n"
+        f"{parts_table(columns, parts)}\n\nThe final test accuracy is then "
+        f"{percent(accuracy)}. Test accuracy, shuffled minus the mixed order of the "
+        f"file: {gain.measured}.",
     )
 
 
@@ -162,5 +164,6 @@ def majority() -> Finding:
     counts = " and ".join(f"{count:,} {animal}" for animal, count in ANIMALS.items())
     return Finding(
         SUPPORTED if round(percentage) == ANIMALS_CLAIM else CONTRADICTED,
-        f"Always predicting {name} is right for {percentage:.0f} % of {counts}.",
+        f"With {counts}, always predicting '{name.removesuffix('s')}' is correct for "
+        f"{percentage:.0f} % of the images.",
     )

@@ -19,9 +19,9 @@ from fmnist_jax.analysis.intervals import (
     share_interval,
 )
 
-# Share of a row's numbers that has to agree, beside its final loss.
+# Share of a row's numbers that has to agree, in addition to its final loss.
 ROW_PERCENT = 90
-# Float32 rounding: seeds that all give .1 differ from a published .1 by 1.5e-9.
+# Float32 rounding: seeds that all give 0.1 differ from a published 0.1 by 1.5e-9.
 ROUNDING = float(np.finfo(np.float32).eps)
 WITH_PENALTY = "train_loss_and_penalty"
 
@@ -44,7 +44,7 @@ class Comparison:
     allowed: np.ndarray
 
     @property
-    def known(self) -> np.ndarray:
+    def is_published(self) -> np.ndarray:
         """Whether a number is published."""
         return np.isfinite(self.published)
 
@@ -67,14 +67,14 @@ class RowVerdict:
     Attributes:
       verdict: "agrees", "differs" or "none published".
       num_agreeing: how many of the ``num_published`` numbers agree.
-      outside: metric, epoch and excess of each number that does not agree; the excess
-        is NaN if our seeds give no interval.
+      disagreeing: metric, epoch and excess of each number that does not agree; the
+        excess is NaN if our seeds give no interval.
     """
 
     verdict: str
     num_agreeing: int
     num_published: int
-    outside: Sequence[tuple[str, int, float]]
+    disagreeing: Sequence[tuple[str, int, float]]
 
 
 def our_values(runs: xr.Dataset, metric: str) -> np.ndarray:
@@ -113,19 +113,19 @@ def judge_row(comparisons: Mapping[str, Comparison]) -> RowVerdict:
 
     If no test loss is published, the final training loss has to agree.
     """
-    known = {m: c for m, c in comparisons.items() if c.known.any()}
-    published = sum(int(c.known.sum()) for c in known.values())
-    agreeing = sum(int(c.agrees.sum()) for c in known.values())
+    compared = {m: c for m, c in comparisons.items() if c.is_published.any()}
+    published = sum(int(c.is_published.sum()) for c in compared.values())
+    agreeing = sum(int(c.agrees.sum()) for c in compared.values())
     if not published:
         return RowVerdict("none published", 0, 0, [])
-    outside = [
+    disagreeing = [
         (metric, int(position) + 1, float(c.excess[position]))
-        for metric, c in known.items()
-        for position in np.flatnonzero(c.known & ~c.agrees)
+        for metric, c in compared.items()
+        for position in np.flatnonzero(c.is_published & ~c.agrees)
     ]
     enough = 100 * agreeing >= ROW_PERCENT * published
-    verdict = "agrees" if enough and _final_loss_agrees(known) else "differs"
-    return RowVerdict(verdict, agreeing, published, outside)
+    verdict = "agrees" if enough and _final_loss_agrees(compared) else "differs"
+    return RowVerdict(verdict, agreeing, published, disagreeing)
 
 
 def judge(row: Row, runs: xr.Dataset) -> RowVerdict:
@@ -134,20 +134,19 @@ def judge(row: Row, runs: xr.Dataset) -> RowVerdict:
 
 
 def explain(row: RowVerdict, reason: str = "") -> str:
-    """Returns a verdict as a sentence, with the known reason for differences."""
+    """Returns a verdict in sentences, with the known reason for differences."""
     if not row.num_published:
-        return "None published."
-    text = (
-        f"{row.verdict.capitalize()}: {row.num_agreeing} of {row.num_published} "
-        "published numbers agree"
-    )
-    if row.outside:
-        text += f"; {', '.join(_excess_text(*number) for number in row.outside)}"
-    return f"{text}." + (f" {reason}" if reason else "")
+        return "No numbers are published."
+    count = f"{row.num_agreeing} of {row.num_published} published numbers agree."
+    text = f"{row.verdict.capitalize()}. {count}"
+    if row.disagreeing:
+        numbers = ", ".join(_excess_text(*number) for number in row.disagreeing)
+        text += f" Outside the interval: {numbers}."
+    return f"{text} {reason}".rstrip()
 
 
 def share_agreeing(rows: Iterable[RowVerdict]) -> Interval:
-    """Returns the share of all published numbers that agree; .95 is expected.
+    """Returns the share of all published numbers that agree; 0.95 is expected.
 
     The interval assumes independent numbers. The numbers of one run are dependent, so
     the true interval is wider.
@@ -162,7 +161,7 @@ def _final_loss_agrees(comparisons: Mapping[str, Comparison]) -> bool:
     for start in ("test_loss", "train_loss"):
         for metric, comparison in comparisons.items():
             if metric.startswith(start):
-                return bool(comparison.agrees[np.flatnonzero(comparison.known)[-1]])
+                return bool(comparison.agrees[comparison.is_published][-1])
     return True
 
 

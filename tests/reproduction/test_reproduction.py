@@ -95,21 +95,21 @@ def test_dropout_is_judged_as_published_and_compared_both_ways() -> None:
     assert f"with dropout off, {verdict.num_published} of" in sentence
 
 
-def test_the_law_of_frozen_runs() -> None:
+def test_the_loss_of_saturated_runs_follows_from_their_accuracy() -> None:
     wrong = np.array([[0.9, 0.9, 0.9], [0.7, 0.9, 0.8]])
     values = {"test_loss": 16.118 * wrong, "test_accuracy": 1 - wrong}
     values["test_loss"][0, 1] += 0.003
     runs = xr.Dataset({n: (("seed", "epoch"), v) for n, v in values.items()})
-    sentences = page.law_text(runs)
-    assert "holds within 0.0030" in sentences
-    assert "1 of 2 seeds changed" in sentences
+    sentences = page.clip_relation_text(runs)
+    assert "holds to within 0.0030" in sentences
+    assert "In 1 of 2 runs, the test loss changed" in sentences
 
 
 def test_numbers_that_disagree_are_bold() -> None:
     row = REFERENCES.rows["depth-0"]
     runs = published_runs("depth-0")
     runs.test_loss[:, 2] += 0.5
-    table = "\n".join(tables.row_table(row, runs))
+    table = tables.row_table(row, runs)
     assert table.count("**") == 2
     assert f"**{row.published['test_loss'][2]:.3f}**" in table
 
@@ -125,7 +125,7 @@ def test_a_small_reproduction_and_its_resumption(
     first_page = path.read_text(encoding="utf-8")
     for text in ("depth-0", "batch-10000", "claim-batch-updates", "**contradicted**"):
         assert text in first_page
-    assert "| claim-depth-0 |" not in first_page
+    assert "claim-depth-0" not in first_page.split("# Claims")[1]
     assert (tmp_path / "reproduction" / "depth-0.png").stat().st_size > 10_000
     saved = xr.open_dataset(tmp_path / "depth-0.seeds0-1.nc")
     assert saved.sizes["epoch"] == 2
@@ -206,3 +206,13 @@ def test_a_row_without_published_numbers_is_not_judged() -> None:
     runs = published_runs("depth-1").isel(epoch=slice(2))
     verdict = verdicts.judge(REFERENCES.rows["l2"], runs)
     assert verdict.verdict == "none published"
+
+
+def test_epochs_of_lower_learning_rates_by_run() -> None:
+    rates = np.array([np.full(30, 1e-3), np.r_[np.full(4, 1e-3), np.full(26, 5e-4)]])
+    runs = xr.Dataset({"epoch_learning_rate": (("seed", "epoch"), rates)})
+    table = page.learning_rate_table(REFERENCES.rows["annealing"], runs)
+    _, _, published, first, second = table.splitlines()
+    assert published == "| published | 2, 8, 11, 14, 15, 16, 17 |"
+    assert (first, second) == ("| seed 0 | – |", "| seed 1 | 4 |")
+    assert page.learning_rate_table(REFERENCES.rows["depth-0"], runs) == ""

@@ -95,7 +95,7 @@ def test_intervals_are_widened_by_the_reading_error_and_by_float32_rounding() ->
     ]:
         compared = compare(values, np.array([published, 0.1]), np.array([error, 0.0]))
         assert compared.agrees.tolist() == [agrees, True]
-        assert compared.known.tolist() == [not math.isnan(published), True]
+        assert compared.is_published.tolist() == [not math.isnan(published), True]
     np.testing.assert_allclose(compared.spread, [math.sqrt(2.5), 0])
     above = compare(values, np.array([3 + half + 0.5, NAN]), np.array([0.2, NAN]))
     np.testing.assert_allclose(above.excess, [0.3, NAN], atol=1e-5)
@@ -142,7 +142,7 @@ def test_a_row_differs_with_fewer_than_nine_numbers_of_ten() -> None:
 def test_a_row_without_numbers_has_no_verdict() -> None:
     row = judge_row({"train_loss": comparison(None, None)})
     assert row == judge_row({}) == RowVerdict("none published", 0, 0, [])
-    assert explain(row) == "None published."
+    assert explain(row) == "No numbers are published."
 
 
 def test_verdicts_as_sentences() -> None:
@@ -150,10 +150,10 @@ def test_verdicts_as_sentences() -> None:
         "differs", 7, 9, [("train_loss", 4, -0.0012), ("test_accuracy", 5, 0.006)]
     )
     assert explain(row, "A dip.") == (
-        "Differs: 7 of 9 published numbers agree; train loss e4 too low by 0.0012, "
-        "test accuracy e5 too high by 0.6 points. A dip."
+        "Differs. 7 of 9 published numbers agree. Outside the interval: train loss e4 "
+        "too low by 0.0012, test accuracy e5 too high by 0.6 points. A dip."
     )
-    all_agree = "Agrees: 5 of 5 published numbers agree."
+    all_agree = "Agrees. 5 of 5 published numbers agree."
     assert explain(RowVerdict("agrees", 5, 5, [])) == all_agree
 
 

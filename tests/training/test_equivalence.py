@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from experiments.scale_equivalence import OPTIMIZERS as EXPERIMENT
-from experiments.scale_equivalence import side
+from experiments.scale_equivalence import rescaled_settings
 from fmnist_jax import training
 from fmnist_jax.config import OPTIMIZERS, Config, Hparams, UserError
 from fmnist_jax.data.dataset import Data
@@ -87,7 +87,7 @@ def test_divisor_256_is_equivalent_to_the_bit_without_first_kernel_settings(
 ) -> None:
     """The settings of the experiment, in two programs without optimisation."""
     options = {"xla_backend_optimization_level": 0}
-    settings = side(name, 1.0, 256.0)
+    settings = rescaled_settings(name, 1.0, 256.0)
     assert settings.pop("optimizer") == name
     hparams = Hparams(divisor=256.0, learning_rate=settings["learning_rate"])
     scaled = trained(name, hparams, small, options)
