@@ -10,7 +10,7 @@ run on a GPU; --zoom=1:1e3,1e-4:1 draws a smaller window.
 from fmnist_jax.runner import Answer, Data, Experiment, Plan, Results, main
 
 
-def beside(plan: Plan, data: Data) -> Results:
+def extra_measurements(plan: Plan, data: Data) -> Results:
     """The initial sharpness, and the learning rates stable at this sharpness."""
     from fmnist_jax.sweeps import initial_sharpness
 
@@ -40,7 +40,7 @@ EXPERIMENT = Experiment(
     train_examples=20_000,
     axes={},
     plane=("divisor", "learning_rate"),
-    beside=beside,
+    extra_measurements=extra_measurements,
     answer=answer,
 )
 
