@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 from experiments.reproduction.references import Row
 from experiments.reproduction.verdicts import WITH_PENALTY, our_values
 from fmnist_jax.figures import style
-from fmnist_jax.figures.curves import PARTS
+from fmnist_jax.figures.curves import SPLIT_STYLES
 
 MARKERS: Mapping[str, Mapping[str, Any]] = {
     "train": {"marker": "o", "markerfacecolor": "white"},
@@ -25,25 +25,25 @@ TITLE_WIDTH = 100  # characters
 
 def _draw_ours(axes: Axes, values_SxE: np.ndarray, split: str, colour: str) -> None:
     values = xr.DataArray(values_SxE, dims=("seed", "epoch"))
-    looks: dict[str, Any] = {"color": colour, "linestyle": PARTS[split][1]}
+    kwargs: dict[str, Any] = {"color": colour, "linestyle": SPLIT_STYLES[split][1]}
     epochs = np.arange(1, values.sizes["epoch"] + 1)
-    style.draw_seeds(axes, epochs, values, linewidth=1.3, **looks)
+    style.draw_seeds(axes, epochs, values, linewidth=1.3, **kwargs)
 
 
 def _draw_published(axes: Axes, row: Row, quantity: str) -> None:
-    looks: dict[str, Any] = {"linestyle": "none", "color": "black", "zorder": 3}
-    looks |= {"markersize": 5, "elinewidth": 1, "capsize": 2}
+    kwargs: dict[str, Any] = {"linestyle": "none", "color": "black", "zorder": 3}
+    kwargs |= {"markersize": 5, "elinewidth": 1, "capsize": 2}
     for metric, values in row.published.items():
         if quantity in metric:
             epochs = np.arange(1, len(values) + 1)
             marker = MARKERS[metric.split("_")[0]]
             errors = row.reading_error[metric]
-            axes.errorbar(epochs, values, yerr=errors, **looks, **marker)
+            axes.errorbar(epochs, values, yerr=errors, **kwargs, **marker)
 
 
 def _metrics(row: Row, quantity: str) -> Iterator[tuple[str, str, bool]]:
     """Yields the split of each of our metrics, its name, and whether dropout is on."""
-    for split in PARTS:
+    for split in SPLIT_STYLES:
         metric = f"{split}_{quantity}"
         with_penalty = metric == "train_loss" and WITH_PENALTY in row.published
         yield split, WITH_PENALTY if with_penalty else metric, False
@@ -93,11 +93,11 @@ def _handles(row: Row, runs: Mapping[str, xr.Dataset]) -> list[Line2D]:
     if any(metric.endswith("_with_dropout") for metric in row.published):
         colours["ours, with dropout on"] = style.COLOURS[1]
     handles = [style.legend_line(label, color=c) for label, c in colours.items()]
-    for name, dash in PARTS.values():
+    for name, dash in SPLIT_STYLES.values():
         handles.append(style.legend_line(name, color="0.3", linestyle=dash))
     for split, marker in MARKERS.items():
         if any(metric.startswith(split) for metric in row.published):
-            looks: dict[str, Any] = {"linestyle": "none", "color": "black", **marker}
-            label = f"published, {PARTS[split][0]}"
-            handles.append(style.legend_line(label, **looks))
+            kwargs: dict[str, Any] = {"linestyle": "none", "color": "black", **marker}
+            label = f"published, {SPLIT_STYLES[split][0]}"
+            handles.append(style.legend_line(label, **kwargs))
     return handles

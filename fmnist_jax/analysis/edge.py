@@ -18,14 +18,12 @@ from fmnist_jax.config import OPTIMIZERS, axis_label, show
 from fmnist_jax.stability import stable_sharpness
 
 SHARPNESS = ("sharpness", "preconditioned_sharpness")
-HEADING = (
-    "Sharpness divided by the edge of stability (1: at the edge), by learning rate:"
-)
-LAST = 0.25  # share of the epochs that are averaged as the end of training
+HEADING = "Sharpness λ, first epoch → last quarter of the epochs, by learning rate:"
+END_FRACTION = 0.25  # share of the epochs that are averaged as the end of training
 
 
 def sharpness_of(dataset: xr.Dataset) -> xr.DataArray:
-    """Returns the sharpness that decides stability, after each epoch of each run."""
+    """Returns the sharpness that determines stability, after each epoch of each run."""
     return next(dataset[name] for name in SHARPNESS if name in dataset)
 
 
@@ -52,7 +50,7 @@ def table(dataset: xr.Dataset) -> pd.DataFrame:
     edges = [edge_of(dataset, index) for index in combinations(dataset)]
     edge = sharpness.copy(data=np.reshape(edges, sharpness.shape))
     over_edge = sharpness / edge
-    end = {"epoch": slice(-math.ceil(LAST * dataset.sizes["epoch"]), None)}
+    end = {"epoch": slice(-math.ceil(END_FRACTION * dataset.sizes["epoch"]), None)}
     columns = {
         "sharpness_first": sharpness.isel(epoch=0, drop=True),
         "sharpness_end": sharpness.isel(end).mean("epoch", skipna=False),
@@ -91,5 +89,5 @@ def _describe_row(row: Mapping[str, Any]) -> str:
     if math.isnan(row["reached_in_epoch"]):
         course = "stays below the edge"
     sharpness = f"λ {row['sharpness_first']:.3g} → {row['sharpness_end']:.3g}"
-    over_edge = f"{row['over_edge_first']:.2g} → {end:.2g}"
-    return f"{learning_rate}: {sharpness}, {over_edge}, {course}"
+    over_edge = f"{row['over_edge_first']:.2g} → {end:.2g} times the edge"
+    return f"{learning_rate}: {sharpness} ({over_edge}), {course}"

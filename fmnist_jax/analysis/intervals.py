@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-LEVEL = 0.95
-UPPER = (1 + LEVEL) / 2
+CONFIDENCE = 0.95
+UPPER = (1 + CONFIDENCE) / 2
 
 
 class Interval(NamedTuple):
@@ -91,7 +91,7 @@ def share_interval(count: int, total: int) -> Interval:
 
     if not total:
         return NO_INTERVAL
-    low, high = binomtest(count, total).proportion_ci(LEVEL)
+    low, high = binomtest(count, total).proportion_ci(CONFIDENCE)
     return Interval(count / total, float(low), float(high))
 
 

@@ -13,7 +13,7 @@ from fmnist_jax.analysis.intervals import paired_interval
 from fmnist_jax.analysis.results import FINAL, combinations, summarise, sweep_axes
 from fmnist_jax.config import SETTINGS, axis_label, show
 
-MOST_ROWS = 40
+MAX_ROWS = 40
 NOT_LEARNING = ("diverged", "dead", "frozen")
 
 
@@ -63,12 +63,12 @@ def format_table(table: pd.DataFrame) -> pd.DataFrame:
 def table(dataset: xr.Dataset) -> str:
     """Returns the summary of the last epoch as text.
 
-    Of more than ``MOST_ROWS`` combinations, the best by test accuracy.
+    Of more than ``MAX_ROWS`` combinations, the best by test accuracy.
     """
     summary, note = summarise(dataset), ""
-    if len(summary) > MOST_ROWS:
-        note = f"\n(the {MOST_ROWS} best of {len(summary)}; all are in summary.csv)"
-        summary = summary.nlargest(MOST_ROWS, "test_accuracy_mean")
+    if len(summary) > MAX_ROWS:
+        note = f"\n(the {MAX_ROWS} best of {len(summary)}; all are in summary.csv)"
+        summary = summary.nlargest(MAX_ROWS, "test_accuracy_mean")
     return format_summary(summary).to_string(index=False) + note
 
 
@@ -138,9 +138,9 @@ def _contrast(dataset: xr.Dataset) -> list[str]:
         accuracies = mean.sel({second: value}).squeeze().values
         texts = [f"{a:.1f} %" if np.isfinite(a) else "not finite" for a in accuracies]
         labels = [show(first, v.item()) for v in dataset[first].values]
-        listed = [f"{a} {text}" for a, text in zip(labels, texts, strict=True)]
-        parts.append(f"{_describe(second, value.item())}: {', '.join(listed)}")
-    return [f"Test accuracy by {axis_label(first)} – {'; '.join(parts)}."]
+        listed = [f"{a}: {text}" for a, text in zip(labels, texts, strict=True)]
+        parts.append(f"{_describe(second, value.item())} ({', '.join(listed)})")
+    return [f"Test accuracy by {axis_label(first)}: {'; '.join(parts)}."]
 
 
 def _not_learning(dataset: xr.Dataset) -> list[str]:

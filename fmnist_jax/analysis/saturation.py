@@ -102,14 +102,14 @@ def _sigmoid_sentences() -> list[str]:
     ranges = [np.ptp(sigmoid(np.multiply(factor, HINT))) for factor in (SCALE, 1)]
     return [
         f"The sigmoid computed as 1/(1 + exp(-x)) is exactly 1 from x = {double} on in "
-        f"float64 and from {single} on in float32 (rounded once: {rounded_double} and "
-        f"{rounded_single}). This is rounding, not overflow. Learning depends on the "
-        "gradient, which fades at much smaller x.",
+        f"float64 and from {single} on in float32 (if only the result is rounded: "
+        f"{rounded_double} and {rounded_single}). This is rounding, not overflow. "
+        "Learning depends on the gradient, which fades at much smaller x.",
         f"At a weight of 0.02, sigmoid({SCALE}w) keeps {100 * large:.1f} % of its "
         f"largest gradient and sigmoid(w) {100 * small:.1f} %. But for weights from "
         f"{HINT[0]:g} to {HINT[1]:g}, sigmoid({SCALE}w) varies by {ranges[0]:.2g} and "
-        f"sigmoid(w) by {ranges[1]:.2g}: so close to 0 the larger input is the more "
-        "informative one.",
+        f"sigmoid(w) by {ranges[1]:.2g}. This close to 0, the larger input is more "
+        "informative.",
     ]
 
 
@@ -122,5 +122,5 @@ def _network_sentences(dataset: xr.Dataset) -> list[str]:
         for name, column in table.items()
         if len(values := column.dropna())
     ]
-    start = "These networks have no sigmoid. Saturated or 0 in them after training"
-    return [f"{start}: {'; '.join(parts)}."] if parts else []
+    start = "These networks have no sigmoid. After training, these shares are saturated"
+    return [f"{start} or zero: {'; '.join(parts)}."] if parts else []

@@ -8,9 +8,9 @@ import pandas as pd
 
 from fmnist_jax.data.dataset import Data, Dataset
 
-# Number of runs of equal labels in a random order: at most so many standard deviations
-# from the mean. Chance alone exceeds this once in 16,000 times.
-MOST_DEVIATIONS = 4
+# Number of sequences of equal labels in a random order: at most this many standard
+# deviations from the mean. Chance alone exceeds this once in 16,000 times.
+MAX_DEVIATIONS = 4
 BALANCED = 1.5  # maximum ratio of the largest class to the smallest
 CHUNK = 1000  # images at a time, in float64
 
@@ -100,7 +100,7 @@ def _keys(part: Dataset) -> pd.DataFrame:
 def order(data: Data) -> pd.DataFrame:
     """Returns a row per split: how far the order of its labels is from a random one.
 
-    ``runs``: stretches of equal labels; ``expected`` and ``deviation``: mean and
+    ``runs``: sequences of equal labels; ``expected`` and ``deviation``: mean and
     standard deviation of their number over all orders of the same labels (Barton and
     David 1957); ``deviations_above``: (runs − expected) / deviation; ``longest_run``.
     """
@@ -144,21 +144,22 @@ def sentences(tables: Tables) -> list[str]:
 
 def _shuffled(table: pd.DataFrame) -> str:
     answers = []
-    for row in table.itertuples():
+    for title, row in zip(("Training", "Test"), table.itertuples(), strict=True):
         counts = (
-            f"{row.runs:,} runs of equal labels, the longest {row.longest_run}; random "
-            f"orders have {row.expected:,.0f} ± {row.deviation:.0f}"
+            f"{row.runs:,} sequences of equal labels (longest: {row.longest_run}); "
+            f"random orders have {row.expected:,.0f} ± {row.deviation:.0f}"
         )
         if not np.isfinite(row.deviations_above):
             verdict = "one class or one example only, which has no order"
-        elif row.deviations_above < -MOST_DEVIATIONS:
+        elif row.deviations_above < -MAX_DEVIATIONS:
             verdict = f"no, equal labels are adjacent ({counts})"
-        elif row.deviations_above > MOST_DEVIATIONS:
+        elif row.deviations_above > MAX_DEVIATIONS:
             verdict = f"yes, mixed more evenly than by chance ({counts})"
         else:
-            verdict = f"yes, like a random order ({counts})"
-        answers.append(f"The {row.split} file: {verdict}.")
-    return " ".join(answers) + " Training draws a new order every epoch in any case."
+            verdict = f"yes, consistent with a random order ({counts})"
+        answers.append(f"{title} set: {verdict}.")
+    answers.append("By default, training shuffles the examples in every epoch.")
+    return " ".join(answers)
 
 
 def _split(images: pd.DataFrame, copied: pd.DataFrame) -> str:

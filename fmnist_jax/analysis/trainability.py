@@ -1,4 +1,4 @@
-"""Learning rates that train a network, against theoretical stability. No jax."""
+"""Trainable learning rates against theoretical stability. No jax."""
 
 from collections.abc import Sequence
 
@@ -24,7 +24,7 @@ def stability_multiples(optimizer: str) -> dict[float, str]:
     return {1.0: f"stability limit of {optimizer}"}
 
 
-def most_seeds_train(dataset: xr.Dataset) -> xr.DataArray:
+def most_seeds_trained(dataset: xr.Dataset) -> xr.DataArray:
     """Returns whether the status of most seeds is ``trained``."""
     return (dataset.status == "trained").mean("seed") > 0.5
 
@@ -41,13 +41,13 @@ def trainable_range(dataset: xr.Dataset) -> pd.DataFrame:
 
     Columns: the axes; ``sharpness``, its geometric mean over seeds; ``sharpness_min``
     and ``sharpness_max`` over seeds; ``stable_rate``, the geometric mean of the stable
-    learning rate; ``least_trainable`` and ``largest_trainable``, the range of learning
-    rates that train, NaN if none does; ``ratio``, the largest trainable learning rate
+    learning rate; ``least_trainable`` and ``largest_trainable``, the range of trainable
+    learning rates, NaN if there is none; ``ratio``, the largest trainable learning rate
     divided by the stable one. If the learning rate is not an axis, there are no rows.
     """
     if LEARNING_RATE not in dataset.dims:
         return pd.DataFrame()
-    trainable = dataset[LEARNING_RATE].where(most_seeds_train(dataset))
+    trainable = dataset[LEARNING_RATE].where(most_seeds_trained(dataset))
     columns = {
         "sharpness": geometric_mean(dataset.sharpness).astype(float),
         "sharpness_min": dataset.sharpness.min("seed", skipna=False),
@@ -63,8 +63,8 @@ def trainable_range(dataset: xr.Dataset) -> pd.DataFrame:
 
 def sentences(dataset: xr.Dataset, table: pd.DataFrame) -> list[str]:
     """Returns how the largest trainable learning rates compare with stable ones."""
-    train = most_seeds_train(dataset)
-    lines = [f"{int(train.sum())} of {train.size} settings train (most seeds)."]
+    most = most_seeds_trained(dataset)
+    lines = [f"In {int(most.sum())} of {most.size} settings, most seeds are trained."]
     if table.empty:
         return lines
     axes = list(table.columns[: table.columns.get_loc("sharpness")])
@@ -73,7 +73,7 @@ def sentences(dataset: xr.Dataset, table: pd.DataFrame) -> list[str]:
     lines += [_describe_ratios(values, rows, axes) for values, rows in groups]
     learning_rates = np.sort(dataset[LEARNING_RATE].values)
     step = (learning_rates[1:] / learning_rates[:-1]).max()
-    return [*lines, f"The learning rates are a factor of {step:.2g} apart."]
+    return [*lines, f"Neighbouring learning rates differ by a factor of {step:.2g}."]
 
 
 def _describe_ratios(values: Sequence[str], rows: pd.DataFrame, axes: list[str]) -> str:
@@ -91,6 +91,6 @@ def _describe_ratios(values: Sequence[str], rows: pd.DataFrame, axes: list[str])
         place = ", ".join(show(a, row[a]) for a in axes if row[a] not in values)
         parts.append(f"{name} {row.ratio:.2g} (at {place})")
     return (
-        f"{prefix}: largest learning rate that trains, divided by the stable one: "
+        f"{prefix}: largest trainable learning rate, divided by the stable one: "
         f"{', '.join(parts)}, median {rows.ratio.median():.2g}."
     )

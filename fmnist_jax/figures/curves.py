@@ -13,29 +13,29 @@ from fmnist_jax.analysis.results import combinations
 from fmnist_jax.config import axis_label, show
 from fmnist_jax.figures import style
 
-PARTS = {"train": ("training", "--"), "test": ("test", "-")}
-MOST_PAIRS = 6  # lines in a panel for both test and training set; beyond, test only
-FAR = 0.5  # an accuracy: if all are above, axes need not include a uniform prediction
+SPLIT_STYLES = {"train": ("training", "--"), "test": ("test", "-")}
+MAX_PAIRS = 6  # lines in a panel for both test and training set; beyond, test only
+MIN_ZOOM_ACCURACY = 0.5  # if all accuracies are above, their axis does not start at 0
 TRAINING_NOTE = "Training loss: mean during the epoch; all else: after the epoch."
 
 
 def learning_curves(dataset: xr.Dataset, line: str, best_of: str = "") -> Figure:
     """Draws loss and accuracy per epoch, on test and training set.
 
-    With more than ``MOST_PAIRS`` lines, only on the test set. Each value of the axis
+    With more than ``MAX_PAIRS`` lines, only on the test set. Each value of the axis
     ``line`` gets a colour, each combination of the other axes' values a column.
 
     ``best_of`` is a setting for which each run has the best of several values; if each
     colour has one such value, the legend contains it.
     """
-    shown, cut = style.shown_panels(dataset, line)
-    parts = ["train", "test"] if dataset.sizes[line] <= MOST_PAIRS else ["test"]
+    shown, truncation = style.shown_panels(dataset, line)
+    splits = ["train", "test"] if dataset.sizes[line] <= MAX_PAIRS else ["test"]
     figure, panels = style.grid_of_panels(2, len(shown), sharex=True, sharey="row")
     for (loss, accuracy), index in zip(panels.T, shown, strict=True):
         runs = dataset.isel(index)
         loss.set_title(style.panel_title(dataset, index), fontsize=10)
-        _draw_curves(loss, runs, line, [f"{part}_loss" for part in parts])
-        _draw_curves(accuracy, runs, line, [f"{part}_accuracy" for part in parts])
+        _draw_curves(loss, runs, line, [f"{split}_loss" for split in splits])
+        _draw_curves(accuracy, runs, line, [f"{split}_accuracy" for split in splits])
         _list_diverged(loss, runs, line)
         style.epoch_axis(accuracy, dataset.epoch.values)
     baseline = _scale_rows(panels, dataset)
@@ -43,13 +43,13 @@ def learning_curves(dataset: xr.Dataset, line: str, best_of: str = "") -> Figure
     if best_of and dataset[best_of].dims == (line,):
         for handle, value in zip(handles, dataset[best_of].values, strict=True):
             handle.set_label(f"{handle.get_label()} {show(best_of, value.item())}")
-    for name, dash in (PARTS[part] for part in reversed(parts) if len(parts) > 1):
+    for name, dash in (SPLIT_STYLES[s] for s in reversed(splits) if len(splits) > 1):
         handles.append(style.legend_line(name, color="0.3", linestyle=dash))
     style.add_legend(figure, handles + baseline, axis_label(line))
-    losses = "Loss" if "train" in parts else "Test loss"
+    losses = "Loss" if "train" in splits else "Test loss"
     subject = f"{losses} and accuracy during training, by {axis_label(line)}"
     subject += f", each at the best {axis_label(best_of)} tried" if best_of else ""
-    note = f"{TRAINING_NOTE} {cut}" if "train" in parts else cut
+    note = f"{TRAINING_NOTE} {truncation}" if "train" in splits else truncation
     style.title(figure, dataset, subject, note=note.strip())
     return figure
 
@@ -58,10 +58,10 @@ def _draw_curves(axes: Axes, runs: xr.Dataset, line: str, names: list[str]) -> N
     """Draws variables per epoch, with a colour for each value of the axis ``line``."""
     for position, colour in enumerate(style.colours(runs.sizes[line])):
         for name in names:
-            _, dash = PARTS[name.split("_")[0]]
-            looks = {"color": colour, "linestyle": dash, "marker": ".", "markersize": 5}
+            _, dash = SPLIT_STYLES[name.split("_")[0]]
+            kwargs = {"color": colour, "linestyle": dash, "markersize": 5}
             values = runs[name].isel({line: position})
-            style.draw_seeds(axes, runs.epoch.values, values, **looks)
+            style.draw_seeds(axes, runs.epoch.values, values, marker=".", **kwargs)
 
 
 def _list_diverged(axes: Axes, runs: xr.Dataset, line: str) -> None:
@@ -79,12 +79,12 @@ def _scale_rows(panels: np.ndarray, dataset: xr.Dataset, of: str = "") -> list[L
     """Scales and labels a row of losses and a row of accuracies.
 
     Returns the legend's entry for a uniform prediction. It is not drawn if all
-    accuracies are above ``FAR``: from 0 on, curves near .9 cannot be distinguished.
+    accuracies are above ``MIN_ZOOM_ACCURACY``, so that curves can be distinguished.
     """
     classes = dataset.attrs["num_classes"]
     accuracies = dataset[["train_accuracy", "test_accuracy"]].to_array()
     lowest = accuracies.min(skipna=False).item()
-    floor = math.floor(10 * lowest) / 10 if lowest > FAR else 0.0
+    floor = math.floor(10 * lowest) / 10 if lowest > MIN_ZOOM_ACCURACY else 0.0
     for loss, accuracy in panels.T:
         loss.set_yscale("log")
         accuracy.set_ylim(floor, 1)
@@ -109,17 +109,17 @@ def draw_final(axes: Axes, last: xr.Dataset, x: str, name: str) -> None:
     for position, colour in enumerate(style.colours(len(indices))):
         runs = last.isel(indices[position])
         label = style.panel_title(last, indices[position]) or "all runs"
-        looks: dict[str, Any] = {"color": colour, "label": label}
-        if len(values) > style.MOST_TICKS:
-            style.draw_seeds(axes, values, runs[name], **looks)
+        kwargs: dict[str, Any] = {"color": colour, "label": label}
+        if len(values) > style.MAX_TICKS:
+            style.draw_seeds(axes, values, runs[name], **kwargs)
             continue
         mean, low, high = style.mean_and_range(runs[name])
         marker = style.MARKERS[position % len(style.MARKERS)]
-        looks |= {"marker": marker, "markerfacecolor": "none"}
-        looks |= {"markersize": 9 - 4 * position / len(indices), "markeredgewidth": 1.8}
-        looks |= {"linestyle": ":", "linewidth": 1, "capsize": 4, "elinewidth": 1.5}
+        kwargs |= {"marker": marker, "markerfacecolor": "none", "markeredgewidth": 1.8}
+        kwargs |= {"markersize": 9 - 4 * position / len(indices)}
+        kwargs |= {"linestyle": ":", "linewidth": 1, "capsize": 4, "elinewidth": 1.5}
         errors = np.maximum((mean - low, high - mean), 0)
-        axes.errorbar(values, mean, yerr=errors, **looks)
+        axes.errorbar(values, mean, yerr=errors, **kwargs)
 
 
 def set_log_axis(axes: Axes, last: xr.Dataset, x: str) -> None:

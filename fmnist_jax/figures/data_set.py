@@ -7,7 +7,7 @@ from fmnist_jax.analysis.survey import class_names
 from fmnist_jax.data.dataset import Data
 from fmnist_jax.figures import style
 
-MOST_CLASSES = 20  # that are drawn or named
+MAX_CLASSES = 20  # that are drawn or named
 SAMPLES = 12  # of each class
 GAP = 2  # pixels between samples
 
@@ -32,7 +32,7 @@ def samples(data: Data) -> Figure:
 
     Images are ``[N, H, W]`` or ``[N, H, W, channels]``.
     """
-    names = class_names(data)[:MOST_CLASSES]
+    names = class_names(data)[:MAX_CLASSES]
     height, width = data.image_shape[:2]
     images, labels = data.train
     low, high = float(images.min()), float(images.max())
@@ -49,9 +49,9 @@ def samples(data: Data) -> Figure:
     axes.set_xticks([])
     axes.set_yticks(np.arange(len(names)) * (height + GAP) + (height - 1) / 2, names)
     axes.tick_params(length=0)
-    cut = f" (the first {MOST_CLASSES} of {data.num_classes})"
-    cut = cut if data.num_classes > MOST_CLASSES else ""
-    _title(figure, data, f"The first training images of each class{cut}")
+    truncation = f" (the first {MAX_CLASSES} of {data.num_classes})"
+    truncation = truncation if data.num_classes > MAX_CLASSES else ""
+    _title(figure, data, f"The first training images of each class{truncation}")
     return figure
 
 
@@ -77,7 +77,7 @@ def distributions(data: Data) -> Figure:
         by_class.barh(heights, shares, 0.4, color=colour, label=split)
         counts, _ = np.histogram(images, edges)
         by_pixel.stairs(100 * counts / images.size, edges, color=colour)
-    if len(names) <= MOST_CLASSES:
+    if len(names) <= MAX_CLASSES:
         by_class.set_yticks(range(len(names)), names)
     by_class.invert_yaxis()
     by_class.axvline(100 / len(names), **style.BASELINE, label="equal shares")

@@ -1,4 +1,4 @@
-"""Figures for the question of one experiment, beside its learning curves. No jax.
+"""Figures for the question of one experiment, besides learning curves. No jax.
 
 ``dataset`` is always the results of a sweep, and ``line`` the axis whose values get a
 colour each.
@@ -19,7 +19,7 @@ from fmnist_jax.analysis.results import combinations
 from fmnist_jax.config import axis_label, show
 from fmnist_jax.figures import style
 
-ROOM = 36  # letters of tick labels that fit side by side below a panel
+MAX_TICK_CHARS = 36  # characters of tick labels that fit side by side below a panel
 DROPOUT_LABELS = {
     "": "dropout off, as in use",
     "_with_dropout": "dropout on, as the source measured",
@@ -30,15 +30,15 @@ def against_updates(dataset: xr.Dataset) -> Figure:
     """Draws test accuracy against the number of updates, and of examples seen."""
     figure, panels = style.grid_of_panels(1, 2, sharey=True)
     by_updates, by_examples = panels[0]
-    first = style.first_of_others(dataset, "batch_size")
+    first = style.at_first_values(dataset, "batch_size")
     size, epochs = dataset.attrs["train_examples"], dataset.epoch.values
     batch_sizes = dataset.batch_size.values
     for position, colour in enumerate(style.colours(len(batch_sizes))):
         runs = first.test_accuracy.isel(batch_size=position)
-        looks = {"color": colour, "marker": "o", "markersize": 4}
+        kwargs = {"color": colour, "marker": "o", "markersize": 4}
         updates = np.ceil(size / batch_sizes[position]) * epochs
-        style.draw_seeds(by_updates, updates, runs, **looks)
-        style.draw_seeds(by_examples, size * epochs, runs, **looks)
+        style.draw_seeds(by_updates, updates, runs, **kwargs)
+        style.draw_seeds(by_examples, size * epochs, runs, **kwargs)
     by_updates.set(xscale="log", xlabel="parameter updates (log scale)")
     by_updates.set_ylabel("test accuracy")
     by_updates.yaxis.set_major_formatter(style.PER_CENT)
@@ -71,8 +71,8 @@ def gaps(dataset: xr.Dataset, line: str) -> Figure:
             panel.yaxis.set_major_formatter("{x:g}")
             for position, colour in enumerate(style.colours(dataset.sizes[line])):
                 runs = 100 * gap.isel({**index, line: position})
-                looks = {"color": colour, "marker": ".", "markersize": 5}
-                style.draw_seeds(panel, epochs, runs, **looks)
+                kwargs = {"color": colour, "marker": ".", "markersize": 5}
+                style.draw_seeds(panel, epochs, runs, **kwargs)
     for panel in panels[-1]:
         style.epoch_axis(panel, epochs)
     style.add_legend_of(figure, dataset, line)
@@ -84,11 +84,11 @@ def gaps(dataset: xr.Dataset, line: str) -> Figure:
 def learning_rates(dataset: xr.Dataset, line: str = "schedule") -> Figure:
     """Draws the learning rate of each epoch, a thin line for each seed."""
     figure, ((panel,),) = style.grid_of_panels(1, 1)
-    first, epochs = style.first_of_others(dataset, line), dataset.epoch.values
+    first, epochs = style.at_first_values(dataset, line), dataset.epoch.values
     for position, colour in enumerate(style.colours(dataset.sizes[line])):
         runs = first.epoch_learning_rate.isel({line: position})
-        looks: dict[str, Any] = {"color": colour, "alpha": 0.7, "linewidth": 1.5}
-        panel.step(epochs, runs.transpose("epoch", "seed"), where="mid", **looks)
+        kwargs: dict[str, Any] = {"color": colour, "alpha": 0.7, "linewidth": 1.5}
+        panel.step(epochs, runs.transpose("epoch", "seed"), where="mid", **kwargs)
     panel.set(yscale="log", ylabel="learning rate (log scale)")
     style.epoch_axis(panel, epochs)
     style.add_legend_of(figure, dataset, line)
@@ -140,7 +140,7 @@ def _draw_histogram(axes: Axes, counts: xr.DataArray, ends: xr.DataArray) -> Non
 def predictions(dataset: xr.Dataset, line: str) -> Figure:
     """Draws the share of images predicted as each class after the last epoch."""
     figure, ((panel,),) = style.grid_of_panels(1, 1)
-    first, count = style.first_of_others(dataset, line), dataset.sizes[line]
+    first, count = style.at_first_values(dataset, line), dataset.sizes[line]
     shares = first.predicted_share.isel(epoch=-1).transpose(line, "seed", "class")
     classes = np.arange(dataset.sizes["class"])
     for position, colour in enumerate(style.colours(count)):
@@ -157,7 +157,7 @@ def predictions(dataset: xr.Dataset, line: str) -> Figure:
     equal = style.legend_line("equal shares", **style.BASELINE)
     style.add_legend_of(figure, dataset, line, equal)
     subject = f"Predicted classes after the last epoch, by {axis_label(line)}"
-    style.title(figure, first, subject, seeds="bars at the mean, dots for each of")
+    style.title(figure, first, subject, seeds="means (bars) and values (dots) of")
     return figure
 
 
@@ -170,10 +170,10 @@ def by_choice(dataset: xr.Dataset, axis: str, names: Sequence[str]) -> Figure:
     figure, panels = style.grid_of_panels(1, len(names))
     indices, last = combinations(dataset, axis), dataset.isel(epoch=-1)
     titles = [style.panel_title(dataset, index) for index in indices]
-    looks = titles, style.colours(len(titles)), itertools.cycle(style.MARKERS)
+    entries = titles, style.colours(len(titles)), itertools.cycle(style.MARKERS)
     handles = [
         style.legend_line(title, color=colour, marker=marker, linestyle="none")
-        for title, colour, marker in zip(*looks, strict=False)
+        for title, colour, marker in zip(*entries, strict=False)
     ]
     for panel, name in zip(panels[0], names, strict=True):
         percent = "accuracy" in name or "share" in name
@@ -191,8 +191,8 @@ def by_choice(dataset: xr.Dataset, axis: str, names: Sequence[str]) -> Figure:
         _label_choices(panel, dataset, axis)
     if len(indices) > 1:
         style.add_legend(figure, handles)
-    subject = f"After the last epoch, by {axis_label(axis)}: lines at the mean"
-    style.title(figure, dataset, subject, seeds="a mark for each of")
+    subject = f"Values after the last epoch, by {axis_label(axis)}"
+    style.title(figure, dataset, subject, seeds="means (lines) and values (marks) of")
     return figure
 
 
@@ -200,8 +200,8 @@ def _draw_marks(axes: Axes, runs: np.ndarray, shift: float, handle: Line2D) -> N
     """Draws values ``[choice, seed]`` as marks, and their means as lines."""
     x = np.arange(len(runs)) + shift
     colour = handle.get_color()
-    looks: dict[str, Any] = {"color": colour, "marker": handle.get_marker()}
-    axes.plot(x, runs, linestyle="none", markersize=5, alpha=0.6, **looks)
+    kwargs: dict[str, Any] = {"color": colour, "marker": handle.get_marker()}
+    axes.plot(x, runs, linestyle="none", markersize=5, alpha=0.6, **kwargs)
     axes.hlines(runs.mean(axis=1), x - 0.14, x + 0.14, color=colour)
     place: dict[str, Any] = {"rotation": 90, "transform": axes.get_xaxis_transform()}
     for missing in x[np.isnan(runs).all(axis=1)]:
@@ -212,6 +212,6 @@ def _label_choices(axes: Axes, dataset: xr.Dataset, axis: str) -> None:
     """Labels the values of an axis below a panel, slanted if there is little room."""
     ticks = [show(axis, value.item()) for value in dataset[axis].values]
     slant: dict[str, Any] = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"}
-    has_room = len(ticks) * max(map(len, ticks)) <= ROOM
+    has_room = len(ticks) * max(map(len, ticks)) <= MAX_TICK_CHARS
     axes.set_xticks(range(len(ticks)), ticks, **({} if has_room else slant))
     axes.set(xlim=(-0.7, len(ticks) - 0.3), xlabel=axis_label(axis))

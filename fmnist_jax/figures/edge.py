@@ -14,16 +14,16 @@ from fmnist_jax.figures import style
 from fmnist_jax.figures.curves import TRAINING_NOTE
 
 Index = Mapping[str, int]
-FAR = 30.0  # runs that start further from the edge, by this factor, are not drawn
+MAX_EDGE_FACTOR = 30.0  # runs that start further from the edge are not drawn
 
 
 def figure(dataset: xr.Dataset) -> Figure:
     """Draws sharpness with its edge, and training loss, by learning rate (an axis).
 
     Every combination of the other axes' values gets a column. Learning rates whose runs
-    start further from the edge than ``FAR`` are listed, not drawn.
+    start further from the edge than ``MAX_EDGE_FACTOR`` are listed, not drawn.
     """
-    shown, cut = style.shown_panels(dataset, LEARNING_RATE)
+    shown, truncation = style.shown_panels(dataset, LEARNING_RATE)
     figure, panels = style.grid_of_panels(2, len(shown), sharex=True)
     for column, index in zip(panels.T, shown, strict=True):
         heading = style.panel_title(dataset, index).replace(", ", "\n")
@@ -34,10 +34,8 @@ def figure(dataset: xr.Dataset) -> Figure:
     panels[1, 0].set_ylabel("training loss (log scale)")
     edge = style.legend_line("edge of stability", color="0.3", linestyle="--")
     style.add_legend_of(figure, dataset, LEARNING_RATE, edge)
-    subject = (
-        "Sharpness after each epoch, and the edge above which training is unstable"
-    )
-    style.title(figure, dataset, subject, note=f"{TRAINING_NOTE} {cut}".strip())
+    subject = "Sharpness by epoch, and the edge above which training is unstable"
+    style.title(figure, dataset, subject, note=f"{TRAINING_NOTE} {truncation}".strip())
     return figure
 
 
@@ -48,7 +46,7 @@ def _draw_column(column: Sequence[Axes], dataset: xr.Dataset, index: Index) -> N
         at = {**index, LEARNING_RATE: position}
         sharpness, edge = sharpness_of(dataset).isel(at), edge_of(dataset, at)
         first = sharpness.isel(epoch=0).mean("seed", skipna=False).item() / edge[0]
-        if not 1 / FAR <= first <= FAR:
+        if not 1 / MAX_EDGE_FACTOR <= first <= MAX_EDGE_FACTOR:
             far.append(show(LEARNING_RATE, dataset[LEARNING_RATE].values[position]))
             continue
         style.draw_seeds(column[0], epochs, sharpness, color=colour, linewidth=1.4)
@@ -59,6 +57,6 @@ def _draw_column(column: Sequence[Axes], dataset: xr.Dataset, index: Index) -> N
         style.log_ticks(panel.yaxis)
     if far:
         text = f"not drawn, far from the edge:\n{', '.join(far)}"
-        looks: dict[str, Any] = {"ha": "center", "va": "bottom", "fontsize": 8}
-        looks["bbox"] = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8}
-        column[0].text(0.5, 0.02, text, transform=column[0].transAxes, **looks)
+        kwargs: dict[str, Any] = {"ha": "center", "va": "bottom", "fontsize": 8}
+        kwargs["bbox"] = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8}
+        column[0].text(0.5, 0.02, text, transform=column[0].transAxes, **kwargs)

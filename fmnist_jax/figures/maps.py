@@ -60,13 +60,13 @@ def maps(dataset: xr.Dataset, points: Points | None = None) -> dict[str, Figure]
     figures = {}
     for index in combinations(dataset, *sweep_axes(dataset)[:2]):
         values = [str(dataset[a].values[i].item()) for a, i in index.items()]
-        which = style.panel_title(dataset, index)
+        subtitle = style.panel_title(dataset, index)
         runs = dataset.isel(index)
-        figures["_".join(["map", *values])] = _map(runs, which, points or {})
+        figures["_".join(["map", *values])] = _map(runs, subtitle, points or {})
     return figures
 
 
-def _map(dataset: xr.Dataset, which: str, points: Points) -> Figure:
+def _map(dataset: xr.Dataset, subtitle: str, points: Points) -> Figure:
     x, y = sweep_axes(dataset)
     figure = Figure(figsize=(15.5, 5.8), layout="constrained")
     panels = figure.subplots(1, 3, sharex=True, sharey=True)
@@ -83,8 +83,8 @@ def _map(dataset: xr.Dataset, which: str, points: Points) -> Figure:
     handles += _draw_points(panels, points, dataset)
     style.add_legend(figure, handles + statuses, fontsize=9)
     axes = f"{axis_label(x)} and {axis_label(y)}"
-    subject = f"Training in {trainability.amount(dataset)}, by {axes}"
-    subject += f" – {which}" if which else ""
+    subject = f"Training in {trainability.budget(dataset)}, by {axes}"
+    subject += f" – {subtitle}" if subtitle else ""
     style.title(figure, dataset, subject, seeds="")
     return figure
 
@@ -155,7 +155,7 @@ def _draw_status(axes: Axes, last: xr.Dataset) -> list[Any]:
     for name in (names[i] for i in np.unique(most.values)):
         meaning = last.status.attrs.get(name)
         text = f"{name}: {meaning}" if meaning else name
-        label = textwrap.fill(text, trainability.LEGEND_LETTERS)
+        label = textwrap.fill(text, trainability.LEGEND_CHARS)
         colour = STATUS_COLOURS[name]
         handles.append(Patch(facecolor=colour, edgecolor="0.3", label=label))
     return handles

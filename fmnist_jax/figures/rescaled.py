@@ -46,20 +46,20 @@ def _draw_column(panels: Sequence[Axes], runs: xr.Dataset, pairs: Pairs) -> None
     others = [label for label in labels if label not in pairs]
     for label, colour in zip(others, style.colours(len(others)), strict=True):
         in_pair = label in pairs.values()
-        looks: dict[str, Any] = {"color": colour, "label": label}
-        looks |= {"linewidth": 5, "alpha": 0.35} if in_pair else {"linestyle": ":"}
-        style.draw_seeds(loss, epochs, runs.train_loss.sel(label=label), **looks)
-        style.draw_seeds(accuracy, epochs, runs.test_accuracy.sel(label=label), **looks)
+        kwargs: dict[str, Any] = {"color": colour, "label": label}
+        kwargs |= {"linewidth": 5, "alpha": 0.35} if in_pair else {"linestyle": ":"}
+        for panel, values in ((loss, runs.train_loss), (accuracy, runs.test_accuracy)):
+            style.draw_seeds(panel, epochs, values.sel(label=label), **kwargs)
         for name in (name for name in rescaled if pairs[name] == label):
             losses = runs.train_loss.sel(label=[name, label]).astype(float).values
             largest = np.ptp(losses, axis=0).max(axis=0)
-            looks = {"color": colour, "label": f"{name}, {label}"}
-            difference.plot(epochs, largest, marker="o", markersize=4, **looks)
+            kwargs = {"color": colour, "label": f"{name}, {label}"}
+            difference.plot(epochs, largest, marker="o", markersize=4, **kwargs)
     for position, label in enumerate(rescaled):
-        looks = {"color": "black", "linewidth": 1.2, "label": label}
-        looks["linestyle"] = DASHES[position % len(DASHES)]
-        style.draw_seeds(loss, epochs, runs.train_loss.sel(label=label), **looks)
-        style.draw_seeds(accuracy, epochs, runs.test_accuracy.sel(label=label), **looks)
+        kwargs = {"color": "black", "linewidth": 1.2, "label": label}
+        kwargs["linestyle"] = DASHES[position % len(DASHES)]
+        for panel, values in ((loss, runs.train_loss), (accuracy, runs.test_accuracy)):
+            style.draw_seeds(panel, epochs, values.sel(label=label), **kwargs)
     loss.set_yscale("log")
     loss.yaxis.set_major_formatter("{x:g}")
     accuracy.yaxis.set_major_formatter(style.PER_CENT)

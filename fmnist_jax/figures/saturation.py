@@ -38,7 +38,7 @@ def shares_against(dataset: xr.Dataset, x: str, shares: Mapping[str, str]) -> Fi
     for panel in panels[1, 1:]:
         panel.set_xlabel(panels[1, 0].get_xlabel())
     style.add_legend(figure, panels[0, 0].get_legend_handles_labels()[0])
-    subject = f"Saturated or 0 after epoch {int(dataset.epoch[-1])}, by {axis_label(x)}"
+    subject = f"Saturation after epoch {int(dataset.epoch[-1])}, by {axis_label(x)}"
     style.title(figure, dataset, subject)
     return figure
 

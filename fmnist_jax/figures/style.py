@@ -21,11 +21,11 @@ COLOURS = (
     "#999999",
 )
 MARKERS = "osD^vPX"
-MOST_PANELS = 6  # columns of a figure
-MOST_TICKS = 12  # values along an axis that get a tick or an error bar each
-LETTERS_PER_INCH = 12  # in the small print
-LARGE_LETTERS_PER_INCH = 10  # in the title
-# Settings in the small print unless they are an axis.
+MAX_PANELS = 6  # columns of a figure
+MAX_TICKS = 12  # values along an axis that get a tick or an error bar each
+CHARS_PER_INCH = 12  # in the small print
+TITLE_CHARS_PER_INCH = 10  # in the title
+# Settings in the small print unless they are axes.
 CONTEXT = (
     *("model", "hidden_sizes", "initializer", "loss", "optimizer", "learning_rate"),
     *("batch_size", "divisor"),
@@ -77,7 +77,7 @@ def title(
     count = dataset.sizes["seed"]
     runs = f": {seeds} {count} seeds" if count > 1 else ": one seed"
     width = figure.get_figwidth()
-    subject = textwrap.fill(subject, int(LARGE_LETTERS_PER_INCH * width))
+    subject = textwrap.fill(subject, int(TITLE_CHARS_PER_INCH * width))
     data = f"{dataset.attrs['dataset_title']}{runs if seeds else ''}"
     figure.suptitle(f"{subject}\n{data}", fontsize=12)
     settings = [
@@ -87,7 +87,7 @@ def title(
     ]
     # Non-breaking spaces: lines break between two settings only.
     text = ", ".join(setting.replace(" ", "\N{NBSP}") for setting in settings)
-    lines = [*textwrap.wrap(text, int(LETTERS_PER_INCH * width)), note]
+    lines = [*textwrap.wrap(text, int(CHARS_PER_INCH * width)), note]
     figure.supxlabel("\n".join(filter(None, lines)), fontsize=9, color="0.35")
     figure.align_ylabels()
 
@@ -119,13 +119,13 @@ def add_legend_of(figure: Figure, dataset: xr.Dataset, axis: str, *more: Any) ->
 
 
 def shown_panels(dataset: xr.Dataset, axis: str) -> tuple[list[dict[str, int]], str]:
-    """Returns the combinations to draw, a column each, and a note if some are cut."""
+    """Returns the combinations to draw, a column each, and a note on those left out."""
     indices = combinations(dataset, axis)
-    cut = f"The first {MOST_PANELS} of {len(indices)} combinations are drawn."
-    return indices[:MOST_PANELS], cut if len(indices) > MOST_PANELS else ""
+    note = f"The first {MAX_PANELS} of {len(indices)} combinations are drawn."
+    return indices[:MAX_PANELS], note if len(indices) > MAX_PANELS else ""
 
 
-def first_of_others(dataset: xr.Dataset, axis: str) -> xr.Dataset:
+def at_first_values(dataset: xr.Dataset, axis: str) -> xr.Dataset:
     """Returns the results at the first value of every axis but ``axis``."""
     return dataset.isel(combinations(dataset, axis)[0])
 
@@ -144,7 +144,7 @@ def scaled_label(dataset: xr.Dataset, axis: str) -> str:
 def epoch_axis(axes: Axes, epochs: np.ndarray) -> None:
     """Labels the bottom axis as epochs, with ticks at whole numbers."""
     axes.set_xlabel("epoch")
-    few = len(epochs) <= MOST_TICKS
+    few = len(epochs) <= MAX_TICKS
     integers = mpl.ticker.MaxNLocator(integer=True, steps=[1, 2, 5, 10])
     locator = mpl.ticker.FixedLocator(epochs.tolist()) if few else integers
     axes.xaxis.set_major_locator(locator)
@@ -164,7 +164,7 @@ def mean_and_range(values: xr.DataArray) -> Sequence[np.ndarray]:
     """Returns mean, minimum and maximum over seeds; NaN if any seed is not finite."""
     finite = values.where(np.isfinite(values))
     statistics = (finite.mean, finite.min, finite.max)
-    return [over("seed", skipna=False).values for over in statistics]
+    return [reduce("seed", skipna=False).values for reduce in statistics]
 
 
 def draw_seeds(axes: Axes, x: Any, values: xr.DataArray, **style: Any) -> None:

@@ -14,14 +14,14 @@ from fmnist_jax.analysis.results import sweep_axes
 from fmnist_jax.config import axis_label
 from fmnist_jax.figures import style
 
-GREEN = "#009E73"  # for what trains
+GREEN = "#009E73"  # for trainable learning rates
 DASHES: Sequence[Any] = ("-", "--", ":")  # for multiples of the stable learning rate
-LEGEND_LETTERS = 26  # in a line of the legend
+LEGEND_CHARS = 26  # in a line of the legend
 SHARPNESS_LABEL = "λ: the curvature of the loss (sharpness) before the first step"
 
 
-def amount(dataset: xr.Dataset) -> str:
-    """Returns for how long, and on how many images, each run is trained."""
+def budget(dataset: xr.Dataset) -> str:
+    """Returns the number of epochs and of images in the training of each run."""
     epochs = dataset.sizes["epoch"]
     count = f"{epochs} epoch{'' if epochs == 1 else 's'}"
     return f"{count} of {dataset.attrs['train_examples']:,} images"
@@ -29,7 +29,7 @@ def amount(dataset: xr.Dataset) -> str:
 
 def explain_sharpness(labels: Iterable[str]) -> list[Any]:
     """Returns the legend's explanation of λ if any label contains λ."""
-    text = textwrap.fill(SHARPNESS_LABEL, LEGEND_LETTERS)
+    text = textwrap.fill(SHARPNESS_LABEL, LEGEND_CHARS)
     has_sharpness = any("λ" in label for label in labels)
     return [style.legend_line(text, linestyle="none")] if has_sharpness else []
 
@@ -62,27 +62,27 @@ def trainable_ranges(dataset: xr.Dataset) -> dict[str, Figure]:
         column[1].set_xlabel(style.scaled_label(dataset, x))
     style.log_ticks(panels[1, 0].yaxis)
     panels[0, 0].set_ylabel("learning rate (log scale)")
-    panels[1, 0].set_ylabel("largest that trains,\ndivided by stable (log scale)")
+    panels[1, 0].set_ylabel("largest trainable ÷ stable\nlearning rate (log scale)")
     artists = [a for panel in panels[0] for a in panel.get_legend_handles_labels()[0]]
     handles = {artist.get_label(): artist for artist in artists}
     style.add_legend(figure, [*handles.values(), *explain_sharpness(handles)])
-    subject = f"Learning rates that train in {amount(dataset)}, by {axis_label(x)}"
+    subject = f"Trainable learning rates after {budget(dataset)}, by {axis_label(x)}"
     style.title(figure, dataset, subject, seeds="")
     return {"rates": figure}
 
 
 def _draw_range(column: Sequence[Axes], rows: pd.DataFrame, x: str) -> None:
-    """Draws what trains as a band, and multiples of what is stable as lines."""
+    """Draws trainable learning rates as a band, multiples of the stable as lines."""
     (learning_rate, ratio), values = column, rows[x]
     multiples = trainability.stability_multiples(rows.optimizer.iloc[0])
     ends = rows.least_trainable, rows.largest_trainable
-    looks: dict[str, Any] = {"color": GREEN, "markersize": 4}
+    kwargs: dict[str, Any] = {"color": GREEN, "markersize": 4}
     learning_rate.fill_between(
-        values, *ends, color=GREEN, alpha=0.3, linewidth=0, label="trains"
+        values, *ends, color=GREEN, alpha=0.3, linewidth=0, label="trainable"
     )
     for end in ends:
-        learning_rate.plot(values, end, "o", **looks)
-    ratio.plot(values, rows.ratio, "o-", **looks)
+        learning_rate.plot(values, end, "o", **kwargs)
+    ratio.plot(values, rows.ratio, "o-", **kwargs)
     for (multiple, label), dash in zip(multiples.items(), DASHES, strict=False):
         line: dict[str, Any] = {"color": "black", "linestyle": dash}
         stable = multiple * rows.stable_rate

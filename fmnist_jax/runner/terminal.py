@@ -18,14 +18,14 @@ if TYPE_CHECKING:
     from fmnist_jax.sweeps.planning import Plan
 
 
-def introduction(experiment: Experiment, data: Sequence["Data"]) -> list[str]:
+def introduction(experiment: Experiment, datasets: Sequence["Data"]) -> list[str]:
     """Returns the question of an experiment and its data sets."""
     lines = [experiment.question, ""]
-    for one in {one.fingerprint: one for one in data}.values():
-        train, test = len(one.train.labels), len(one.test.labels)
+    for data in {data.fingerprint: data for data in datasets}.values():
+        train, test = len(data.train.labels), len(data.test.labels)
         images = f"{train} training and {test} test images"
-        lines.append(f"Data set: {one.title}, {images} ({one.source}).")
-        lines += [f"Note: {one.notice}"] if one.notice else []
+        lines.append(f"Data set: {data.title}, {images} ({data.source}).")
+        lines += [f"Note: {data.notice}"] if data.notice else []
     return lines
 
 
@@ -91,7 +91,7 @@ def results(
       dataset: the results of the runs, if there were any.
     """
     style: dict[str, Any] = {"float_format": "{:.6g}".format, "na_rep": "–"}
-    style |= {"index": False, "max_rows": report.MOST_ROWS}
+    style |= {"index": False, "max_rows": report.MAX_ROWS}
     lines = [
         f"{name}:\n\n{report.format_table(table).to_string(**style)}\n"
         for name, table in answer.tables.items()
@@ -106,8 +106,8 @@ def results(
 def _headline(dataset: "xr.Dataset") -> str:
     title, epochs = dataset.attrs["dataset_title"], dataset.sizes["epoch"]
     seeds = dataset.sizes["seed"]
-    spread = f"mean ± standard deviation of {seeds} seeds" if seeds > 1 else "one seed"
-    return f"{title}: after epoch {epochs} (train loss: during it), {spread}."
+    runs = f"mean ± standard deviation of {seeds} seeds" if seeds > 1 else "one seed"
+    return f"{title}: after epoch {epochs} (train loss: mean over that epoch), {runs}."
 
 
 def _count(number: int, noun: str) -> str:

@@ -67,14 +67,18 @@ def test_sentences_tell_whether_each_learning_rate_reaches_the_edge() -> None:
     table = edge.table(dataset())
     _, line = edge.sentences(table)
     assert line == (
-        "All runs – 0.01: λ 10 → 17, 0.05 → 0.085, stays below the edge; "
-        "0.1: λ 12 → 23, 0.6 → 1.1, reaches the edge in epoch 4; "
-        "1: λ 4 → 2.5, 2 → 1.2, above the edge from epoch 1; "
+        "All runs – "
+        "0.01: λ 10 → 17 (0.05 → 0.085 times the edge), stays below the edge; "
+        "0.1: λ 12 → 23 (0.6 → 1.1 times the edge), reaches the edge in epoch 4; "
+        "1: λ 4 → 2.5 (2 → 1.2 times the edge), above the edge from epoch 1; "
         "10000: diverges."
     )
     table.loc[2, "over_edge_end"] = 0.9
     _, line = edge.sentences(table)
-    assert "2 → 0.9, above the edge from epoch 1, below it at the end; " in line
+    assert (
+        "(2 → 0.9 times the edge), above the edge from epoch 1, below it at the end; "
+        in line
+    )
 
 
 def test_adams_edge_is_for_the_preconditioned_sharpness() -> None:

@@ -137,7 +137,7 @@ def test_sentences_name_the_best_and_its_uncertainty() -> None:
         "of ÷255 softmax (95 % interval for these two alone -1.48 to +3.48, paired "
         "over seeds), so the two may be equal."
     )
-    assert "clipped: ÷1 16.0 %, ÷255 87.0 %" in contrast
+    assert "clipped (÷1: 16.0 %, ÷255: 87.0 %)" in contrast
     accuracy = ACCURACY.copy()
     accuracy[1, 0] = [0.96, 0.97, 0.965]
     assert "so it is probably better" in report.sentences(make(accuracy))[0]
@@ -169,7 +169,7 @@ def test_legend_has_a_line_for_each_status_and_loss_that_occurs() -> None:
 
 def test_a_value_is_shown_with_its_axis_unless_it_suffices() -> None:
     text = " ".join(report.sentences(make().rename(loss="schedule")))
-    assert "schedule clipped: ÷1 16.0 %, ÷255 87.0 %; schedule softmax: ÷1" in text
+    assert "schedule clipped (÷1: 16.0 %, ÷255: 87.0 %); schedule softmax (÷1" in text
 
 
 def test_a_full_disk_is_an_error_and_leaves_no_file(tmp_path: Path) -> None:

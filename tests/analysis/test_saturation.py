@@ -75,9 +75,8 @@ def shares() -> xr.Dataset:
 
 def test_sentences_are_about_the_hint_and_the_networks() -> None:
     rounding, hint, networks = saturation.sentences(shares())
-    assert (
-        "x = 37 on in float64 and from 17 on in float32 (rounded once: 38" in rounding
-    )
+    assert "x = 37 on in float64 and from 17 on in float32 (if only the" in rounding
+    assert "result is rounded: 38" in rounding
     assert "keeps 2.4 % of its largest gradient and sigmoid(w) 100.0 %" in hint
     assert "varies by 0.00064 and sigmoid(w) by 2.5e-06" in hint
     assert "0 or 1 from 16.0 % (÷1 clipped) to 87.0 % (÷255 clipped);" in networks

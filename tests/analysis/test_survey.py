@@ -59,7 +59,7 @@ def test_runs_of_random_orders_against_all_orders(counts: list[int]) -> None:
         (np.tile(np.arange(10), 20), 200, 1, "yes, mixed more evenly than by chance"),
         (np.zeros(9, int), 1, 9, "one class or one example only"),
         (np.random.default_rng(0).integers(0, 10, 200), None, None,
-         "yes, like a random order"),
+         "yes, consistent with a random order"),
     ],
 )  # fmt: skip
 def test_orders_are_distinguished(
@@ -70,7 +70,7 @@ def test_orders_are_distinguished(
     if runs:
         assert (row["runs"], row["longest_run"]) == (runs, longest)
     shuffled = survey.sentences(survey.tables(data))[0]
-    assert shuffled.startswith(f"Shuffled? The train file: {verdict}")
+    assert shuffled.startswith(f"Shuffled? Training set: {verdict}")
 
 
 def test_copies_within_and_across_splits() -> None:

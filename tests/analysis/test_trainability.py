@@ -62,12 +62,12 @@ def test_sentences_give_the_ratios_or_that_nothing_trains() -> None:
     count, ratios, step = trainability.sentences(
         results, trainability.trainable_range(results)
     )
-    assert count == "6 of 12 settings train (most seeds)."
+    assert count == "In 6 of 12 settings, most seeds are trained."
     assert ratios == (
-        "All settings: largest learning rate that trains, divided by the stable one: "
+        "All settings: largest trainable learning rate, divided by the stable one: "
         "minimum 0.5 (at ÷1), maximum 4 (at ÷100), median 1."
     )
-    assert step == "The learning rates are a factor of 10 apart."
+    assert step == "Neighbouring learning rates differ by a factor of 10."
     unknown = results.assign(stable_rate=results.stable_rate * np.nan)
     lines = trainability.sentences(unknown, trainability.trainable_range(unknown))
     assert lines[1].startswith("All settings: no stable learning rate is known")
