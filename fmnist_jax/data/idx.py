@@ -40,7 +40,7 @@ def header(array: np.ndarray) -> bytes:
 def read(path: Path, ndim: int) -> np.ndarray:
     """Reads one IDX file, which must have ``ndim`` dimensions, as a uint8 array.
 
-    The first bytes of the file decide whether it is compressed.
+    The first bytes of the file show whether it is compressed.
     """
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):

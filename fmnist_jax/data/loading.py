@@ -113,9 +113,9 @@ def _fallback_notice(attempts: list[str]) -> str:
     causes = "; ".join(["no valid copy on this machine", *attempts])
     return (
         f"Fashion-MNIST could not be loaded ({causes}), so a generated synthetic data "
-        "set is used: the results are not those of Fashion-MNIST. To use it, put its "
-        f"four files ({idx.FILES['train_images']}.gz and so on) into a folder and pass "
-        "the folder with --data_dir=FOLDER."
+        "set is used: the results are not those of Fashion-MNIST. To use Fashion-MNIST,"
+        f" put its four files ({idx.FILES['train_images']}.gz and so on) into a folder "
+        "and pass the folder with --data_dir=FOLDER."
     )
 
 
@@ -127,7 +127,7 @@ def _load_idx(root: Path | None) -> Data:
             "Dataset 'idx' needs --data_dir=FOLDER (or FMNIST_JAX_DATA) with the four "
             f"files {', '.join(idx.FILES.values())} (each may end in .gz); {problem}."
         )
-    names = set(official.owners(arrays).values())
+    names = set(official.match_official(arrays).values())
     name = names.pop() if len(names) == 1 else None
     if name:  # an official data set keeps its name
         return _from_arrays(arrays, name, source=f"IDX files in {root}")

@@ -40,7 +40,7 @@ class _Location(NamedTuple):
     kind: str
     path: Path
     read: Callable[[Path], idx.Arrays | None]  # None: nothing is there
-    by_user: bool = False
+    is_user_supplied: bool = False
 
     def __str__(self) -> str:
         return f"{self.kind} {self.path}"
@@ -74,9 +74,9 @@ def find(name: str, root: Path | None) -> tuple[idx.Arrays, str]:
             if arrays is not None:
                 official.check(name, arrays, location.path)
                 return arrays, str(location)
-            outcome, is_notable = "nothing found", location.by_user
+            outcome, is_notable = "nothing found", location.is_user_supplied
         except UserError as error:
-            if location.by_user:
+            if location.is_user_supplied:
                 raise
             outcome, is_notable = str(error).rstrip("."), True
         attempts.append(f"{location}: {outcome}")
@@ -89,10 +89,9 @@ def _locations(name: str, root: Path | None) -> Iterator[_Location]:
     if root:
         present = (root / below for below in folders if idx.find_files(root / below))
         folder = next(present, root)
-        yield _Location("IDX files in", folder, idx.read_folder, by_user=True)
-    for tfds_root in tfds_roots(root):
-        by_user = tfds_root == root
-        yield _Location("TFDS directory", tfds_root / name, _read_tfds, by_user)
+        yield _Location("IDX files in", folder, idx.read_folder, is_user_supplied=True)
+    for folder in tfds_roots(root):
+        yield _Location("TFDS directory", folder / name, _read_tfds, folder == root)
     keras = _path_in("KERAS_HOME", "~/.keras") / "datasets"
     caches = [Path("data") / folder for folder in folders if "raw" in folder]
     if name == "mnist":

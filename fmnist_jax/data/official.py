@@ -1,8 +1,8 @@
-"""Fashion-MNIST and MNIST: names, check sums and download addresses.
+"""Fashion-MNIST and MNIST: names, checksums and download addresses.
 
 Fashion-MNIST: https://github.com/zalandoresearch/fashion-mnist (arXiv 1708.07747).
 MNIST: http://yann.lecun.com/exdb/mnist. The files of both have the same names and
-sizes, so only their check sums distinguish them.
+sizes, so only their checksums distinguish them.
 """
 
 import hashlib
@@ -16,7 +16,7 @@ from fmnist_jax.errors import UserError
 
 
 class Official(NamedTuple):
-    """One official data set. Check sums are by the keys of ``idx.FILES``."""
+    """One official data set. Checksums are by the keys of ``idx.FILES``."""
 
     title: str
     class_names: tuple[str, ...]
@@ -74,7 +74,7 @@ OFFICIAL = {
 NUM_EXAMPLES = {"train": 60_000, "test": 10_000}
 
 
-def owners(arrays: idx.Arrays) -> dict[str, str | None]:
+def match_official(arrays: idx.Arrays) -> dict[str, str | None]:
     """Returns the official data set that each array belongs to, or None."""
     names: dict[str, str | None] = {}
     for role, array in arrays.items():
@@ -88,7 +88,7 @@ def owners(arrays: idx.Arrays) -> dict[str, str | None]:
 def check(name: str, arrays: idx.Arrays, location: Path) -> None:
     """Raises UserError unless four arrays are an official data set, bit for bit."""
     title = OFFICIAL[name].title
-    foreign = {role: other for role, other in owners(arrays).items() if other != name}
+    foreign = {r: other for r, other in match_official(arrays).items() if other != name}
     if not foreign:
         return
     if len(foreign) == len(arrays) and len(set(foreign.values())) == 1:
@@ -99,12 +99,12 @@ def check(name: str, arrays: idx.Arrays, location: Path) -> None:
             f"--dataset={other or 'idx'}, or pass a folder that contains {title}."
         )
     files = [
-        f"{idx.FILES[role]} ({OFFICIAL[other].title}'s)" if other else idx.FILES[role]
+        f"{idx.FILES[role]} (of {OFFICIAL[other].title})" if other else idx.FILES[role]
         for role, other in foreign.items()
     ]
     raise UserError(
-        f"{location} contains only a part of {title} ({_difference(arrays)}); "
-        f"files of another data set: {', '.join(files)}; replace them by {title}'s."
+        f"{location} contains only a part of {title} ({_difference(arrays)}); files of "
+        f"another data set: {', '.join(files)}; replace them with the files of {title}."
     )
 
 

@@ -200,7 +200,7 @@ def _tfrecords(path: Path) -> Iterator[bytes]:
     """Yields the records of a TFRecord file: length, crc, data, crc each.
 
     The crc32c are ignored, as they would require another library. PNG and JPEG have
-    their own check sums, and the official data sets are checked by sha256.
+    their own checksums, and the official data sets are checked by sha256.
     """
     remaining = path.stat().st_size
     with open(path, "rb") as file:

@@ -87,7 +87,7 @@ def test_a_mixture_of_data_sets_is_identified(
     write(folder, {"test_labels": sets["mnist"]["test_labels"]})
     line = error_of(name, folder)
     assert "contains only a part of Fashion-MNIST" in line
-    assert "t10k-labels-idx1-ubyte (MNIST's)" in line
+    assert "t10k-labels-idx1-ubyte (of MNIST)" in line
 
 
 def test_one_changed_byte_is_detected(
