@@ -60,8 +60,9 @@ def stable_rate(
       UserError: for an optimizer without a stability limit.
     """
     gain, decay = _gain_and_decay(optimizer, settings)
-    pull = gain * np.asarray(sharpness, float) + decay
-    return np.where(pull <= 0, np.inf, 2 / np.where(pull == 0, 1, pull))[()]
+    curvature = gain * np.asarray(sharpness, float) + decay
+    divisor = np.where(curvature == 0, 1, curvature)
+    return np.where(curvature <= 0, np.inf, 2 / divisor)[()]
 
 
 def stable_sharpness(

@@ -1,4 +1,4 @@
-"""Further measurements of one run; loaded when first used, so without JAX (SPEC 1)."""
+"""Further measurements of one run; loaded lazily, so without importing JAX (SPEC 1)."""
 
 import lazy_loader
 

@@ -19,7 +19,7 @@ from fmnist_jax.training.step import State, hidden_values
 def health(
     config: Config, hparams: Hparams, state: State, key: Array, batch: Dataset
 ) -> dict[str, Array]:
-    """Measures the values that decide a run's status.
+    """Measures the values that determine a run's status.
 
     Returns:
       ``parameters_finite``: 1 or 0. ``dead_layers``: the number of hidden layers (sown
@@ -77,5 +77,5 @@ HEALTH = Probe(health)
 
 
 def probes_at(when: str, probes: Iterable[Probe]) -> tuple[Probe, ...]:
-    """Returns the probes of a time, ``HEALTH`` among them after each epoch."""
+    """Returns the probes that run at ``when``; "epoch" includes ``HEALTH``."""
     return tuple(probe for probe in (HEALTH, *probes) if probe.when == when)

@@ -14,7 +14,7 @@ from fmnist_jax.training.step import State, gradients, hidden_values, updates
 def signal_scales(
     config: Config, hparams: Hparams, state: State, key: Array, batch: Dataset
 ) -> dict[str, Array]:
-    """Measures the sizes of the signals in evaluation.
+    """Measures the sizes of the signals in evaluation mode.
 
     Returns:
       Root mean squares over the batch: ``logit_scale`` and, for the input of each ReLU

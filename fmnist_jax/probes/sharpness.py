@@ -47,8 +47,8 @@ def largest_eigenvalue(
     """Returns the largest (not largest absolute) eigenvalue of a symmetric matrix A.
 
     Lanczos iteration with full reorthogonalisation (Golub and Van Loan 2013, section
-    10.3) until the residual is below ``TOLERANCE``, ``MAX_STEPS`` at most. It starts
-    from a vector that is not orthogonal to the eigenvector, such as a random one.
+    10.3) until the residual is below ``TOLERANCE``, in at most ``MAX_STEPS``
+    steps. The start vector must not be orthogonal to the eigenvector; use a random one.
 
     Returns the eigenvalue λ, and its residual: the norm of ``A v - λ v`` divided by
     that of ``λ v`` for the approximate eigenvector v. Both are NaN if A contains NaN.
@@ -57,13 +57,13 @@ def largest_eigenvalue(
 
     def step(s: _Lanczos) -> _Lanczos:
         k = s.steps
-        image_P = product(s.basis[k])
-        diagonal_K = s.diagonal.at[k].set(s.basis[k] @ image_P)
+        product_P = product(s.basis[k])
+        diagonal_K = s.diagonal.at[k].set(s.basis[k] @ product_P)
         for _ in range(2):  # the second time removes rounding errors of the first
-            image_P -= (s.basis @ image_P) @ s.basis
-        length = jnp.linalg.norm(image_P)
-        following_P = jnp.where(length > 0, image_P / length, 0)
-        basis_KxP = s.basis.at[k + 1].set(following_P, mode="drop")
+            product_P -= (s.basis @ product_P) @ s.basis
+        length = jnp.linalg.norm(product_P)
+        next_basis_P = jnp.where(length > 0, product_P / length, 0)
+        basis_KxP = s.basis.at[k + 1].set(next_basis_P, mode="drop")
         off_diagonal_K = s.off_diagonal.at[k].set(length)
         value, weights_K = _largest_eigenpair(diagonal_K, off_diagonal_K, k + 1)
         # NaN counts as converged, because it cannot change any more.
@@ -83,9 +83,9 @@ def largest_eigenvalue(
     )
     vector_P = last.weights @ last.basis
     vector_P /= jnp.linalg.norm(vector_P)
-    image_P = product(vector_P)
-    value = vector_P @ image_P
-    residual = jnp.linalg.norm(image_P - value * vector_P)
+    product_P = product(vector_P)
+    value = vector_P @ product_P
+    residual = jnp.linalg.norm(product_P - value * vector_P)
     return value, jnp.where(residual == 0, 0, residual / jnp.abs(value))
 
 
@@ -100,10 +100,10 @@ def _largest_eigenpair(
     """
     is_row_K = jnp.arange(diagonal_K.size) < count
     diagonal = jnp.where(is_row_K, diagonal_K, 0)
-    beside = jnp.where(is_row_K, off_diagonal_K, 0)[:-1] * is_row_K[1:]
-    matrix_KxK = jnp.diag(diagonal) + jnp.diag(beside, 1) + jnp.diag(beside, -1)
+    off_diag = jnp.where(is_row_K, off_diagonal_K, 0)[:-1] * is_row_K[1:]
+    matrix_KxK = jnp.diag(diagonal) + jnp.diag(off_diag, 1) + jnp.diag(off_diag, -1)
     # A shift makes the matrix positive (Gershgorin's discs); unused rows stay 0.
-    shift = 2 * (jnp.max(jnp.abs(diagonal)) + jnp.max(beside, initial=0))
+    shift = 2 * (jnp.max(jnp.abs(diagonal)) + jnp.max(off_diag, initial=0))
     shift = jnp.where(shift == 0, 1, shift)
 
     def squared(_: Any, power_KxK: Array) -> Array:
@@ -127,9 +127,9 @@ def _mean_loss(config: Config, hparams: Hparams, state: State) -> tuple[Loss, Ar
     params_P, unravel = ravel_pytree(state.params)
 
     def loss(params_P: Array, batch: Dataset) -> Array:
-        trial = dataclasses.replace(state, params=unravel(params_P))
+        perturbed_state = dataclasses.replace(state, params=unravel(params_P))
         train = config.model is None
-        logits, _ = forward(config, hparams, trial, None, batch.images, train)
+        logits, _ = forward(config, hparams, perturbed_state, None, batch.images, train)
         return jnp.mean(get_loss(config.loss)(logits, batch.labels))
 
     return loss, params_P
@@ -152,7 +152,7 @@ def sharpness(
     The Hessian is that of the mean loss of the batch, without penalty and dropout, with
     respect to all parameters. Batch norm uses the statistics of the batch, as in
     training, because its running statistics mean nothing before training. A user's
-    network is called in evaluation.
+    network is called in evaluation mode.
 
     Returns:
       ``sharpness``: the eigenvalue λ. Gradient descent on the batch is stable up to a
@@ -194,7 +194,7 @@ def preconditioned_sharpness(
 
     with default_precision(EXACT):
         total_P, _ = jax.lax.scan(add, jnp.zeros_like(params_P), parts)
-        root_P = _step_root(config, hparams, state, total_P / count)
+        root_P = _inverse_root_preconditioner(config, hparams, state, total_P / count)
         value, residual = _curvature(loss, params_P, key, batch, root_P)
     return {
         "preconditioned_sharpness": value,
@@ -202,7 +202,7 @@ def preconditioned_sharpness(
     }
 
 
-def _step_root(
+def _inverse_root_preconditioner(
     config: Config, hparams: Hparams, state: State, square_P: Array
 ) -> Array:
     """Returns P^-1/2; 0 where P is 0, because gradient and curvature are 0 there."""

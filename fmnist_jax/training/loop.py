@@ -53,8 +53,8 @@ def _scan_batches(
         carry, last = step(carry, count, partial)
     means = jax.tree.map(lambda m: jnp.mean(m, axis=0), metrics)
     if rest:
-        share = rest / num_examples
-        means = jax.tree.map(lambda m, b: (1 - share) * m + share * b, means, last)
+        weight = rest / num_examples  # of the last batch
+        means = jax.tree.map(lambda m, b: (1 - weight) * m + weight * b, means, last)
     return carry, means
 
 
@@ -230,7 +230,7 @@ def train(
 ) -> tuple[State, Metrics]:
     """Trains one run from its initial parameters to its last epoch.
 
-    The seed decides initial parameters, batches and dropout masks.
+    The seed determines initial parameters, batches and dropout masks.
 
     Returns:
       The state after the last epoch, and the metrics of ``run_epoch``, ``[E]`` each.

@@ -40,9 +40,9 @@ def clipped(logits_BxC: Array, labels_B: Array) -> Array:
     """Cross-entropy of probabilities clipped to [1e-7, 1 - 1e-7].
 
     Keras computed this loss for a softmax output layer on TensorFlow up to 1.13, and
-    still does on its JAX backend. Outside the interval the gradient is exactly zero: a
-    saturated wrong example costs -ln 1e-7 = 16.118 and contributes zero gradient.
-    Arguments and returned losses are those of ``softmax``.
+    still does on its JAX and PyTorch backends. Outside the interval the gradient is
+    exactly zero: a saturated wrong example costs -ln 1e-7 = 16.118 and contributes zero
+    gradient. Arguments and returned losses are those of ``softmax``.
     """
     probability_B = _at_labels(jax.nn.softmax(logits_BxC, axis=-1), labels_B)
     return -jnp.log(jnp.clip(probability_B, CLIP, 1 - CLIP))

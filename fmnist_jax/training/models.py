@@ -54,7 +54,7 @@ class BatchNorm(nn.Module):
     Ioffe and Szegedy 2015. The running statistics are exponential averages with weight
     0.1 for the current batch, and the running variance is unbiased. With ``frozen``,
     which may be traced, training also uses the running statistics, unchanged.
-    ``flax.linen.BatchNorm`` keeps the biased variance and cannot be frozen so.
+    ``flax.linen.BatchNorm`` keeps the biased variance and cannot be frozen in this way.
     """
 
     frozen: Any = False
@@ -73,9 +73,9 @@ class BatchNorm(nn.Module):
             count = x_BxF.shape[0]
             unbiased = batch_var * (count / max(1, count - 1))
             if not self.is_initializing():
-                share = jnp.where(self.frozen, 0, BATCH_NORM_MOMENTUM)
-                running_mean.value = mean + share * (batch_mean - mean)
-                running_var.value = var + share * (unbiased - var)
+                momentum = jnp.where(self.frozen, 0, BATCH_NORM_MOMENTUM)
+                running_mean.value = mean + momentum * (batch_mean - mean)
+                running_var.value = var + momentum * (unbiased - var)
             mean = jnp.where(self.frozen, mean, batch_mean)
             var = jnp.where(self.frozen, var, batch_var)
         factor = scale * jax.lax.rsqrt(var + BATCH_NORM_EPS)
@@ -181,19 +181,19 @@ def apply_model(
     train: bool,
     sown: tuple[str, ...] = (),
 ) -> tuple[Array, Variables]:
-    """Calls a module in training or in evaluation.
+    """Calls a module in training or in evaluation mode.
 
     Args:
       model: any Flax module from inputs to logits.
       variables: its collections, ``params`` and any others.
       key: for the ``dropout`` stream; None: no stream.
       x: inputs, float32 ``[B, *image_shape]``.
-      train: passed to a module with this argument. Collections beside ``params``, such
-        as batch statistics, are updated only in training.
+      train: passed to a module with this argument. Collections other than ``params``,
+        such as batch statistics, are updated only in training.
       sown: further collections to return, such as ``intermediates``.
 
     Returns:
-      Logits ``[B, C]`` and the collections beside ``params``.
+      Logits ``[B, C]`` and the collections other than ``params``.
     """
     rngs = {} if key is None else {"dropout": key}
     others = {name: v for name, v in variables.items() if name != "params"}

@@ -42,8 +42,8 @@ def epoch_learning_rate(
         return learning_rate
     # Loshchilov and Hutter 2017, equation 5, with the steps of PyTorch's
     # CosineAnnealingLR.
-    share = (1 + jnp.cos(jnp.pi * epoch / config.num_epochs)) / 2
-    return h.min_learning_rate + (learning_rate - h.min_learning_rate) * share
+    cosine_weight = (1 + jnp.cos(jnp.pi * epoch / config.num_epochs)) / 2
+    return h.min_learning_rate + (learning_rate - h.min_learning_rate) * cosine_weight
 
 
 def next_schedule(

@@ -83,7 +83,7 @@ def hidden_values(
 ) -> tuple[Array, tuple[Array, ...]]:
     """Returns logits ``[B, C]`` and values of the hidden layers, ``[B, …]`` each.
 
-    The network is called in evaluation. The values are those that it sows under
+    The network is called in evaluation mode. The values are those that it sows under
     ``name``: "hidden" for the outputs of hidden layers, "preactivation" for the inputs
     of their ReLUs; none if it sows nothing.
     """
@@ -102,7 +102,7 @@ def init(
     image_shape: tuple[int, ...],
     num_classes: int,
 ) -> State:
-    """Returns the state before the first step; ``key`` decides the parameters.
+    """Returns the state before the first step; ``key`` determines the parameters.
 
     ``image_shape`` is the shape of one image, such as ``(28, 28)``.
     """
@@ -145,9 +145,9 @@ def gradients(
 ) -> tuple[Any, tuple[Metrics, Variables]]:
     """Returns the gradients of loss plus penalty on one batch, before the optimizer.
 
-    The arguments are those of ``train_step``. Beside the gradients, a tree like the
-    parameters, it returns the metrics of ``train_step`` and the model state after the
-    batch.
+    The arguments are those of ``train_step``. In addition to the gradients, a tree
+    like the parameters, it returns the metrics of ``train_step`` and the model state
+    after the batch.
     """
 
     def objective(params: Any) -> tuple[Array, tuple[Metrics, Variables]]:
