@@ -132,9 +132,9 @@ def _epoch(
     orders = [training.epoch_order(seed, 1, count) for seed in batch.distinct_seeds]
     shared = np.stack(orders), (Dataset(images, labels), test)
     all_orders, data = jax.device_put(shared, NamedSharding(mesh, programs.SHARED))
-    state, _ = programs.start(program.for_start(), batch.inputs, data[0])
+    state, _ = programs.init_runs(program.init_program(), batch.inputs, data[0])
     arguments = batch.inputs, jnp.int32(1), all_orders, data
-    compiled = programs.epoch.lower(program, state, *arguments).compile()
+    compiled = programs.train_epoch_of_runs.lower(program, state, *arguments).compile()
 
     def work() -> None:
         nonlocal state

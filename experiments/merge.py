@@ -46,9 +46,9 @@ def run(argv: Sequence[str]) -> None:
         plan_file.write_plan(out_dir, plan, clear=False)
         for name, content in finished.items():
             checkpoints.store(out_dir / PARTS / name, content)
-    sharing = (*flags.SHARING, "out_dir", "overwrite")
-    arguments = flags.without(["", *plan["arguments"]], sharing)
-    execute([experiment], [argv[0], *arguments, f"--out_dir={out_dir}"], trains=False)
+    unused = (*flags.SHARD_FLAGS, "out_dir", "overwrite")
+    arguments = [argv[0], *flags.drop_flags(["", *plan["arguments"]], unused)]
+    execute([experiment], [*arguments, f"--out_dir={out_dir}"], allow_training=False)
 
 
 def _shared_plan(folders: Sequence[Path]) -> Mapping[str, Any]:
@@ -68,7 +68,8 @@ def _shared_plan(folders: Sequence[Path]) -> Mapping[str, Any]:
     first = plans[0]["sweeps"]
     for folder, plan in zip(folders, plans, strict=True):
         if checkpoints.digest(plan["sweeps"]) != checkpoints.digest(first):
-            problem = plan_file.sweeps_difference(first, plan["sweeps"])
+            labels = f"in {folders[0]}", f"in {folder}"
+            problem = plan_file.sweeps_difference(first, plan["sweeps"], *labels)
             raise UserError(
                 f"{folders[0]} and {folder} contain shards of different sweeps: "
                 f"{problem or 'the runs are grouped differently'} (shards need the "

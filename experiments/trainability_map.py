@@ -10,7 +10,7 @@ two cores. --divisors=1e-2:1e6:256 --learning_rates=1e-9:1e3:256 gives a map for
 from fmnist_jax.runner import Answer, Data, Experiment, Plan, Results, main
 
 
-def beside(plan: Plan, data: Data) -> Results:
+def extra_measurements(plan: Plan, data: Data) -> Results:
     """The sharpness at initialisation, and the learning rates that it calls stable."""
     from fmnist_jax.sweeps import initial_sharpness
 
@@ -40,7 +40,7 @@ EXPERIMENT = Experiment(
     train_examples=20_000,
     axes={},
     plane=("divisor", "learning_rate"),
-    beside=beside,
+    extra_measurements=extra_measurements,
     answer=answer,
 )
 

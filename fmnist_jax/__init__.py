@@ -1,7 +1,7 @@
-"""Functional experiments on input scaling: one pure run, swept many at a time.
+"""Experiments on input scaling: a run is a pure function; a sweep trains many at once.
 
-The public names stand in ``__init__.pyi`` and are loaded when first used (SPEC 1), so
-that importing the package, or reading a command line, does not start JAX.
+The public names are listed in ``__init__.pyi`` and loaded lazily (SPEC 1), so importing
+the package, or reading a command line, does not import JAX.
 """
 
 import lazy_loader

@@ -13,18 +13,18 @@ from typing import Any
 
 from fmnist_jax.errors import UserError, check_is, choose
 from fmnist_jax.values import (
+    BELOW_1,
     COUNT,
-    FRACTION,
     HIDDEN_SIZES,
     MODEL,
     NAME,
     NOT_NEGATIVE,
     POSITIVE,
     SEED,
-    SHARE,
     SWITCH,
     TARGET,
-    WHOLE,
+    UP_TO_1,
+    WHOLE_NUMBER,
     Setting,
     ValueType,
     choice,
@@ -41,8 +41,8 @@ PENALIZED = ("all", "kernels")
 LOSS_LEGENDS = {
     "softmax": "cross-entropy computed from the logits",
     "clipped": "cross-entropy of probabilities clipped to [1e-7, 1 - 1e-7], as Keras "
-    "computed it until TensorFlow 1.13: the gradient is zero outside that range, so a "
-    "saturated wrong example has a loss of 16.1 and contributes zero gradient",
+    "computed it on TensorFlow up to 1.13, and still does on JAX and PyTorch; outside "
+    "that range the gradient is zero, also for a saturated wrong example (loss 16.1)",
 }
 # The settings of each optimizer, with its defaults: optax's. optax has no default
 # learning rates; they are PyTorch's for adagrad, adam and adamw, Keras's for sgd and
@@ -83,8 +83,8 @@ class Hparams:
     Attributes:
       divisor: number that the pixels (0…255) are divided by.
       learning_rate: step size of the optimizer.
-      momentum: share of the previous step that is added to the next; with 1, gradients
-        add up and are never cleared.
+      momentum: fraction of the previous update that is added to the next; with 1,
+        gradients accumulate without decay.
       decay: decay of the mean squared gradient of rmsprop.
       b1: decay of the mean gradient (adam, adamw, lion).
       b2: decay of the mean squared gradient (adam, adamw) or the mean gradient (lion).
@@ -100,28 +100,28 @@ class Hparams:
       plateau_patience: epochs without improvement before the learning rate drops.
       plateau_threshold: decrease of the test loss that counts as an improvement.
       min_learning_rate: minimum of the learning rate in a schedule.
-      first_kernel_scale: factor of the first layer's initial weights, not of its bias.
-      first_kernel_rate: factor of the learning rate of the first layer's weights.
-      first_kernel_eps: factor of epsilon, and of adagrad's initial accumulator, for the
-        first layer's weights.
+      first_kernel_scale: factor for the first layer's initial weights, not its bias.
+      first_kernel_rate: factor for the learning rate of the first layer's weights.
+      first_kernel_eps: factor for epsilon, and for adagrad's initial accumulator,
+        of the first layer's weights.
     """
 
     divisor: Any = setting(
         255.0, POSITIVE, "divisors", "pixel divisor", span=(1e-2, 1e6)
     )
     learning_rate: Any = setting(None, POSITIVE, "learning_rates", span=(1e-9, 1e3))
-    momentum: Any = setting(None, SHARE, "momenta", span=(0, 0.99))
+    momentum: Any = setting(None, UP_TO_1, "momenta", span=(0, 0.99))
     decay: Any = setting(
-        None, FRACTION, "decays", "decay of the squared gradients", span=(0, 0.999)
+        None, BELOW_1, "decays", "decay of the squared gradients", span=(0, 0.999)
     )
-    b1: Any = setting(None, FRACTION, "b1s", span=(0, 0.99))
-    b2: Any = setting(None, FRACTION, "b2s", span=(0, 0.999))
+    b1: Any = setting(None, BELOW_1, "b1s", span=(0, 0.99))
+    b2: Any = setting(None, BELOW_1, "b2s", span=(0, 0.999))
     eps: Any = setting(None, NOT_NEGATIVE, "eps", "epsilon", span=(1e-12, 1))
     initial_accumulator_value: Any = setting(
         None, NOT_NEGATIVE, "initial_accumulator_values", span=(1e-6, 100)
     )
     weight_decay: Any = setting(None, NOT_NEGATIVE, "weight_decays", span=(1e-6, 10))
-    dropout_rate: Any = setting(None, FRACTION, "dropout_rates", off=0.0, span=(0, 0.9))
+    dropout_rate: Any = setting(None, BELOW_1, "dropout_rates", off=0.0, span=(0, 0.9))
     l1: Any = setting(
         None, NOT_NEGATIVE, "l1s", "L1 penalty", off=0.0, span=(1e-8, 0.1)
     )
@@ -132,8 +132,8 @@ class Hparams:
         None, NOT_NEGATIVE, "l2s_squared", "squared L2 penalty", off=0.0, span=(1e-8, 1)
     )
     target_accuracy: Any = setting(None, TARGET, "target_accuracies", off=math.inf)
-    plateau_factor: Any = setting(None, SHARE, "plateau_factors")
-    plateau_patience: Any = setting(None, WHOLE, "plateau_patiences")
+    plateau_factor: Any = setting(None, UP_TO_1, "plateau_factors")
+    plateau_patience: Any = setting(None, WHOLE_NUMBER, "plateau_patiences")
     plateau_threshold: Any = setting(None, NOT_NEGATIVE, "plateau_thresholds")
     min_learning_rate: Any = setting(
         None, NOT_NEGATIVE, "min_learning_rates", "minimum learning rate"
@@ -171,14 +171,14 @@ class Config:
       optimizer: optimizer, as in optax.
       schedule: learning rate by epoch: constant, reduced on a plateau of the test loss,
         or half a cosine.
-      batch_norm: batch normalisation before each ReLU, as in PyTorch; frozen: with the
-        statistics of the first epoch in all later ones.
-      penalized: parameters in the penalties: all, or kernels without biases.
+      batch_norm: batch normalisation before each ReLU, as in PyTorch; frozen: after the
+        first epoch, always with the running statistics.
+      penalized: parameters in the penalties: all, or kernels only (no biases).
       order: order of the training examples: shuffled in each epoch, as in the file, or
         sorted by class.
       batch_size: examples per step; the last batch of an epoch may be smaller.
-      precision: rounding of the operands of matrix products (sums are float32); a Flax
-        module of the user on a CPU always has float32.
+      precision: rounding of the operands of matrix products (sums are float32); on a
+        CPU, a user's Flax module always uses float32.
       num_epochs: passes over the training set.
       evaluate_train: whether each epoch ends with a pass over the training set.
       evaluate_dropout: whether each epoch also ends with an evaluation with dropout on.
@@ -271,7 +271,7 @@ def coordinate(name: str, value: Any) -> Any:
 
 def is_log(name: str) -> bool:
     """Whether an axis of this setting is logarithmic."""
-    return SETTINGS[name].value_type not in (FRACTION, SHARE, TARGET, WHOLE)
+    return SETTINGS[name].value_type not in (BELOW_1, UP_TO_1, TARGET, WHOLE_NUMBER)
 
 
 def axis_label(name: str) -> str:

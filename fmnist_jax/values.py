@@ -83,11 +83,11 @@ POSITIVE = real(
     lambda v: FLOAT32_TINY <= v <= FLOAT32_MAX,
 )
 NOT_NEGATIVE = real(
-    "a number not below 0", lambda v: v == 0 or FLOAT32_TINY <= v <= FLOAT32_MAX
+    "a non-negative number", lambda v: v == 0 or FLOAT32_TINY <= v <= FLOAT32_MAX
 )
-FRACTION = real("a number from 0 to below 1", lambda v: 0 <= v < 1)
-SHARE = real("a number from 0 to 1", lambda v: 0 <= v <= 1)
-WHOLE = real(
+BELOW_1 = real("a number of at least 0 and less than 1", lambda v: 0 <= v < 1)
+UP_TO_1 = real("a number from 0 to 1", lambda v: 0 <= v <= 1)
+WHOLE_NUMBER = real(
     "a whole number from 0 to 1,000,000",
     lambda v: 0 <= v <= 1_000_000 and v == int(v),
 )
@@ -108,13 +108,13 @@ MODEL = ValueType(
     accepts=_is_model,
     text=_show_model,
 )
-NAME = ValueType("a text or None", accepts=lambda v: v is None or isinstance(v, str))
+NAME = ValueType("a string or None", accepts=lambda v: v is None or isinstance(v, str))
 SWITCH = ValueType("True or False", bool, lambda v: isinstance(v, bool))
 
 
 @dataclasses.dataclass(frozen=True)
 class Setting:
-    """Properties of a field of ``Config`` or ``Hparams`` beside its default."""
+    """Properties of a field of ``Config`` or ``Hparams`` other than its default."""
 
     value_type: ValueType
     label: str  # on figures and in tables
@@ -166,7 +166,7 @@ def show(name: str, value: Any) -> str:
     return f"÷{text}" if name == "divisor" else text
 
 
-def spaced(start: float, stop: float, count: int, is_log: bool = True) -> list[float]:
+def spaced_values(start: float, stop: float, count: int, is_log: bool) -> list[float]:
     """Returns ``count`` numbers from start to stop, log-spaced or evenly spaced."""
     if is_log:
         ratio = (stop / start) ** (1 / max(1, count - 1))

@@ -89,8 +89,8 @@ def test_settings_have_labels_and_descriptions() -> None:
     assert SETTINGS["min_learning_rate"].label == "minimum learning rate"
     assert SETTINGS["batch_size"].label == "batch size"
     assert SETTINGS["momentum"].help == (
-        "share of the previous step that is added to the next; with 1, gradients add "
-        "up and are never cleared"
+        "fraction of the previous update that is added to the next; with 1, gradients "
+        "accumulate without decay"
     )
 
 

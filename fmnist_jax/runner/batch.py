@@ -1,7 +1,7 @@
 """Several experiments, one after the other, and the page that shows them.
 
-Each experiment resumes by itself. One that is finished already, with the same settings,
-data, versions and code of its file, is skipped: it would give the same bytes.
+Each experiment resumes independently. One that is already finished, with the same
+settings, data, versions and code of its file, is skipped: it would give the same bytes.
 """
 
 import json
@@ -20,10 +20,10 @@ from fmnist_jax.sweeps.plan_file import PARTS, is_unfinished, read_plan, refuse
 
 
 def run(root: Path, tasks: Sequence[Task]) -> None:
-    """Runs several experiments, or what is unfinished of them, and writes their page.
+    """Runs the unfinished experiments among several, and writes their page.
 
     Args:
-      root: the folder of their folders.
+      root: the parent folder of their output folders.
       tasks: the experiments.
 
     Raises:
@@ -38,7 +38,7 @@ def run(root: Path, tasks: Sequence[Task]) -> None:
                 _check_resumable(task)
         for task in tasks:
             if task not in remaining:
-                print(f"{task.name} is finished already.\n")
+                print(f"{task.name} is already finished; skipped.\n")
                 _remove_leftovers(task.out_dir)
         try:
             _write_page(root, tasks)
@@ -76,35 +76,35 @@ def _check_resumable(task: Task) -> None:
 
 
 def _remove_leftovers(out_dir: Path) -> None:
-    """Removes what a process left that was killed after it saved its results."""
+    """Removes the files of a process that was killed after it saved its results."""
     if (out_dir / PARTS).exists():
         with output_folder.locked(out_dir) as folder:
             output_folder.discard(folder)
 
 
 def _is_finished(task: Task) -> bool:
-    """Whether a task's folder has its results."""
-    facts = _finished_facts(task.out_dir)
-    return facts is not None and facts.get("fingerprint") == task.fingerprint
+    """Whether a task's folder contains its results."""
+    metadata = _finished_metadata(task.out_dir)
+    return metadata is not None and metadata.get("fingerprint") == task.fingerprint
 
 
-def _finished_facts(folder: Path) -> dict[str, Any] | None:
+def _finished_metadata(folder: Path) -> dict[str, Any] | None:
     """Returns config.json of a finished experiment; None if files are missing."""
     try:
-        facts = json.loads((folder / SETTINGS_FILE).read_text(encoding="utf-8"))
-        names = [RESULTS_FILE, SUMMARY_FILE] if "axes" in facts else []
-        names += [*facts["tables"], *facts["figures"]]
+        metadata = json.loads((folder / SETTINGS_FILE).read_text(encoding="utf-8"))
+        names = [RESULTS_FILE, SUMMARY_FILE] if "axes" in metadata else []
+        names += [*metadata["tables"], *metadata["figures"]]
     except (OSError, ValueError, LookupError, TypeError):
         return None
     is_complete = all((folder / name).exists() for name in names)
-    return facts if is_complete and not is_unfinished(folder) else None
+    return metadata if is_complete and not is_unfinished(folder) else None
 
 
 def _write_page(root: Path, tasks: Sequence[Task]) -> None:
-    """Writes the page of what is finished, the experiments of ``tasks`` first."""
+    """Writes the page of all finished experiments, those of ``tasks`` first."""
     folders = [task.out_dir for task in tasks]
     folders += [path for path in sorted(root.iterdir()) if path not in folders]
-    if finished := [path for path in folders if _finished_facts(path) is not None]:
+    if finished := [path for path in folders if _finished_metadata(path) is not None]:
         with explaining_write_errors(root / INDEX):
             path = page.write(finished)
         print(f"\nPage: {path}\n")

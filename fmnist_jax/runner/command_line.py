@@ -61,7 +61,7 @@ def run_command(
 
 
 def _prepare_process() -> None:
-    """Makes SIGTERM act as Ctrl-C, and output work if it is closed or ASCII only."""
+    """Makes SIGTERM act as Ctrl-C and printing safe on closed or ASCII-only streams."""
     if signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
         signal.signal(signal.SIGTERM, signal.default_int_handler)
     for name in ("stdout", "stderr"):
@@ -72,7 +72,7 @@ def _prepare_process() -> None:
 
 
 def error_line(error: UserError) -> str:
-    """Returns the line for a user's mistake, printable whatever was typed."""
+    """Returns the line for a user's mistake, with unprintable characters escaped."""
     text = "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(error))
     return f"Error: {text}"
 
@@ -82,16 +82,16 @@ def _notes(error: BaseException) -> list[str]:
 
 
 def execute(
-    experiments: Sequence[Experiment], argv: Sequence[str], trains: bool = True
+    experiments: Sequence[Experiment], argv: Sequence[str], allow_training: bool = True
 ) -> None:
     """Executes a command line for one experiment or several.
 
-    Several experiments have a folder each in one folder, and a page that shows them.
+    Several experiments get one folder each in a parent folder, and a combined page.
 
     Args:
       experiments: the experiments.
       argv: the command line.
-      trains: whether runs may be trained; otherwise all must be in the folder.
+      allow_training: whether runs may be trained; otherwise all must be in the folder.
 
     Raises:
       UserError: before any training, for any mistake in settings, output folder or data
@@ -110,7 +110,7 @@ def execute(
     shards.check(options, experiments)
     names = [experiment.name for experiment in experiments]
     jobs = _for_each(names, lambda e: make_job(e, options), experiments)
-    root = output_folder.choose(names, options)
+    root = output_folder.choose_folder(names, options)
     datasets = _load(jobs, options)
     data = [select_data(job, datasets) for job in jobs]
     jobs = _for_each(names, fit_to_data, jobs, data)
@@ -120,7 +120,7 @@ def execute(
         else output_folder.ensure_dir(root, unique=options["out_dir"] is None)
     )
     with folder as root:
-        _run(jobs, data, root, argv, trains)
+        _run(jobs, data, root, argv, allow_training)
 
 
 def _for_each(
@@ -159,7 +159,7 @@ def _run(
     data: Sequence[tuple["Data", ...]],
     root: Path,
     argv: Sequence[str],
-    trains: bool,
+    allow_training: bool,
 ) -> None:
     """Runs jobs one after the other, several as a batch."""
     from fmnist_jax.runner import batch, execution, flags, output_folder
@@ -171,7 +171,7 @@ def _run(
     tasks = []
     for job, job_data, folder in zip(jobs, data, folders, strict=True):
         arguments = flags.experiment_arguments(argv, job.experiment, folder)
-        tasks.append(Task(job, job_data, folder, arguments, resume, trains))
+        tasks.append(Task(job, job_data, folder, arguments, resume, allow_training))
     if len(tasks) == 1 or jobs[0].options["dry_run"]:
         for task in tasks:
             execution.run(task)

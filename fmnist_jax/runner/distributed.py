@@ -1,4 +1,4 @@
-"""Processes that share the runs of a sweep through JAX's distributed runtime."""
+"""Processes that divide the runs of a sweep through JAX's distributed runtime."""
 
 import atexit
 import contextlib
@@ -18,7 +18,7 @@ import numpy as np
 from fmnist_jax.errors import UserError, reason
 from fmnist_jax.runner import output_folder
 from fmnist_jax.sweeps import checkpoints
-from fmnist_jax.sweeps.plan_file import Share
+from fmnist_jax.sweeps.plan_file import Shard
 
 if TYPE_CHECKING:
     from fmnist_jax.sweeps.resuming import SweepProgress
@@ -33,8 +33,8 @@ SECONDS_TO_LEAVE, SECONDS_TO_SAVE = 2, 10
 
 
 @contextlib.contextmanager
-def connected(options: Mapping[str, Any], command: str) -> Iterator[Share]:
-    """Connects to the other processes, and yields the share of this one.
+def connected(options: Mapping[str, Any], command: str) -> Iterator[Shard]:
+    """Connects to the other processes, and yields the shard of this one.
 
     If process 0 dies, or another is silent for ``SECONDS_TO_NOTICE``, JAX aborts the
     others without a Python exception. A watchdog shell prints a message with the
@@ -48,8 +48,8 @@ def connected(options: Mapping[str, Any], command: str) -> Iterator[Share]:
       UserError: if the other processes cannot be reached.
     """
     message = (
-        "Error: --distributed: this process was ended, from outside or by JAX because "
-        f"another process died; completed work is saved.\nTo resume: {command}"
+        "Error: --distributed: this process was killed, either externally or by JAX "
+        f"because another process died; completed work is saved.\nTo resume: {command}"
     )
     script = 'read -r word || printf "%s\\n" "$1" >&2'
     watchdog = subprocess.Popen(
@@ -57,15 +57,15 @@ def connected(options: Mapping[str, Any], command: str) -> Iterator[Share]:
         stdin=subprocess.PIPE,
         start_new_session=True,  # not to receive Ctrl-C
     )
-    share = None
+    shard = None
     try:
-        share = _connect(options)
-        yield share
+        shard = _connect(options)
+        yield shard
     except (UserError, KeyboardInterrupt) as error:
         is_stopped = isinstance(error, KeyboardInterrupt)
-        pause = SECONDS_TO_SAVE if is_stopped else SECONDS_TO_LEAVE
-        is_last = share is not None and share.number == 0
-        atexit.register(_exit, watchdog, 130 if is_stopped else 2, pause * is_last)
+        delay = SECONDS_TO_SAVE if is_stopped else SECONDS_TO_LEAVE
+        is_last = shard is not None and shard.number == 0
+        atexit.register(_exit, watchdog, 130 if is_stopped else 2, delay * is_last)
         raise
     except BaseException:
         watchdog.communicate(b"well\n")
@@ -73,8 +73,8 @@ def connected(options: Mapping[str, Any], command: str) -> Iterator[Share]:
     watchdog.communicate(b"well\n")
 
 
-def _connect(options: Mapping[str, Any]) -> Share:
-    """Connects to the other processes; returns the share of this one.
+def _connect(options: Mapping[str, Any]) -> Shard:
+    """Connects to the other processes; returns the shard of this one.
 
     Raises:
       UserError: if the other processes cannot be reached.
@@ -98,7 +98,7 @@ def _connect(options: Mapping[str, Any]) -> Share:
         ) from None
     if error is not None:
         raise _explained(error, address) from error
-    return Share(jax.process_index(), jax.process_count())
+    return Shard(jax.process_index(), jax.process_count())
 
 
 def _explained(error: Exception, address: str | None) -> Exception:
@@ -174,25 +174,25 @@ def check_same(progress: "SweepProgress") -> None:
 
 def assemble(progress: "SweepProgress") -> None:
     """Copies the checkpoints of all processes to process 0. All processes call it."""
-    from fmnist_jax.sweeps.resuming import checkpoint_path, share_groups
+    from fmnist_jax.sweeps.resuming import checkpoint_path, shard_groups
 
-    total = progress.share.total
-    shares = [
-        dataclasses.replace(progress, share=Share(number, total))
+    total = progress.shard.total
+    shards = [
+        dataclasses.replace(progress, shard=Shard(number, total))
         for number in range(total)
     ]
     files = [
-        [checkpoint_path(share, *pair) for pair in share_groups(share)]
-        for share in shares
+        [checkpoint_path(shard, *pair) for pair in shard_groups(shard)]
+        for shard in shards
     ]
-    contents = [path.read_bytes() for path in files[progress.share.number]]
+    contents = [path.read_bytes() for path in files[progress.shard.number]]
     sizes = np.zeros(max(map(len, files)), np.int32)
     sizes[: len(contents)] = [len(content) for content in contents]
     all_sizes = _all_gather(sizes)
     longest = int(all_sizes.sum(axis=1).max())
     padded = b"".join(contents).ljust(longest, b"\0")
     all_contents = _all_gather(np.frombuffer(padded, np.uint8))
-    if progress.share.number > 0:
+    if progress.shard.number > 0:
         return
     ends = all_sizes.cumsum(axis=1)
     for paths, content, split in zip(files, all_contents, ends, strict=True):
@@ -223,13 +223,13 @@ def _all_gather(array: np.ndarray) -> np.ndarray:
         ) from error
 
 
-def _exit(watchdog: subprocess.Popen[bytes], status: int, pause: float) -> None:
+def _exit(watchdog: subprocess.Popen[bytes], status: int, delay: float) -> None:
     """Exits without JAX's shutdown, which would wait for the others, and abort."""
-    if pause and status == 130:
-        print(f"Exiting in {pause} s, after the others.", file=sys.stderr)
+    if delay and status == 130:
+        print(f"Exiting in {delay} s, after the others.", file=sys.stderr)
     sys.stdout.flush()
     sys.stderr.flush()
-    with contextlib.suppress(KeyboardInterrupt):  # Ctrl-C ends the pause
-        time.sleep(pause)
+    with contextlib.suppress(KeyboardInterrupt):  # Ctrl-C ends the delay
+        time.sleep(delay)
     watchdog.communicate(b"well\n")
     os._exit(status)

@@ -15,7 +15,7 @@ from fmnist_jax.runner import (
     terminal,
 )
 from fmnist_jax.runner.jobs import Task, plan_job
-from fmnist_jax.sweeps.plan_file import Share, is_unfinished, refuse
+from fmnist_jax.sweeps.plan_file import Shard, is_unfinished, refuse
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -46,8 +46,8 @@ def _answer_from_data(task: Task) -> None:
         if is_unfinished(out_dir) and not options["overwrite"]:
             raise refuse(out_dir, "an unfinished sweep")
         answer = experiment.answer(task.data[0])
-        facts = saving.facts(task)
-        paths = saving.save_answer(answer, facts, out_dir)
+        metadata = saving.metadata(task)
+        paths = saving.save_answer(answer, metadata, out_dir)
         output_folder.discard(folder)
     print("\n".join(terminal.results(answer, paths)))
 
@@ -59,22 +59,22 @@ def _check_free(task: Task) -> None:
 
 
 def _train_and_report(task: Task) -> None:
-    """Trains this process's share of the runs; saves and reports the results."""
+    """Trains this process's shard of the runs; saves and reports the results."""
     use_cpu_cores()
     use_compilation_cache()
     options, out_dir = task.job.options, task.out_dir
     joined = (
         distributed.connected(options, task.resume_command)
         if options["distributed"]
-        else contextlib.nullcontext(shards.share(options))
+        else contextlib.nullcontext(shards.from_options(options))
     )
     with (
-        joined as share,
+        joined as shard,
         output_folder.ensure_dir(out_dir),
-        output_folder.locked(out_dir, share),
+        output_folder.locked(out_dir, shard),
     ):
         with interrupts.stop_signals() as is_stopped:
-            progress = _open(task, share)
+            progress = _open(task, shard)
             overview = terminal.overview(task.job, progress.plans, task.data)
             print("\n".join(overview), flush=True)
             print("\n".join(_progress_lines(task, progress)), flush=True)
@@ -82,32 +82,32 @@ def _train_and_report(task: Task) -> None:
                 _train(task, progress, is_stopped)
         with interrupts.adding_resume_command(task.resume_command, progress.folder):
             lines = _save(task, progress)
-        if options["distributed"] or share.total == 1:
+        if options["distributed"] or shard.total == 1:
             output_folder.discard(progress.folder)
     print("\n".join(["", *lines]))
 
 
-def _open(task: Task, share: Share) -> "SweepProgress":
+def _open(task: Task, shard: Shard) -> "SweepProgress":
     """Plans a task's sweeps, and starts or resumes them in the locked folder."""
     from fmnist_jax.sweeps.resuming import open_finished_sweeps, open_sweeps
 
     _check_free(task)
-    plans = plan_job(task, num_shares=share.total)
-    if not task.trains:
+    plans = plan_job(task, num_shards=shard.total)
+    if not task.allow_training:
         return open_finished_sweeps(task.out_dir, plans, task.data)
     command = {"experiment": task.name, "arguments": list(task.arguments)}
     overwrite = task.job.options["overwrite"]
-    return open_sweeps(task.out_dir, plans, task.data, command, overwrite, share)
+    return open_sweeps(task.out_dir, plans, task.data, command, overwrite, shard)
 
 
 def _progress_lines(task: Task, progress: "SweepProgress") -> list[str]:
     """Returns what is printed before training: how far it is, how to resume."""
-    from fmnist_jax.sweeps.resuming import is_finished, share_groups
+    from fmnist_jax.sweeps.resuming import is_finished, shard_groups
 
-    groups = share_groups(progress)
+    groups = shard_groups(progress)
     lines = list(progress.notices)
-    if progress.share.total > 1:
-        lines.append(f"This process's share of the runs: {_groups(len(groups))}.")
+    if progress.shard.total > 1:
+        lines.append(f"This process's shard: {_groups(len(groups))}.")
     if any(group in progress.checkpoints[number] for number, group in groups):
         done = sum(is_finished(progress, *pair) for pair in groups)
         lines.append(f"Resuming: {done} of {_groups(len(groups))} are done.")
@@ -121,7 +121,7 @@ def _groups(count: int) -> str:
 def _train(
     task: Task, progress: "SweepProgress", is_stopped: Callable[[], bool]
 ) -> None:
-    """Runs what is unfinished of this process's share, with a progress bar.
+    """Runs the unfinished groups of this process's shard, with a progress bar.
 
     Raises:
       KeyboardInterrupt: if it was stopped.
@@ -152,16 +152,16 @@ def _train(
 
 
 def _save(task: Task, progress: "SweepProgress") -> list[str]:
-    """Saves what is this process's to save; returns what is printed at the end."""
-    is_distributed, share = task.job.options["distributed"], progress.share
+    """Saves this process's results; returns what is printed at the end."""
+    is_distributed, shard = task.job.options["distributed"], progress.shard
     if is_distributed:
         distributed.assemble(progress)
-    if share.total > 1 and not (is_distributed and share.number == 0):
-        from fmnist_jax.sweeps.resuming import share_groups
+    if shard.total > 1 and not (is_distributed and shard.number == 0):
+        from fmnist_jax.sweeps.resuming import shard_groups
 
-        groups = _groups(len(share_groups(progress)))
+        groups = _groups(len(shard_groups(progress)))
         lines = [
-            f"Share {share.number} of {share.total} is done: {groups} in "
+            f"Shard {shard.number} of {shard.total} is done: {groups} in "
             f"{progress.folder}."
         ]
     else:
@@ -175,11 +175,11 @@ def _save(task: Task, progress: "SweepProgress") -> list[str]:
 
 def _labelled(task: Task, progress: "SweepProgress") -> "xr.Dataset":
     """Returns the results of all variants."""
-    from fmnist_jax.sweeps.resuming import label
+    from fmnist_jax.sweeps.resuming import labelled_results
 
-    results, experiment = label(progress), task.job.experiment
-    if experiment.beside is not None:
-        more = map(experiment.beside, progress.plans, task.data)
+    results, experiment = labelled_results(progress), task.job.experiment
+    if measure := experiment.extra_measurements:
+        more = map(measure, progress.plans, task.data)
         pairs = zip(results, more, strict=True)
         how: Any = {"join": "exact", "combine_attrs": "override"}
         results = [dataset.merge(other, **how) for dataset, other in pairs]

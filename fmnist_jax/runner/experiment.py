@@ -27,7 +27,7 @@ Options = Mapping[str, Any]  # parsed flags; None if not given
 
 
 class Answer(NamedTuple):
-    """The answer of an experiment, beside the metrics of its runs.
+    """The answer of an experiment, in addition to the metrics of its runs.
 
     Attributes:
       tables: file name to table, written as CSV.
@@ -45,27 +45,27 @@ class Experiment:
     """A question, the axes that answer it, and the figures that show the answer.
 
     Attributes:
-      name: of its module in ``experiments``.
+      name: name of its module in ``experiments``.
       question: one line.
       axes: name to values, in the order of the results' dimensions. None: the data
         answer the question, and nothing is trained.
       curves_by: the axis with a colour for each value in the learning curves,
         ``curves.png``; "" for no such figure.
       final_by: the axis along the bottom of the final values, ``final.png``; or "".
-      figures: results to further figures by file name.
+      figures: function from results to further figures by file name.
       preset: name in ``PRESETS``.
       settings: settings that differ from the preset.
       epochs: number of epochs; None for the preset's.
-      variants: for comparisons that are no grid of settings: the name of one more axis
-        and, for each of its labels, the settings, "dataset" among them.
+      variants: for comparisons that are not a grid: the name of an extra axis, mapped
+        to a dict from label to settings (which may include "dataset").
       plane: for a map, the two settings that span it; ``axes`` then has the others.
       num_seeds: number of seeds unless the flag is given.
       train_examples: number of training examples unless the flag is given; None for
         all.
-      probes: job to what is recorded beside the metrics of its runs.
-      beside: plan and data to what else is measured once for many runs.
-      answer: results to further tables, figures and sentences. Without axes, it gets
-        the data instead.
+      probes: function from a job to its probes.
+      extra_measurements: function from plan and data to results shared by many runs.
+      answer: function from results (without axes: from the data) to further tables,
+        figures and sentences.
     """
 
     name: str
@@ -84,7 +84,7 @@ class Experiment:
     num_seeds: int = 3
     train_examples: int | None = None
     probes: Callable[["Job"], Sequence["Probe"]] = lambda job: ()
-    beside: Callable[["Plan", "Data"], "xr.Dataset"] | None = None
+    extra_measurements: Callable[["Plan", "Data"], "xr.Dataset"] | None = None
     answer: Callable[[Any], Answer] = lambda dataset: Answer()
 
     @property
@@ -99,8 +99,8 @@ class Variant(NamedTuple):
     Attributes:
       label: on the axis of variants; "" if there is only one variant.
       dataset: name of the data set.
-      config: static settings that are no axis.
-      hparams: traced settings that are no axis.
+      config: static settings that are not axes.
+      hparams: traced settings that are not axes.
     """
 
     label: str
@@ -144,7 +144,7 @@ class Job:
 
     @functools.cached_property
     def probes(self) -> tuple["Probe", ...]:
-        """What is recorded beside the metrics.
+        """What is recorded in addition to the metrics.
 
         Raises:
           UserError: for settings that the probes cannot measure.

@@ -12,10 +12,10 @@ from absl import flags
 from fmnist_jax.config import PRESETS, SETTINGS
 from fmnist_jax.errors import UserError
 from fmnist_jax.runner.experiment import Experiment
-from fmnist_jax.values import COUNT, SWITCH, ValueType, spaced
+from fmnist_jax.values import COUNT, SWITCH, ValueType, spaced_values
 
 MAX_VALUES = 100_000  # of one list
-TEXT = ValueType("a text")
+TEXT = ValueType("a string")
 
 
 class Flag(NamedTuple):
@@ -24,7 +24,7 @@ class Flag(NamedTuple):
     name: str  # without dashes
     value_type: ValueType  # SWITCH for a flag without a value
     help: str
-    used_by: str = "all"  # or "training", "shares" of its runs, or "maps"
+    used_by: str = "all"  # or "training", "shards" or "maps"
     setting: str | None = None  # for which the flag gives a list of values
 
 
@@ -34,21 +34,21 @@ _SETTING_FLAGS = (
     if setting.flag
 )
 _COMMON_FLAGS = (
-    Flag("preset", TEXT, f"initial settings: {', '.join(PRESETS)}", "training"),
+    Flag("preset", TEXT, f"base settings: {', '.join(PRESETS)}", "training"),
     Flag("num_seeds", COUNT, "number of seeds; the first is 0", "training"),
     Flag("epochs", COUNT, "passes over the training set", "training"),
-    Flag("x", TEXT, "setting on the horizontal axis; its flag gives values", "maps"),
-    Flag("y", TEXT, "setting on the vertical axis; its flag gives values", "maps"),
-    Flag("zoom", TEXT, "x0:x1,y0:y1: a window with as many values", "maps"),
+    Flag("x", TEXT, "setting on the horizontal axis; its flag sets the values", "maps"),
+    Flag("y", TEXT, "setting on the vertical axis; its flag sets the values", "maps"),
+    Flag("zoom", TEXT, "x0:x1,y0:y1: this window only, same number of values", "maps"),
     Flag(
         "dataset",
         TEXT,
-        "auto (Fashion-MNIST, or a synthetic data set if it is not available), "
-        "fashion_mnist, mnist, synthetic, idx (unknown files), or a TFDS image set",
+        "auto (Fashion-MNIST if available, else a synthetic data set), fashion_mnist, "
+        "mnist, synthetic, idx (other IDX files in --data_dir), or a TFDS image set",
     ),
     Flag("data_dir", TEXT, "folder of the data set (default: $FMNIST_JAX_DATA)"),
-    Flag("train_examples", COUNT, "number of training examples, from the first on"),
-    Flag("test_examples", COUNT, "number of test examples, from the first on"),
+    Flag("train_examples", COUNT, "use only the first N training examples"),
+    Flag("test_examples", COUNT, "use only the first N test examples"),
     Flag(
         "out_dir",
         TEXT,
@@ -60,26 +60,26 @@ _COMMON_FLAGS = (
     Flag(
         "num_shards",
         COUNT,
-        "number of shares that the runs are divided into; this command trains one, and "
+        "number of shards that the runs are divided into; this command trains one, and "
         "python -m experiments.merge combines them",
-        "shares",
+        "shards",
     ),
-    Flag("shard_index", TEXT, "with --num_shards: share to train, from 0 on", "shares"),
+    Flag("shard_index", TEXT, "with --num_shards: shard to train (from 0)", "shards"),
     Flag(
         "distributed",
         SWITCH,
-        "share the runs with processes on other hosts; the following flags default to "
-        "the values of the cluster",
-        "shares",
+        "divide the runs among processes on several hosts; the following flags default "
+        "to the values of the cluster",
+        "shards",
     ),
-    Flag("coordinator", TEXT, "with --distributed: HOST:PORT of process 0", "shares"),
-    Flag("num_processes", COUNT, "with --distributed: number of processes", "shares"),
-    Flag("process_id", TEXT, "with --distributed: process, from 0 on", "shares"),
+    Flag("coordinator", TEXT, "with --distributed: HOST:PORT of process 0", "shards"),
+    Flag("num_processes", COUNT, "with --distributed: number of processes", "shards"),
+    Flag("process_id", TEXT, "with --distributed: process index (from 0)", "shards"),
     Flag("help", SWITCH, "print this help, and stop"),
 )
 # In the order of --help.
 FLAGS = {flag.name: flag for flag in (*_SETTING_FLAGS, *_COMMON_FLAGS)}
-SHARING = tuple(flag.name for flag in FLAGS.values() if flag.used_by == "shares")
+SHARD_FLAGS = tuple(flag.name for flag in FLAGS.values() if flag.used_by == "shards")
 # Other names of flags: the names of settings in the library, and short names.
 _ALIASES = {flag.setting: flag.name for flag in FLAGS.values() if flag.setting} | {
     "num_epochs": "epochs",
@@ -93,7 +93,7 @@ def flags_of(experiment: Experiment) -> list[Flag]:
     """Returns the flags that an experiment uses."""
     users = ["all"]
     if experiment.trains:
-        users += ["training", "shares", *(["maps"] if experiment.plane else [])]
+        users += ["training", "shards", *(["maps"] if experiment.plane else [])]
     return [flag for flag in FLAGS.values() if flag.used_by in users]
 
 
@@ -182,7 +182,7 @@ def _log_spaced(flag: str, value_type: ValueType, entry: str) -> list[float]:
             f"--{flag}: {entry!r} is not allowed; expected start:stop:count, both ends "
             f"above 0 and at most {MAX_VALUES} values."
         )
-    return spaced(start, stop, count)
+    return spaced_values(start, stop, count, is_log=True)
 
 
 def experiment_arguments(
@@ -190,7 +190,7 @@ def experiment_arguments(
 ) -> list[str]:
     """Returns the arguments that run one of several experiments alone."""
     unused = FLAGS.keys() - {flag.name for flag in flags_of(experiment)}
-    arguments = without(argv, [*unused, "out_dir", "overwrite"])
+    arguments = drop_flags(argv, [*unused, "out_dir", "overwrite"])
     return [*arguments, f"--out_dir={out_dir}"]
 
 
@@ -201,11 +201,11 @@ def command(
     names = [experiment.name for experiment in experiments]
     several = ["experiments", f"--only={','.join(names)}"]
     module = several if len(names) > 1 else [f"experiments.{names[0]}"]
-    arguments = [*without(argv, ["out_dir"]), f"--out_dir={out_dir}"]
+    arguments = [*drop_flags(argv, ["out_dir"]), f"--out_dir={out_dir}"]
     return shlex.join(["python", "-m", *module, *arguments])
 
 
-def without(argv: Sequence[str], names: Collection[str]) -> list[str]:
+def drop_flags(argv: Sequence[str], names: Collection[str]) -> list[str]:
     """Returns the arguments of a command line except those of the flags ``names``."""
     values = _read(argv, FLAGS.values()).flag_values_dict()
     typed = [argument.lstrip("-").partition("=")[0] for argument in argv]

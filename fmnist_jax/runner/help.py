@@ -8,7 +8,7 @@ from fmnist_jax.config import OPTIMIZERS, SCHEDULES, SETTINGS
 from fmnist_jax.effects import choices_using
 from fmnist_jax.runner.experiment import Experiment
 from fmnist_jax.runner.flags import Flag, flags_of
-from fmnist_jax.runner.jobs import base
+from fmnist_jax.runner.jobs import base_settings
 from fmnist_jax.runner.plane import NUM_VALUES
 
 SETTINGS_HEADING = """\
@@ -58,7 +58,7 @@ def _defaults(experiment: Experiment) -> dict[str, Any]:
     defaults: dict[str, Any] = {"dataset": "auto"}
     if not experiment.trains:
         return defaults
-    config, hparams = base(experiment, experiment.preset)
+    config, hparams = base_settings(experiment, experiment.preset)
     values = {**vars(config), **vars(hparams)}
     defaults["preset"] = experiment.preset
     defaults["num_seeds"], defaults["epochs"] = experiment.num_seeds, config.num_epochs

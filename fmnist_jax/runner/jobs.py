@@ -22,7 +22,7 @@ class Task(NamedTuple):
     Attributes:
       arguments: of the command line, as results record them.
       resume_command: resumes the job if it is interrupted.
-      trains: whether runs may be trained; otherwise all must be in the folder.
+      allow_training: whether runs may be trained; otherwise all must be in the folder.
     """
 
     job: Job
@@ -30,7 +30,7 @@ class Task(NamedTuple):
     out_dir: Path
     arguments: Sequence[str]
     resume_command: str
-    trains: bool = True
+    allow_training: bool = True
 
     @property
     def name(self) -> str:
@@ -77,7 +77,7 @@ def with_settings(
     return dataclasses.replace(config, **static), dataclasses.replace(hparams, **traced)
 
 
-def base(experiment: Experiment, preset: str) -> tuple[Config, Hparams]:
+def base_settings(experiment: Experiment, preset: str) -> tuple[Config, Hparams]:
     """Returns an experiment's settings before any flag or variant.
 
     Raises:
@@ -99,7 +99,7 @@ def make_job(experiment: Experiment, options: Options) -> Job:
         variant = Variant("", options["dataset"] or "auto", Config(), Hparams())
         return Job(experiment, options, {}, (variant,))
     preset = options["preset"] or experiment.preset
-    config, hparams = base(experiment, preset)
+    config, hparams = base_settings(experiment, preset)
     if options["epochs"]:
         config = dataclasses.replace(config, num_epochs=options["epochs"])
     given = options["settings"]
@@ -152,7 +152,7 @@ def select_data(job: Job, datasets: Mapping[str, "Data"]) -> tuple["Data", ...]:
     return tuple(datasets[variant.dataset] for variant in job.variants)
 
 
-def fit_to_data(job: Job, data: Sequence["Data"]) -> Job:
+def fit_to_data(job: Job, datasets: Sequence["Data"]) -> Job:
     """Caps default batch sizes at the training examples.
 
     Raises:
@@ -163,10 +163,10 @@ def fit_to_data(job: Job, data: Sequence["Data"]) -> Job:
 
     if not job.experiment.trains:
         return job
-    job = _cap_batch_sizes(job, min(len(one.train.labels) for one in data))
+    job = _cap_batch_sizes(job, min(len(data.train.labels) for data in datasets))
     for config in job.configs:
-        for one in data:
-            check_memory(config, one)
+        for data in datasets:
+            check_memory(config, data)
     return job
 
 
@@ -194,16 +194,16 @@ def _cap_batch_sizes(job: Job, train_examples: int) -> Job:
 
 
 def plan_job(
-    task: Task, num_devices: int | None = None, num_shares: int = 1
+    task: Task, num_devices: int | None = None, num_shards: int = 1
 ) -> list["Plan"]:
     """Returns a plan for each variant of a job.
 
     Args:
       task: the job and its data.
       num_devices: to plan for without starting JAX; None for those of this process.
-      num_shares: number of processes that share the groups.
+      num_shards: minimum number of groups, if there are as many runs.
     """
-    from fmnist_jax.sweeps.planning import for_shares, plan
+    from fmnist_jax.sweeps.planning import plan, split_for_shards
 
     axes, probes, plans = task.job.axes, task.job.probes, []
     for variant, data in zip(task.job.variants, task.data, strict=True):
@@ -214,5 +214,5 @@ def plan_job(
         from fmnist_jax.sweeps.engine import plan_for_local_devices
 
         planned = plan_for_local_devices(axes, data, *settings, probes)
-        plans.append(for_shares(planned, num_shares))
+        plans.append(split_for_shards(planned, num_shards))
     return plans

@@ -13,12 +13,12 @@ from typing import IO, Any
 from fmnist_jax.analysis.results import RESULTS_FILE, SETTINGS_FILE, SUMMARY_FILE
 from fmnist_jax.errors import UserError, reason
 from fmnist_jax.files import explaining_write_errors, remove_temporary
-from fmnist_jax.sweeps.plan_file import ALONE, LOCK, PARTS, PLAN, Share, is_unfinished
+from fmnist_jax.sweeps.plan_file import LOCK, PARTS, PLAN, SINGLE, Shard, is_unfinished
 
 INDEX = "index.html"  # the page of several experiments
 
 
-def choose(names: Sequence[str], options: Mapping[str, Any]) -> Path:
+def choose_folder(names: Sequence[str], options: Mapping[str, Any]) -> Path:
     """Returns the output folder of one or several experiments, without creating it.
 
     The default is a folder below ``runs`` whose name is the time in UTC.
@@ -57,7 +57,7 @@ def check_free(folder: Path) -> None:
     is_netcdf = path.name == RESULTS_FILE
     how = f"them with xarray.open_dataset({str(path)!r})" if is_netcdf else path
     raise UserError(
-        f"--out_dir={folder} contains results already: open {how}, name another "
+        f"--out_dir={folder} already contains results: open {how}, name another "
         "folder, or pass --overwrite."
     )
 
@@ -119,26 +119,26 @@ def _unique_dir(folder: Path) -> Path:
 
 
 @contextlib.contextmanager
-def locked(out_dir: Path, share: Share = ALONE) -> Iterator[Path]:
+def locked(out_dir: Path, shard: Shard = SINGLE) -> Iterator[Path]:
     """Locks the checkpoint folder of an output folder, and yields its path.
 
-    Different shares of one sweep may lock the folder at the same time. The operating
+    Different shards of one sweep may lock the folder at the same time. The operating
     system releases the locks of a process that is killed; the next process removes
     its temporary files. At the end the checkpoint folder is removed, unless it
     contained a plan at the start or contains checkpoints.
 
     Args:
       out_dir: the output folder.
-      share: which groups this process runs.
+      shard: which groups this process runs.
 
     Raises:
       UserError: if another process has locked the folder, or if it cannot be created.
     """
     folder = out_dir / PARTS
     modes = {LOCK: fcntl.LOCK_EX}
-    if share.total > 1:
-        share_lock = f"{LOCK}-{share.number}-of-{share.total}"
-        modes = {LOCK: fcntl.LOCK_SH, share_lock: fcntl.LOCK_EX}
+    if shard.total > 1:
+        shard_lock = f"{LOCK}-{shard.number}-of-{shard.total}"
+        modes = {LOCK: fcntl.LOCK_SH, shard_lock: fcntl.LOCK_EX}
     with contextlib.ExitStack() as files:
         with explaining_write_errors(out_dir):
             folder.mkdir(parents=True, exist_ok=True)
@@ -150,21 +150,21 @@ def locked(out_dir: Path, share: Share = ALONE) -> Iterator[Path]:
             )
         was_unfinished = is_unfinished(out_dir)
         with explaining_write_errors(out_dir):
-            _remove_temporary_files(out_dir, share)
+            _remove_temporary_files(out_dir, shard)
         try:
             yield folder
         finally:
             is_needed = was_unfinished or any(folder.glob("*.part"))
-            if share.total == 1 and not is_needed and _exists(locks[0]):
+            if shard.total == 1 and not is_needed and _exists(locks[0]):
                 discard(folder)
 
 
-def _remove_temporary_files(out_dir: Path, share: Share) -> None:
+def _remove_temporary_files(out_dir: Path, shard: Shard) -> None:
     """Removes temporary files that no running process can be writing."""
-    if share.number == 0:
+    if shard.number == 0:
         for name in (RESULTS_FILE, SUMMARY_FILE, SETTINGS_FILE, INDEX):
             remove_temporary(out_dir, name)
-    if share.total == 1:
+    if shard.total == 1:
         for name in (PLAN, "*.part"):
             remove_temporary(out_dir / PARTS, name)
 

@@ -33,7 +33,7 @@ def write(folders: Sequence[Path]) -> Path:
     import jinja2
 
     experiments = [_experiment(folder) for folder in folders]
-    legend = dict.fromkeys(line for one in experiments for line in one["legend"])
+    legend = dict.fromkeys(line for e in experiments for line in e["legend"])
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("fmnist_jax.runner"),
         autoescape=True,
@@ -51,17 +51,17 @@ def write(folders: Sequence[Path]) -> Path:
 
 def _experiment(folder: Path) -> dict[str, Any]:
     """Returns what the template shows of an experiment."""
-    facts = json.loads((folder / SETTINGS_FILE).read_text(encoding="utf-8"))
-    tables = [SUMMARY_FILE] * ("axes" in facts) + facts["tables"]
+    metadata = json.loads((folder / SETTINGS_FILE).read_text(encoding="utf-8"))
+    tables = [SUMMARY_FILE] * ("axes" in metadata) + metadata["tables"]
     return {
-        "name": facts["experiment"],
-        "question": facts["question"],
-        "command": shlex.join(facts["command"]),
-        "datasets": facts["datasets"],
-        "settings": {"Data": _data(facts["datasets"]), **_settings(facts)},
-        "sentences": facts["sentences"],
-        "legend": facts.get("legend", []),
-        "figures": [_figure(folder / name) for name in facts["figures"]],
+        "name": metadata["experiment"],
+        "question": metadata["question"],
+        "command": shlex.join(metadata["command"]),
+        "datasets": metadata["datasets"],
+        "settings": {"Data": _data(metadata["datasets"]), **_settings(metadata)},
+        "sentences": metadata["sentences"],
+        "legend": metadata.get("legend", []),
+        "figures": [_figure(folder / name) for name in metadata["figures"]],
         "tables": [_table(folder / name) for name in tables],
     }
 
@@ -74,16 +74,16 @@ def _data(datasets: Sequence[Mapping[str, Any]]) -> str:
     )
 
 
-def _settings(facts: Mapping[str, Any]) -> dict[str, str]:
+def _settings(metadata: Mapping[str, Any]) -> dict[str, str]:
     """Returns the swept axes, the fixed settings and those that depend on an axis."""
-    if "axes" not in facts:
+    if "axes" not in metadata:
         return {}
-    axes = [axis_text(name, values) for name, values in facts["axes"].items()]
+    axes = [axis_text(name, values) for name, values in metadata["axes"].items()]
     terms = {"Swept": [" × ".join(axes)], "Fixed": []}
-    for name, values in facts["settings"].items():
+    for name, values in metadata["settings"].items():
         distinct = list(dict.fromkeys(np.ravel(np.array(values, object)).tolist()))
         if len(distinct) > 1:
-            along = " and ".join(map(axis_label, facts["along"][name]))
+            along = " and ".join(map(axis_label, metadata["along"][name]))
             terms.setdefault(f"Depends on {along}", []).append(axis_label(name))
         elif distinct != [None]:  # None: the setting has no effect
             terms["Fixed"].append(axis_text(name, distinct))

@@ -5,7 +5,7 @@ from typing import Any
 
 from fmnist_jax.config import SETTINGS, TRACED, is_log
 from fmnist_jax.errors import UserError, unknown
-from fmnist_jax.values import spaced
+from fmnist_jax.values import spaced_values
 
 NUM_VALUES = 24  # of each setting, unless its flag gives the values
 
@@ -37,7 +37,7 @@ def plane_axes(
         return axes
     windows = _windows(options["zoom"], list(axes))
     return {
-        name: spaced(low, high, len(axes[name]), is_log(name) and low > 0)
+        name: spaced_values(low, high, len(axes[name]), is_log(name) and low > 0)
         for name, (low, high) in windows.items()
     }
 
@@ -47,7 +47,7 @@ def _values(flag: str, name: str, values: Sequence[float] | None) -> Sequence[fl
     if values is None:
         if setting.span is None:
             raise UserError(f"--{flag}={name}: give values with --{setting.flag}=….")
-        return spaced(*setting.span, NUM_VALUES, is_log(name))
+        return spaced_values(*setting.span, NUM_VALUES, is_log(name))
     if len(values) < 2:
         value = setting.value_type.text(values[0])
         raise UserError(

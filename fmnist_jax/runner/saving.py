@@ -16,20 +16,20 @@ if TYPE_CHECKING:
     import xarray as xr
     from matplotlib.figure import Figure
 
-Facts = Mapping[str, Any]  # the contents of config.json
+Metadata = Mapping[str, Any]  # the contents of config.json
 
 
-def facts(task: Task) -> Facts:
+def metadata(task: Task) -> Metadata:
     """Returns the entries of ``config.json`` that every experiment has."""
     experiment = task.job.experiment
     names = ("name", "title", "source", "notice", "fingerprint")
     datasets = {
-        one.fingerprint: {
-            **{name: getattr(one, name) for name in names},
-            "train_examples": len(one.train.labels),
-            "test_examples": len(one.test.labels),
+        data.fingerprint: {
+            **{name: getattr(data, name) for name in names},
+            "train_examples": len(data.train.labels),
+            "test_examples": len(data.test.labels),
         }
-        for one in task.data
+        for data in task.data
     }
     return {
         "experiment": experiment.name,
@@ -58,15 +58,15 @@ def save_runs(task: Task, dataset: "xr.Dataset") -> tuple[Answer, list[Path]]:
       paths of the files.
     """
     experiment, out_dir = task.job.experiment, task.out_dir
-    all_facts = {**facts(task), **_run_facts(task.job, dataset)}
+    all_metadata = {**metadata(task), **_run_metadata(task.job, dataset)}
     with explaining_write_errors(out_dir):
-        paths = results.save(dataset, out_dir, all_facts)
+        paths = results.save(dataset, out_dir, all_metadata)
     answer = experiment.answer(dataset)
     answer = answer._replace(
         figures={**_figures(experiment, dataset), **answer.figures},
         sentences=[*report.sentences(dataset), *answer.sentences],
     )
-    paths += save_answer(answer, all_facts, out_dir)
+    paths += save_answer(answer, all_metadata, out_dir)
     return answer, list(dict.fromkeys(paths))
 
 
@@ -82,7 +82,7 @@ def _figures(experiment: Experiment, dataset: "xr.Dataset") -> dict[str, "Figure
     return {**figures, **experiment.figures(dataset)}
 
 
-def _run_facts(job: Job, dataset: "xr.Dataset") -> Facts:
+def _run_metadata(job: Job, dataset: "xr.Dataset") -> Metadata:
     """Returns the entries of ``config.json`` that only experiments with runs have."""
     import jax
 
@@ -101,7 +101,7 @@ def _run_facts(job: Job, dataset: "xr.Dataset") -> Facts:
     }
 
 
-def save_answer(answer: Answer, facts: Facts, out_dir: Path) -> list[Path]:
+def save_answer(answer: Answer, metadata: Metadata, out_dir: Path) -> list[Path]:
     """Writes ``config.json``, tables and figures; returns their paths."""
     tables = {f"{name}.csv": table for name, table in answer.tables.items()}
     figures = {f"{name}.png": figure for name, figure in answer.figures.items()}
@@ -113,6 +113,6 @@ def save_answer(answer: Answer, facts: Facts, out_dir: Path) -> list[Path]:
             figure.savefig(out_dir / name, dpi=150)
         sentences = list(answer.sentences)
         settings = results.save_settings(
-            out_dir, {**facts, **names, "sentences": sentences}
+            out_dir, {**metadata, **names, "sentences": sentences}
         )
     return [settings, *(out_dir / name for name in (*tables, *figures))]

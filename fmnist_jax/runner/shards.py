@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fmnist_jax.errors import UserError
-from fmnist_jax.runner.flags import SHARING, parse_value
-from fmnist_jax.sweeps.plan_file import ALONE, Share
+from fmnist_jax.runner.flags import SHARD_FLAGS, parse_value
+from fmnist_jax.sweeps.plan_file import SINGLE, Shard
 from fmnist_jax.values import ValueType, integer
 
 
@@ -17,34 +17,34 @@ def _is_address(text: str) -> bool:
 ADDRESS = ValueType("HOST:PORT, the port from 1 to 65535", accepts=_is_address)
 
 
-def share(options: Mapping[str, Any]) -> Share:
-    """Returns this process's share; raises UserError if it is not allowed."""
+def from_options(options: Mapping[str, Any]) -> Shard:
+    """Returns this process's shard; raises UserError if it is not allowed."""
     total = options["num_shards"]
     if total is None:
-        return ALONE
+        return SINGLE
     index = parse_value("shard_index", integer(0, total - 1), options["shard_index"])
-    return Share(index, total)
+    return Shard(index, total)
 
 
 def check(options: Mapping[str, Any], experiments: Sequence[Any]) -> None:
     """Raises UserError for flags that are not allowed together, or their values."""
-    given = {name for name in SHARING if options[name]}
+    given = {name for name in SHARD_FLAGS if options[name]}
     if not given:
         return
     if len(experiments) > 1 or options["out_dir"] is None:
         raise UserError(
-            f"--{min(given)} needs a single experiment and its --out_dir, the folder "
-            "for the runs of the share."
+            f"--{min(given)} requires a single experiment and an explicit --out_dir "
+            "for the results of the shard."
         )
     processes = {"coordinator", "num_processes", "process_id"}
     shards, by_cluster = {"num_shards", "shard_index"}, {"distributed"}
     if given not in (shards, by_cluster, by_cluster | processes):
         raise UserError(
-            "Runs are shared either by --num_shards=4 --shard_index=2, or by "
+            "Runs are divided either by --num_shards=4 --shard_index=2, or by "
             "--distributed, alone or with --coordinator=HOST:PORT --num_processes=4 "
             f"--process_id=2; given: --{', --'.join(sorted(given))}."
         )
-    share(options)
+    from_options(options)
     if processes < given:
         last = options["num_processes"] - 1
         parse_value("coordinator", ADDRESS, options["coordinator"])

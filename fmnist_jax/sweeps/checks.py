@@ -30,8 +30,9 @@ def check_plan(plan: Plan, data: Data, num_devices: int) -> None:
     if plan.num_devices > num_devices:
         raise UserError(
             f"The runs were planned for {plan.num_devices} devices (GPUs, or cores of "
-            f"the processor), but there are {num_devices} here; resume on a machine "
-            "with as many, or plan anew (a command: another --out_dir, or --overwrite)."
+            f"the processor), but this process has {num_devices}. Resume on a machine "
+            f"with {plan.num_devices} devices, or plan the runs again (on the command "
+            "line: pass another --out_dir, or --overwrite)."
         )
     examples = len(data.train.labels)
     groups = {group.config: group for group in plan.groups}

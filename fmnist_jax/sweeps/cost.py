@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from fmnist_jax.data.dataset import Data
     from fmnist_jax.sweeps.planning import Plan
 
-# Passes over the parameters in memory per step, beside the matrix products.
+# Passes over the parameters in memory per step, in addition to the matrix products.
 STREAMS = {
     "sgd": 4,
     "momentum": 6,

@@ -83,7 +83,7 @@ def run_groups_resumably(
     """
     check_plan(plan, data, len(jax.local_devices()))
     mesh = programs.device_mesh(plan.num_devices)
-    context = _Context(plan, data, mesh, *_share((data.train, data.test), mesh))
+    context = _Context(plan, data, mesh, *_replicate((data.train, data.test), mesh))
     groups = {i: group for i, group in enumerate(plan.groups) if i not in skip}
     with precompiled(plan, groups.values(), data) as wait_for:
         for index, group in groups.items():
@@ -92,7 +92,7 @@ def run_groups_resumably(
             yield index, _run_group_halving_on_oom(context, index, group, saved)
 
 
-def _share(arrays: Any, mesh: Mesh) -> Any:
+def _replicate(arrays: Any, mesh: Mesh) -> Any:
     """Returns arrays copied to every device."""
     return jax.device_put(arrays, NamedSharding(mesh, SHARED))
 
@@ -136,17 +136,17 @@ def _run_group(
     plan, data, mesh, train, _ = context
     program = Program(group.config, plan.probes, mesh, data.num_classes)
     num_runs = len(group.runs)
-    begin = program.for_start()
+    init_program = program.init_program()
     batch, last_epoch, latest = make_batch(plan, group, mesh), 0, {}
     if checkpoint is None:
-        state, values = programs.start(begin, batch.inputs, train)
+        state, values = programs.init_runs(init_program, batch.inputs, train)
         batch = batch._replace(state=state)
         if values:
             yield None, scatter_to_runs(values, batch, {}, num_runs), batch
     else:
         last = checkpoint.parts[-1]
         last_epoch, latest = last.epoch or 0, last.values
-        state, _ = programs.start.eval_shape(begin, batch.inputs, train)
+        state, _ = programs.init_runs.eval_shape(init_program, batch.inputs, train)
         batch = restore(plan, group, checkpoint, state, mesh)
     # A later probe of the user's may give other values for a settled run.
     may_compact = all(probe.when == "init" for probe in plan.probes)
@@ -160,7 +160,7 @@ def _run_group(
                 batch = compact(batch, finished, group.width, mesh)
         yield epoch, latest, batch
     if any(probe.when == "end" for probe in plan.probes):
-        values = programs.end(program, batch.state, batch.inputs, train)
+        values = programs.run_end_probes(program, batch.state, batch.inputs, train)
         yield None, scatter_to_runs(values, batch, {}, num_runs), batch
 
 
@@ -171,12 +171,12 @@ def _train_epoch(
     labels, config = np.asarray(context.data.train.labels), program.config
     seeds = batch.distinct_seeds
     orders = [training.example_order(config, seed, epoch, labels) for seed in seeds]
-    state, values, is_settled = programs.epoch(
+    state, values, is_settled = programs.train_epoch_of_runs(
         program,
         batch.state,
         batch.inputs,
         np.int32(epoch),
-        _share(np.stack(orders), context.mesh),
+        _replicate(np.stack(orders), context.mesh),
         (context.train, context.test),
     )
     return batch._replace(state=state), values, np.asarray(is_settled)
@@ -194,7 +194,7 @@ def plan_for_local_devices(
 
     On accelerators without ``max_width``, each program takes as many runs at once as
     memory holds, which two small compilations of it predict. On a CPU, the size of the
-    cache decides.
+    cache determines the width.
 
     Raises:
       UserError: as ``plan``; and if network, probes and data do not fit.
@@ -224,10 +224,10 @@ def sweep(
       axes: name of a field of ``Config`` or ``Hparams``, or "seed", to its values. Each
         value of a field of ``Config`` makes a program of its own; the rest are vmapped.
       data: training and test set.
-      config: static settings that are no axis.
-      hparams: traced settings that are no axis.
-      probes: what to record beside the metrics.
-      max_width: the most runs per device at once; None for what suits the device.
+      config: static settings that are not axes.
+      hparams: traced settings that are not axes.
+      probes: what to record in addition to the metrics.
+      max_width: maximum number of runs per device at once; None: set by the device.
 
     Returns:
       The metrics of every run and epoch, labelled: dimensions as ``axes``, then "seed",

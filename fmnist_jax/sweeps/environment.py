@@ -1,4 +1,4 @@
-"""Which code, versions and settings of JAX decide the bits of results."""
+"""Which code, versions and settings of JAX determine the bits of results."""
 
 import functools
 import hashlib
@@ -41,7 +41,7 @@ def _code() -> str:
 
 
 def environment() -> dict[str, str]:
-    """Returns what decides the bits of results beside settings and data."""
+    """Returns what determines the bits of results, apart from settings and data."""
     import jax
 
     flags = os.environ.get("XLA_FLAGS", "").split()

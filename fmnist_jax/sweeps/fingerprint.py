@@ -1,4 +1,4 @@
-"""What decides the results of a plan, as JSON, and how two fingerprints differ."""
+"""What determines the results of a plan, as JSON, and how two fingerprints differ."""
 
 import dataclasses
 import itertools
@@ -14,8 +14,9 @@ from fmnist_jax.sweeps.checkpoints import digest
 from fmnist_jax.sweeps.planning import Axes, Group, Plan, run_settings
 
 Fingerprint = Mapping[str, Any]
+Words = tuple[str, ...]  # the start of a sentence and, if they are short, two values
 
-# The grouping decides last bits only. It is kept when a sweep resumes on another number
+# The grouping affects only last bits. It is kept when a sweep resumes on another number
 # of devices, and is no reason to refuse.
 _GROUPING = ("devices", "groups")
 _TYPES = {
@@ -26,18 +27,18 @@ _TYPES = {
 
 
 def settings_fingerprint(axes: Axes, config: Any, hparams: Any, data: Data) -> Any:
-    """Returns what the command line and the data decide of a sweep, as JSON.
+    """Returns what the command line and the data determine, as JSON.
 
     Args:
       axes: name to values, in the order of the results' dimensions.
-      config: static settings that are no axis.
-      hparams: traced settings that are no axis.
+      config: static settings that are not axes.
+      hparams: traced settings that are not axes.
       data: what the sweep trains on.
     """
     settings = {**vars(config), **vars(hparams)}
     content = {
         "data": {"fingerprint": data.fingerprint, "num_classes": data.num_classes},
-        # Pairs, because their order decides the positions of runs.
+        # Pairs, because their order determines the positions of runs.
         "axes": [[name, [_value(name, v) for v in vs]] for name, vs in axes.items()],
         "settings": {name: _value(name, value) for name, value in settings.items()},
     }
@@ -45,7 +46,7 @@ def settings_fingerprint(axes: Axes, config: Any, hparams: Any, data: Data) -> A
 
 
 def fingerprint(plan: Plan, data: Data, environment: Mapping[str, str]) -> Fingerprint:
-    """Returns what decides the results of a plan, as JSON.
+    """Returns what determines the results of a plan, as JSON.
 
     Args:
       plan: what is to run. A function or the class of a network is represented by its
@@ -114,10 +115,11 @@ def regroup(plan: Plan, saved: Fingerprint) -> Plan:
     return dataclasses.replace(plan, groups=tuple(groups), num_devices=devices)
 
 
-def difference(saved: Fingerprint, current: Fingerprint) -> str | None:
+def difference(saved: Fingerprint, current: Fingerprint, *labels: str) -> str | None:
     """Returns the first difference of two fingerprints in words; None if they agree.
 
-    A different grouping of the runs does not count.
+    A different grouping of the runs does not count. The ``labels`` of the fingerprints
+    are "in the saved sweep" and "now" unless they are given.
     """
     decisive = [
         {key: value for key, value in content.items() if key not in _GROUPING}
@@ -125,12 +127,14 @@ def difference(saved: Fingerprint, current: Fingerprint) -> str | None:
     ]
     if digest(decisive[0]) == digest(decisive[1]):
         return None
-    return next(_differences(saved, current), "it is another plan")
+    subject, *values = next(_differences(saved, current), ("the plans differ",))
+    pairs = zip(values, labels or ("in the saved sweep", "now"), strict=False)
+    return f"{subject} {' and '.join(map(' '.join, pairs))}".rstrip()
 
 
-def _differences(saved: Fingerprint, current: Fingerprint) -> Iterator[str]:
+def _differences(saved: Fingerprint, current: Fingerprint) -> Iterator[Words]:
     if saved["data"].get("fingerprint") != current["data"].get("fingerprint"):
-        yield "the data are not the same"
+        yield ("the data are not the same",)
     yield from _entry_differences(saved["data"], current["data"])
     before, now = _settings(saved), _settings(current)
     for name in dict.fromkeys([*before, *now]):
@@ -139,9 +143,9 @@ def _differences(saved: Fingerprint, current: Fingerprint) -> Iterator[str]:
             yield _value_difference(name, *values)
     axes = [",".join(dict(content["axes"])) for content in (saved, current)]
     if axes[0] != axes[1]:
-        yield f"the axes are {axes[0]} there and {axes[1]} here"
+        yield "the axes are", *axes
     if saved["probes"] != current["probes"]:
-        yield "the probes are not the same"
+        yield ("the probes are not the same",)
     yield from _entry_differences(saved["environment"], current["environment"])
 
 
@@ -154,24 +158,24 @@ def _settings(content: Fingerprint) -> dict[str, Sequence[Any]]:
 
 def _entry_differences(
     saved: Mapping[str, Any], current: Mapping[str, Any]
-) -> Iterator[str]:
+) -> Iterator[Words]:
     for name in dict.fromkeys([*saved, *current]):
         before, now = saved.get(name, "not set"), current.get(name, "not set")
         if before != now:
-            yield f"{name} is {before} there and {now} here"
+            yield f"{name} is", str(before), str(now)
 
 
-def _value_difference(name: str, saved: Sequence[Any], current: Sequence[Any]) -> str:
+def _value_difference(name: str, old: Sequence[Any], new: Sequence[Any]) -> Words:
     """Returns the difference between the values of a setting, axis or not."""
-    before, now = _summary(name, saved), _summary(name, current)
+    before, now = _summary(name, old), _summary(name, new)
     if before != now:
-        return f"{name} is {before} there and {now} here"
-    pairs = list(enumerate(itertools.zip_longest(saved, current), start=1))
+        return f"{name} is", before, now
+    pairs = list(enumerate(itertools.zip_longest(old, new), start=1))
     number, (before, now) = next(
         (number, pair) for number, pair in pairs if repr(pair[0]) != repr(pair[1])
     )
     which = name if len(pairs) == 1 else f"value {number} of {name}"
-    return f"{which} is {before!r} there and {now!r} here"
+    return f"{which} is", repr(before), repr(now)
 
 
 def _summary(name: str, values: Sequence[Any]) -> str:

@@ -32,7 +32,7 @@ VARIABLES = {
     "dead_layers": ("dead hidden layers", "1"),
     "zero_gradient_share": ("share of examples with zero gradient", "1"),
 }
-# Likewise for outputs of probes whose name is not label enough.
+# Likewise for outputs of probes whose name is not a sufficient label.
 PROBED = {"near_zero_share": ("weights within 0.001 of 0", "1")}
 
 
@@ -132,7 +132,7 @@ def _coordinates(plan: Plan) -> dict[str, xr.Variable]:
 
 
 def _fixed_setting(plan: Plan, name: str) -> xr.Variable | None:
-    """Returns a setting that is no axis; None if no run uses it.
+    """Returns a setting that is not an axis; None if no run uses it.
 
     It is a scalar, unless the plan's optimizers or schedules have different defaults
     for it: then it has a value for each of these.

@@ -7,13 +7,13 @@ import jax
 from fmnist_jax.config import Config
 from fmnist_jax.data.dataset import Data
 from fmnist_jax.sweeps.planning import Plan, with_widths
-from fmnist_jax.sweeps.precompile import lowered
+from fmnist_jax.sweeps.precompile import lower_programs
 
 USABLE = 0.8  # of a device's memory is planned for
 WIDTHS = (2, 4)  # a single run compiles to a program of another structure
 
 
-class Need(NamedTuple):
+class MemoryUse(NamedTuple):
     """Bytes on each device: ``fixed + width * per_run``."""
 
     fixed: float
@@ -43,12 +43,12 @@ def _max_width(plan: Plan, config: Config, data: Data, limit: float) -> int:
     if num_runs <= plan.num_devices:
         return 1  # no choice
     try:
-        program_needs = needs(plan, config, data)
+        uses = memory_uses(plan, config, data)
     except jax.errors.JaxRuntimeError as error:
         if not is_exhausted(error):
             raise
         return 1
-    widths = [(USABLE * limit - n.fixed) / n.per_run for n in program_needs]
+    widths = [(USABLE * limit - use.fixed) / use.per_run for use in uses]
     return max(1, int(min(widths)))
 
 
@@ -57,19 +57,19 @@ def is_exhausted(error: Exception) -> bool:
     return "RESOURCE_EXHAUSTED" in str(error)
 
 
-def needs(plan: Plan, config: Config, data: Data) -> list[Need]:
-    """Returns the needs of the compiled programs of ``config``, that of an epoch first.
+def memory_uses(plan: Plan, config: Config, data: Data) -> list[MemoryUse]:
+    """Returns the memory use of each compiled program of ``config``, the epoch's first.
 
     The programs are compiled for ``WIDTHS`` runs per device; their memory is linear in
     the width. It includes data, states, temporaries and the outputs of probes.
     """
     low, high = WIDTHS
     sizes = [
-        [_bytes(program) for program in lowered(plan, config, data, width)]
+        [_bytes(program) for program in lower_programs(plan, config, data, width)]
         for width in WIDTHS
     ]
     slopes = [(a, (b - a) / (high - low)) for a, b in zip(*sizes, strict=True)]
-    return [Need(a - low * slope, slope) for a, slope in slopes]
+    return [MemoryUse(a - low * slope, slope) for a, slope in slopes]
 
 
 def _bytes(program: Any) -> int:

@@ -15,14 +15,14 @@ from fmnist_jax.sweeps.fingerprint import Fingerprint, difference, is_fingerprin
 PARTS, PLAN, LOCK = "parts", "plan.json", "lock"
 
 
-class Share(NamedTuple):
+class Shard(NamedTuple):
     """The groups of one process: every ``total``-th group, from ``number`` on."""
 
     number: int
     total: int
 
 
-ALONE = Share(0, 1)
+SINGLE = Shard(0, 1)
 
 
 def is_unfinished(out_dir: Path) -> bool:
@@ -35,7 +35,7 @@ def read_plan(out_dir: Path) -> Any:
 
     Returns:
       "experiment" and "arguments", the command that made the plan; "shares", the number
-      of processes; and "sweeps", the fingerprint of each sweep.
+      of shards; and "sweeps", the fingerprint of each sweep.
 
     Raises:
       UserError: if the file cannot be read or is not one of this version.
@@ -77,13 +77,13 @@ def write_plan(out_dir: Path, content: Mapping[str, Any], *, clear: bool) -> Non
 
 
 def sweeps_difference(
-    saved: Sequence[Fingerprint], current: Sequence[Fingerprint]
+    saved: Sequence[Fingerprint], current: Sequence[Fingerprint], *labels: str
 ) -> str | None:
     """Returns the first difference between two experiments' sweeps; None if equal."""
     if len(saved) != len(current):
-        return "it is another experiment"
+        return "the experiments differ"
     pairs = zip(saved, current, strict=True)
-    return next(filter(None, (difference(*pair) for pair in pairs)), None)
+    return next(filter(None, (difference(*pair, *labels) for pair in pairs)), None)
 
 
 def refuse(out_dir: Path, problem: str) -> UserError:

@@ -62,11 +62,11 @@ class Plan:
 
     Attributes:
       axes: name to values, in the order of the results' dimensions; "seed" is last.
-      config: static settings that are no axis.
-      hparams: traced settings that are no axis.
+      config: static settings that are not axes.
+      hparams: traced settings that are not axes.
       groups: each run of the grid belongs to one.
       num_devices: how many devices share the runs of a group.
-      probes: what is recorded beside the metrics.
+      probes: what is recorded in addition to the metrics.
     """
 
     axes: Axes
@@ -105,11 +105,11 @@ def plan(
 
     Args:
       axes: name of a field of ``Config`` or ``Hparams``, or "seed", to its values.
-      config: static settings that are no axis.
-      hparams: traced settings that are no axis.
-      num_devices: devices that share the runs. A plan uses no more than a program has
-        runs, and only one of two if two runs would not stay in the cache.
-      probes: what to record beside the metrics.
+      config: static settings that are not axes.
+      hparams: traced settings that are not axes.
+      num_devices: devices that share the runs. At most as many are used as the largest
+        program has runs, and one of two if two runs would not stay in the cache.
+      probes: what to record in addition to the metrics.
       max_width: the maximum number of runs per device at once; None for as many as have
         their state in a processor's cache.
 
@@ -181,7 +181,7 @@ def _check_axes(axes: Mapping[str, Any]) -> dict[str, tuple[Any, ...]]:
     checked = {}
     for name, given in axes.items():
         if name in _NO_AXES:
-            raise UserError(f"{name} is no axis: all runs share it; pass it to Config.")
+            raise UserError(f"{name} cannot be an axis: set it in Config for all runs.")
         if name not in allowed:
             raise unknown("axis", name, allowed)
         if isinstance(given, str) or not isinstance(given, Iterable):
@@ -267,11 +267,8 @@ def with_widths(plan: Plan, max_widths: Mapping[Config, int]) -> Plan:
     return dataclasses.replace(plan, groups=tuple(groups))
 
 
-def for_shares(plan: Plan, total: int) -> Plan:
-    """Returns a plan with at least ``total`` groups, if it has as many runs.
-
-    A plan that has as many groups is returned as it is; others get narrower groups.
-    """
+def split_for_shards(plan: Plan, total: int) -> Plan:
+    """Returns a plan with at least ``total`` groups if possible, narrower if needed."""
     if len(plan.groups) >= total:
         return plan
     runs: dict[Config, int] = collections.Counter()

@@ -24,7 +24,7 @@ def precompiled(
 ) -> Iterator[Callable[[Group], object]]:
     """Compiles the programs of groups in background threads, in the groups' order.
 
-    XLA compiles a program on one core, so that there is a thread for each core. JAX
+    XLA compiles a program on one core, so there is one thread per core. JAX
     caches the compiled program for its first call.
 
     Yields:
@@ -33,7 +33,7 @@ def precompiled(
     """
 
     def compile_all(config: Config, width: int) -> None:
-        for program in lowered(plan, config, data, width):
+        for program in lower_programs(plan, config, data, width):
             program.compile()
 
     keys = dict.fromkeys((group.config, group.width) for group in groups)
@@ -45,7 +45,7 @@ def precompiled(
         pool.shutdown(cancel_futures=True)
 
 
-def lowered(plan: Plan, config: Config, data: Data, width: int) -> Iterator[Any]:
+def lower_programs(plan: Plan, config: Config, data: Data, width: int) -> Iterator[Any]:
     """Yields the lowered programs of ``config`` for ``width`` runs per device.
 
     First the program of an epoch, then those of start and end if probes record there.
@@ -54,29 +54,29 @@ def lowered(plan: Plan, config: Config, data: Data, width: int) -> Iterator[Any]
     mesh = programs.device_mesh(plan.num_devices)
     slots = width * plan.num_devices
 
-    def shaped(
+    def shape_struct(
         spec: PartitionSpec, shape: tuple[int, ...], dtype: Any = np.float32
     ) -> jax.ShapeDtypeStruct:
         dtype = jax.dtypes.canonicalize_dtype(dtype)
         return jax.ShapeDtypeStruct(shape, dtype, sharding=NamedSharding(mesh, spec))
 
     hparams = jax.tree.map(
-        lambda _: shaped(RUN, (slots,)), run_hparams(plan, config, 0)
+        lambda _: shape_struct(RUN, (slots,)), run_hparams(plan, config, 0)
     )
-    seeds, rows = (shaped(RUN, (slots,), dtype) for dtype in (np.uint32, np.int32))
-    inputs = RunInputs(hparams, seeds, rows)
+    seeds, index = (shape_struct(RUN, (slots,), t) for t in (np.uint32, np.int32))
+    inputs = RunInputs(hparams, seeds, index)
     train, test = jax.tree.map(
-        lambda x: shaped(SHARED, x.shape, x.dtype), (data.train, data.test)
+        lambda x: shape_struct(SHARED, x.shape, x.dtype), (data.train, data.test)
     )
     shape = (num_orders(plan, slots), len(data.train.labels))
-    orders = shaped(SHARED, shape, np.int32)
+    orders = shape_struct(SHARED, shape, np.int32)
     program = Program(config, plan.probes, mesh, data.num_classes)
-    state, _ = programs.start.eval_shape(program.for_start(), inputs, train)
-    state = jax.tree.map(lambda x: shaped(RUN, x.shape, x.dtype), state)
-    yield programs.epoch.lower(
+    state, _ = programs.init_runs.eval_shape(program.init_program(), inputs, train)
+    state = jax.tree.map(lambda x: shape_struct(RUN, x.shape, x.dtype), state)
+    yield programs.train_epoch_of_runs.lower(
         program, state, inputs, np.int32(1), orders, (train, test)
     )
     if any(probe.when == "init" for probe in plan.probes):
-        yield programs.start.lower(program.for_start(), inputs, train)
+        yield programs.init_runs.lower(program.init_program(), inputs, train)
     if any(probe.when == "end" for probe in plan.probes):
-        yield programs.end.lower(program, state, inputs, train)
+        yield programs.run_end_probes.lower(program, state, inputs, train)

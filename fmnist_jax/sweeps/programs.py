@@ -1,4 +1,4 @@
-"""The compiled programs of a group: start, epoch and end of its runs.
+"""The compiled programs of a group: initial states, an epoch, and probes at the end.
 
 The only module that vmaps, compiles and shards a run.
 """
@@ -22,9 +22,9 @@ from fmnist_jax.probes.health import probes_at
 from fmnist_jax.probes.probe import Probe, run_probes
 
 RUN, SHARED = PartitionSpec("run"), PartitionSpec()
-# A start runs once: full optimisation would cost more time than it saves. At this level
-# (not at 0) the initial parameters have the same bits as at the highest.
-START_OPTIONS = COMPILER_OPTIONS | {"xla_backend_optimization_level": 1}
+# This program runs once: full optimisation would cost more time than it saves. At this
+# level (not at 0) the initial parameters have the same bits as at the highest.
+INIT_OPTIONS = COMPILER_OPTIONS | {"xla_backend_optimization_level": 1}
 
 
 class Program(NamedTuple):
@@ -35,8 +35,8 @@ class Program(NamedTuple):
     mesh: Mesh
     num_classes: int
 
-    def for_start(self) -> "Program":
-        """Returns a program with the same initial state, equal for more programs."""
+    def init_program(self) -> "Program":
+        """Returns a canonical program with the same initial state, to compile fewer."""
         probes = tuple(probe for probe in self.probes if probe.when == "init")
         if probes:
             return self._replace(probes=probes)
@@ -58,7 +58,7 @@ class RunInputs(NamedTuple):
 
     hparams: Hparams
     seeds: Any  # uint32
-    order_rows: Any  # row of its example order among those of the distinct seeds
+    order_index: Any  # of its example order, among those of the distinct seeds
 
 
 def device_mesh(num_devices: int) -> Mesh:
@@ -89,17 +89,15 @@ def _for_each_run(
     return mapped(runs, shared)
 
 
-@functools.partial(
-    jax.jit, static_argnames=("program",), compiler_options=START_OPTIONS
-)
-def start(
+@functools.partial(jax.jit, static_argnames=("program",), compiler_options=INIT_OPTIONS)
+def init_runs(
     program: Program, inputs: RunInputs, train: Dataset
 ) -> tuple[training.State, dict[str, Array]]:
     """Returns the initial states and the outputs of the probes at "init"."""
     config = program.config
     probes = probes_at("init", program.probes)
 
-    def start_one(inputs: RunInputs, train: Dataset) -> Any:
+    def init_one(inputs: RunInputs, train: Dataset) -> Any:
         init_key, _, probes_key = training.run_keys(inputs.seeds)
         shape = train.images.shape[1:]
         state = training.init(
@@ -108,15 +106,15 @@ def start(
         key = jax.random.fold_in(probes_key, 0)
         return state, run_probes(probes, config, inputs.hparams, state, key, train)
 
-    return _for_each_run(program.mesh, start_one, inputs, train)
+    return _for_each_run(program.mesh, init_one, inputs, train)
 
 
 def _is_settled(config: Config, before: training.State, after: training.State) -> Array:
     """Whether all further epochs of a run are known after an epoch, a bool scalar.
 
     The run has stopped, or it began the epoch with NaN in all biases of its logits. Its
-    logits and their gradients are then NaN for ever, whatever dropout omits. (A network
-    of the user's may treat NaN differently, and a schedule goes on changing.)
+    logits and their gradients are then NaN forever, whatever dropout omits. (A network
+    of the user's may treat NaN differently, and a schedule keeps changing.)
     """
     settled = jnp.zeros((), bool)
     if after.stopping is not None:
@@ -133,7 +131,7 @@ def _is_settled(config: Config, before: training.State, after: training.State) -
     donate_argnames=("state",),
     compiler_options=COMPILER_OPTIONS,
 )
-def epoch(
+def train_epoch_of_runs(
     program: Program,
     state: training.State,
     inputs: RunInputs,
@@ -163,7 +161,7 @@ def epoch(
         number, orders, (train, test) = shared
         _, epochs_key, probes_key = training.run_keys(inputs.seeds)
         key = jax.random.fold_in(epochs_key, number)
-        order = orders[inputs.order_rows]
+        order = orders[inputs.order_index]
         state, metrics = training.run_epoch(
             config, inputs.hparams, before, key, train, test, order
         )
@@ -178,7 +176,7 @@ def epoch(
 @functools.partial(
     jax.jit, static_argnames=("program",), compiler_options=COMPILER_OPTIONS
 )
-def end(
+def run_end_probes(
     program: Program, state: training.State, inputs: RunInputs, train: Dataset
 ) -> dict[str, Array]:
     """Returns the outputs of the probes at "end" for every run."""

@@ -18,9 +18,9 @@ from fmnist_jax.sweeps.environment import environment
 from fmnist_jax.sweeps.fingerprint import fingerprint, regroup
 from fmnist_jax.sweeps.labelling import join
 from fmnist_jax.sweeps.plan_file import (
-    ALONE,
     PARTS,
-    Share,
+    SINGLE,
+    Shard,
     read_plan,
     refuse,
     sweeps_difference,
@@ -30,12 +30,12 @@ from fmnist_jax.sweeps.planning import Plan
 
 # A running group is saved after an epoch, but not more often than this, and so rarely
 # that saving takes at most a fiftieth of the time.
-SECONDS_BETWEEN_SAVES, SHARE_OF_SAVING = 60.0, 1 / 50
+SECONDS_BETWEEN_SAVES, SAVING_SHARE = 60.0, 1 / 50
 
 
 @dataclasses.dataclass(frozen=True)
 class SweepProgress:
-    """Sweeps that are running, and how far they are.
+    """Sweeps that are running, and their progress.
 
     Attributes:
       folder: of the plan file and the checkpoints.
@@ -43,7 +43,7 @@ class SweepProgress:
       plans: of each sweep, with the groups that the plan file records.
       data: of each sweep.
       checkpoints: of each sweep's groups by position; updated while they run.
-      share: which groups are this process's.
+      shard: the groups that this process runs.
       notices: lines for the user.
     """
 
@@ -52,7 +52,7 @@ class SweepProgress:
     plans: Sequence[Plan]
     data: Sequence[Data]
     checkpoints: Sequence[dict[int, Checkpoint]]
-    share: Share = ALONE
+    shard: Shard = SINGLE
     notices: Sequence[str] = ()
 
 
@@ -62,7 +62,7 @@ def open_sweeps(
     data: Sequence[Data],
     command: Mapping[str, Any],
     overwrite: bool,
-    share: Share = ALONE,
+    shard: Shard = SINGLE,
 ) -> SweepProgress:
     """Saves plans before their first run, or resumes those that are saved.
 
@@ -72,7 +72,7 @@ def open_sweeps(
       data: of each plan.
       command: the command that makes the plans: "experiment" and "arguments".
       overwrite: whether an unfinished sweep with other settings may be dropped.
-      share: which groups are this process's.
+      shard: the groups that this process runs.
 
     Raises:
       UserError: if the folder has an unfinished sweep with other settings.
@@ -89,18 +89,18 @@ def open_sweeps(
     if problem and not overwrite:
         raise refuse(out_dir, problem)
     if problem or saved is None:
-        saved = {**command, "sweeps": sweeps, "shares": share.total}
-        write_plan(out_dir, saved, clear=bool(problem) or share == ALONE)
+        saved = {**command, "sweeps": sweeps, "shares": shard.total}
+        write_plan(out_dir, saved, clear=bool(problem) or shard == SINGLE)
     else:
         pairs = zip(plans, saved["sweeps"], strict=True)
         plans = [regroup(plan, sweep) for plan, sweep in pairs]
-    return _progress(out_dir, plans, data, saved["sweeps"], share)
+    return _progress(out_dir, plans, data, saved["sweeps"], shard)
 
 
 def open_finished_sweeps(
     out_dir: Path, plans: Sequence[Plan], data: Sequence[Data]
 ) -> SweepProgress:
-    """Opens sweeps of which all groups are finished, on whatever machine they ran.
+    """Opens sweeps whose groups are all finished, on whatever machine they ran.
 
     Raises:
       UserError: if they are of other plans or data, or if groups are unfinished.
@@ -111,10 +111,11 @@ def open_finished_sweeps(
     expected = [fingerprint(p, on, sweep["environment"]) for p, on, sweep in triples]
     if change := sweeps_difference(sweeps, expected):
         raise UserError(
-            f"The shards in {out_dir} do not match their own command here: {change}."
+            f"The shards in {out_dir} do not match the sweep that their command now "
+            f"describes: {change}."
         )
     plans = [regroup(plan, sweep) for plan, _, sweep in triples]
-    progress = _progress(out_dir, plans, data, sweeps, ALONE)
+    progress = _progress(out_dir, plans, data, sweeps, SINGLE)
     for pair in _all_groups(progress):
         if not is_finished(progress, *pair):
             path = checkpoint_path(progress, *pair)
@@ -127,11 +128,11 @@ def _progress(
     plans: Sequence[Plan],
     data: Sequence[Data],
     sweeps: Sequence[Any],
-    share: Share,
+    shard: Shard,
 ) -> SweepProgress:
     empty: list[dict[int, Checkpoint]] = [{} for _ in plans]
     folder = out_dir / PARTS
-    progress = SweepProgress(folder, digest(sweeps), plans, data, empty, share)
+    progress = SweepProgress(folder, digest(sweeps), plans, data, empty, shard)
     return dataclasses.replace(progress, notices=_read_checkpoints(progress))
 
 
@@ -155,9 +156,9 @@ def _all_groups(progress: SweepProgress) -> list[tuple[int, int]]:
     return [(number, group) for number, size in sizes for group in range(size)]
 
 
-def share_groups(progress: SweepProgress) -> list[tuple[int, int]]:
-    """Returns those of all groups that are this process's."""
-    return _all_groups(progress)[progress.share.number :: progress.share.total]
+def shard_groups(progress: SweepProgress) -> list[tuple[int, int]]:
+    """Returns the groups of this process."""
+    return _all_groups(progress)[progress.shard.number :: progress.shard.total]
 
 
 def checkpoint_path(progress: SweepProgress, number: int, group: int) -> Path:
@@ -172,16 +173,16 @@ def is_finished(progress: SweepProgress, number: int, group: int) -> bool:
 
 
 def num_epochs(progress: SweepProgress) -> int:
-    """Returns the number of epochs of this process's runs, added up."""
+    """Returns the total number of epochs of this process's runs."""
     return sum(
         len(progress.plans[n].groups[g].runs) * progress.plans[n].config.num_epochs
-        for n, g in share_groups(progress)
+        for n, g in shard_groups(progress)
     )
 
 
 def num_epochs_trained(progress: SweepProgress) -> int:
     """Returns how many of ``num_epochs`` are trained."""
-    saved = [progress.checkpoints[n].get(g) for n, g in share_groups(progress)]
+    saved = [progress.checkpoints[n].get(g) for n, g in shard_groups(progress)]
     parts = [part for group in saved if group is not None for part in group.parts]
     return sum(len(part.runs) for part in parts if part.epoch is not None)
 
@@ -205,7 +206,7 @@ def run_sweep(
     saved = progress.checkpoints[number]
     unfinished = {
         group
-        for n, group in share_groups(progress)
+        for n, group in shard_groups(progress)
         if n == number and not is_finished(progress, n, group)
     }
     if not unfinished:
@@ -231,18 +232,18 @@ def _run_saving(
     is_stopped: Callable[[], bool],
 ) -> Iterator[Part]:
     """Yields the parts of a group, appends them to ``parts``, and saves at epochs."""
-    last_save, pause = time.monotonic(), SECONDS_BETWEEN_SAVES
+    last_save, save_interval = time.monotonic(), SECONDS_BETWEEN_SAVES
     for part, batch in steps:
         yield part
         parts.append(part)
         start = time.monotonic()
-        if batch is None or not (start - last_save > pause or is_stopped()):
+        if batch is None or not (start - last_save > save_interval or is_stopped()):
             continue
         _save(progress, path, checkpoint(parts, batch))
         if is_stopped():
             raise KeyboardInterrupt
         last_save = time.monotonic()
-        pause = max(SECONDS_BETWEEN_SAVES, (last_save - start) / SHARE_OF_SAVING)
+        save_interval = max(SECONDS_BETWEEN_SAVES, (last_save - start) / SAVING_SHARE)
 
 
 def _save(progress: SweepProgress, path: Path, saved: Checkpoint) -> None:
@@ -250,7 +251,7 @@ def _save(progress: SweepProgress, path: Path, saved: Checkpoint) -> None:
         checkpoints.write(path, saved, progress.digest)
 
 
-def label(progress: SweepProgress) -> list[xr.Dataset]:
+def labelled_results(progress: SweepProgress) -> list[xr.Dataset]:
     """Returns the labelled results of each sweep.
 
     Checkpoints of other processes are read from the folder.

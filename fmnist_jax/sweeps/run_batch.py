@@ -14,7 +14,7 @@ from fmnist_jax.sweeps.checkpoints import Checkpoint
 from fmnist_jax.sweeps.planning import Group, Plan, run_hparams, run_settings
 from fmnist_jax.sweeps.programs import RUN, RunInputs
 
-SHRINK = (1, 2, 4, 8)  # a batch is compacted to these fractions of its group's width
+COMPACTION_DIVISORS = (1, 2, 4, 8)  # a batch is compacted to 1/n of the group's width
 
 
 class RunBatch(NamedTuple):
@@ -35,7 +35,7 @@ class RunBatch(NamedTuple):
 
 
 def num_orders(plan: Plan, slots: int) -> int:
-    """Returns how many example orders a program takes for so many slots.
+    """Returns how many example orders a program takes for a given number of slots.
 
     An upper bound: all groups of a program take equally many, whatever their seeds.
     """
@@ -92,8 +92,8 @@ def scatter_to_runs(
 def compact(batch: RunBatch, finished: np.ndarray, width: int, mesh: Mesh) -> RunBatch:
     """Returns a batch without its finished runs.
 
-    Runs move to other slots only if they fit into a fraction in ``SHRINK`` of the
-    group's width, so that a group needs at most three further programs.
+    Runs move to other slots only if they fit into 1/n of the group's width, with n in
+    ``COMPACTION_DIVISORS``, so that a group needs at most three further programs.
 
     Args:
       batch: the runs.
@@ -105,7 +105,7 @@ def compact(batch: RunBatch, finished: np.ndarray, width: int, mesh: Mesh) -> Ru
     active, slots = active[~finished[active]], slots[~finished[active]]
     if not len(active):
         return batch._replace(positions=active)
-    sizes = [math.ceil(width / fraction) * mesh.devices.size for fraction in SHRINK]
+    sizes = [math.ceil(width / n) * mesh.devices.size for n in COMPACTION_DIVISORS]
     size = min(size for size in sizes if size >= len(active))
     if size >= len(batch.positions):
         return batch

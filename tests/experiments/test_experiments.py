@@ -117,6 +117,4 @@ def test_an_experiment_may_choose_a_small_training_set(
     command_line.execute(both, [*argv, "--train_examples=70"])
     assert capsys.readouterr().out.count(" 70 training and 50 test") == 2
     command_line.execute(both[:1], ["program", "--help"])
-    assert "from the first on (default: 500)" in capsys.readouterr().out.replace(
-        "\n", " "
-    )
+    assert "examples (default: 500)" in capsys.readouterr().out.replace("\n", " ")

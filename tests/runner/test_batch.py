@@ -211,7 +211,7 @@ def test_results_with_missing_files_are_refused_and_may_be_overwritten(
     execute(tmp_path)
     first = (tmp_path / "first" / "results.nc").stat().st_mtime_ns
     (tmp_path / "second" / "labels.csv").unlink()
-    with pytest.raises(UserError, match="second contains results already"):
+    with pytest.raises(UserError, match="second already contains results"):
         execute(tmp_path)
     execute(tmp_path, "--overwrite")
     assert_same(tmp_path, undisturbed)
@@ -226,7 +226,7 @@ def test_other_versions_of_the_code_are_not_finished(
 ) -> None:
     count_labels(tmp_path)
     monkeypatch.setattr(environment, "_code", lambda: "another")
-    with pytest.raises(UserError, match="second contains results already"):
+    with pytest.raises(UserError, match="second already contains results"):
         count_labels(tmp_path)
 
 
@@ -245,7 +245,7 @@ def test_an_experiment_whose_code_has_changed_is_not_finished(tmp_path: Path) ->
 
     first = run("before")
     assert run("before") == first
-    with pytest.raises(UserError, match="second contains results already"):
+    with pytest.raises(UserError, match="second already contains results"):
         run("after")
 
 
@@ -296,7 +296,7 @@ def test_experiments_that_were_not_reached_are_not_overwritten(
 def test_damaged_settings_are_not_finished(tmp_path: Path) -> None:
     count_labels(tmp_path)
     (tmp_path / "second" / "config.json").write_text("{")
-    with pytest.raises(UserError, match="second contains results already"):
+    with pytest.raises(UserError, match="second already contains results"):
         count_labels(tmp_path)
     count_labels(tmp_path, "--overwrite")
     assert len(pd.read_csv(tmp_path / "second" / "labels.csv")) == 7

@@ -61,7 +61,10 @@ MISTAKES = [
     ("--min_learning_rates=0", r"has no effect .*\(--schedules\) plateau or cosine\. "),
     ("--schedules=cosine --plateau_factors=0.5", r"--plateau_factors\) has no effect"),
     ("--plateau_patiences=0.5", "'0.5' is not allowed; expected a whole number"),
-    ("--dropout_rates=1", "'1' is not allowed; expected a number from 0 to below 1"),
+    (
+        "--dropout_rates=1",
+        "'1' is not allowed; expected a number of at least 0 and less than 1",
+    ),
     ("--target_accuracies=80", "'80' is not allowed; .* to 1, or inf for never"),
     ("--batch_norms=yes", "'yes' is not allowed; expected one of off, on, frozen"),
     ("stray", "Stray argument 'stray'"),

@@ -103,4 +103,4 @@ def test_commands_are_rebuilt_with_the_same_meaning() -> None:
         assert not options(*argv)["overwrite"]
         rebuilt = flags.command([EXPERIMENT], ["program", *argv], Path("-x"))
         assert rebuilt == "python -m experiments.scale_sweep --epochs=2 --out_dir=-x"
-        assert flags.without(["program", *argv], ["out_dir", "epochs"]) == []
+        assert flags.drop_flags(["program", *argv], ["out_dir", "epochs"]) == []

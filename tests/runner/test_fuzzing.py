@@ -28,9 +28,9 @@ floats = st.floats(values.FLOAT32_TINY, values.FLOAT32_MAX)
 NUMBERS = {
     values.POSITIVE: floats,
     values.NOT_NEGATIVE: st.just(0.0) | floats,
-    values.FRACTION: st.floats(0, 1, exclude_max=True),
-    values.SHARE: st.floats(0, 1),
-    values.WHOLE: st.integers(0, 1_000_000).map(float),
+    values.BELOW_1: st.floats(0, 1, exclude_max=True),
+    values.UP_TO_1: st.floats(0, 1),
+    values.WHOLE_NUMBER: st.integers(0, 1_000_000).map(float),
     values.TARGET: st.floats(0, 1) | st.just(math.inf),
     values.COUNT: counts,
 }
@@ -75,7 +75,7 @@ def test_valid_command_lines_parse_to_their_settings(
     argv, expected = example
     options = flags.parse(["x", *argv])
     assert options["settings"] == expected
-    rebuilt = flags.without(["x", *argv], [])
+    rebuilt = flags.drop_flags(["x", *argv], [])
     assert flags.parse(["x", *rebuilt]) == options
 
 

@@ -12,7 +12,7 @@ import pytest
 from experiments import merge
 from fmnist_jax.errors import UserError
 from fmnist_jax.runner import command_line, output_folder
-from fmnist_jax.sweeps.plan_file import Share
+from fmnist_jax.sweeps.plan_file import Shard
 
 UNTOUCHED = {"overwrite": False, "out_dir": None}
 
@@ -36,7 +36,7 @@ def error_of(out_dir: str, capsys: pytest.CaptureFixture[str]) -> str:
     """Returns the error line for an output folder."""
 
     def choose(argv: Any) -> None:
-        output_folder.choose(["a", "b"], {**UNTOUCHED, "out_dir": out_dir})
+        output_folder.choose_folder(["a", "b"], {**UNTOUCHED, "out_dir": out_dir})
 
     with pytest.raises(SystemExit) as caught:
         command_line.run_command(choose, [])
@@ -76,7 +76,7 @@ def test_two_starts_in_the_same_second_have_different_folders(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    now = output_folder.choose(["a"], UNTOUCHED)
+    now = output_folder.choose_folder(["a"], UNTOUCHED)
     assert now.parent == Path("runs/a")
     with (
         output_folder.ensure_dir(now, unique=True) as one,
@@ -115,7 +115,7 @@ def test_only_a_process_that_shares_with_none_removes_temporary_files(
     (tmp_path / "parts").mkdir()
     for name in (*temporary, *others - {"parts"}, "parts/0-1.part"):
         (tmp_path / name).touch()
-    with output_folder.locked(tmp_path, Share(1, 2)):
+    with output_folder.locked(tmp_path, Shard(1, 2)):
         assert all((tmp_path / name).exists() for name in temporary)
     with output_folder.locked(tmp_path):
         assert {path.name for path in tmp_path.iterdir()} == others

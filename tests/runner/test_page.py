@@ -210,16 +210,16 @@ def test_labels_and_paths_are_escaped(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_folder_with_a_page_or_results_is_refused(root: Path) -> None:
     options = {"out_dir": str(root), "overwrite": False}
-    message = r"contains results already: open .*index\.html"
+    message = r"already contains results: open .*index\.html"
     with pytest.raises(UserError, match=message):
-        output_folder.choose(["x"], options)
+        output_folder.choose_folder(["x"], options)
     results = {**options, "out_dir": str(root / "sigmoid_saturation")}
     with pytest.raises(UserError, match="open_dataset"):
-        output_folder.choose(["x"], results)
-    assert output_folder.choose(["x"], {**options, "overwrite": True}) == root
-    folder = output_folder.choose(["x", "y"], options)  # others may be added
+        output_folder.choose_folder(["x"], results)
+    assert output_folder.choose_folder(["x"], {**options, "overwrite": True}) == root
+    folder = output_folder.choose_folder(["x", "y"], options)  # others may be added
     folders = output_folder.experiment_folders(folder, ["x", "y"])
     assert folders == [root / "x", root / "y"]
     options["out_dir"] = str(root / "new")
-    folder = output_folder.choose(["x"], options)
+    folder = output_folder.choose_folder(["x"], options)
     assert output_folder.experiment_folders(folder, ["x"]) == [root / "new"]

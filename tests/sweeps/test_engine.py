@@ -334,7 +334,7 @@ def test_whole_numbers_of_probes_are_exact_and_keys_are_their_own(small: Data) -
 
 def test_a_plan_for_more_devices_than_there_are_is_refused(small: Data) -> None:
     planned = plan({"seed": range(9)}, CONFIG, Hparams(), 5)
-    with pytest.raises(UserError, match=r"for 5 devices .*, but there are 2 here"):
+    with pytest.raises(UserError, match=r"for 5 devices .*, but this process has 2"):
         next(run_groups(planned, small))
 
 
@@ -398,7 +398,7 @@ def test_evaluate_train_can_be_switched_off(small: Data) -> None:
 def test_a_group_too_large_for_memory_is_halved_and_the_results_say_so(
     swept: xr.Dataset, small: Data, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    original = programs.epoch
+    original = programs.train_epoch_of_runs
 
     def limited(program: Any, state: Any, inputs: Any, *args: Any) -> Any:
         if len(inputs.seeds) > 2:
@@ -407,7 +407,7 @@ def test_a_group_too_large_for_memory_is_halved_and_the_results_say_so(
 
     axes = {"divisor": [255.0, 1000.0], "loss": ["softmax"], "seed": range(3)}
     whole = swept.sel(divisor=[255, 1000], loss=["softmax"])
-    monkeypatch.setattr(programs, "epoch", limited)
+    monkeypatch.setattr(programs, "train_epoch_of_runs", limited)
     halved = sweep(axes, small, CONFIG)
     assert whole.attrs["groups_halved_for_memory"] == 0
     assert halved.attrs["groups_halved_for_memory"] == 1
@@ -417,7 +417,7 @@ def test_a_group_too_large_for_memory_is_halved_and_the_results_say_so(
     def never(*_: Any) -> Any:
         raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory")
 
-    monkeypatch.setattr(programs, "epoch", never)
+    monkeypatch.setattr(programs, "train_epoch_of_runs", never)
     with pytest.raises(jax.errors.JaxRuntimeError, match="Out of memory"):
         sweep({"seed": [0]}, small, CONFIG)
 
@@ -482,13 +482,13 @@ def test_runs_with_nan_parameters_leave_the_batch_without_changing_results(
     config = dataclasses.replace(CONFIG, num_epochs=5, optimizer="sgd")
     lost = [1e30, 1e31, 1e32, 1e33, 1e34, 1e35, 1e36, 1e37]
     learning_rates = [1e-2, *lost[:6], 1e-1]
-    original, widths = programs.epoch, []
+    original, widths = programs.train_epoch_of_runs, []
 
     def counting(program: Any, state: Any, inputs: Any, *args: Any) -> Any:
         widths.append(len(inputs.seeds))
         return original(program, state, inputs, *args)
 
-    monkeypatch.setattr(programs, "epoch", counting)
+    monkeypatch.setattr(programs, "train_epoch_of_runs", counting)
     axes = {"learning_rate": learning_rates}
     compacted = sweep(axes, small, config, max_width=4)
     assert widths == [8, 8, 2, 2, 2]

@@ -87,9 +87,12 @@ def test_versions_and_platform_change_the_fingerprint(small: Data) -> None:
     planned = plan({}, CONFIG, Hparams())
     here = of(planned, small)
     for environment, expected in [
-        ({"jax": "0.10.1"}, "jax is 0.10.1 there and 0.10.2 here"),
-        ({"platform": "gpu"}, "platform is gpu there and cpu here"),
-        ({"XLA_FLAGS": "--x=1"}, "XLA_FLAGS is --x=1 there and not set here"),
+        ({"jax": "0.10.1"}, "jax is 0.10.1 in the saved sweep and 0.10.2 now"),
+        ({"platform": "gpu"}, "platform is gpu in the saved sweep and cpu now"),
+        (
+            {"XLA_FLAGS": "--x=1"},
+            "XLA_FLAGS is --x=1 in the saved sweep and not set now",
+        ),
     ]:
         other = of(planned, small, **environment)
         assert difference(other, here) == expected
@@ -105,18 +108,29 @@ def test_axes_and_settings_change_the_fingerprint(small: Data) -> None:
     assert regroup(narrow, one) == planned
     assert difference(one, of(narrow, small)) is None
     assert digest(one) != digest(of(narrow, small))
-    order = "the axes are divisor,loss,seed there and loss,divisor,seed here"
+    order = (
+        "the axes are divisor,loss,seed in the saved sweep and loss,divisor,seed now"
+    )
     for changed, expected in [
-        (({**AXES, "divisor": [1.0, 2.0]}, CONFIG), "divisor is 1,255 there and 1,2 h"),
-        (({**AXES, "seed": range(4)}, CONFIG), "seed is 3 seeds there and 4 seeds"),
-        ((AXES, dataclasses.replace(CONFIG, num_epochs=5)), "num_epochs is 4 there a"),
+        (
+            ({**AXES, "divisor": [1.0, 2.0]}, CONFIG),
+            "divisor is 1,255 in the saved sweep and 1,2 n",
+        ),
+        (
+            ({**AXES, "seed": range(4)}, CONFIG),
+            "seed is 3 seeds in the saved sweep and 4",
+        ),
+        (
+            (AXES, dataclasses.replace(CONFIG, num_epochs=5)),
+            "num_epochs is 4 in the saved sweep",
+        ),
         ((dict(list(AXES.items())[::-1]), CONFIG), order),
     ]:
         other = of(plan(*changed, Hparams(), 2), small)
         assert expected in str(difference(one, other))
         assert digest(one) != digest(other)
     other = of(plan(AXES, CONFIG, Hparams(b1=0.5), 2), small)
-    assert difference(one, other) == "b1 is the default there and 0.5 here"
+    assert difference(one, other) == "b1 is the default in the saved sweep and 0.5 now"
     probe = Probe(lambda *_: {"one": jnp.ones(())})
     other = of(plan(AXES, CONFIG, Hparams(), 2, probes=[probe]), small)
     assert difference(one, other) == "the probes are not the same"
@@ -129,19 +143,20 @@ TENTHS = (1e-4, 2e-4, 3e-4, 4e-4, 5e-4, 6e-4, 7e-4, 8e-4)
     ("name", "saved", "current", "expected"),
     [
         ("learning_rate", TENTHS, (*TENTHS[:5], 1.0, *TENTHS[6:]),
-         "value 6 of learning_rate is 0.0006 there and 1.0 here"),
+         "value 6 of learning_rate is 0.0006 in the saved sweep and 1.0 now"),
         ("learning_rate", TENTHS, (*TENTHS[:6], TENTHS[7], TENTHS[6]),
-         "value 7 of learning_rate is 0.0007 there and 0.0008 here"),
+         "value 7 of learning_rate is 0.0007 in the saved sweep and 0.0008 now"),
         ("learning_rate", TENTHS[:2], TENTHS[1::-1],
-         "learning_rate is 0.0001,0.0002 there and 0.0002,0.0001 here"),
+         "learning_rate is 0.0001,0.0002 in the saved sweep and 0.0002,0.0001 now"),
         ("learning_rate", (1e-3, 1.0), (1.0000004e-3, 1.0),
-         "value 1 of learning_rate is 0.001 there and 0.0010000004 here"),
+         "value 1 of learning_rate is 0.001 in the saved sweep and 0.0010000004 now"),
         ("learning_rate", (1e-3,), (1.0000004e-3,),
-         "learning_rate is 0.001 there and 0.0010000004 here"),
-        ("dropout_rate", (0.0,), (-0.0,), "dropout_rate is 0 there and -0 here"),
-        ("seed", (0, 1), (0, 2), "value 2 of seed is 1 there and 2 here"),
+         "learning_rate is 0.001 in the saved sweep and 0.0010000004 now"),
+        ("dropout_rate", (0.0,), (-0.0,),
+         "dropout_rate is 0 in the saved sweep and -0 now"),
+        ("seed", (0, 1), (0, 2), "value 2 of seed is 1 in the saved sweep and 2 now"),
         ("hidden_sizes", ((8,), (9,)), ((9,), (8,)),
-         "hidden_sizes is 8,9 there and 9,8 here"),
+         "hidden_sizes is 8,9 in the saved sweep and 9,8 now"),
     ],
 )  # fmt: skip
 def test_every_bit_of_every_value_counts(
@@ -162,7 +177,7 @@ def test_every_bit_of_a_setting_that_is_no_axis_counts(small: Data) -> None:
         for learning_rate in (1e-3, 1.0000004e-3)
     )
     assert difference(one, other) == (
-        "learning_rate is 0.001 there and 0.0010000004 here"
+        "learning_rate is 0.001 in the saved sweep and 0.0010000004 now"
     )
 
 
@@ -176,7 +191,7 @@ def test_data_that_differ_change_the_fingerprint(small: Data) -> None:
     )
     more = dataclasses.replace(small, class_names=tuple("abcdefghijkl"))
     assert difference(of(planned, small), of(planned, more)) == (
-        "num_classes is 10 there and 12 here"
+        "num_classes is 10 in the saved sweep and 12 now"
     )
 
 

@@ -14,9 +14,9 @@ from fmnist_jax.data.dataset import Data
 from fmnist_jax.errors import UserError
 from fmnist_jax.probes.probe import Probe
 from fmnist_jax.sweeps import engine, memory
-from fmnist_jax.sweeps.memory import Need
+from fmnist_jax.sweeps.memory import MemoryUse
 from fmnist_jax.sweeps.planning import Plan, plan, run_settings
-from fmnist_jax.sweeps.precompile import lowered
+from fmnist_jax.sweeps.precompile import lower_programs
 
 LARGE = 11
 ONCE = Config(hidden_sizes=(8,), evaluate_train=False)
@@ -52,7 +52,7 @@ def seeds(count: int, config: Config, *probes: Probe) -> Plan:
 
 def actual(planned: Plan, config: Config, data: Data, width: int) -> list[int]:
     """Returns the memory that the compiler reports for programs of a width."""
-    return [memory._bytes(p) for p in lowered(planned, config, data, width)]
+    return [memory._bytes(p) for p in lower_programs(planned, config, data, width)]
 
 
 @pytest.mark.slow
@@ -71,13 +71,13 @@ def test_two_small_programs_predict_the_memory_of_a_large_one(
 ) -> None:
     config = dataclasses.replace(ONCE, **settings)
     planned = seeds(30, config, *probes)
-    needs = memory.needs(planned, config, small)
+    uses = memory.memory_uses(planned, config, small)
     expected = actual(planned, config, small, LARGE)
-    predicted = [need.fixed + LARGE * need.per_run for need in needs]
+    predicted = [use.fixed + LARGE * use.per_run for use in uses]
     assert predicted == pytest.approx(expected, rel=0.02)
-    assert needs[0].fixed > small.train.images.nbytes
+    assert uses[0].fixed > small.train.images.nbytes
     if probes:  # their outputs are counted once
-        by_epoch, at_end = (need.per_run for need in needs)
+        by_epoch, at_end = (use.per_run for use in uses)
         assert 3000 * ROW_BYTES <= by_epoch < 6000 * ROW_BYTES
         assert 6000 * ROW_BYTES <= at_end < 9000 * ROW_BYTES
 
@@ -124,11 +124,11 @@ def test_each_program_has_its_own_width(
 ) -> None:
     """The width that its largest program allows."""
 
-    def needs(_: Plan, config: Config, __: Data) -> list[Need]:
+    def memory_uses(_: Plan, config: Config, __: Data) -> list[MemoryUse]:
         (size,) = config.hidden_sizes
-        return [Need(1e6, 1e6), Need(6e6, size * 1e6)]
+        return [MemoryUse(1e6, 1e6), MemoryUse(6e6, size * 1e6)]
 
-    monkeypatch.setattr(memory, "needs", needs)
+    monkeypatch.setattr(memory, "memory_uses", memory_uses)
     axes = {"hidden_sizes": [(1,), (5,)], "seed": range(44)}
     fitted = memory.fit_to_memory(plan(axes, ONCE, Hparams(), 2), small, 20e6)
     runs = {(g.config.hidden_sizes, g.width, len(g.runs)) for g in fitted.groups}
@@ -143,14 +143,14 @@ def test_runs_that_do_not_fit_run_one_by_one(
     small: Data, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     planned = seeds(6, ONCE)
-    monkeypatch.setattr(memory, "needs", lambda *_: [Need(1e6, 1e3)])
+    monkeypatch.setattr(memory, "memory_uses", lambda *_: [MemoryUse(1e6, 1e3)])
     assert {g.width for g in memory.fit_to_memory(planned, small, 1e6).groups} == {1}
     monkeypatch.undo()
 
     def refused(*_: Any) -> Any:
         raise jax.errors.JaxRuntimeError(message)
 
-    monkeypatch.setattr(memory, "lowered", refused)
+    monkeypatch.setattr(memory, "lower_programs", refused)
     message = "RESOURCE_EXHAUSTED: out of memory in space hbm"
     assert {g.width for g in memory.fit_to_memory(planned, small, 1e12).groups} == {1}
     message = "INTERNAL: a bug"
@@ -168,7 +168,9 @@ def test_sweeps_are_planned_by_the_memory_of_an_accelerator(
     by_cache = engine.plan_for_local_devices(axes, small, ONCE, hparams)
     assert by_cache == plan(axes, ONCE, hparams, 2)
     monkeypatch.setattr(memory, "device_bytes", lambda _: 20e6)
-    monkeypatch.setattr(memory, "needs", lambda *_: [Need(1e6, 1e6), Need(4e6, 3e6)])
+    monkeypatch.setattr(
+        memory, "memory_uses", lambda *_: [MemoryUse(1e6, 1e6), MemoryUse(4e6, 3e6)]
+    )
     by_memory = engine.plan_for_local_devices(axes, small, ONCE, hparams)
     assert by_memory.groups[0].width == 3 != by_cache.groups[0].width
     given = engine.plan_for_local_devices(axes, small, ONCE, hparams, max_width=2)

@@ -34,11 +34,11 @@ def test_each_program_is_compiled_once_and_waited_for(
     compiled: list[int] = []
     gate = threading.Event()
 
-    def lowered(_: Any, config: Config, __: Any, width: int) -> Iterator[Fake]:
+    def lower_programs(_: Any, config: Config, __: Any, width: int) -> Iterator[Fake]:
         assert width == 2
         yield Fake(config.hidden_sizes[0], compiled, gate)
 
-    monkeypatch.setattr(precompile, "lowered", lowered)
+    monkeypatch.setattr(precompile, "lower_programs", lower_programs)
     planned = plan(AXES, Config(), Hparams(), max_width=2)
     assert len(planned.groups) == 9
     with precompile.precompiled(planned, planned.groups, small) as wait_for:
@@ -58,12 +58,12 @@ def test_compilation_stops_when_the_sweep_does(
     started: list[Config] = []
     gate = threading.Event()
 
-    def lowered(_: Any, config: Config, *__: Any) -> Iterator[Fake]:
+    def lower_programs(_: Any, config: Config, *__: Any) -> Iterator[Fake]:
         started.append(config)
         assert gate.wait(60)
         yield from ()
 
-    monkeypatch.setattr(precompile, "lowered", lowered)
+    monkeypatch.setattr(precompile, "lower_programs", lower_programs)
     monkeypatch.setattr(precompile, "num_cpu_cores", lambda: 1)
     planned = plan(AXES, Config(), Hparams())
 

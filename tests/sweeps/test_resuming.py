@@ -27,7 +27,7 @@ from fmnist_jax.runner import (
     output_folder,
 )
 from fmnist_jax.sweeps import checkpoints, environment, programs, resuming
-from fmnist_jax.sweeps.plan_file import ALONE, Share
+from fmnist_jax.sweeps.plan_file import SINGLE, Shard
 
 ROOT = Path(__file__).parents[2]
 # Two programs of a group each, four epochs.
@@ -67,7 +67,7 @@ def failing_at(
 
     with monkeypatch.context() as patch:
         patch.setattr(resuming, "SECONDS_BETWEEN_SAVES", 0.0)
-        patch.setattr(resuming, "SHARE_OF_SAVING", 1e9)
+        patch.setattr(resuming, "SAVING_SHARE", 1e9)
         patch.setattr(checkpoints, "write", write)
         yield
 
@@ -149,11 +149,12 @@ def test_other_settings_data_and_damaged_plans_are_refused(
     refused(
         "--divisors",
         "1,2",
-        "an unfinished sweep with other settings: divisor is 1,255 there and 1,2 here",
+        "an unfinished sweep with other settings: divisor is 1,255 in the saved sweep "
+        "and 1,2 now",
     )
-    refused("--epochs", "5", "num_epochs is 4 there and 5 here")
+    refused("--epochs", "5", "num_epochs is 4 in the saved sweep and 5 now")
     refused("--train_examples", "95", "the data are not the same")
-    almost = "learning_rate is 0.001 there and 0.0010000004 here"
+    almost = "learning_rate is 0.001 in the saved sweep and 0.0010000004 now"
     refused("--learning_rates", "0.0010000004", almost)
     share = ["--num_shards=2", "--shard_index=0"]
     with pytest.raises(UserError, match=almost):
@@ -163,7 +164,9 @@ def test_other_settings_data_and_damaged_plans_are_refused(
         assert current["jax"] == jax.__version__
         assert current["platform"] == jax.devices()[0].platform
         patch.setattr(resuming, "environment", lambda: {**current, "jax": "0.1"})
-        refused("--epochs", "4", f"jax is {jax.__version__} there and 0.1 here")
+        refused(
+            "--epochs", "4", f"jax is {jax.__version__} in the saved sweep and 0.1 now"
+        )
     plan.write_bytes(before[plan][:-5])
     before[plan] = plan.read_bytes()
     refused("--epochs", "4", "plan.json is damaged")
@@ -299,7 +302,7 @@ def test_a_device_that_fails_is_one_line_and_completed_work_is_saved(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    original = programs.epoch
+    original = programs.train_epoch_of_runs
 
     def lost(program: Any, *args: Any) -> Any:
         if program.config.loss == "softmax":  # the second program
@@ -308,7 +311,7 @@ def test_a_device_that_fails_is_one_line_and_completed_work_is_saved(
 
     argv = ["x", *FLAGS, f"--out_dir={tmp_path}"]
     with monkeypatch.context() as patch:
-        patch.setattr(programs, "epoch", lost)
+        patch.setattr(programs, "train_epoch_of_runs", lost)
         with pytest.raises(SystemExit) as caught:
             command_line.main(EXPERIMENT, argv)
     assert caught.value.code == 2
@@ -328,20 +331,20 @@ def test_one_folder_has_one_writer(tmp_path: Path) -> None:
         assert time.monotonic() - start < 30  # it does not wait
         assert caught.value.code == 2
         in_use = pytest.raises(UserError, match="is in use by another")
-        with in_use as error, output_folder.locked(tmp_path, Share(0, 2)):
+        with in_use as error, output_folder.locked(tmp_path, Shard(0, 2)):
             pass
         assert "\n" not in str(error.value)
         assert folder.exists()
     assert not folder.exists()
     with (
-        output_folder.locked(tmp_path, Share(0, 2)),
-        output_folder.locked(tmp_path, Share(1, 2)),
+        output_folder.locked(tmp_path, Shard(0, 2)),
+        output_folder.locked(tmp_path, Shard(1, 2)),
     ):
-        for share in (Share(1, 2), ALONE):
+        for shard in (Shard(1, 2), SINGLE):
             in_use = pytest.raises(UserError, match="is in use by another")
-            with in_use, output_folder.locked(tmp_path, share):
+            with in_use, output_folder.locked(tmp_path, shard):
                 pass
-    assert folder.exists()  # the other shares may be about to use it
+    assert folder.exists()  # the other shards may be about to use it
 
 
 def written(path: Path) -> int:
@@ -404,12 +407,12 @@ def test_a_batch_skips_what_is_finished_and_resumes_the_rest(
     )
     first = (tmp_path / "depth_sweep" / "results.nc").stat().st_mtime_ns
     capsys.readouterr()
-    with pytest.raises(UserError, match="depth_sweep contains results already"):
+    with pytest.raises(UserError, match="depth_sweep already contains results"):
         two_experiments(tmp_path, "--b1s=.5")
     # The same settings in another form: a default and a switch.
     two_experiments(tmp_path, "--batch_sizes", "32", "--overwrite")
     output = capsys.readouterr().out
-    assert "depth_sweep is finished already." in output
+    assert "depth_sweep is already finished; skipped." in output
     assert re.search(r"Resuming: \d of 4 groups of runs are done", output)
     assert (tmp_path / "depth_sweep" / "results.nc").stat().st_mtime_ns == first
     assert (tmp_path / "scale_sweep" / "results.nc").exists()

@@ -20,7 +20,7 @@ from fmnist_jax.config import Config, Hparams
 from fmnist_jax.errors import UserError
 from fmnist_jax.runner import command_line, output_folder
 from fmnist_jax.sweeps import checkpoints, environment, resuming
-from fmnist_jax.sweeps.planning import for_shares, plan
+from fmnist_jax.sweeps.planning import plan, split_for_shards
 from tests.sweeps.test_resuming import FILES, FLAGS, ROOT, execute, undisturbed
 
 __all__ = ["undisturbed"]
@@ -30,11 +30,11 @@ def test_plans_for_shares_have_smaller_groups_only_if_needed() -> None:
     whole = plan({"seed": range(40)}, Config(), Hparams(), 2)
     widths = [group.width for group in whole.groups]
     assert (len(widths), min(widths)) == (4, 5)
-    assert for_shares(whole, 4) is whole
-    finer = for_shares(whole, 8)
+    assert split_for_shards(whole, 4) is whole
+    finer = split_for_shards(whole, 8)
     assert [group.width for group in finer.groups] == [2] * 10  # no padding
     assert sorted(r for group in finer.groups for r in group.runs) == [*range(40)]
-    assert len(for_shares(whole, 100).groups) == 20  # two devices, a run each
+    assert len(split_for_shards(whole, 100).groups) == 20  # two devices, a run each
 
 
 @pytest.mark.slow
@@ -45,8 +45,8 @@ def test_merged_shards_equal_one_process_byte_for_byte(
     for number in (0, 2):
         execute(shards[number], "--num_shards=3", f"--shard_index={number}")
     text = capsys.readouterr().out
-    assert "This process's share of the runs: 1 group of runs." in text
-    assert "Share 2 of 3 is done: 0 groups of runs" in text
+    assert "This process's shard: 1 group of runs." in text
+    assert "Shard 2 of 3 is done: 0 groups of runs" in text
     merged = tmp_path / "merged"
     argv = ["merge", *map(str, shards), f"--out_dir={merged}"]
     with pytest.raises(UserError, match="1 is not a folder"):
@@ -91,7 +91,7 @@ def test_damaged_shards_and_shards_of_other_sweeps_are_not_merged(
         merge.run(["merge", str(one)])
     execute(other, "--num_shards=2", "--shard_index=0", "--b1s=.5")
     with pytest.raises(
-        UserError, match="shards of different sweeps: b1 is the default th"
+        UserError, match=r"sweeps: b1 is the default in .*one and 0.5 in .*other "
     ):
         merge.run(["merge", str(one), str(other)])
     plan_file.write_text("{}")
@@ -128,12 +128,17 @@ def test_other_folders_are_not_merged(
     (sweep,) = saved["sweeps"]
     turned = sweep | {"axes": [sweep["axes"][i] for i in (1, 0, 2)]}
     checkpoints.write_plan(path, saved | {"sweeps": [turned]})
-    refused("the axes are divisor,loss,seed there and loss,divisor,seed", one, other)
+    axes = "the axes are divisor,loss,seed in .*one and loss,divisor,seed in .*other "
+    refused(axes, one, other)
     shutil.rmtree(other)
     here = environment.environment()
     monkeypatch.setattr(resuming, "environment", lambda: {**here, "jax": "0.1"})
     execute(other, "--num_shards=2", "--shard_index=0")
-    refused(f"different sweeps: jax is {here['jax']} there and 0.1 here", one, other)
+    refused(
+        f"different sweeps: jax is {here['jax']} in .*one and 0.1 in .*other ",
+        one,
+        other,
+    )
 
 
 @pytest.mark.slow
@@ -153,7 +158,9 @@ def test_merging_never_trains_and_may_be_done_on_another_platform(
     checkpoints.write_plan(path, saved)
     argv = ["merge", "~/s0", "~/s1", "--out_dir=~/merged"]
     for more in ([], ["--overwrite"]):
-        with pytest.raises(UserError, match=r"here: b1 is the default there and 0.5 h"):
+        with pytest.raises(
+            UserError, match=r"now describes: b1 .* in the saved sweep and 0.5 n"
+        ):
             merge.run([*argv, *more])
     path.write_bytes(before)
     merge.run(argv)
@@ -163,15 +170,15 @@ def test_merging_never_trains_and_may_be_done_on_another_platform(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ("--num_shards=2 --out_dir=x", "Runs are shared either by .* --num_shards"),
-        ("--shard_index=0 --out_dir=x", "Runs are shared either by"),
-        ("--num_shards=2 --shard_index=0", "--num_shards needs .* its --out_dir"),
+        ("--num_shards=2 --out_dir=x", "Runs are divided either by .* --num_shards"),
+        ("--shard_index=0 --out_dir=x", "Runs are divided either by"),
+        ("--num_shards=2 --shard_index=0", "--num_shards requires .* an explicit"),
         ("--num_shards=2 --shard_index=2 --out_dir=x", "'2' is .* from 0 to 1"),
         ("--num_shards=2 --shard_index=-1 --out_dir=x", "'-1' is not allowed"),
         ("--num_shards=0 --shard_index=0 --out_dir=x", "--num_shards: '0' is not"),
-        ("--coordinator=a:1 --out_dir=x", "Runs are shared either by"),
-        ("--distributed --num_processes=2 --out_dir=x", "Runs are shared either by"),
-        ("--distributed", "--distributed needs .* its --out_dir"),
+        ("--coordinator=a:1 --out_dir=x", "Runs are divided either by"),
+        ("--distributed --num_processes=2 --out_dir=x", "Runs are divided either by"),
+        ("--distributed", "--distributed requires .* an explicit"),
         ("--distributed --coordinator=a:1 --num_processes=2 --process_id=a "
          "--out_dir=x", "--process_id: 'a' is not allowed"),
         ("--distributed --coordinator=a:1 --num_processes=2 --process_id=2 "
@@ -237,7 +244,7 @@ def test_four_merged_shards_with_one_group_each_equal_one_process(
     for number, folder in enumerate(shards):
         share = ["--num_shards=4", f"--shard_index={number}", f"--out_dir={folder}"]
         command_line.execute([EXPERIMENT], [*argv, *share])
-        assert f"Share {number} of 4 is done: 1 group of" in capsys.readouterr().out
+        assert f"Shard {number} of 4 is done: 1 group of" in capsys.readouterr().out
     merge.run(["merge", *map(str, shards), f"--out_dir={tmp_path / 'merged'}"])
     merged, alone = (tmp_path / name / "results.nc" for name in ("merged", "alone"))
     assert merged.read_bytes() == alone.read_bytes()
@@ -297,7 +304,7 @@ def test_distributed_processes_equal_one_process_byte_for_byte(
 ) -> None:
     for code, text in results_of(start_all(tmp_path, count)):
         assert code == 0, text
-        assert f"share of the runs: {4 // count} group" in text
+        assert f"process's shard: {4 // count} group" in text
     (path,) = tmp_path.glob("*/results.nc")
     assert path.parent.name == "0"
     assert path.read_bytes() == one_process(4)

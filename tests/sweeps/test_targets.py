@@ -25,13 +25,13 @@ LEARNING_RATES = [1e-4, 1e-2, 3e-2, 0.1]
 @pytest.fixture
 def widths(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The number of runs in each call of an epoch's program."""
-    original, counted = programs.epoch, []
+    original, counted = programs.train_epoch_of_runs, []
 
     def counting(program: Any, state: Any, inputs: Any, *args: Any) -> Any:
         counted.append(len(inputs.hparams.divisor))
         return original(program, state, inputs, *args)
 
-    monkeypatch.setattr(programs, "epoch", counting)
+    monkeypatch.setattr(programs, "train_epoch_of_runs", counting)
     return counted
 
 
