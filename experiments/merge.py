@@ -46,9 +46,10 @@ def run(argv: Sequence[str]) -> None:
         plan_file.write_plan(out_dir, plan, clear=False)
         for name, content in finished.items():
             checkpoints.store(out_dir / PARTS / name, content)
-    unused = (*flags.SHARD_FLAGS, "out_dir", "overwrite")
-    arguments = [argv[0], *flags.drop_flags(["", *plan["arguments"]], unused)]
-    execute([experiment], [*arguments, f"--out_dir={out_dir}"], allow_training=False)
+    given = flags.read(["", *plan["arguments"]])
+    arguments = flags.arguments(given, without=(*flags.SHARD_FLAGS, "overwrite"))
+    command = [argv[0], *arguments, f"--out_dir={out_dir}"]
+    execute([experiment], command, allow_training=False)
 
 
 def _shared_plan(folders: Sequence[Path]) -> Mapping[str, Any]:

@@ -16,6 +16,7 @@ from fmnist_jax.errors import UserError
 from fmnist_jax.files import atomic_write
 
 RESULTS_FILE, SUMMARY_FILE, SETTINGS_FILE = "results.nc", "summary.csv", "config.json"
+FILES_OF_RUNS = (RESULTS_FILE, SUMMARY_FILE)  # of experiments with runs
 # Metrics of the last epoch in the summary.
 FINAL = ("test_accuracy", "test_loss", "train_accuracy", "train_loss")
 

@@ -122,11 +122,11 @@ def draw_final(axes: Axes, last: xr.Dataset, x: str, name: str) -> None:
         axes.errorbar(values, mean, yerr=errors, **kwargs)
 
 
-def set_log_axis(axes: Axes, last: xr.Dataset, x: str) -> None:
+def set_x_axis(axes: Axes, last: xr.Dataset, x: str) -> None:
     """Labels and scales the x axis, once for panels that share it, after drawing."""
     values = last[x].values.astype(float)
-    axes.set_xlabel(f"{axis_label(x)} (log scale)")
-    axes.set_xscale("log")
+    axes.set_xlabel(style.scaled_label(last, x))
+    axes.set_xscale(style.scale(last, x))
     if len(values) <= 8:
         axes.set_xticks(values, [show(x, value) for value in values], minor=False)
         axes.set_xticks([], minor=True)
@@ -142,7 +142,7 @@ def final_values(dataset: xr.Dataset, x: str) -> Figure:
     draw_final(panels[0, 0], last, x, "test_loss")
     draw_final(panels[1, 0], last, x, "test_accuracy")
     baseline = _scale_rows(panels, last, "test ")
-    set_log_axis(panels[1, 0], last, x)
+    set_x_axis(panels[1, 0], last, x)
     handles, _ = panels[0, 0].get_legend_handles_labels()
     style.add_legend(figure, handles + baseline)
     subject = f"Test loss and accuracy after epoch {int(last.epoch)} by {axis_label(x)}"

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from fmnist_jax.analysis.saturation import SCALE, SHARES, first_one, gradient, sigmoid
 from fmnist_jax.config import axis_label
 from fmnist_jax.figures import style
-from fmnist_jax.figures.curves import draw_final, set_log_axis
+from fmnist_jax.figures.curves import draw_final, set_x_axis
 
 
 def figures(dataset: xr.Dataset) -> dict[str, Figure]:
@@ -34,7 +34,7 @@ def shares_against(dataset: xr.Dataset, x: str, shares: Mapping[str, str]) -> Fi
         panel.set_title(heading, fontsize=10)
         panel.set_ylim(-0.03, 1.03)
         panel.yaxis.set_major_formatter(style.PER_CENT)
-    set_log_axis(panels[1, 0], dataset, x)
+    set_x_axis(panels[1, 0], dataset, x)
     for panel in panels[1, 1:]:
         panel.set_xlabel(panels[1, 0].get_xlabel())
     style.add_legend(figure, panels[0, 0].get_legend_handles_labels()[0])

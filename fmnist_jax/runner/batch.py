@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from fmnist_jax.analysis.results import RESULTS_FILE, SETTINGS_FILE, SUMMARY_FILE
+from fmnist_jax.analysis.results import FILES_OF_RUNS, RESULTS_FILE, SETTINGS_FILE
 from fmnist_jax.devices import use_cpu_cores
 from fmnist_jax.errors import UserError
 from fmnist_jax.files import explaining_write_errors
@@ -95,7 +95,7 @@ def _finished_metadata(folder: Path) -> dict[str, Any] | None:
     """Returns config.json of a finished experiment; None if files are missing."""
     try:
         metadata = json.loads((folder / SETTINGS_FILE).read_text(encoding="utf-8"))
-        names = [RESULTS_FILE, SUMMARY_FILE] if "axes" in metadata else []
+        names = [*FILES_OF_RUNS] if "axes" in metadata else []
         names += [*metadata["tables"], *metadata["figures"]]
     except (OSError, ValueError, LookupError, TypeError):
         return None

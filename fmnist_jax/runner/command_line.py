@@ -120,7 +120,7 @@ def execute(
         else output_folder.ensure_dir(root, unique=options["out_dir"] is None)
     )
     with folder as root:
-        _run(jobs, data, root, argv, allow_training)
+        _run(jobs, data, root, allow_training)
 
 
 def _for_each(
@@ -158,19 +158,18 @@ def _run(
     jobs: Sequence["Job"],
     data: Sequence[tuple["Data", ...]],
     root: Path,
-    argv: Sequence[str],
     allow_training: bool,
 ) -> None:
     """Runs jobs one after the other, several as a batch."""
     from fmnist_jax.runner import batch, execution, flags, output_folder
     from fmnist_jax.runner.jobs import Task, code_of
 
-    experiments = [job.experiment for job in jobs]
+    experiments, given = [job.experiment for job in jobs], jobs[0].options["given"]
     folders = output_folder.experiment_folders(root, [e.name for e in experiments])
-    resume = flags.command(experiments, argv, root)
+    resume = flags.command(experiments, given, root)
     tasks = []
     for job, job_data, folder in zip(jobs, data, folders, strict=True):
-        arguments = flags.experiment_arguments(argv, job.experiment, folder)
+        arguments = flags.experiment_arguments(given, job.experiment, folder)
         code = code_of(job.experiment)
         task = Task(job, job_data, folder, arguments, code, resume, allow_training)
         tasks.append(task)

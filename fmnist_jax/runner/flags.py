@@ -3,7 +3,7 @@
 import collections
 import difflib
 import shlex
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,6 +16,7 @@ from fmnist_jax.values import COUNT, SWITCH, ValueType, spaced_values
 
 MAX_VALUES = 100_000  # of one list
 TEXT = ValueType("a string")
+Given = Mapping[str, Any]  # texts of flags, in the order typed; True for a switch
 
 
 class Flag(NamedTuple):
@@ -28,11 +29,11 @@ class Flag(NamedTuple):
     setting: str | None = None  # for which the flag gives a list of values
 
 
-_SETTING_FLAGS = (
+_SETTING_FLAGS = [
     Flag(setting.flag, setting.value_type, setting.help, "training", name)
     for name, setting in SETTINGS.items()
     if setting.flag
-)
+]
 _COMMON_FLAGS = (
     Flag("preset", TEXT, f"base settings: {', '.join(PRESETS)}", "training"),
     Flag("num_seeds", COUNT, "number of seeds; the first is 0", "training"),
@@ -100,7 +101,10 @@ def flags_of(experiment: Experiment) -> list[Flag]:
 def parse(
     argv: Sequence[str], experiments: Sequence[Experiment] = ()
 ) -> dict[str, Any]:
-    """Returns the values of a command line, those of settings under "settings".
+    """Returns the values of a command line.
+
+    Those of settings are under "settings", and the texts that were given under "given",
+    by the names of the flags.
 
     Args:
       argv: the command line; the first entry is the program.
@@ -109,29 +113,32 @@ def parse(
     Raises:
       UserError: as ``parse_flags``, or for a flag without effect.
     """
-    values = parse_flags(argv, FLAGS.values())
-    _check_used([name for name, value in values.items() if value], experiments)
+    given = read(argv)
+    _check_used(given, experiments)
+    values = _values(given, FLAGS.values())
     settings = {f.setting: values.pop(f.name) for f in FLAGS.values() if f.setting}
     values["settings"] = {name: v for name, v in settings.items() if v is not None}
-    return values
+    return {**values, "given": given}
 
 
 def parse_flags(argv: Sequence[str], known: Collection[Flag]) -> dict[str, Any]:
     """Returns the value of each known flag; None or False if it is not given.
 
     Raises:
-      UserError: for an unknown flag, a stray argument, a flag given twice or without a
-        value, or a value that is not allowed.
+      UserError: as ``read``, or for a value that is not allowed.
     """
-    given = _read(argv, known)
-    return {flag.name: _value(flag, given[flag.name].value) for flag in known}
+    return _values(read(argv, known), known)
 
 
-def _value(flag: Flag, text: Any) -> Any:
-    if text is None or flag.value_type in (TEXT, SWITCH):
-        return text
-    parse_text = parse_list if flag.setting else parse_value
-    return parse_text(flag.name, flag.value_type, text)
+def _values(given: Given, known: Iterable[Flag]) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for flag in known:
+        value = given.get(flag.name, False if flag.value_type is SWITCH else None)
+        if isinstance(value, str) and flag.value_type is not TEXT:
+            parse_text = parse_list if flag.setting else parse_value
+            value = parse_text(flag.name, flag.value_type, value)
+        values[flag.name] = value
+    return values
 
 
 def parse_value(flag: str, value_type: ValueType, text: str) -> Any:
@@ -186,37 +193,33 @@ def _log_spaced(flag: str, value_type: ValueType, entry: str) -> list[float]:
 
 
 def experiment_arguments(
-    argv: Sequence[str], experiment: Experiment, out_dir: Path
+    given: Given, experiment: Experiment, out_dir: Path
 ) -> list[str]:
     """Returns the arguments that run one of several experiments alone."""
     unused = FLAGS.keys() - {flag.name for flag in flags_of(experiment)}
-    arguments = drop_flags(argv, [*unused, "out_dir", "overwrite"])
-    return [*arguments, f"--out_dir={out_dir}"]
+    return [*arguments(given, [*unused, "overwrite"]), f"--out_dir={out_dir}"]
 
 
-def command(
-    experiments: Sequence[Experiment], argv: Sequence[str], out_dir: Path
-) -> str:
+def command(experiments: Sequence[Experiment], given: Given, out_dir: Path) -> str:
     """Returns a command line that writes to ``out_dir``."""
     names = [experiment.name for experiment in experiments]
     several = ["experiments", f"--only={','.join(names)}"]
     module = several if len(names) > 1 else [f"experiments.{names[0]}"]
-    arguments = [*drop_flags(argv, ["out_dir"]), f"--out_dir={out_dir}"]
-    return shlex.join(["python", "-m", *module, *arguments])
+    return shlex.join(
+        ["python", "-m", *module, *arguments(given), f"--out_dir={out_dir}"]
+    )
 
 
-def drop_flags(argv: Sequence[str], names: Collection[str]) -> list[str]:
-    """Returns the arguments of a command line except those of the flags ``names``."""
-    values = _read(argv, FLAGS.values()).flag_values_dict()
-    typed = [argument.lstrip("-").partition("=")[0] for argument in argv]
-    given = [name for name in FLAGS if values[name] and name not in names]
+def arguments(given: Given, without: Collection[str] = ()) -> list[str]:
+    """Returns the arguments of texts that ``read`` returned, but for ``--out_dir``."""
     return [
-        f"--{name}" if values[name] is True else f"--{name}={values[name]}"
-        for name in sorted(given, key=typed.index)
+        f"--{name}" if text is True else f"--{name}={text}"
+        for name, text in given.items()
+        if name not in (*without, "out_dir")
     ]
 
 
-def _check_used(names: Sequence[str], experiments: Sequence[Experiment]) -> None:
+def _check_used(names: Iterable[str], experiments: Sequence[Experiment]) -> None:
     """Refuses flags that none of the experiments uses."""
     used = {flag.name for experiment in experiments for flag in flags_of(experiment)}
     unused = [name for name in names if name not in used]
@@ -229,8 +232,13 @@ def _check_used(names: Sequence[str], experiments: Sequence[Experiment]) -> None
         raise UserError(f"--{unused[0]} has no effect: {first.name} {reason}.")
 
 
-def _read(argv: Sequence[str], known: Collection[Flag]) -> flags.FlagValues:
-    """Returns the texts of the flags, as absl reads them."""
+def read(argv: Sequence[str], known: Collection[Flag] = FLAGS.values()) -> Given:
+    """Returns the texts of the flags on a command line.
+
+    Raises:
+      UserError: for an unknown flag, a stray argument, or a flag given twice or without
+        a value.
+    """
     values = flags.FlagValues()
     for flag in known:
         if flag.value_type is SWITCH:
@@ -256,13 +264,15 @@ def _read(argv: Sequence[str], known: Collection[Flag]) -> flags.FlagValues:
             f"Stray argument {stray[0]!r}; expected flags only, such as "
             "--out_dir=FOLDER (--help lists them)."
         )
+    typed = [argument.lstrip("-").partition("=")[0] for argument in argv]
+    given = {name: text for name, text in values.flag_values_dict().items() if text}
     for name in values:
         text = values[name].value
         if isinstance(text, str) and values[name].present > 1:
             raise UserError(f"--{name} is given twice; give it once.")
         if isinstance(text, str) and not text.strip():
             raise UserError(f"--{name} is empty; give it a value, or leave it out.")
-    return values
+    return dict(sorted(given.items(), key=lambda item: typed.index(item[0])))
 
 
 def _unknown(name: str, known: Sequence[str]) -> UserError:

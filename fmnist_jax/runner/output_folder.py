@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
-from fmnist_jax.analysis.results import RESULTS_FILE, SETTINGS_FILE, SUMMARY_FILE
+from fmnist_jax.analysis.results import FILES_OF_RUNS, RESULTS_FILE, SETTINGS_FILE
 from fmnist_jax.errors import UserError, reason
 from fmnist_jax.files import explaining_write_errors, remove_temporary
 from fmnist_jax.sweeps.plan_file import LOCK, PARTS, PLAN, SINGLE, Shard, is_unfinished
@@ -162,7 +162,7 @@ def locked(out_dir: Path, shard: Shard = SINGLE) -> Iterator[Path]:
 def _remove_temporary_files(out_dir: Path, shard: Shard) -> None:
     """Removes temporary files that no running process can be writing."""
     if shard.number == 0:
-        for name in (RESULTS_FILE, SUMMARY_FILE, SETTINGS_FILE, INDEX):
+        for name in (*FILES_OF_RUNS, SETTINGS_FILE, INDEX):
             remove_temporary(out_dir, name)
     if shard.total == 1:
         for name in (PLAN, "*.part"):

@@ -65,10 +65,10 @@ def test_data_checks_take_only_the_flags_that_they_use(
         parsed = flags.parse(["program", flag, "--overwrite"], [checks, EXPERIMENT])
         assert parsed["overwrite"]
         for typed in ([flag], flag.split("=")):
-            argv = ["program", *typed, "--out_dir", "x", "--overwrite"]
-            arguments = flags.experiment_arguments(argv, checks, Path("y"))
+            given = flags.read(["program", *typed, "--out_dir", "x", "--overwrite"])
+            arguments = flags.experiment_arguments(given, checks, Path("y"))
             assert arguments == ["--out_dir=y"]
-            arguments = flags.experiment_arguments(argv, EXPERIMENT, Path("y"))
+            arguments = flags.experiment_arguments(given, EXPERIMENT, Path("y"))
             assert arguments == [flag, "--out_dir=y"]
     with pytest.raises(SystemExit) as caught:
         command_line.main(checks, ["program", "--help"])

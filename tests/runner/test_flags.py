@@ -101,6 +101,7 @@ def test_commands_are_rebuilt_with_the_same_meaning() -> None:
                  ["--epochs", "2", "--out_dir", "--overwrite", "--"]):  # fmt: skip
         assert options(*argv)["epochs"] == 2
         assert not options(*argv)["overwrite"]
-        rebuilt = flags.command([EXPERIMENT], ["program", *argv], Path("-x"))
+        given = options(*argv)["given"]
+        rebuilt = flags.command([EXPERIMENT], given, Path("-x"))
         assert rebuilt == "python -m experiments.scale_sweep --epochs=2 --out_dir=-x"
-        assert flags.drop_flags(["program", *argv], ["out_dir", "epochs"]) == []
+        assert flags.arguments(given, without=["epochs"]) == []

@@ -75,7 +75,11 @@ def test_valid_command_lines_parse_to_their_settings(
     argv, expected = example
     options = flags.parse(["x", *argv])
     assert options["settings"] == expected
-    rebuilt = flags.drop_flags(["x", *argv], [])
+    out_dir = f"--out_dir={options['out_dir']}"
+    rebuilt = [
+        *flags.arguments(options["given"]),
+        *([out_dir] * bool(options["out_dir"])),
+    ]
     assert flags.parse(["x", *rebuilt]) == options
 
 
