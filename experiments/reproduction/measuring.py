@@ -16,11 +16,12 @@ import xarray as xr
 from experiments.reproduction.claims import Measure
 from experiments.reproduction.configurations import CONFIGURATIONS, TINY_INPUTS
 from fmnist_jax import data as data_sets
+from fmnist_jax.analysis.results import load as read_results
 from fmnist_jax.analysis.results import save_netcdf
 from fmnist_jax.config import PRESETS, Config, Hparams, coordinate, resolve
 from fmnist_jax.data.dataset import Data
 from fmnist_jax.effects import uses_setting
-from fmnist_jax.errors import UserError, reason
+from fmnist_jax.errors import UserError
 from fmnist_jax.files import explaining_write_errors
 from fmnist_jax.probes import health, histograms
 from fmnist_jax.probes.probe import Probe
@@ -82,7 +83,7 @@ def train(
         num_epochs=min(epochs or config.num_epochs, config.num_epochs),
         batch_size=min(config.batch_size, len(data.train.labels)),
     )
-    results = [_read(path) for path in sorted(folder.glob(f"{name}.seeds*.nc"))]
+    results = [read_results(path) for path in sorted(folder.glob(f"{name}.seeds*.nc"))]
     for saved in results:
         _check(saved, name, config, hparams, data)
     trained = {int(seed) for saved in results for seed in saved.seed}
@@ -103,16 +104,6 @@ def train(
 def _save(results: xr.Dataset, path: Path) -> None:
     with explaining_write_errors(path.parent):
         save_netcdf(results, path)
-
-
-def _read(path: Path) -> xr.Dataset:
-    try:
-        with xr.open_dataset(path, engine="h5netcdf") as dataset:
-            return dataset.load()
-    except (OSError, ValueError, KeyError) as error:
-        raise UserError(
-            f"{path} cannot be read ({reason(error)}); delete it to measure it again."
-        ) from error
 
 
 def _check(
@@ -175,7 +166,7 @@ def epoch_seconds(data: Data, folder: Path) -> xr.Dataset:
     """
     path = folder / "epoch-seconds.nc"
     if path.exists():
-        return _read(path)
+        return read_results(path)
     config, hparams = PRESETS["book"]
     config = dataclasses.replace(config, num_epochs=1, evaluate_train=False)
     seconds = np.empty((len(TIMED), REPEATS))

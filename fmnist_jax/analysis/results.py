@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from fmnist_jax.errors import UserError
+from fmnist_jax.errors import UserError, reason
 from fmnist_jax.files import atomic_write
 
 RESULTS_FILE, SUMMARY_FILE, SETTINGS_FILE = "results.nc", "summary.csv", "config.json"
@@ -187,4 +187,7 @@ def load(path: Path | str) -> xr.Dataset:
         with xr.open_dataset(path, engine="h5netcdf") as dataset:
             return dataset.load()
     except (OSError, ValueError, KeyError) as error:
-        raise UserError(f"{path} cannot be read as results: {error}") from error
+        raise UserError(
+            f"{path} cannot be read as results ({reason(error)}); delete the file to "
+            "measure it again."
+        ) from error

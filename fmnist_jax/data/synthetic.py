@@ -19,10 +19,6 @@ Words = NDArray[np.uint64]
 Edge = tuple[Ints, Ints]
 Split = tuple[NDArray[np.uint8], Ints]
 
-# The digest of the default data set. Any change of a pixel makes another data set, with
-# which earlier measurements cannot be compared.
-FINGERPRINT = "a908eefdd7c9fd5a221dc2af98d07fbaa8531b2367285d000b725405a13f604f"
-
 _SIDE = 28
 _CHUNK = 2_000  # examples drawn at once; the arrays fit into the CPU cache
 _CENTRES = np.arange(_SIDE, dtype=np.int32) * 16 + 8 - _SIDE * 8

@@ -93,10 +93,7 @@ def read(folder: Path) -> tuple[idx.Arrays, tuple[str, ...]]:
 def _no_messages() -> Iterator[None]:
     """Hides what TFDS logs of its work, with the logger of absl."""
     logger = logging.getLogger("absl")
-
-    def hide(record: logging.LogRecord) -> bool:
-        return False
-
+    hide = logging.Filter("no logger")  # passes the messages of this logger only
     logger.addFilter(hide)
     try:
         yield

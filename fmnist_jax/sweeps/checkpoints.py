@@ -70,7 +70,7 @@ def digest(content: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def write_plan(path: Path, content: Any) -> None:
+def write_json(path: Path, content: Any) -> None:
     """Writes content that JSON can represent, with its sha256."""
     sealed = {"sha256": digest(content), "plan": content}
     with atomic_write(path) as new:
@@ -99,8 +99,8 @@ def _size(file: IO[bytes]) -> int:
     return os.fstat(file.fileno()).st_size
 
 
-def read_plan(path: Path) -> Any:
-    """Returns the content of a plan file; None if there is no such file.
+def read_json(path: Path) -> Any:
+    """Returns what ``write_json`` wrote; None if there is no such file.
 
     Raises:
       UserError: if the file cannot be read or its sha256 is wrong.

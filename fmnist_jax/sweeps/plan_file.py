@@ -41,7 +41,7 @@ def read_plan(out_dir: Path) -> Any:
       UserError: if the file cannot be read or is not one of this version.
     """
     path = out_dir / PARTS / PLAN
-    content = checkpoints.read_plan(path)
+    content = checkpoints.read_json(path)
     if content is None or _is_plan(content):
         return content
     raise UserError(f"{path} is damaged or was written by another version.")
@@ -73,7 +73,7 @@ def write_plan(out_dir: Path, content: Mapping[str, Any], *, clear: bool) -> Non
         folder.mkdir(exist_ok=True)
         for path in folder.glob("*.part") if clear else ():
             path.unlink()
-        checkpoints.write_plan(folder / PLAN, content)
+        checkpoints.write_json(folder / PLAN, content)
 
 
 def sweeps_difference(
