@@ -18,9 +18,9 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks import scripts
 from fmnist_jax import load
 from fmnist_jax.errors import UserError, choose
-from fmnist_jax.runner import scripts
 
 BACKENDS = {"jax": "jax", "tensorflow": "tensorflow", "torch": "torch"}
 OUTPUTS = ("probabilities", "logits")

@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
-from fmnist_jax.runner import scripts
+from benchmarks import scripts
 
 SMALL = ("--train_examples=300", "--test_examples=100", "--num_seeds=2")
 # Experiment -> further flags; each takes seconds.

@@ -17,8 +17,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from benchmarks import scripts
 from fmnist_jax import load
-from fmnist_jax.runner import scripts
 
 FIGURE = Path(__file__).parents[1] / "docs" / "scaling_of_cost.png"
 BASE = {"runs": 64, "hidden": 128, "batch": 32, "optimizer": "adam", "width": 0}

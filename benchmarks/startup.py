@@ -19,7 +19,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from fmnist_jax.runner import scripts
+from benchmarks import scripts
 
 ROOT = Path(__file__).parents[1]
 

@@ -23,10 +23,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from benchmarks import scripts
 from benchmarks.jobs import BATCH_SIZE, DIVISOR, NUM_CLASSES, NUM_INPUTS
 from benchmarks.machine import STREAMS, gemm_flops, num_parameters
 from fmnist_jax.devices import use_cpu_cores
-from fmnist_jax.runner import scripts
 
 TEST_EXAMPLES = 500
 GEMM_SIZE = 512  # in larger products, the threads of NumPy wait for each other

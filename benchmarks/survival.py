@@ -28,8 +28,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from benchmarks import scripts
 from benchmarks.stalling import stall
-from fmnist_jax.runner import scripts
 
 ROOT = Path(__file__).parents[1]
 SMALL = ["--dataset=synthetic", "--train_examples=500", "--test_examples=100"]

@@ -16,9 +16,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
+from benchmarks import scripts
 from benchmarks.jobs import Job, timed
 from benchmarks.peers import MACHINE, PEERS, Peer
-from fmnist_jax.runner import scripts
 
 ROOT = Path(__file__).parents[1]
 _SELF_TIMED = ("ours", "machine")  # modules whose functions measure the time

@@ -20,13 +20,13 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from benchmarks import scripts
 from experiments.trainability_map import EXPERIMENT
 from fmnist_jax import Data, Hparams, load, sweep, use_cpu_cores
 from fmnist_jax.analysis.trainability import LEARNING_RATE, trainable_range
 from fmnist_jax.config import PRESETS, SETTINGS, Config
 from fmnist_jax.errors import unknown
 from fmnist_jax.figures import style
-from fmnist_jax.runner import scripts
 from fmnist_jax.sweeps.initial_sharpness import initial_sharpness, stable_rates
 from fmnist_jax.sweeps.planning import plan
 

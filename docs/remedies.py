@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from benchmarks import scripts
 from experiments.trainability_map import EXPERIMENT
 from fmnist_jax import Data, Dataset, load, sweep, use_cpu_cores
 from fmnist_jax.analysis.trainability import LEARNING_RATE, most_seeds_trained
 from fmnist_jax.config import OPTIMIZERS, PRESETS
-from fmnist_jax.runner import scripts
 
 SEEDS = range(3)
 RATES = tuple(float(f"{rate:.3g}") for rate in np.logspace(-7, 1, 17))

@@ -14,9 +14,9 @@ import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 
+from benchmarks import scripts
 from experiments.reproduction import references, verdicts
 from fmnist_jax import PRESETS, Data, Probe, load, sweep, use_cpu_cores
-from fmnist_jax.runner import scripts
 from fmnist_jax.training.losses import CLIP
 from fmnist_jax.training.step import forward
 

@@ -19,10 +19,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from benchmarks import scripts
 from experiments.reproduction.configurations import CONFIGURATIONS
 from fmnist_jax import Config, Data, Hparams, load, use_cpu_cores
 from fmnist_jax.config import resolve
-from fmnist_jax.runner import scripts
 from fmnist_jax.training.loop import (
     epoch_order,
     evaluate,

@@ -10,6 +10,7 @@ from fmnist_jax.data.synthetic import Split
 # be compared.
 FINGERPRINT = "a908eefdd7c9fd5a221dc2af98d07fbaa8531b2367285d000b725405a13f604f"
 
+
 @pytest.fixture(scope="module")
 def full() -> tuple[Split, Split]:
     return synthetic.generate()

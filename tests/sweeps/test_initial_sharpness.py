@@ -7,8 +7,10 @@ from typing import Any
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.flatten_util import ravel_pytree
 
 from fmnist_jax import training
 from fmnist_jax.config import OPTIMIZERS, SETTINGS, TRACED, Config, Hparams
@@ -20,6 +22,7 @@ from fmnist_jax.sweeps import initial_sharpness
 from fmnist_jax.sweeps.engine import sweep
 from fmnist_jax.sweeps.initial_sharpness import DEPENDS_ON, PRECONDITIONED_BY
 from fmnist_jax.sweeps.planning import plan
+from fmnist_jax.training.optimizers import make_optimizer
 
 
 class Linear(nn.Module):
@@ -121,6 +124,31 @@ def test_settings_that_change_the_sharpness_are_listed() -> None:
             second = measured(config, hparams, batch)["preconditioned_sharpness"]
             is_listed = name in PRECONDITIONED_BY
             assert is_listed or np.isclose(first, second, rtol=1e-3), (optimizer, name)
+
+
+@pytest.mark.parametrize("optimizer", PRECONDITIONED)
+def test_the_preconditioner_is_what_the_optimizer_divides_by(optimizer: str) -> None:
+    """With any value of each of its settings, at a constant gradient.
+
+    A setting of the optimizer that ``sharpness`` does not know fails here.
+    """
+    config = Config(hidden_sizes=(3,), optimizer=optimizer)
+    state = training.init(config, Hparams(), jax.random.key(0), (2, 2), 3)
+    gradient, unravel = ravel_pytree(state.params)
+    gradient = jax.random.normal(jax.random.key(1), gradient.shape)
+    params = jax.tree.map(jnp.zeros_like, state.params)  # no weight decay
+    for name in OPTIMIZERS[optimizer]:
+        hparams = Hparams(**{"learning_rate": 1.0, name: VALUES[name][1]})
+        transform = make_optimizer(config, hparams)
+        opt_state = transform.init(params)
+        for _ in range(40):
+            updates, opt_state = transform.update(unravel(gradient), opt_state, params)
+        divided = -ravel_pytree(updates)[0] / gradient
+        root = sharpness._inverse_root_preconditioner(
+            config, hparams, state, gradient**2
+        )
+        rate = 1.0 if hparams.learning_rate is None else hparams.learning_rate
+        np.testing.assert_allclose(divided / rate, root**2, rtol=1e-2, err_msg=name)
 
 
 @pytest.mark.slow

@@ -10,12 +10,11 @@ from pathlib import Path
 import jax
 import pytest
 
-from benchmarks import frozen_loss
+from benchmarks import frozen_loss, scripts
 from fmnist_jax import devices
 from fmnist_jax.errors import UserError
-from fmnist_jax.runner import scripts
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[1]
 SCRIPTS = (
     ("docs/predictions.py", "predict"),
     ("docs/predictions.py", "measure"),
