@@ -123,7 +123,7 @@ def test_the_error_of_a_failed_backend_is_shown(
 
 
 def test_only_lines_of_results_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    lines = ["a result of", "result logits 1.5 0.5", "result softmax 14 0.1"]
+    lines = ["a result of", "result logits 1.5 0.5", "result probabilities 14 0.1"]
     _child(monkeypatch, f"print(*{lines}, sep='\\n')")
     scores = frozen_loss.measured("jax", "anywhere")
-    assert scores == {"softmax": [[14.0, 0.1]], "logits": [[1.5, 0.5]]}
+    assert scores == {"probabilities": [[14.0, 0.1]], "logits": [[1.5, 0.5]]}

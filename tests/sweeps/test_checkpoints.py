@@ -249,7 +249,7 @@ def test_only_regular_files_are_read_and_only_as_far_as_their_sizes(
     def refused(path: Path, message: str) -> None:
         for read in (
             functools.partial(checkpoints.read, plan_digest="plan"),
-            checkpoints.read_plan,
+            checkpoints.read_json,
         ):
             with pytest.raises(UserError) as error:
                 read(path)
@@ -282,16 +282,16 @@ def test_checkpoint_files_keep_small_floats(tmp_path: Path) -> None:
 
 def test_damaged_plans_are_never_read(tmp_path: Path, small: Data) -> None:
     path, rng = tmp_path / "plan.json", random.Random(0)
-    assert checkpoints.read_plan(path) is None
+    assert checkpoints.read_json(path) is None
     sweep = plan({"seed": range(9)}, CONFIG, Hparams())
     content = [fingerprint(sweep, small, {"jax": "0.10.2"})]
-    checkpoints.write_plan(path, content)
-    assert checkpoints.read_plan(path) == content
+    checkpoints.write_json(path, content)
+    assert checkpoints.read_json(path) == content
     whole, refused = path.read_bytes(), 0
     for _ in range(1000):
         path.write_bytes(damaged(whole, rng))
         try:
-            saved = checkpoints.read_plan(path)
+            saved = checkpoints.read_json(path)
         except UserError as error:
             refused += (
                 str(error) == f"{path} is damaged or was written by another version."

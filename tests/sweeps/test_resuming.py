@@ -219,7 +219,7 @@ def test_invalid_plan_files_are_refused_and_may_be_replaced(
         *(sweep, sweep | {"sweeps": [{}]}),
     ]
     for other in others:
-        checkpoints.write_plan(plan, other)
+        checkpoints.write_json(plan, other)
         with pytest.raises(UserError) as error:
             execute(tmp_path)
         problem = f"{plan} is damaged or was written by another version"

@@ -116,18 +116,18 @@ def test_other_folders_are_not_merged(
     refused("other contains no shards: its sweep has finished or not started", other)
     execute(one, "--num_shards=2", "--shard_index=1")
     path = other / "parts" / "plan.json"
-    saved = checkpoints.read_plan(one / "parts" / "plan.json")
+    saved = checkpoints.read_json(one / "parts" / "plan.json")
     selection = {"selection": {"a": []}, "old": []}  # of an earlier version
     foreign: list[Any] = [5, {}, selection, {"sweeps": [{}]}, saved | {"sweeps": [{}]}]
     for content in foreign:
-        checkpoints.write_plan(path, content)
+        checkpoints.write_json(path, content)
         for argv in ([other], [one, other], [one, f"--out_dir={other}"]):
             refused(r"plan\.json is damaged or was written", *argv)
-    checkpoints.write_plan(path, saved | {"experiment": "scale_sweeps"})
+    checkpoints.write_json(path, saved | {"experiment": "scale_sweeps"})
     refused("Unknown experiment 'scale_sweeps'; .* Did you mean scale_sweep", other)
     (sweep,) = saved["sweeps"]
     turned = sweep | {"axes": [sweep["axes"][i] for i in (1, 0, 2)]}
-    checkpoints.write_plan(path, saved | {"sweeps": [turned]})
+    checkpoints.write_json(path, saved | {"sweeps": [turned]})
     axes = "the axes are divisor,loss,seed in .*one and loss,divisor,seed in .*other "
     refused(axes, one, other)
     shutil.rmtree(other)
@@ -153,9 +153,9 @@ def test_merging_never_trains_and_may_be_done_on_another_platform(
     elsewhere = {**environment.environment(), "platform": "another"}
     monkeypatch.setattr(resuming, "environment", lambda: elsewhere)
     path = tmp_path / "s0" / "parts" / "plan.json"
-    before, saved = path.read_bytes(), checkpoints.read_plan(path)
+    before, saved = path.read_bytes(), checkpoints.read_json(path)
     saved["arguments"] = [*saved["arguments"], "--b1s=.5"]
-    checkpoints.write_plan(path, saved)
+    checkpoints.write_json(path, saved)
     argv = ["merge", "~/s0", "~/s1", "--out_dir=~/merged"]
     for more in ([], ["--overwrite"]):
         with pytest.raises(
