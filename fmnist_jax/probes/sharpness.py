@@ -28,6 +28,10 @@ SQUARINGS = 24  # enough to separate eigenvalues that differ in float32
 EXAMPLES = 2000
 GRADIENTS = 25.0  # approximate cost of an eigenvalue: two gradients for each product
 EXACT = "float32"  # even if the run trains with less precision
+# Settings of training that the preconditioned sharpness depends on.
+PRECONDITIONED_BY = (
+    *("batch_size", "optimizer", "eps", "first_kernel_rate", "first_kernel_eps"),
+)
 
 
 class _Lanczos(NamedTuple):

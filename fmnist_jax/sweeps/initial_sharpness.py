@@ -13,6 +13,7 @@ from fmnist_jax.effects import uses_setting
 from fmnist_jax.probes.probe import Probe
 from fmnist_jax.probes.sharpness import (
     EXAMPLES,
+    PRECONDITIONED_BY,
     preconditioned_sharpness_probe,
     sharpness_probe,
 )
@@ -32,10 +33,6 @@ _IRRELEVANT = {
 }
 # Settings that the sharpness at initialisation depends on: network and loss.
 DEPENDS_ON = (*(name for name in SETTINGS if name not in _IRRELEVANT), "seed")
-# Further settings that the preconditioned sharpness depends on.
-PRECONDITIONED_BY = (
-    *("batch_size", "optimizer", "eps", "first_kernel_rate", "first_kernel_eps"),
-)
 MAX_RESIDUAL = 0.01  # relative to the eigenvalue; it is unknown above
 
 

@@ -8,6 +8,7 @@ import pytest
 from experiments.__main__ import find_experiments
 from experiments.scale_sweep import EXPERIMENT
 from fmnist_jax.config import SETTINGS
+from fmnist_jax.data import loading
 from fmnist_jax.errors import UserError
 from fmnist_jax.runner import flags
 from fmnist_jax.runner.help import help_text
@@ -105,3 +106,7 @@ def test_commands_are_rebuilt_with_the_same_meaning() -> None:
         rebuilt = flags.command([EXPERIMENT], given, Path("-x"))
         assert rebuilt == "python -m experiments.scale_sweep --epochs=2 --out_dir=-x"
         assert flags.arguments(given, without=["epochs"]) == []
+
+
+def test_the_help_of_dataset_names_every_data_format() -> None:
+    assert all(name in flags.FLAGS["dataset"].help for name in loading.NAMES)
