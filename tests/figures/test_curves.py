@@ -59,6 +59,14 @@ def test_final_values_are_drawn_against_the_axis_on_a_log_scale() -> None:
     assert "after epoch 2" in texts_of(figure)
 
 
+def test_final_values_are_drawn_on_the_scale_of_their_setting() -> None:
+    dataset = make().rename(divisor="momentum").assign_coords(momentum=[0.0, 0.9])
+    axes = curves.final_values(dataset, x="momentum").axes[1]
+    assert axes.get_xscale() == "linear"
+    assert axes.get_xlabel() == "momentum"
+    assert axes.get_xticks().tolist() == [0.0, 0.9]
+
+
 @pytest.mark.slow
 def test_a_uniform_prediction_is_not_drawn_if_every_run_is_far_above_it() -> None:
     near, far = make(), make(0.1 + 0.9 * np.maximum(ACCURACY, 0.8))
