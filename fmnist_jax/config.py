@@ -31,7 +31,6 @@ from fmnist_jax.values import (
     setting,
     settings_of,
 )
-from fmnist_jax.values import show as show
 
 INITIALIZERS = ("flax", "keras", "pytorch")
 PRECISIONS = ("float32", "tf32", "bf16")
@@ -268,6 +267,18 @@ def coordinate(name: str, value: Any) -> Any:
     """Returns the coordinate of a value on the axis ``name`` of the results."""
     value_type = _value_type(name)
     return value if value_type.numeric else value_type.text(value)
+
+
+def show(name: str, value: Any) -> str:
+    """Returns a coordinate as it is written on figures and in tables: ``÷255``."""
+    if isinstance(value, str):
+        return value
+    number = float(value)
+    if math.isinf(number) and name == "target_accuracy":
+        return "never"
+    is_short = number.is_integer() and abs(number) < 1e8
+    text = f"{number:.0f}" if is_short else f"{number:g}"
+    return f"÷{text}" if name == "divisor" else text
 
 
 def is_log(name: str) -> bool:

@@ -154,18 +154,6 @@ def settings_of(cls: type) -> dict[str, Setting]:
     return settings
 
 
-def show(name: str, value: Any) -> str:
-    """Returns a coordinate as it is written on figures and in tables: ``÷255``."""
-    if isinstance(value, str):
-        return value
-    number = float(value)
-    if math.isinf(number) and name == "target_accuracy":
-        return "never"
-    is_short = number.is_integer() and abs(number) < 1e8
-    text = f"{number:.0f}" if is_short else f"{number:g}"
-    return f"÷{text}" if name == "divisor" else text
-
-
 def spaced_values(start: float, stop: float, count: int, is_log: bool) -> list[float]:
     """Returns ``count`` numbers from start to stop, log-spaced or evenly spaced."""
     if is_log:

@@ -2,6 +2,7 @@
 
 import ast
 import graphlib
+import importlib
 import subprocess
 import sys
 from pathlib import Path
@@ -81,6 +82,28 @@ def test_public_names_are_what_they_say() -> None:
         "assert all(map(callable, (sweep, plan, join, load, Config, MLP)))\n"
     )
     assert "jax" in loaded(code)
+
+
+@pytest.mark.parametrize(
+    ("module", "names"),
+    [
+        (
+            "fmnist_jax.config",
+            "Config Hparams Setting SETTINGS STATIC TRACED PRESETS OPTIMIZERS "
+            "SCHEDULES INITIALIZERS LOSS_LEGENDS PRECISIONS ORDERS BATCH_NORMS "
+            "PENALIZED check axis_label check_all coordinate is_log resolve show",
+        ),
+        (
+            "fmnist_jax.training",
+            "State Stopping Metrics EVALUATION_BATCH accuracy epoch_order evaluate "
+            "example_order forward gradients hidden_values init run_epoch run_keys "
+            "scaled_inputs train train_epoch train_step updates",
+        ),
+        ("fmnist_jax.data", "Data Dataset load"),
+    ],
+)
+def test_users_reach_these_names(module: str, names: str) -> None:
+    assert set(names.split()) <= vars(importlib.import_module(module)).keys()
 
 
 def _modules() -> dict[str, Path]:
