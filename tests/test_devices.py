@@ -42,6 +42,7 @@ def test_use_cpu_cores_raises_if_called_too_late() -> None:
         devices.use_cpu_cores(count + 1)
 
 
+@pytest.mark.slow
 def test_use_cpu_cores_sets_the_number_of_devices() -> None:
     code = (
         "from fmnist_jax import use_cpu_cores; use_cpu_cores(3)\n"

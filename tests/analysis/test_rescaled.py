@@ -9,6 +9,7 @@ from tests.figures.test_curves import texts_of
 from tests.figures.test_details import EPOCHS, SEEDS, dataset, drawn
 
 
+@pytest.mark.slow
 def test_the_table_has_the_largest_difference_of_the_losses_of_each_pair() -> None:
     losses = np.ones((4, 2, 3), np.float32)
     losses[1, 1, 2], losses[3] = 1.25, 5

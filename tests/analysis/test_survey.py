@@ -135,6 +135,7 @@ def test_bars_and_steps_are_the_shares(small: Data) -> None:
     assert sum(steps) == pytest.approx(100)
 
 
+@pytest.mark.slow
 def test_published_figures_of_both_sets(real_dir: Path) -> None:
     tables = survey.tables(load("fashion_mnist", real_dir))
     assert tables["classes"]["train"].tolist() == [6000] * 10

@@ -126,6 +126,7 @@ def test_synthetic_data_are_a_prefix_of_limited_size() -> None:
     assert "only 60,000" in error_of("synthetic", train_examples=60_001)
 
 
+@pytest.mark.slow
 @needs_real
 def test_official_fashion_mnist() -> None:
     data = load("fashion_mnist", REAL)

@@ -369,6 +369,7 @@ def test_without_tfds_the_error_is_one_line(
     assert error_of("cifar10").startswith("Unknown dataset 'cifar10'")
 
 
+@pytest.mark.slow
 @needs_real
 def test_official_fashion_mnist_from_tfds(tmp_path: Path) -> None:
     given = load("fashion_mnist", REAL)

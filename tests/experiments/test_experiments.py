@@ -16,6 +16,7 @@ from fmnist_jax.runner import command_line
 from tests.command_lines import ROOT, TINY, command
 
 
+@pytest.mark.slow
 def test_experiments_are_listed_and_selected(tmp_path: Path) -> None:
     by_name = find_experiments()
     assert "scale_sweep" in by_name
@@ -102,6 +103,7 @@ def test_every_experiment_runs_on_the_synthetic_set(
     assert all(name in output for name in drawn)
 
 
+@pytest.mark.slow
 def test_an_experiment_may_choose_a_small_training_set(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

@@ -33,6 +33,7 @@ def test_curves_show_the_means_and_ranges_over_seeds() -> None:
     assert figure.axes[0].get_yscale() == "log"
 
 
+@pytest.mark.slow
 def test_the_best_value_of_each_colour_is_in_the_legend() -> None:
     dataset = make()
     one = dataset.assign_coords(learning_rate=("divisor", [0.1, 0.001]))

@@ -113,6 +113,7 @@ def test_a_run_without_values_is_missing() -> None:
     assert status(nothing, 10).tolist() == ["missing"]
 
 
+@pytest.mark.slow
 def test_only_values_sown_as_hidden_count_as_dead() -> None:
     class Masked(nn.Module):
         @nn.compact

@@ -138,6 +138,7 @@ def matrix(eigenvalues: Any) -> np.ndarray:
     return ((q * np.asarray(eigenvalues, float)) @ q.T).astype(np.float32)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "eigenvalues",
     [
@@ -165,6 +166,7 @@ def test_the_largest_eigenvalue_of_any_matrix(eigenvalues: Any) -> None:
         assert TOLERANCE < residual < 1e-2
 
 
+@pytest.mark.slow
 def test_the_sharpness_of_softmax_regression_is_that_of_its_inputs(
     batch: Dataset,
 ) -> None:
@@ -186,6 +188,7 @@ def test_the_sharpness_of_softmax_regression_is_that_of_its_inputs(
     assert actual[0] / actual[1] == pytest.approx(16**2, rel=0.01)
 
 
+@pytest.mark.slow
 def test_sharpness_is_0_without_gradients_and_nan_if_not_finite(
     batch: Dataset,
 ) -> None:
@@ -351,6 +354,7 @@ def test_preconditioned_sharpness_of_unscaled_pixels_with_a_rescaled_kernel(
     assert preconditioned(config, without, batch) != pytest.approx(scaled, rel=1e-2)
 
 
+@pytest.mark.slow
 def test_the_eigenvalue_of_many_runs_does_not_call_lapack() -> None:
     """LAPACK's eigh of several matrices deadlocks with several devices."""
     a = matrix(np.linspace(-1, 1, 80))

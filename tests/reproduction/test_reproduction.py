@@ -147,6 +147,7 @@ def test_a_small_reproduction_and_its_resumption(
         reproduce.run([*shorter, "--only=depth-0"])
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:

@@ -124,6 +124,7 @@ def test_a_batch_that_is_killed_resumes_from_any_point(
         assert_same(root, undisturbed)
 
 
+@pytest.mark.slow
 def test_a_killed_batch_that_overwrites_is_run_again_where_it_is_unfinished(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

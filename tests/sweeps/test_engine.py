@@ -387,6 +387,7 @@ def test_a_probe_of_one_program_is_nan_in_the_others(small: Data) -> None:
     assert np.isfinite(results.sel(hidden_sizes="4")).all()
 
 
+@pytest.mark.slow
 def test_evaluate_train_can_be_switched_off(small: Data) -> None:
     config = dataclasses.replace(CONFIG, evaluate_train=False)
     results = sweep({}, small, config)
@@ -430,6 +431,7 @@ class TwoLayers(nn.Module):
         return nn.Dense(2)(nn.relu(nn.Dense(4)(x)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", [None, TwoLayers()])
 @pytest.mark.parametrize(
     ("precision", "asked"),

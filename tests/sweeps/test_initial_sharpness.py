@@ -126,6 +126,7 @@ def test_settings_that_change_the_sharpness_are_listed() -> None:
             assert is_listed or np.isclose(first, second, rtol=1e-3), (optimizer, name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimizer", PRECONDITIONED)
 def test_the_preconditioner_is_what_the_optimizer_divides_by(optimizer: str) -> None:
     """With any value of each of its settings, at a constant gradient.

@@ -78,6 +78,7 @@ def failing_at(
         yield
 
 
+@pytest.mark.slow
 def test_groups_that_another_process_finished_are_read_again(
     small: Data, tmp_path: Path
 ) -> None:
@@ -452,6 +453,7 @@ def test_a_batch_skips_what_is_finished_and_resumes_the_rest(
     assert (tmp_path / "depth_sweep" / "results.nc").stat().st_mtime_ns == first
 
 
+@pytest.mark.slow
 def test_a_batch_refuses_the_folder_of_an_unfinished_sweep(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -120,6 +120,7 @@ def test_batch_norm_equals_numpy(
             jax.tree.map(np.testing.assert_array_equal, after, state.model_state)
 
 
+@pytest.mark.slow
 @BATCH_NORMS
 def test_gradients_through_batch_norm_equal_finite_differences(
     batch_norm: str, epoch: int, by_batch: bool
@@ -231,6 +232,7 @@ def test_dropout_precedes_every_layer_in_training_only() -> None:
     np.testing.assert_array_equal(many == 0, [actual == 0] * 2)
 
 
+@pytest.mark.slow
 def test_each_layer_has_a_different_mask() -> None:
     state = identities(Config(hidden_sizes=(50, 50)))
     model = MLP(50, (50, 50), dropout_rate=0.5)

@@ -110,6 +110,7 @@ def test_divisor_255_is_equivalent_to_1e_12_in_float64(name: str, small: Data) -
         assert_equivalent(scaled, unscaled, 255, 1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["sgd", "adam", "adagrad"])
 def test_every_setting_is_necessary_for_the_equivalence(name: str, small: Data) -> None:
     settings = rescaled(name, 256.0)

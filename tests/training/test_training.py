@@ -214,6 +214,7 @@ def test_the_inputs_are_the_pixels_divided_by_the_divisor() -> None:
 # Epochs.
 
 
+@pytest.mark.slow
 def test_an_epoch_equals_a_loop_over_steps() -> None:
     data, order = make_data(30), jnp.asarray(epoch_order(0, 1, 29))  # 8 + 8 + 8 + 5
     state, metrics = jit_epoch(
@@ -279,6 +280,7 @@ def test_twice_the_pixels_divided_by_twice_the_divisor_is_the_same_run(
     assert_same_bits(*results)
 
 
+@pytest.mark.slow
 def test_batch_statistics_are_carried_from_step_to_step() -> None:
     data, order = make_data(20), jnp.arange(20)
     state, _ = jit_epoch(
@@ -293,6 +295,7 @@ def test_batch_statistics_are_carried_from_step_to_step() -> None:
     )
 
 
+@pytest.mark.slow
 def test_the_key_decides_the_dropout_masks_of_each_step() -> None:
     data, order = make_data(24), jnp.arange(24)
 
@@ -348,6 +351,7 @@ class OnlyDropout(nn.Module):
         return x[:, :NUM_CLASSES] + 0 * self.param("unused", nn.initializers.zeros, ())
 
 
+@pytest.mark.slow
 def test_evaluation_with_a_key_keeps_dropout_on() -> None:
     config = dataclasses.replace(SGD, model=OnlyDropout())
     # Logits (0, 4, 0), label 1: dropout makes the 4 a 0, which costs ln 3, or an 8.
@@ -400,6 +404,7 @@ def test_the_accuracy_of_a_diverged_network_is_nan() -> None:
 # Plain, jitted and vmapped.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("function", "config"), [("step", ADAM), ("epoch", ADAM), ("evaluate", USERS)]
 )
@@ -495,6 +500,7 @@ def epochs_one_by_one() -> tuple[State, dict[str, list[Any]]]:
     return state, metrics
 
 
+@pytest.mark.slow
 def test_a_run_equals_its_epochs_one_by_one() -> None:
     state, metrics = small_run()
     expected_state, expected = epochs_one_by_one()
@@ -506,6 +512,7 @@ def test_a_run_equals_its_epochs_one_by_one() -> None:
     assert metrics["train_loss"][1] < metrics["train_loss"][0]
 
 
+@pytest.mark.slow
 def test_the_training_set_is_evaluated_only_on_request() -> None:
     config = dataclasses.replace(USERS, evaluate_train=False)
     metrics = dict(training.train(config, HPARAMS, SEED, Data(TRAIN, TEST))[1])
