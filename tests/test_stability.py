@@ -58,6 +58,7 @@ def growth(name: str, hparams: Hparams) -> float:
     return abs(float(last)) / START
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "settings"), CASES)
 def test_an_optimizer_is_stable_just_below_its_limit_and_not_above(
     name: str, settings: dict[str, float]

@@ -107,6 +107,7 @@ def test_answers_about_scale_and_balance() -> None:
     assert "zoo: 10 training and 10 test images" in texts_of(figure)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("channels", [(), (1,), (3,), (4,)])
 def test_sample_sheets_show_the_images(channels: tuple[int, ...]) -> None:
     rng = np.random.default_rng(0)

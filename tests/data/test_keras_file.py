@@ -98,6 +98,7 @@ def test_damaged_keras_files_are_skipped(
     assert_equal(load("mnist"), sets["mnist"])
 
 
+@pytest.mark.slow
 def test_the_header_of_a_keras_file_allocates_no_memory(tmp_path: Path) -> None:
     path = tmp_path / "mnist.npz"
     for packing, words in {

@@ -16,6 +16,7 @@ def full() -> tuple[Split, Split]:
     return synthetic.generate()
 
 
+@pytest.mark.slow
 def test_the_default_data_set_has_the_committed_fingerprint(
     full: tuple[Split, Split],
 ) -> None:

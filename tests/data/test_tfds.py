@@ -147,6 +147,7 @@ def test_directories_of_the_environment_are_searched(
     )
 
 
+@pytest.mark.slow
 def test_nothing_is_logged(
     official_small: tuple[Path, idx.Arrays], capfd: pytest.CaptureFixture[str]
 ) -> None:

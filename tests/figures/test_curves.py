@@ -106,6 +106,7 @@ def test_many_values_get_distinct_colours() -> None:
     assert len({tuple(np.atleast_1d(c)) for c in style.colours(30)}) == 30
 
 
+@pytest.mark.slow
 def test_of_many_lines_only_those_of_the_test_set_are_drawn() -> None:
     one = make().isel(loss=[0], divisor=[0])
     for count, styles in ((6, {"-", "--"}), (7, {"-"})):

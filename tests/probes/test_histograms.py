@@ -47,6 +47,7 @@ def logits_and_hidden(
     return hidden @ p["Dense_1"]["kernel"] + p["Dense_1"]["bias"], hidden
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [1, 10, 1000])
 def test_histogram_equals_numpy(size: int) -> None:
     x = np.random.RandomState(size).standard_normal((size, 2)).astype(np.float32)
@@ -92,6 +93,7 @@ def test_hidden_values_and_predictions(state: training.State, batch: Dataset) ->
     np.testing.assert_allclose(shares, expected, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_near_zero_counts_kernels_only(state: training.State, batch: Dataset) -> None:
     kernel = np.array([[0.0005, 0.002], [-0.0009, -0.5]], np.float32)
     params = {"a": {"kernel": kernel, "bias": np.zeros(2, np.float32)}}

@@ -54,6 +54,7 @@ def by_numpy(state: training.State, batch: Dataset) -> dict[str, Any]:
     }
 
 
+@pytest.mark.slow
 def test_signals_are_root_mean_squares(state: training.State, batch: Dataset) -> None:
     scales = jax.jit(signal_scales, static_argnums=0)(
         CONFIG, HPARAMS, state, jax.random.key(0), batch

@@ -524,6 +524,7 @@ def test_settled_runs_stay_if_the_user_has_a_probe(small: Data) -> None:
     assert len(np.unique(results[0])) == 4
 
 
+@pytest.mark.slow
 def test_a_run_is_settled_once_its_logits_are_nan_for_ever() -> None:
     """Dropout may drop a NaN elsewhere, and a schedule may change."""
     config = Config(hidden_sizes=(2,))

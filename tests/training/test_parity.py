@@ -116,6 +116,7 @@ def test_losses_equal_pytorch(run: Run) -> None:
     np.testing.assert_allclose(steps_of(run)[0]["penalty"], penalties, rtol=1e-5)
 
 
+@pytest.mark.slow
 @RUN
 def test_losses_are_as_close_to_float64_as_those_of_pytorch(run: Run) -> None:
     losses = steps_of(run)[0]["loss"]
