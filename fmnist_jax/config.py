@@ -282,8 +282,9 @@ def show(name: str, value: Any) -> str:
 
 
 def is_log(name: str) -> bool:
-    """Whether an axis of this setting is logarithmic."""
-    return SETTINGS[name].value_type not in (BELOW_1, UP_TO_1, TARGET, WHOLE_NUMBER)
+    """Whether an axis of the results is logarithmic, which only settings can be."""
+    linear = (BELOW_1, UP_TO_1, TARGET, WHOLE_NUMBER)
+    return name in SETTINGS and SETTINGS[name].value_type not in linear
 
 
 def axis_label(name: str) -> str:

@@ -132,7 +132,7 @@ def at_first_values(dataset: xr.Dataset, axis: str) -> xr.Dataset:
 
 def scale(dataset: xr.Dataset, axis: str) -> str:
     """Returns the scale on which figures draw the values of an axis."""
-    return "log" if is_log(axis) and dataset[axis].values[0] > 0 else "linear"
+    return "log" if is_log(axis) and dataset[axis].min() > 0 else "linear"
 
 
 def scaled_label(dataset: xr.Dataset, axis: str) -> str:

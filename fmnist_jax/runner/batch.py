@@ -32,7 +32,8 @@ def run(root: Path, tasks: Sequence[Task]) -> None:
       UserError: before the first run, if a folder has other results and they are not to
         be overwritten, or if another process writes to ``root``.
     """
-    use_cpu_cores()  # before the fingerprint of a task asks for the kind of device
+    if any(task.job.experiment.trains for task in tasks):
+        use_cpu_cores()  # before a fingerprint asks for the kind of device
     with output_folder.locked(root):
         remaining = [task for task in tasks if not _is_finished(task)]
         if not tasks[0].job.options["overwrite"]:

@@ -60,12 +60,22 @@ def test_final_values_are_drawn_against_the_axis_on_a_log_scale() -> None:
     assert "after epoch 2" in texts_of(figure)
 
 
-def test_final_values_are_drawn_on_the_scale_of_their_setting() -> None:
-    dataset = make().rename(divisor="momentum").assign_coords(momentum=[0.0, 0.9])
-    axes = curves.final_values(dataset, x="momentum").axes[1]
+@pytest.mark.parametrize(
+    ("axis", "label", "values"),
+    [
+        ("momentum", "momentum", [0.0, 0.9]),
+        ("l1", "L1 penalty", [1e-4, 0.0]),  # a log axis would leave out the 0
+        ("width", "width", [1.0, 2.0]),  # not a setting
+    ],
+)
+def test_final_values_are_drawn_on_the_scale_of_their_axis(
+    axis: str, label: str, values: list[float]
+) -> None:
+    dataset = make().rename(divisor=axis).assign_coords({axis: values})
+    axes = curves.final_values(dataset, x=axis).axes[1]
     assert axes.get_xscale() == "linear"
-    assert axes.get_xlabel() == "momentum"
-    assert axes.get_xticks().tolist() == [0.0, 0.9]
+    assert axes.get_xlabel() == label
+    assert axes.get_xticks().tolist() == values
 
 
 @pytest.mark.slow
