@@ -40,9 +40,20 @@ REAL_DATA = Path(
 )
 
 
+# Folders whose tests are about numbers: their programs are compiled as a user's are.
+# Elsewhere most of the time would go into optimising programs that run once. Processes
+# that a test starts optimise fully in any case.
+OPTIMISED = ("training", "experiments", "reproduction")
+
+
 @pytest.fixture(scope="module", autouse=True)
-def _programs_of_one_module() -> Iterator[None]:
-    """Frees compiled programs: those of all modules together take gigabytes."""
+def _programs_of_one_module(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Compiles quickly where possible, and frees the programs of each module.
+
+    The programs of all modules together take gigabytes.
+    """
+    is_optimised = request.path.parent.name in OPTIMISED
+    jax.config.update("jax_disable_most_optimizations", not is_optimised)
     yield
     jax.clear_caches()
 
