@@ -40,10 +40,10 @@ REAL_DATA = Path(
 )
 
 
-# Folders whose tests are about numbers: their programs are compiled as a user's are.
-# Elsewhere most of the time would go into optimising programs that run once. Processes
-# that a test starts optimise fully in any case.
-OPTIMISED = ("training", "experiments", "reproduction")
+# Tests of numbers: their programs are compiled as a user's are. Elsewhere most of the
+# time would go into optimising programs that run once. (Processes that a test starts
+# optimise fully in any case.)
+OPTIMISED = ("training", "reproduction", "test_science.py")
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -52,7 +52,7 @@ def _programs_of_one_module(request: pytest.FixtureRequest) -> Iterator[None]:
 
     The programs of all modules together take gigabytes.
     """
-    is_optimised = request.path.parent.name in OPTIMISED
+    is_optimised = bool({request.path.name, request.path.parent.name} & {*OPTIMISED})
     jax.config.update("jax_disable_most_optimizations", not is_optimised)
     yield
     jax.clear_caches()
