@@ -12,6 +12,9 @@ import pytest
 os.environ["FMNIST_JAX_OFFLINE"] = "1"
 os.environ.pop("FMNIST_JAX_DATA", None)
 os.environ["MPLBACKEND"] = "agg"
+# Most programs of a test run once or twice: optimising them would take longer. Processes
+# that a test starts inherit this.
+os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
 
 # All modules, workers of pytest-xdist and subprocesses share a folder of compiled
 # programs. The folder is new for each session: no program outlives its version.
@@ -40,15 +43,13 @@ REAL_DATA = Path(
 )
 
 
-# Tests of numbers: their programs are compiled as a user's are. Elsewhere most of the
-# time would go into optimising programs that run once. (Processes that a test starts
-# optimise fully in any case.)
+# Tests of numbers: their programs are compiled as a user's are.
 OPTIMISED = ("training", "reproduction", "test_science.py")
 
 
 @pytest.fixture(scope="module", autouse=True)
 def _programs_of_one_module(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Compiles quickly where possible, and frees the programs of each module.
+    """Optimises the programs of some modules, and frees those of each module.
 
     The programs of all modules together take gigabytes.
     """
