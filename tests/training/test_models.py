@@ -1,6 +1,7 @@
 """Initial weights, matrix products, the forward pass, and users' modules."""
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -10,8 +11,11 @@ import jax.numpy as jnp
 import ml_dtypes
 import numpy as np
 import pytest
+from jax.flatten_util import ravel_pytree
 
+from fmnist_jax import training
 from fmnist_jax.config import INITIALIZERS, Config, Hparams
+from fmnist_jax.data.dataset import Dataset
 from fmnist_jax.training.matmul import matmul
 from fmnist_jax.training.models import MLP, apply_model, init_variables, make_model
 from fmnist_jax.training.step import hidden_values, init
@@ -145,6 +149,8 @@ def test_the_gradient_of_matmul_equals_that_of_jnp_matmul() -> None:
     shapes = ((6, 30), (30, 20), (6, 20))  # [B, I], [I, O], [B, O]
     arrays = [random.standard_normal((3, *s)).astype(np.float32) for s in shapes]
     vmapped = jax.vmap(lambda *a: products(matmul, *a))(*arrays)
+    shared = jax.vmap(lambda x: products(matmul, x, arrays[1][0], arrays[2][0]))
+    shared_w = shared(arrays[0])  # with one w for all
     for run in range(3):
         x, w, g = (array[run] for array in arrays)
         ours, theirs = products(matmul, x, w, g), products(jnp.matmul, x, w, g)
@@ -153,6 +159,53 @@ def test_the_gradient_of_matmul_equals_that_of_jnp_matmul() -> None:
             np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
             np.testing.assert_allclose(a, c, rtol=1e-5, atol=1e-5)
             np.testing.assert_allclose(d[run], b, rtol=1e-5, atol=1e-5)
+        x, w, g = arrays[0][run], arrays[1][0], arrays[2][0]
+        for a, b in zip(shared_w, (x @ w, g @ w.T, x.T @ g), strict=True):
+            np.testing.assert_allclose(a[run], b, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("batch_norm", ["off", "on"])
+def test_forward_mode_and_second_derivatives_equal_reverse_mode(
+    batch_norm: str,
+) -> None:
+    """Of the losses, the MLP, an evaluation and an epoch of training."""
+    config = Config(
+        hidden_sizes=(5, 4), batch_size=8, optimizer="sgd", batch_norm=batch_norm
+    )
+    hparams = Hparams(divisor=50.0, learning_rate=0.1)
+    random = np.random.RandomState(0)
+    images = random.randint(0, 256, (20, 6)).astype(np.uint8)
+    data = Dataset(images, random.randint(0, 3, 20).astype(np.int32))
+    state = init(config, hparams, jax.random.key(0), (6,), 3)
+    flat, unravel = ravel_pytree(state.params)
+
+    def evaluated(loss: str, flat: Any) -> Any:
+        changed = dataclasses.replace(state, params=unravel(flat))
+        of_loss = dataclasses.replace(config, loss=loss)
+        return training.evaluate(of_loss, hparams, changed, data)["loss"]
+
+    def trained(flat: Any) -> Any:
+        changed = dataclasses.replace(state, params=unravel(flat))
+        key, order = jax.random.key(1), jnp.arange(20)
+        after, _ = training.train_epoch(config, hparams, changed, key, data, order)
+        return training.evaluate(config, hparams, after, data)["loss"]
+
+    direction = jax.random.normal(jax.random.key(2), flat.shape)
+    functions: list[Callable[[Any], Any]] = [
+        functools.partial(evaluated, loss) for loss in ("softmax", "clipped")
+    ]
+    for function in (*functions, trained):
+        reverse = jax.jit(jax.grad(function))(flat)
+        forward = jax.jit(jax.jacfwd(function))(flat)
+        np.testing.assert_allclose(forward, reverse, rtol=1e-3, atol=1e-5)
+        _, along = jax.jvp(function, (flat,), (direction,))
+        np.testing.assert_allclose(along, reverse @ direction, rtol=1e-3, atol=1e-5)
+        _, linear = jax.linearize(function, flat)
+        np.testing.assert_allclose(linear(direction), along, rtol=1e-4, atol=1e-6)
+    hessian = jax.jit(jax.hessian(functions[0]))(flat)  # forward over reverse
+    twice = jax.jit(jax.jacrev(jax.jacrev(functions[0])))(flat)
+    np.testing.assert_allclose(hessian, twice, rtol=1e-3, atol=1e-5)
 
 
 def tf32(x: np.ndarray) -> np.ndarray:
