@@ -3,8 +3,9 @@
     python -m experiments.edge_of_stability
 
 Gradient descent on 500 images, in one batch and in batches of 32, with the largest
-eigenvalue λ of the Hessian after each epoch: a minute on two cores. λ is computed from
-at most 2,000 images. Unscaled: --divisors=1 --learning_rates=1e-5,3e-5,1e-4.
+eigenvalue λ of the Hessian and the batch sharpness after each epoch: two minutes on two
+cores. Both are computed from at most 2,000 images. Unscaled: --divisors=1
+--learning_rates=1e-5,3e-5,1e-4.
 """
 
 from fmnist_jax.runner import Answer, Experiment, Job, Probes, Results, main
@@ -13,9 +14,9 @@ ALL = 60_000  # one batch, capped at the number of images
 
 
 def probes(job: Job) -> Probes:
-    """The sharpness that decides stability; preconditioned for adaptive optimizers."""
+    """The sharpness that decides stability; under gradient descent, of batches too."""
     from fmnist_jax import stability
-    from fmnist_jax.probes import sharpness
+    from fmnist_jax.probes import batch_sharpness, sharpness
     from fmnist_jax.sweeps import initial_sharpness
 
     optimizers = dict.fromkeys(config.optimizer for config in job.configs)
@@ -24,7 +25,7 @@ def probes(job: Job) -> Probes:
     (variant,) = job.variants
     if initial_sharpness.is_preconditioned(optimizers, job.axes, variant.hparams):
         return [sharpness.preconditioned_sharpness_probe("epoch")]
-    return [sharpness.sharpness_probe("epoch")]
+    return [sharpness.sharpness_probe("epoch"), batch_sharpness.batch_sharpness_probe()]
 
 
 def answer(dataset: Results) -> Answer:

@@ -6,6 +6,8 @@ from .data.loading import load as load
 from .devices import use_compilation_cache as use_compilation_cache
 from .devices import use_cpu_cores as use_cpu_cores
 from .errors import UserError as UserError
+from .probes.activation import activation_stability_probe as activation_stability_probe
+from .probes.batch_sharpness import batch_sharpness_probe as batch_sharpness_probe
 from .probes.probe import Probe as Probe
 from .sweeps.checkpoints import Part as Part
 from .sweeps.engine import run_groups as run_groups
@@ -13,8 +15,8 @@ from .sweeps.engine import sweep as sweep
 from .sweeps.labelling import join as join
 from .sweeps.planning import Plan as Plan
 from .sweeps.planning import plan as plan
+from .training.evaluation import evaluate as evaluate
 from .training.loop import epoch_order as epoch_order
-from .training.loop import evaluate as evaluate
 from .training.loop import train as train
 from .training.loop import train_epoch as train_epoch
 from .training.models import MLP as MLP

@@ -18,6 +18,7 @@ from fmnist_jax.config import OPTIMIZERS, axis_label, show
 from fmnist_jax.stability import stable_sharpness
 
 SHARPNESS = ("sharpness", "preconditioned_sharpness")
+BATCH_SHARPNESS = "batch_sharpness"
 HEADING = "Sharpness λ, first epoch → last quarter of the epochs, by learning rate:"
 END_FRACTION = 0.25  # share of the epochs that are averaged as the end of training
 
@@ -42,7 +43,9 @@ def table(dataset: xr.Dataset) -> pd.DataFrame:
     Columns: the axes; ``sharpness_first`` and ``sharpness_end``, after the first epoch
     and as the mean of the last quarter of the epochs; ``edge`` after the last epoch;
     ``over_edge_first`` and ``over_edge_end``, sharpness divided by the edge of its
-    epoch; ``reached_in_epoch``, the first epoch at or above the edge, NaN if none.
+    epoch; ``reached_in_epoch``, the first epoch at or above the edge, NaN if none. If
+    the batch sharpness is known, its means over the last quarter as
+    ``batch_sharpness_end`` and ``batch_over_edge_end``.
     """
     axes = sweep_axes(dataset)
     sharpness = sharpness_of(dataset).astype(float).mean("seed", skipna=False)
@@ -59,6 +62,12 @@ def table(dataset: xr.Dataset) -> pd.DataFrame:
         "over_edge_end": over_edge.isel(end).mean("epoch", skipna=False),
         "reached_in_epoch": dataset.epoch.where(sharpness >= edge).min("epoch"),
     }
+    if BATCH_SHARPNESS in dataset:
+        batch = dataset[BATCH_SHARPNESS].astype(float).mean("seed", skipna=False)
+        batch = batch.transpose(*axes, "epoch").isel(end)
+        ratio = batch / edge.isel(end)
+        columns["batch_sharpness_end"] = batch.mean("epoch", skipna=False)
+        columns["batch_over_edge_end"] = ratio.mean("epoch", skipna=False)
     return as_table(xr.Dataset(columns), axes)
 
 
@@ -90,4 +99,6 @@ def _describe_row(row: Mapping[str, Any]) -> str:
         course = "stays below the edge"
     sharpness = f"λ {row['sharpness_first']:.3g} → {row['sharpness_end']:.3g}"
     over_edge = f"{row['over_edge_first']:.2g} → {end:.2g} times the edge"
+    if "batch_over_edge_end" in row:
+        course += f", batch sharpness at the end {row['batch_over_edge_end']:.2g} times"
     return f"{learning_rate}: {sharpness} ({over_edge}), {course}"

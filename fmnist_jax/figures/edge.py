@@ -7,7 +7,7 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from fmnist_jax.analysis.edge import edge_of, sharpness_of
+from fmnist_jax.analysis.edge import BATCH_SHARPNESS, edge_of, sharpness_of
 from fmnist_jax.analysis.trainability import LEARNING_RATE
 from fmnist_jax.config import show
 from fmnist_jax.figures import style
@@ -32,8 +32,10 @@ def figure(dataset: xr.Dataset) -> Figure:
         style.epoch_axis(column[1], dataset.epoch.values)
     panels[0, 0].set_ylabel("sharpness (log scale)")
     panels[1, 0].set_ylabel("training loss (log scale)")
-    edge = style.legend_line("edge of stability", color="0.3", linestyle="--")
-    style.add_legend_of(figure, dataset, LEARNING_RATE, edge)
+    lines = [style.legend_line("edge of stability", color="0.3", linestyle="--")]
+    if BATCH_SHARPNESS in dataset:
+        lines.append(style.legend_line("batch sharpness", color="0.3", linestyle=":"))
+    style.add_legend_of(figure, dataset, LEARNING_RATE, *lines)
     subject = "Sharpness by epoch, and the edge above which training is unstable"
     style.title(figure, dataset, subject, note=f"{TRAINING_NOTE} {truncation}".strip())
     return figure
@@ -51,6 +53,9 @@ def _draw_column(column: Sequence[Axes], dataset: xr.Dataset, index: Index) -> N
             continue
         style.draw_seeds(column[0], epochs, sharpness, color=colour, linewidth=1.4)
         column[0].plot(epochs, edge, "--", color=colour, linewidth=1)
+        if BATCH_SHARPNESS in dataset:
+            batch = dataset[BATCH_SHARPNESS].isel(at).mean("seed", skipna=False)
+            column[0].plot(epochs, batch, ":", color=colour, linewidth=1.4)
         style.draw_seeds(column[1], epochs, dataset.train_loss.isel(at), color=colour)
     for panel in column:
         panel.set_yscale("log")

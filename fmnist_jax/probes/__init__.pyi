@@ -1,3 +1,5 @@
+from .activation import activation_stability_probe as activation_stability_probe
+from .batch_sharpness import batch_sharpness_probe as batch_sharpness_probe
 from .health import HEALTH as HEALTH
 from .health import probes_at as probes_at
 from .histograms import hidden_probe as hidden_probe

@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Callable, Mapping
 
 import jax
+import jax.numpy as jnp
 from jax import Array
 
 from fmnist_jax.config import Config, Hparams
@@ -23,7 +24,8 @@ class Probe:
         vmapped with the run.
       when: "init" (before the first step), "epoch" (after each epoch) or "end".
       dims: the names of each output's dimensions; scalars need no entry.
-      examples: size of the batch, taken from the first training images.
+      examples: size of the batch, taken from the first training images; or a function
+        of the run's ``Config`` that returns it.
       gradients: approximate cost, as a number of gradients of the batch's loss; used
         for the expected time.
 
@@ -36,12 +38,36 @@ class Probe:
     dims: Mapping[str, tuple[str, ...]] = dataclasses.field(
         default_factory=dict, hash=False
     )
-    examples: int = 256
+    examples: int | Callable[[Config], int] = 256
     gradients: float = 0.0
 
     def __post_init__(self) -> None:
         if self.when not in WHEN:
             raise unknown("Probe.when", self.when, WHEN)
+
+    def num_examples(self, config: Config) -> int:
+        """Returns the size of the batch for runs of ``config``."""
+        return (
+            self.examples if isinstance(self.examples, int) else self.examples(config)
+        )
+
+
+def mini_batches(batch: Dataset, size: int, count: int | None = None) -> Dataset:
+    """Returns a batch cut into mini-batches, ``[K, size, …]``.
+
+    Args:
+      batch: what is cut; a partial last mini-batch is left out.
+      size: of a mini-batch; capped at that of the batch.
+      count: number of mini-batches K; None for all.
+    """
+    size = min(size, len(batch.labels))
+    count = len(batch.labels) // size if count is None else count
+    return Dataset(
+        *(
+            jnp.asarray(array)[: count * size].reshape(count, size, *array.shape[1:])
+            for array in batch
+        )
+    )
 
 
 def run_probes(
@@ -55,7 +81,8 @@ def run_probes(
     """Returns the outputs of all probes; batches are the first training images."""
     values: dict[str, Array] = {}
     for index, probe in enumerate(probes):
-        batch = Dataset(*(array[: probe.examples] for array in train))
+        size = probe.num_examples(config)
+        batch = Dataset(*(array[:size] for array in train))
         probe_key = jax.random.fold_in(key, index)
         output = probe.function(config, hparams, state, probe_key, batch)
         check_is("The output of a probe", output, Mapping, "a dict of names to arrays")

@@ -15,12 +15,13 @@ from jax.flatten_util import ravel_pytree
 from fmnist_jax.config import Config, Hparams, resolve
 from fmnist_jax.data.dataset import Dataset
 from fmnist_jax.effects import uses_setting
-from fmnist_jax.probes.probe import Probe
+from fmnist_jax.probes.probe import Probe, mini_batches
 from fmnist_jax.stability import has_stability_limit
 from fmnist_jax.training.losses import get_loss
 from fmnist_jax.training.matmul import default_precision
+from fmnist_jax.training.models import PREACTIVATION
 from fmnist_jax.training.optimizers import EPS_IN_ROOT, scale_first_kernel
-from fmnist_jax.training.step import State, forward
+from fmnist_jax.training.step import State, forward, hidden_values
 
 TOLERANCE = 1e-5  # of the residual, relative to the eigenvalue
 MAX_STEPS = 60  # a step costs a product with the Hessian and the memory of a vector
@@ -121,22 +122,47 @@ def _largest_eigenpair(
     return vector_K @ matrix_KxK @ vector_K, vector_K
 
 
-Loss = Callable[[Array, Dataset], Array]
+Loss = Callable[[Any, Dataset], Array]
 
 
-def _mean_loss(config: Config, hparams: Hparams, state: State) -> tuple[Loss, Array]:
-    """Returns the mean loss as a function of parameters and batch; the parameters."""
+def _undisturbed(config: Config, hparams: Hparams) -> tuple[Config, Hparams]:
+    """Returns the settings of the network without rounding and dropout."""
     config = dataclasses.replace(config, precision=EXACT)
-    hparams = dataclasses.replace(hparams, dropout_rate=None)
-    params_P, unravel = ravel_pytree(state.params)
+    return config, dataclasses.replace(hparams, dropout_rate=None)
 
-    def loss(params_P: Array, batch: Dataset) -> Array:
-        perturbed_state = dataclasses.replace(state, params=unravel(params_P))
-        train = config.model is None
-        logits, _ = forward(config, hparams, perturbed_state, None, batch.images, train)
+
+def mean_loss(config: Config, hparams: Hparams, state: State) -> Loss:
+    """Returns the mean loss of a batch, as a function of the parameters and the batch.
+
+    Without penalty, dropout and rounding. Batch norm uses the statistics of the batch,
+    as in training, because its running statistics mean nothing before training. A
+    user's network is called in evaluation mode.
+    """
+    config, hparams = _undisturbed(config, hparams)
+    train = config.model is None
+
+    def loss(params: Any, batch: Dataset) -> Array:
+        perturbed = dataclasses.replace(state, params=params)
+        logits, _ = forward(config, hparams, perturbed, None, batch.images, train)
         return jnp.mean(get_loss(config.loss)(logits, batch.labels))
 
-    return loss, params_P
+    return loss
+
+
+def preactivations(
+    config: Config, hparams: Hparams, state: State, params: Any, images: Array
+) -> tuple[Array, ...]:
+    """Returns the inputs of the ReLUs of each hidden layer, in the mode of the loss."""
+    config, hparams = _undisturbed(config, hparams)
+    state, train = dataclasses.replace(state, params=params), config.model is None
+    return hidden_values(config, hparams, state, images, PREACTIVATION, train)[1]
+
+
+def _flat_loss(config: Config, hparams: Hparams, state: State) -> tuple[Loss, Array]:
+    """Returns ``mean_loss`` as a function of a vector; the parameters as a vector."""
+    params_P, unravel = ravel_pytree(state.params)
+    loss = mean_loss(config, hparams, state)
+    return lambda params_P, batch: loss(unravel(params_P), batch), params_P
 
 
 def _curvature(
@@ -163,7 +189,7 @@ def sharpness(
       learning rate of 2/λ, other optimizers up to that of ``stability.stable_rate``.
       ``sharpness_residual``: the accuracy relative to λ.
     """
-    loss, params_P = _mean_loss(config, hparams, state)
+    loss, params_P = _flat_loss(config, hparams, state)
     with default_precision(EXACT):
         value, residual = _curvature(loss, params_P, key, batch)
     return {"sharpness": value, "sharpness_residual": residual}
@@ -187,11 +213,10 @@ def preconditioned_sharpness(
       ``preconditioned_sharpness``, and ``preconditioned_sharpness_residual``, its
       relative accuracy. NaN for an optimizer without a limiting P (adagrad, lion).
     """
-    loss, params_P = _mean_loss(config, hparams, state)
-    size = min(config.batch_size, len(batch.labels))
-    count = len(batch.labels) // size
-    batch = Dataset(*(jnp.asarray(array)[: count * size] for array in batch))
-    parts = Dataset(*(a.reshape(count, size, *a.shape[1:]) for a in batch))
+    loss, params_P = _flat_loss(config, hparams, state)
+    parts = mini_batches(batch, config.batch_size)
+    count = len(parts.labels)
+    batch = Dataset(*(a.reshape(-1, *a.shape[2:]) for a in parts))
 
     def add(total_P: Array, part: Dataset) -> tuple[Array, None]:
         return total_P + jax.grad(loss)(params_P, part) ** 2, None

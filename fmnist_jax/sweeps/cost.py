@@ -63,6 +63,7 @@ def expected_seconds(plan: "Plan", data: "Data") -> float:
     """
     flops_per_second, bytes_per_second = _measured_speed()
     train_examples, test_examples = len(data.train.labels), len(data.test.labels)
+    validation_examples = 0 if data.validation is None else len(data.validation.labels)
     total = SECONDS_TO_START + SECONDS_PER_PROGRAM * plan.num_programs
     cores_per_device = max(1, num_cpu_cores() / plan.num_devices)
     efficiency = EFFICIENCY * math.sqrt(cores_per_device)
@@ -71,9 +72,11 @@ def expected_seconds(plan: "Plan", data: "Data") -> float:
         parameters = num_parameters(config, math.prod(data.image_shape))
         evaluated = test_examples + train_examples * config.evaluate_train
         evaluated *= 1 + config.evaluate_dropout
+        evaluated += validation_examples
         probed = 0.0
         for probe in plan.probes:
-            gradients = probe.gradients * min(probe.examples, train_examples)
+            size = min(probe.num_examples(config), train_examples)
+            gradients = probe.gradients * size
             probed += gradients / (1 if probe.when == "epoch" else config.num_epochs)
         # Two FLOPs per parameter forward, and as many for each of two gradients.
         flops = parameters * (6 * (train_examples + probed) + 2 * evaluated)
@@ -100,7 +103,8 @@ def run_memory_bytes(
 ) -> int:
     """Returns a rough estimate of the memory of simultaneous runs and their data."""
     runs = num_runs * state_bytes(config, math.prod(data.image_shape))
-    arrays = sum(array.nbytes for part in (data.train, data.test) for array in part)
+    parts = [part for part in data.splits if part is not None]
+    arrays = sum(array.nbytes for part in parts for array in part)
     return 2 * runs + (1 + num_devices) * arrays
 
 

@@ -55,7 +55,12 @@ def fingerprint(plan: Plan, data: Data, environment: Mapping[str, str]) -> Finge
       environment: versions by package, the platform and the like.
     """
     probes = [
-        [_name(p.function), p.when, p.examples, sorted(p.dims.items())]
+        [
+            _name(p.function),
+            p.when,
+            p.examples if isinstance(p.examples, int) else _name(p.examples),
+            sorted(p.dims.items()),
+        ]
         for p in plan.probes
     ]
     content = {

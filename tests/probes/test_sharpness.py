@@ -68,7 +68,8 @@ def derivatives(
                 p = jnp.where(is_clipped, jax.lax.stop_gradient(p), p)
             return -jnp.mean(jnp.log(p))
 
-        batches = [slice(i, i + size) for i in range(0, 40 - size + 1, size)]
+        last = len(batch.labels) - size
+        batches = [slice(i, i + size) for i in range(0, last + 1, size)]
         all_rows = slice(0, batches[-1].stop)
         hessian = np.asarray(jax.hessian(mean_loss)(flat, all_rows))
         grads = np.stack([jax.grad(mean_loss)(flat, rows) for rows in batches])
