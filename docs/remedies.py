@@ -15,7 +15,8 @@ import xarray as xr
 from benchmarks import scripts
 from experiments.trainability_map import EXPERIMENT
 from fmnist_jax import Data, Dataset, load, sweep, use_cpu_cores
-from fmnist_jax.analysis.trainability import LEARNING_RATE, most_seeds_trained
+from fmnist_jax.analysis.criteria import trains
+from fmnist_jax.analysis.trainability import LEARNING_RATE
 from fmnist_jax.config import OPTIMIZERS, PRESETS
 
 SEEDS = range(3)
@@ -67,7 +68,7 @@ def remedies(data: Data, optimizer: str) -> dict[str, tuple[Data, dict[str, Any]
 def line(name: str, optimizer: str, runs: xr.Dataset) -> str:
     """Returns the row of a remedy."""
     accuracy = 100 * runs.test_accuracy.isel(epoch=-1).mean("seed", skipna=False)
-    rates = runs[LEARNING_RATE].values[most_seeds_trained(runs).values]
+    rates = runs[LEARNING_RATE].values[trains(runs).values]
     span = f"{rates.min():.0e} … {rates.max():.0e}" if len(rates) else "none"
     count = f"{np.log10(rates.max() / rates.min()):.1f}" if len(rates) else "–"
     best = accuracy.fillna(-1).argmax(LEARNING_RATE).item()

@@ -23,9 +23,9 @@ from benchmarks import scripts
 from experiments.reproduction.configurations import CONFIGURATIONS
 from fmnist_jax import Config, Data, Hparams, load, use_cpu_cores
 from fmnist_jax.config import resolve
+from fmnist_jax.training.evaluation import evaluate
 from fmnist_jax.training.loop import (
     epoch_order,
-    evaluate,
     run_keys,
     train_epoch,
 )

@@ -11,10 +11,11 @@ from fmnist_jax.runner import Answer, Data, Experiment, Plan, Results, main
 
 
 def extra_measurements(plan: Plan, data: Data) -> Results:
-    """The initial sharpness, and the learning rates stable at this sharpness."""
+    """Initial sharpness, and the learning rates that are stable by theory."""
     from fmnist_jax.sweeps import initial_sharpness
 
-    return initial_sharpness.stable_rates(plan, data)
+    stable = initial_sharpness.stable_rates(plan, data)
+    return stable.merge(initial_sharpness.activation_stable_rates(plan, data))
 
 
 def answer(dataset: Results) -> Answer:
@@ -24,10 +25,13 @@ def answer(dataset: Results) -> Answer:
     from fmnist_jax.figures.maps import maps
     from fmnist_jax.figures.trainability import trainable_ranges
 
-    table = trainability.trainable_range(dataset)
-    tables = {} if table.empty else {"rates": table}
-    figures = {**maps(dataset, published_settings()), **trainable_ranges(dataset)}
-    return Answer(tables, figures, trainability.sentences(dataset, table))
+    criterion = dataset.attrs["criterion"]
+    table = trainability.trainable_range(dataset, criterion)
+    tables = {"rates": table, "criteria": trainability.by_criterion(dataset)}
+    figures = maps(dataset, published_settings(), criterion)
+    figures |= trainable_ranges(dataset, criterion)
+    sentences = trainability.sentences(dataset, table, criterion)
+    return Answer({} if table.empty else tables, figures, sentences)
 
 
 EXPERIMENT = Experiment(

@@ -163,3 +163,30 @@ def spaced_values(start: float, stop: float, count: int, is_log: bool) -> list[f
         step = (stop - start) / max(1, count - 1)
         inner = [start + step * i for i in range(1, count - 1)]
     return [start, *(float(f"{v:.12g}") for v in inner), stop][:count]
+
+
+STATUS = "status"  # the criterion of when a run counts as trained, unless given
+
+
+def parse_criterion(text: str) -> tuple[str, float]:
+    """Returns "accuracy" or "loss" and its threshold; raises ValueError."""
+    match = re.fullmatch(r"(accuracy(?=>=)|loss(?=<=))[<>]=(\S+)", text)
+    if match is None:
+        raise ValueError(text)
+    name, threshold = match[1], float(match[2])
+    if not 0 < threshold <= (1.0 if name == "accuracy" else FLOAT32_MAX):
+        raise ValueError(text)
+    return name, threshold
+
+
+def _is_criterion(text: str) -> bool:
+    try:
+        return text == STATUS or bool(parse_criterion(text))
+    except ValueError:
+        return False
+
+
+CRITERION = ValueType(
+    "status, accuracy>=SHARE or loss<=NATS, such as accuracy>=0.6",
+    accepts=_is_criterion,
+)

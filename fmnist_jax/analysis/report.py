@@ -10,7 +10,14 @@ import pandas as pd
 import xarray as xr
 
 from fmnist_jax.analysis.intervals import paired_interval
-from fmnist_jax.analysis.results import FINAL, combinations, summarise, sweep_axes
+from fmnist_jax.analysis.results import (
+    FINAL,
+    VALIDATION,
+    combinations,
+    selection_metric,
+    summarise,
+    sweep_axes,
+)
 from fmnist_jax.config import SETTINGS, axis_label, show
 
 MAX_ROWS = 40
@@ -35,7 +42,8 @@ def format_summary(summary: pd.DataFrame) -> pd.DataFrame:
     table = pd.DataFrame(
         {axis_label(a): [show(a, v) for v in summary[a]] for a in axes}
     )
-    for name in FINAL:
+    given = [name for name in VALIDATION if f"{name}_mean" in summary]
+    for name in (*FINAL, *given):
         columns = zip(summary[f"{name}_mean"], summary[f"{name}_std"], strict=True)
         unit = " %" if "accuracy" in name else ""
         label = name.replace("_", " ").replace("accuracy", "acc.")
@@ -52,6 +60,7 @@ def format_table(table: pd.DataFrame) -> pd.DataFrame:
     final = {f"{name}_{of}" for name in FINAL for of in ("mean", "std")}
     if final <= {*table}:
         rest = table.columns[table.columns.get_loc(f"{FINAL[0]}_mean") :]
+        final |= {f"{name}_{of}" for name in VALIDATION for of in ("mean", "std")}
         if {*rest} <= final | {"seeds", "status", "dataset"}:
             return format_summary(table)
     shown = table.copy()
@@ -63,12 +72,12 @@ def format_table(table: pd.DataFrame) -> pd.DataFrame:
 def table(dataset: xr.Dataset) -> str:
     """Returns the summary of the last epoch as text.
 
-    Of more than ``MAX_ROWS`` combinations, the best by test accuracy.
+    Of more than ``MAX_ROWS`` combinations, the best by ``selection_metric``.
     """
     summary, note = summarise(dataset), ""
     if len(summary) > MAX_ROWS:
         note = f"\n(the {MAX_ROWS} best of {len(summary)}; all are in summary.csv)"
-        summary = summary.nlargest(MAX_ROWS, "test_accuracy_mean")
+        summary = summary.nlargest(MAX_ROWS, f"{selection_metric(dataset)}_mean")
     return format_summary(summary).to_string(index=False) + note
 
 
@@ -87,7 +96,8 @@ def _describe(axis: str, value: Any) -> str:
 
 def _best(dataset: xr.Dataset) -> list[str]:
     """Returns which combination is best, and by how much, with its uncertainty."""
-    accuracy = dataset.test_accuracy.isel(epoch=-1)
+    metric = selection_metric(dataset)
+    accuracy = dataset[metric].isel(epoch=-1)
     ranked = sorted(
         ((accuracy.isel(i).values.astype(float), i) for i in combinations(dataset)),
         key=lambda pair: -np.nan_to_num(pair[0].mean(), nan=-1),
@@ -95,18 +105,32 @@ def _best(dataset: xr.Dataset) -> list[str]:
     (best, best_index), *others = ranked
     if not np.isfinite(best.mean()):
         return ["No setting ended with finite outputs for every seed."]
-    count = len(best)
-    spread = f" ± {100 * best.std(ddof=1):.2f}" if count > 1 else ""
-    seeds = f"{count} seeds" if count > 1 else "one seed"
-    result = f"{100 * best.mean():.2f}{spread} % ({seeds})"
+    result = f"{_with_spread(best)} ({_count_seeds(len(best))})"
+    label, is_validated = metric.replace("_", " "), metric != FINAL[0]
     if not others:
-        return [f"Test accuracy after the last epoch: {result}."]
-    first = f"Best test accuracy: {describe_combination(dataset, best_index)}, {result}"
+        return [f"{label.capitalize()} after the last epoch: {result}."]
+    chosen = describe_combination(dataset, best_index)
+    first = f"Best {label}: {chosen}, {result}"
+    first += "" if is_validated else ", chosen on the test set"
     second, second_index = others[0]
-    if not np.isfinite(second.mean()):
-        return [f"{first}; no other setting ended with finite outputs for every seed."]
-    runner_up = describe_combination(dataset, second_index)
-    return [f"{first}; {_lead(best - second, runner_up)}."]
+    lead = "no other setting ended with finite outputs for every seed"
+    if np.isfinite(second.mean()):
+        lead = _lead(best - second, describe_combination(dataset, second_index))
+    lines = [f"{first}; {lead}."]
+    if is_validated:
+        test = dataset.test_accuracy.isel(best_index).isel(epoch=-1).values
+        lines.append(f"Test accuracy of {chosen}: {_with_spread(test.astype(float))}.")
+    return lines
+
+
+def _with_spread(accuracies: np.ndarray) -> str:
+    """Returns mean and standard deviation over seeds, in per cent."""
+    spread = f" ± {100 * accuracies.std(ddof=1):.2f}" if len(accuracies) > 1 else ""
+    return f"{100 * accuracies.mean():.2f}{spread} %"
+
+
+def _count_seeds(count: int) -> str:
+    return f"{count} seeds" if count > 1 else "one seed"
 
 
 def _lead(differences: np.ndarray, runner_up: str) -> str:

@@ -17,13 +17,22 @@ from fmnist_jax.files import atomic_write
 
 RESULTS_FILE, SUMMARY_FILE, SETTINGS_FILE = "results.nc", "summary.csv", "config.json"
 FILES_OF_RUNS = (RESULTS_FILE, SUMMARY_FILE)  # of experiments with runs
-# Metrics of the last epoch in the summary.
+# Metrics of the last epoch in the summary, and further ones with a validation set.
 FINAL = ("test_accuracy", "test_loss", "train_accuracy", "train_loss")
+VALIDATION = ("validation_accuracy", "validation_loss")
 
 
 def sweep_axes(dataset: xr.Dataset) -> list[str]:
     """Returns the names of the swept axes, without "seed"."""
     return [str(dim) for dim in dataset.status.dims if dim != "seed"]
+
+
+def selection_metric(dataset: xr.Dataset) -> str:
+    """Returns the metric by which settings are chosen: of validation or else of test.
+
+    A choice by the test set biases the test accuracy of what is chosen upwards.
+    """
+    return VALIDATION[0] if VALIDATION[0] in dataset else FINAL[0]
 
 
 def combinations(dataset: xr.Dataset, *without: str) -> list[dict[str, int]]:
@@ -49,13 +58,13 @@ def summarise(dataset: xr.Dataset) -> pd.DataFrame:
     """Returns a row per combination of the axes' values, over its seeds.
 
     Columns: the axes; ``NAME_mean`` and ``NAME_std`` (sample standard deviation; NaN
-    for one seed) of each ``FINAL`` metric after the last epoch, NaN if the value of any
-    seed is not finite; ``seeds``; ``status``, such as "trained" or
-    "frozen 2, trained 1"; and ``dataset``.
+    for one seed) of each ``FINAL`` metric after the last epoch, and of ``VALIDATION``
+    if there is a validation set, NaN if the value of any seed is not finite; ``seeds``;
+    ``status``, such as "trained" or "frozen 2, trained 1"; and ``dataset``.
     """
     columns: dict[str, Any] = {}
     has_spread = dataset.sizes["seed"] > 1
-    for name in FINAL:
+    for name in (*FINAL, *(name for name in VALIDATION if name in dataset)):
         values = dataset[name].isel(epoch=-1).astype(float)
         finite = values.where(np.isfinite(values))
         columns[f"{name}_mean"] = finite.mean("seed", skipna=False)
@@ -120,11 +129,15 @@ def with_gap(dataset: xr.Dataset) -> xr.Dataset:
 def at_best(dataset: xr.Dataset, along: str) -> xr.Dataset:
     """Returns the results at the best ``along`` value for each combination.
 
-    Best: the highest mean test accuracy after the last epoch, among the values for
-    which every seed is finite. This selection uses the test set, so the selected
-    accuracies are biased upwards.
+    Best: the highest mean ``selection_metric`` after the last epoch, among the values
+    for which every seed is finite.
     """
-    final = dataset.test_accuracy.isel(epoch=-1).mean("seed", skipna=False).fillna(-1)
+    final = (
+        dataset[selection_metric(dataset)]
+        .isel(epoch=-1)
+        .mean("seed", skipna=False)
+        .fillna(-1)
+    )
     return dataset.isel({along: final.argmax(along).variable})
 
 

@@ -6,10 +6,12 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from fmnist_jax.analysis.criteria import trains, usual_criteria
 from fmnist_jax.analysis.results import as_table, sweep_axes
 from fmnist_jax.config import show
+from fmnist_jax.values import STATUS
 
-LEARNING_RATE = "learning_rate"
+LEARNING_RATE, ACTIVATION = "learning_rate", "activation_stable_rate"
 
 
 def stability_multiples(optimizer: str) -> dict[float, str]:
@@ -24,11 +26,6 @@ def stability_multiples(optimizer: str) -> dict[float, str]:
     return {1.0: f"stability limit of {optimizer}"}
 
 
-def most_seeds_trained(dataset: xr.Dataset) -> xr.DataArray:
-    """Returns whether the status of most seeds is ``trained``."""
-    return (dataset.status == "trained").mean("seed") > 0.5
-
-
 def geometric_mean(values: xr.DataArray) -> xr.DataArray:
     """Returns the geometric mean over seeds; NaN if a seed's value is not positive."""
     positive = values.where(values > 0)
@@ -36,35 +33,128 @@ def geometric_mean(values: xr.DataArray) -> xr.DataArray:
     return logs.copy(data=np.exp(logs.values))
 
 
-def trainable_range(dataset: xr.Dataset) -> pd.DataFrame:
+def largest_trainable(
+    dataset: xr.Dataset, criterion: str = STATUS
+) -> tuple[xr.DataArray, xr.DataArray]:
+    """Returns the largest trainable learning rate, and how many more are above it.
+
+    A learning rate is trainable if most seeds train by the criterion (``judge``). The
+    largest is the top of the lowest unbroken stretch of them, NaN if there is none;
+    trainable ones above the stretch are islands.
+    """
+    stretch, islands = _lowest_stretch(dataset, criterion)
+    return stretch.max(LEARNING_RATE), islands
+
+
+def _lowest_stretch(
+    dataset: xr.Dataset, criterion: str
+) -> tuple[xr.DataArray, xr.DataArray]:
+    """Returns the learning rates in the stretch, others NaN; the number of islands."""
+    is_trainable = trains(dataset, criterion).sortby(LEARNING_RATE)
+    starts = is_trainable & ~is_trainable.shift({LEARNING_RATE: 1}, fill_value=False)
+    in_stretch = is_trainable & (starts.cumsum(LEARNING_RATE) == 1)
+    islands = (is_trainable & ~in_stretch).sum(LEARNING_RATE)
+    return is_trainable[LEARNING_RATE].where(in_stretch), islands
+
+
+def trainable_range(dataset: xr.Dataset, criterion: str = STATUS) -> pd.DataFrame:
     """Returns a row per combination of all axes but the learning rate.
+
+    The range is the lowest unbroken stretch of trainable learning rates.
 
     Columns: the axes; ``sharpness``, its geometric mean over seeds; ``sharpness_min``
     and ``sharpness_max`` over seeds; ``stable_rate``, the geometric mean of the stable
     learning rate; ``least_trainable`` and ``largest_trainable``, the range of trainable
-    learning rates, NaN if there is none; ``ratio``, the largest trainable learning rate
-    divided by the stable one. If the learning rate is not an axis, there are no rows.
+    learning rates, NaN if there is none; ``islands``, the number of trainable learning
+    rates above the range; ``ratio``, the largest trainable learning rate divided by the
+    stable one; and, where ``activation_stable_rate`` is known, its geometric mean over
+    seeds, NaN for other optimizers than SGD, and ``ratio_to_activation``. If the
+    learning rate is not an axis, there are no rows.
     """
     if LEARNING_RATE not in dataset.dims:
         return pd.DataFrame()
-    trainable = dataset[LEARNING_RATE].where(most_seeds_trained(dataset))
+    stretch, islands = _lowest_stretch(dataset, criterion)
     columns = {
         "sharpness": geometric_mean(dataset.sharpness).astype(float),
         "sharpness_min": dataset.sharpness.min("seed", skipna=False),
         "sharpness_max": dataset.sharpness.max("seed", skipna=False),
         "stable_rate": geometric_mean(dataset.stable_rate),
-        "least_trainable": trainable.min(LEARNING_RATE),
-        "largest_trainable": trainable.max(LEARNING_RATE),
+        "least_trainable": stretch.min(LEARNING_RATE),
+        "largest_trainable": stretch.max(LEARNING_RATE),
+        "islands": islands,
     }
+    if ACTIVATION in dataset:
+        columns[ACTIVATION] = activation_rate(dataset)
     axes = [axis for axis in sweep_axes(dataset) if axis != LEARNING_RATE]
     table = as_table(xr.Dataset(columns), axes)
-    return table.assign(ratio=table.largest_trainable / table.stable_rate)
+    table = table.assign(ratio=table.largest_trainable / table.stable_rate)
+    if ACTIVATION in table:
+        table["ratio_to_activation"] = table.largest_trainable / table[ACTIVATION]
+    return table
 
 
-def sentences(dataset: xr.Dataset, table: pd.DataFrame) -> list[str]:
+def activation_rate(dataset: xr.Dataset) -> xr.DataArray:
+    """Returns the learning rate of activation stability; NaN for all but SGD."""
+    return geometric_mean(dataset[ACTIVATION]).where(dataset.optimizer == "sgd")
+
+
+def by_criterion(dataset: xr.Dataset) -> pd.DataFrame:
+    """Returns how the results depend on when a run counts as trained.
+
+    A row for each criterion and each combination of the axes other than the learning
+    rate and the first other axis. Columns: ``criterion``; the axes; ``trained``, the
+    number of settings in which most seeds train; minimum and maximum of the largest
+    trainable learning rate; minimum, median and maximum of its ``ratio`` to the stable
+    one; ``slope``, of the logarithm of the largest trainable learning rate against that
+    of the sharpness, by least squares; NaN with fewer than three points.
+    """
+    if LEARNING_RATE not in dataset.dims:
+        return pd.DataFrame()
+    rows = []
+    for criterion in usual_criteria(dataset):
+        table = trainable_range(dataset, criterion)
+        count = trains(dataset, criterion).sum(LEARNING_RATE).rename("trained")
+        axes = list(table.columns[: table.columns.get_loc("sharpness")])
+        table["trained"] = as_table(count.reset_coords(drop=True).to_dataset(), axes)[
+            "trained"
+        ]
+        groups = table.groupby(axes[1:], sort=False) if axes[1:] else [((), table)]
+        for values, group in groups:
+            labels = dict(zip(axes[1:], values, strict=True))
+            rows.append({"criterion": criterion, **labels, **_headline(group)})
+    return pd.DataFrame(rows)
+
+
+def _headline(table: pd.DataFrame) -> dict[str, float]:
+    known = table[table.largest_trainable.notna() & (table.sharpness > 0)]
+    slope = np.nan
+    if known.sharpness.nunique() > 2:
+        logs = np.log(known.sharpness), np.log(known.largest_trainable)
+        slope = float(np.polyfit(*logs, 1)[0])
+    return {
+        "trained": int(table.trained.sum()),
+        "largest_trainable_min": table.largest_trainable.min(),
+        "largest_trainable_max": table.largest_trainable.max(),
+        "ratio_min": table.ratio.min(),
+        "ratio_median": table.ratio.median(),
+        "ratio_max": table.ratio.max(),
+        **(
+            {"activation_ratio_median": table.ratio_to_activation.median()}
+            if ACTIVATION in table
+            else {}
+        ),
+        "slope": slope,
+    }
+
+
+def sentences(
+    dataset: xr.Dataset, table: pd.DataFrame, criterion: str = STATUS
+) -> list[str]:
     """Returns how the largest trainable learning rates compare with stable ones."""
-    most = most_seeds_trained(dataset)
-    lines = [f"In {int(most.sum())} of {most.size} settings, most seeds are trained."]
+    most = trains(dataset, criterion)
+    by = "" if criterion == STATUS else f" (criterion: {criterion})"
+    count = f"{int(most.sum())} of {most.size} settings"
+    lines = [f"In {count}, most seeds are trained{by}."]
     if table.empty:
         return lines
     axes = list(table.columns[: table.columns.get_loc("sharpness")])

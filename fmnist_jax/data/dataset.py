@@ -1,4 +1,4 @@
-"""Images with labels: a training and a test set, checked when they are built."""
+"""Images with labels: training, validation and test sets, checked when built."""
 
 import dataclasses
 import functools
@@ -18,6 +18,14 @@ class Dataset(NamedTuple):
     labels: Any  # int32 [N]
 
 
+class Splits(NamedTuple):
+    """The arrays of a ``Data``, as a pytree."""
+
+    train: Dataset
+    test: Dataset
+    validation: Dataset | None = None
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class Data:
     """A training and a test set, both checked, with their name and origin.
@@ -34,6 +42,7 @@ class Data:
       class_names: one name per class; if empty, classes are 0 to the largest label.
       source: the origin of the arrays, as text.
       notice: a note to the user, for instance that the images are synthetic; or "".
+      validation: what settings are chosen by, as ``with_validation`` makes it; or None.
 
     Raises:
       UserError: if an array has the wrong type, shape or values; the message states
@@ -46,24 +55,38 @@ class Data:
     class_names: tuple[str, ...] = ()
     source: str = "arrays given"
     notice: str = ""
+    validation: Dataset | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "class_names", tuple(self.class_names))
-        for split in ("train", "test"):
+        for split in ("train", "test", "validation"):
+            if split == "validation" and self.validation is None:
+                continue
             checked = _checked(split, getattr(self, split), len(self.class_names))
             object.__setattr__(self, split, checked)
-        train, test = self.train.images.shape, self.test.images.shape
-        if train[1:] != test[1:]:
-            raise UserError(
-                f"train and test images must have one shape, got {train[1:]} in train "
-                f"and {test[1:]} in test."
-            )
+            train, other = self.train.images.shape, checked.images.shape
+            if train[1:] != other[1:]:
+                raise UserError(
+                    f"train and {split} images must have one shape, got {train[1:]} in "
+                    f"train and {other[1:]} in {split}."
+                )
+
+    @property
+    def splits(self) -> Splits:
+        """The arrays alone."""
+        return Splits(self.train, self.test, self.validation)
 
     @property
     def num_classes(self) -> int:
         """The number of classes."""
-        largest = max(self.train.labels.max(), self.test.labels.max())
+        parts = [part for part in self.splits if part is not None]
+        largest = max(part.labels.max() for part in parts)
         return len(self.class_names) or int(largest) + 1
+
+    @property
+    def largest_class_share(self) -> float:
+        """The training accuracy of predicting the most frequent class."""
+        return float(np.bincount(self.train.labels).max() / len(self.train.labels))
 
     @property
     def image_shape(self) -> tuple[int, ...]:
@@ -85,11 +108,49 @@ class Data:
             test=Dataset(*(array[:test] for array in self.test)),
         )
 
+    def with_validation(self, num_examples: int, seed: int = 0) -> "Data":
+        """Returns the data with a validation set, taken from the training set.
+
+        It is stratified: each class has its share of the training set, rounded. All
+        runs have the same validation set, whatever their seeds.
+
+        Args:
+          num_examples: of the validation set; with 0, nothing is taken.
+          seed: of the choice of examples.
+
+        Raises:
+          UserError: if there is a validation set already, or if ``num_examples`` leaves
+            no training examples.
+        """
+        labels = self.train.labels
+        if self.validation is not None:
+            raise UserError("The data has a validation set already.")
+        if not 0 <= num_examples < len(labels):
+            raise UserError(
+                f"{num_examples:,} validation examples of {len(labels):,} training "
+                f"examples are not possible; expected 0 to {len(labels) - 1:,}."
+            )
+        if not num_examples:
+            return self
+        shares = np.bincount(labels) * num_examples / len(labels)
+        counts = np.floor(shares).astype(int)
+        largest_remainders = np.argsort(counts - shares, kind="stable")
+        counts[largest_remainders[: num_examples - counts.sum()]] += 1
+        order = np.random.default_rng(seed).permutation(len(labels))
+        is_chosen = np.zeros(len(labels), bool)
+        for label, count in enumerate(counts):
+            is_chosen[order[labels[order] == label][:count]] = True
+        return dataclasses.replace(
+            self,
+            train=Dataset(*(array[~is_chosen] for array in self.train)),
+            validation=Dataset(*(array[is_chosen] for array in self.train)),
+        )
+
     @functools.cached_property
     def fingerprint(self) -> str:
-        """The sha256 of the types, shapes and bytes of all four arrays."""
+        """The sha256 of the types, shapes and bytes of all arrays."""
         digest = hashlib.sha256()
-        for array in (*self.train, *self.test):
+        for array in (*self.train, *self.test, *(self.validation or ())):
             digest.update(f"{array.dtype.str} {array.shape} ".encode())
             digest.update(np.ascontiguousarray(array).data)
         return digest.hexdigest()

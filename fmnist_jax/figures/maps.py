@@ -13,14 +13,18 @@ from matplotlib.colors import BoundaryNorm, ListedColormap, LogNorm, Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
+from fmnist_jax.analysis.criteria import judge
 from fmnist_jax.analysis.results import combinations, sweep_axes
 from fmnist_jax.analysis.trainability import (
+    ACTIVATION,
     LEARNING_RATE,
+    activation_rate,
     geometric_mean,
     stability_multiples,
 )
 from fmnist_jax.config import axis_label
 from fmnist_jax.figures import style, trainability
+from fmnist_jax.values import STATUS
 
 STATUS_COLOURS = {
     "missing": "#FFFFFF",
@@ -29,7 +33,8 @@ STATUS_COLOURS = {
     "dead": "#000000",
     "frozen": "#CC79A7",
     "trained": "#009E73",
-    "slow": "#56B4E9",
+    "not trained": "#56B4E9",
+    "finished": "#999999",
 }
 NOT_FINITE = "0.75"
 HIGH_LOSS = 10  # times the loss of a uniform prediction: losses above look alike
@@ -47,17 +52,20 @@ Panels = Sequence[Axes]
 Points = Mapping[str, Sequence[Mapping[str, float]]]
 
 
-def maps(dataset: xr.Dataset, points: Points | None = None) -> dict[str, Figure]:
+def maps(
+    dataset: xr.Dataset, points: Points | None = None, criterion: str = STATUS
+) -> dict[str, Figure]:
     """Draws loss, accuracy and status over the plane of the first two axes.
 
     Over seeds: the median of the loss, the mean of the accuracy, the most frequent
     status. If the results contain ``stable_rate``, lines of theory are drawn.
-    ``points`` are the settings of published runs by optimizer, which are marked.
+    ``points`` are the settings of published runs by optimizer, which are marked; the
+    ``criterion`` decides which runs are shown as trained (``judge``).
 
     Returns:
       A figure for each combination of the other axes' values, by its file name.
     """
-    figures = {}
+    figures, dataset = {}, judge(dataset, criterion)
     for index in combinations(dataset, *sweep_axes(dataset)[:2]):
         values = [str(dataset[a].values[i].item()) for a, i in index.items()]
         subtitle = style.panel_title(dataset, index)
@@ -161,12 +169,12 @@ def _draw_status(axes: Axes, last: xr.Dataset) -> list[Any]:
     return handles
 
 
-def _log_excess(dataset: xr.Dataset) -> xr.DataArray:
-    """Returns log(learning rate / stable learning rate) on a fine grid, ``[y, x]``.
+def _log_excess(dataset: xr.Dataset, limit: xr.DataArray) -> xr.DataArray:
+    """Returns log(learning rate / limit) on a fine grid, ``[y, x]``.
 
     It is interpolated linearly as the axes are scaled. NaN if theory sets no limit.
     """
-    excess = dataset[LEARNING_RATE] / geometric_mean(dataset.stable_rate)
+    excess = dataset[LEARNING_RATE] / limit
     excess = excess.broadcast_like(dataset.status.isel(seed=0, drop=True))
     grid: xr.DataArray = xr.apply_ufunc(np.log, excess.where(excess > 0))
     x, y = sweep_axes(dataset)
@@ -181,23 +189,37 @@ def _log_excess(dataset: xr.Dataset) -> xr.DataArray:
 
 
 def _draw_theory(panels: Panels, dataset: xr.Dataset) -> list[Any]:
-    """Draws multiples of the stable learning rate; returns their legend."""
+    """Draws the learning rates that are stable by theory; returns their legend."""
+    handles = []
+    if ACTIVATION in dataset:
+        grid = _log_excess(dataset, activation_rate(dataset))
+        if _draw_level(panels, grid, 0, trainability.ACTIVATION_LINE):
+            handles.append(trainability.explain_activation())
     if "stable_rate" not in dataset:
-        return []
-    x, y = sweep_axes(dataset)
-    grid, handles = _log_excess(dataset), []
+        return handles
+    grid = _log_excess(dataset, geometric_mean(dataset.stable_rate))
     multiples = stability_multiples(str(dataset.optimizer.item()))
     lines = zip(multiples.items(), trainability.DASHES, strict=False)
     for (multiple, label), dash in lines:
-        level = math.log(multiple)
-        if not grid.min() < level < grid.max():
-            continue
-        contour = (grid[x].values, grid[y].values, grid.values, [level])
-        for panel in panels:
-            panel.contour(*contour, colors="white", linewidths=3.5, linestyles=dash)
-            panel.contour(*contour, colors="black", linewidths=1.6, linestyles=dash)
-        handles.append(style.legend_line(label, color="black", linestyle=dash))
+        line = {"color": "black", "linestyle": dash}
+        if _draw_level(panels, grid, math.log(multiple), line):
+            handles.append(style.legend_line(label, **line))
     return handles + trainability.explain_sharpness(multiples.values())
+
+
+def _draw_level(
+    panels: Panels, grid: xr.DataArray, level: float, line: Mapping[str, Any]
+) -> bool:
+    """Draws a level of a grid on each panel; returns whether the grid crosses it."""
+    if not grid.min() < level < grid.max():
+        return False
+    y, x = map(str, grid.dims)
+    contour = (grid[x].values, grid[y].values, grid.values, [level])
+    for panel in panels:
+        for colour, width in (("white", 3.5), (line["color"], 1.6)):
+            style_of = {"colors": colour, "linestyles": line["linestyle"]}
+            panel.contour(*contour, linewidths=width, **style_of)
+    return True
 
 
 def _draw_points(panels: Panels, points: Points, dataset: xr.Dataset) -> list[Any]:

@@ -11,12 +11,17 @@ from matplotlib.figure import Figure
 
 from fmnist_jax.analysis import trainability
 from fmnist_jax.analysis.results import sweep_axes
+from fmnist_jax.analysis.trainability import ACTIVATION
 from fmnist_jax.config import axis_label
 from fmnist_jax.figures import style
+from fmnist_jax.values import STATUS
 
 GREEN = "#009E73"  # for trainable learning rates
 DASHES: Sequence[Any] = ("-", "--", ":")  # for multiples of the stable learning rate
+ACTIVATION_LINE: dict[str, Any] = {"color": "#D55E00", "linestyle": "-"}
 LEGEND_CHARS = 26  # in a line of the legend
+ACTIVATION_LABEL = "activation stability: a first step changes the inputs of a layer's "
+ACTIVATION_LABEL += "ReLUs by their own size"
 SHARPNESS_LABEL = "λ: the curvature of the loss (sharpness) before the first step"
 
 
@@ -34,7 +39,13 @@ def explain_sharpness(labels: Iterable[str]) -> list[Any]:
     return [style.legend_line(text, linestyle="none")] if has_sharpness else []
 
 
-def trainable_ranges(dataset: xr.Dataset) -> dict[str, Figure]:
+def explain_activation() -> Any:
+    """Returns the legend of the line of activation stability, in words."""
+    text = textwrap.fill(ACTIVATION_LABEL, LEGEND_CHARS)
+    return style.legend_line(text, **ACTIVATION_LINE)
+
+
+def trainable_ranges(dataset: xr.Dataset, criterion: str = STATUS) -> dict[str, Figure]:
     """Draws trainable and stable learning rates against the other axis of the plane.
 
     Below, the largest trainable learning rate divided by the stable one. A column for
@@ -48,7 +59,7 @@ def trainable_ranges(dataset: xr.Dataset) -> dict[str, Figure]:
     if trainability.LEARNING_RATE not in plane:
         return {}
     (x,) = (axis for axis in plane if axis != trainability.LEARNING_RATE)
-    table = trainability.trainable_range(dataset)
+    table = trainability.trainable_range(dataset, criterion)
     if "optimizer" not in table:
         table = table.assign(optimizer=str(dataset.optimizer.item()))
     groups = list(table.groupby(others, sort=False)) if others else [((), table)]
@@ -65,8 +76,12 @@ def trainable_ranges(dataset: xr.Dataset) -> dict[str, Figure]:
     panels[1, 0].set_ylabel("largest trainable ÷ stable\nlearning rate (log scale)")
     artists = [a for panel in panels[0] for a in panel.get_legend_handles_labels()[0]]
     handles = {artist.get_label(): artist for artist in artists}
-    style.add_legend(figure, [*handles.values(), *explain_sharpness(handles)])
+    legend = [*handles.values(), *explain_sharpness(handles)]
+    if ACTIVATION in table and table[ACTIVATION].notna().any():
+        legend.append(explain_activation())
+    style.add_legend(figure, legend)
     subject = f"Trainable learning rates after {budget(dataset)}, by {axis_label(x)}"
+    subject += "" if criterion == STATUS else f" (trainable: {criterion})"
     style.title(figure, dataset, subject, seeds="")
     return {"rates": figure}
 
@@ -88,3 +103,5 @@ def _draw_range(column: Sequence[Axes], rows: pd.DataFrame, x: str) -> None:
         stable = multiple * rows.stable_rate
         learning_rate.plot(values, stable, linewidth=1.4, label=label, **line)
         ratio.axhline(multiple, linewidth=1, **line)
+    if ACTIVATION in rows:
+        learning_rate.plot(values, rows[ACTIVATION], linewidth=1.4, **ACTIVATION_LINE)

@@ -12,7 +12,7 @@ from absl import flags
 from fmnist_jax.config import PRESETS, SETTINGS
 from fmnist_jax.errors import UserError
 from fmnist_jax.runner.experiment import Experiment
-from fmnist_jax.values import COUNT, SWITCH, ValueType, spaced_values
+from fmnist_jax.values import COUNT, CRITERION, SWITCH, ValueType, spaced_values
 
 MAX_VALUES = 100_000  # of one list
 TEXT = ValueType("a string")
@@ -40,6 +40,13 @@ _COMMON_FLAGS = (
     Flag("epochs", COUNT, "passes over the training set", "training"),
     Flag("x", TEXT, "setting on the horizontal axis; its flag sets the values", "maps"),
     Flag("y", TEXT, "setting on the vertical axis; its flag sets the values", "maps"),
+    Flag(
+        "criterion",
+        CRITERION,
+        "when a run counts as trained: status (see the legend), accuracy>=X or loss<=X "
+        "on training images after the last epoch",
+        "maps",
+    ),
     Flag("zoom", TEXT, "x0:x1,y0:y1: this window only, same number of values", "maps"),
     Flag(
         "dataset",
@@ -50,6 +57,12 @@ _COMMON_FLAGS = (
     Flag("data_dir", TEXT, "folder of the data set (default: $FMNIST_JAX_DATA)"),
     Flag("train_examples", COUNT, "use only the first N training examples"),
     Flag("test_examples", COUNT, "use only the first N test examples"),
+    Flag(
+        "validation_examples",
+        COUNT,
+        "hold N training examples out and choose by them, not by the test set",
+        "training",
+    ),
     Flag(
         "out_dir",
         TEXT,

@@ -148,11 +148,14 @@ def _variants(
 def select_data(job: Job, datasets: Mapping[str, "Data"]) -> tuple["Data", ...]:
     """Returns the data of each variant from the loaded data sets by name.
 
-    An experiment may use fewer training examples, unless the flag is given.
+    An experiment may use fewer training examples, unless the flag is given. The
+    validation examples are taken from these.
     """
     count = job.experiment.train_examples
     if count and not job.options["train_examples"]:
         datasets = {name: data.first(train=count) for name, data in datasets.items()}
+    if held_out := job.options["validation_examples"]:
+        datasets = {n: data.with_validation(held_out) for n, data in datasets.items()}
     return tuple(datasets[variant.dataset] for variant in job.variants)
 
 

@@ -11,6 +11,7 @@ from fmnist_jax.files import explaining_write_errors
 from fmnist_jax.runner.experiment import Answer, Experiment
 from fmnist_jax.runner.jobs import Job, Task
 from fmnist_jax.sweeps.environment import RECORDED_PACKAGES, versions
+from fmnist_jax.values import STATUS
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -28,6 +29,9 @@ def metadata(task: Task) -> Metadata:
             **{name: getattr(data, name) for name in names},
             "train_examples": len(data.train.labels),
             "test_examples": len(data.test.labels),
+            "validation_examples": len(data.validation.labels)
+            if data.validation
+            else 0,
         }
         for data in task.data
     }
@@ -58,6 +62,9 @@ def save_runs(task: Task, dataset: "xr.Dataset") -> tuple[Answer, list[Path]]:
       paths of the files.
     """
     experiment, out_dir = task.job.experiment, task.out_dir
+    if experiment.plane:
+        criterion = task.job.options["criterion"] or STATUS
+        dataset = dataset.assign_attrs(criterion=criterion)
     all_metadata = {**metadata(task), **_run_metadata(task.job, dataset)}
     with explaining_write_errors(out_dir):
         paths = results.save(dataset, out_dir, all_metadata)

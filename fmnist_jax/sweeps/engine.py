@@ -12,7 +12,7 @@ from jax.sharding import Mesh, NamedSharding
 
 from fmnist_jax import training
 from fmnist_jax.config import Config, Hparams
-from fmnist_jax.data.dataset import Data, Dataset
+from fmnist_jax.data.dataset import Data, Splits
 from fmnist_jax.probes.probe import Probe
 from fmnist_jax.sweeps import memory, programs
 from fmnist_jax.sweeps.checkpoints import Checkpoint
@@ -33,13 +33,12 @@ Steps = Iterator[tuple[Part, RunBatch | None]]
 
 
 class _Context(NamedTuple):
-    """What all groups of a plan share; train and test set are on every device."""
+    """What all groups of a plan share; the arrays are on every device."""
 
     plan: Plan
     data: Data
     mesh: Mesh
-    train: Dataset
-    test: Dataset
+    arrays: Splits
 
 
 def run_groups(plan: Plan, data: Data, skip: Collection[int] = ()) -> Iterator[Part]:
@@ -83,7 +82,7 @@ def run_groups_resumably(
     """
     check_plan(plan, data, len(jax.local_devices()))
     mesh = programs.device_mesh(plan.num_devices)
-    context = _Context(plan, data, mesh, *_replicate((data.train, data.test), mesh))
+    context = _Context(plan, data, mesh, _replicate(data.splits, mesh))
     groups = {i: group for i, group in enumerate(plan.groups) if i not in skip}
     with precompiled(plan, groups.values(), data) as wait_for:
         for index, group in groups.items():
@@ -133,7 +132,7 @@ def _run_group(
     context: _Context, group: Group, checkpoint: Checkpoint | None
 ) -> Iterator[tuple[int | None, dict[str, np.ndarray], RunBatch]]:
     """Yields epoch (None before and after training), values by run, and batch."""
-    plan, data, mesh, train, _ = context
+    plan, data, mesh, (train, *_) = context
     program = Program(group.config, plan.probes, mesh, data.num_classes)
     num_runs = len(group.runs)
     init_program = program.init_program()
@@ -177,7 +176,7 @@ def _train_epoch(
         batch.inputs,
         np.int32(epoch),
         _replicate(np.stack(orders), context.mesh),
-        (context.train, context.test),
+        context.arrays,
     )
     return batch._replace(state=state), values, np.asarray(is_settled)
 

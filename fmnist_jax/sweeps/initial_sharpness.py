@@ -1,4 +1,4 @@
-"""The sharpness of runs before training, and the stable learning rates it predicts."""
+"""Sharpness and activation stability before training: predicted learning rates."""
 
 import dataclasses
 from collections.abc import Iterable, Mapping
@@ -10,6 +10,11 @@ import xarray as xr
 from fmnist_jax.config import OPTIMIZERS, SCHEDULES, SETTINGS, Hparams
 from fmnist_jax.data.dataset import Data
 from fmnist_jax.effects import uses_setting
+from fmnist_jax.probes.activation import (
+    BATCHES,
+    IMAGES,
+    activation_stability_probe,
+)
 from fmnist_jax.probes.probe import Probe
 from fmnist_jax.probes.sharpness import (
     EXAMPLES,
@@ -19,6 +24,7 @@ from fmnist_jax.probes.sharpness import (
 )
 from fmnist_jax.stability import PRECONDITIONED, has_stability_limit, stable_rate
 from fmnist_jax.sweeps.engine import sweep
+from fmnist_jax.sweeps.labelling import VARIABLES
 from fmnist_jax.sweeps.planning import Plan, run_hparams
 
 # Settings of training steps and of what is recorded, on which the initial loss does not
@@ -54,11 +60,39 @@ def initial_sharpness(plan: Plan, data: Data) -> xr.Dataset:
     return _at_initialisation(sgd_plan, data, DEPENDS_ON, sharpness_probe())
 
 
+def activation_stable_rates(plan: Plan, data: Data) -> xr.Dataset:
+    """Returns the learning rates of activation stability of a plan's runs, under SGD.
+
+    Args:
+      plan: the runs; settings that the learning rate does not depend on are ignored.
+      data: the first training images are used: up to six mini-batches and 256 more.
+
+    Returns:
+      ``activation_stable_rate`` as the probe returns it, with those of the plan's
+      dimensions that it depends on: empty if there are too few images for a mini-batch.
+    """
+    largest = max(plan.axes.get("batch_size", (plan.config.batch_size,)))
+    batches = min(BATCHES, (len(data.train.labels) - IMAGES) // largest)
+    if batches < 1:
+        return xr.Dataset()
+    config = dataclasses.replace(plan.config, optimizer="sgd")
+    axes = {name: v for name, v in plan.axes.items() if name != "optimizer"}
+    sgd_plan = dataclasses.replace(plan, config=config, axes=axes)
+    names = (*DEPENDS_ON, "batch_size", "first_kernel_rate")
+    probe = activation_stability_probe("init", batches)
+    examples = batches * largest + IMAGES
+    return _at_initialisation(sgd_plan, data, names, probe, examples)
+
+
 def _at_initialisation(
-    plan: Plan, data: Data, names: Iterable[str], probe: Probe
+    plan: Plan,
+    data: Data,
+    names: Iterable[str],
+    probe: Probe,
+    examples: int = EXAMPLES,
 ) -> xr.Dataset:
     """Returns the outputs of a probe along the axes of a plan in ``names``."""
-    few = data.first(train=EXAMPLES, test=1)
+    few = data.first(train=examples, test=1)
     count = len(few.train.labels)  # no batch is larger
     axes = {name: values for name, values in plan.axes.items() if name in names}
     sizes = axes.get("batch_size", ())
@@ -73,8 +107,8 @@ def _at_initialisation(
         batch_size=min(plan.config.batch_size, count),
     )
     results = sweep(axes, few, config, plan.hparams, [probe])
-    outputs = [str(name) for name in results.data_vars if "sharpness" in str(name)]
-    results = results[outputs].reset_coords(drop=True)
+    results = results[results.data_vars.keys() - VARIABLES.keys() - {"status"}]
+    results = results.reset_coords(drop=True)
     if sizes:
         results = results.sel(batch_size=[min(size, count) for size in sizes])
         results = results.assign_coords(batch_size=list(sizes))

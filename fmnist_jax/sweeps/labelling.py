@@ -26,14 +26,23 @@ VARIABLES = {
     "train_accuracy_with_dropout": ("training accuracy, dropout on", "1"),
     "test_loss_with_dropout": ("test loss, dropout on", "nats"),
     "test_accuracy_with_dropout": ("test accuracy, dropout on", "1"),
+    "validation_loss": ("validation loss", "nats"),
+    "validation_accuracy": ("validation accuracy", "1"),
+    "final_train_loss": ("training loss after the last epoch", "nats"),
+    "final_train_accuracy": ("training accuracy after the last epoch", "1"),
     "stopped": ("has reached its target accuracy", "1"),
     "stopped_epoch": ("epoch that reached the target accuracy", "1"),
     "parameters_finite": ("all parameters finite", "1"),
     "dead_layers": ("dead hidden layers", "1"),
     "zero_gradient_share": ("share of examples with zero gradient", "1"),
 }
+LAST_EPOCH_ONLY = ("final_train_loss", "final_train_accuracy")
+VALIDATION = ("validation_loss", "validation_accuracy")  # NaN without validation set
 # Likewise for outputs of probes whose name is not a sufficient label.
-PROBED = {"near_zero_share": ("weights within 0.001 of 0", "1")}
+PROBED = {
+    "near_zero_share": ("weights within 0.001 of 0", "1"),
+    "activation_stable_rate": ("learning rate of activation stability", "1"),
+}
 
 
 def join(plan: Plan, parts: Iterable[Part], data: Data) -> xr.Dataset:
@@ -49,6 +58,10 @@ def join(plan: Plan, parts: Iterable[Part], data: Data) -> xr.Dataset:
     grids = _grids(plan, parts)
     for name in sorted(grids, key=lambda n: [*VARIABLES, n].index(n)):
         grid, has_epochs = grids[name]
+        if name in VALIDATION and data.validation is None:
+            continue
+        if name in LAST_EPOCH_ONLY:
+            grid, has_epochs = grid[..., -1], False
         inner = next((p.dims[name] for p in plan.probes if name in p.dims), ())
         dims = (*plan.axes, *(["epoch"] if has_epochs else []), *inner)
         label, unit = (VARIABLES | PROBED).get(name, (name.replace("_", " "), ""))
@@ -56,7 +69,7 @@ def join(plan: Plan, parts: Iterable[Part], data: Data) -> xr.Dataset:
         dataset[name] = xr.Variable(dims, grid, attrs)
     if "stopped" in dataset:
         dataset["stopped_epoch"] = _stopped_epoch(dataset.stopped)
-    dataset["status"] = _status(dataset, data.num_classes)
+    dataset["status"] = _status(dataset, data.largest_class_share)
     halved = {p.group for p in parts if len(p.runs) < len(plan.groups[p.group].runs)}
     dataset.attrs = {
         "dataset": data.name,
@@ -65,8 +78,11 @@ def join(plan: Plan, parts: Iterable[Part], data: Data) -> xr.Dataset:
         "num_classes": data.num_classes,
         "train_examples": len(data.train.labels),
         "test_examples": len(data.test.labels),
+        "largest_class_share": data.largest_class_share,
         "groups_halved_for_memory": len(halved),
     }
+    if data.validation is not None:
+        dataset.attrs["validation_examples"] = len(data.validation.labels)
     return dataset
 
 
@@ -98,12 +114,14 @@ def _grids(plan: Plan, parts: Iterable[Part]) -> dict[str, tuple[np.ndarray, boo
     }
 
 
-def _status(dataset: xr.Dataset, num_classes: int) -> xr.Variable:
-    names = ["train_loss", "test_loss", "parameters_finite", "dead_layers"]
-    names += ["zero_gradient_share", *(["stopped"] if "stopped" in dataset else [])]
-    values = status({name: dataset[name].values for name in names}, num_classes)
+def _status(dataset: xr.Dataset, largest_class_share: float) -> xr.Variable:
+    names = ["train_loss", "test_loss", "train_accuracy_running", "stopped"]
+    names += ["parameters_finite", "dead_layers", "zero_gradient_share"]
+    names += ["final_train_accuracy"]
+    values = {name: dataset[name].values for name in names if name in dataset}
+    statuses = status(values, largest_class_share)
     dims = dataset.train_loss.dims[:-1]
-    return xr.Variable(dims, values, {"long_name": "status", **STATUSES})
+    return xr.Variable(dims, statuses, {"long_name": "status", **STATUSES})
 
 
 def _stopped_epoch(stopped: xr.DataArray) -> xr.Variable:

@@ -65,16 +65,15 @@ def lower_programs(plan: Plan, config: Config, data: Data, width: int) -> Iterat
     )
     seeds, index = (shape_struct(RUN, (slots,), t) for t in (np.uint32, np.int32))
     inputs = RunInputs(hparams, seeds, index)
-    train, test = jax.tree.map(
-        lambda x: shape_struct(SHARED, x.shape, x.dtype), (data.train, data.test)
-    )
+    splits = jax.tree.map(lambda x: shape_struct(SHARED, x.shape, x.dtype), data.splits)
+    train = splits.train
     shape = (num_orders(plan, slots), len(data.train.labels))
     orders = shape_struct(SHARED, shape, np.int32)
     program = Program(config, plan.probes, mesh, data.num_classes)
     state, _ = programs.init_runs.eval_shape(program.init_program(), inputs, train)
     state = jax.tree.map(lambda x: shape_struct(RUN, x.shape, x.dtype), state)
     yield programs.train_epoch_of_runs.lower(
-        program, state, inputs, np.int32(1), orders, (train, test)
+        program, state, inputs, np.int32(1), orders, splits
     )
     if any(probe.when == "init" for probe in plan.probes):
         yield programs.init_runs.lower(program.init_program(), inputs, train)

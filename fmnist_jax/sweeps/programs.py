@@ -16,7 +16,7 @@ from jax.sharding import AxisType, Mesh, PartitionSpec
 
 from fmnist_jax import training
 from fmnist_jax.config import Config, Hparams
-from fmnist_jax.data.dataset import Dataset
+from fmnist_jax.data.dataset import Dataset, Splits
 from fmnist_jax.devices import COMPILER_OPTIONS
 from fmnist_jax.probes.health import probes_at
 from fmnist_jax.probes.probe import Probe, run_probes
@@ -137,7 +137,7 @@ def train_epoch_of_runs(
     inputs: RunInputs,
     number: Array,
     orders: Array,
-    data: tuple[Dataset, Dataset],
+    data: Splits,
 ) -> tuple[training.State, dict[str, Array], Array]:
     """Trains and evaluates every run for an epoch, and probes it.
 
@@ -147,7 +147,7 @@ def train_epoch_of_runs(
       inputs: of each run.
       number: of the epoch, from 1.
       orders: example orders of the training set, ``[distinct seeds, N]``.
-      data: training and test set, shared by all runs.
+      data: shared by all runs.
 
     Returns:
       The states after the epoch; metrics and probe outputs, ``[slots, …]``; and whether
@@ -158,15 +158,15 @@ def train_epoch_of_runs(
 
     def train_one(runs: tuple[RunInputs, training.State], shared: Any) -> Any:
         inputs, before = runs
-        number, orders, (train, test) = shared
+        number, orders, data = shared
         _, epochs_key, probes_key = training.run_keys(inputs.seeds)
         key = jax.random.fold_in(epochs_key, number)
         order = orders[inputs.order_index]
         state, metrics = training.run_epoch(
-            config, inputs.hparams, before, key, train, test, order
+            config, inputs.hparams, before, key, data, order
         )
         key = jax.random.fold_in(probes_key, number)
-        outputs = run_probes(probes, config, inputs.hparams, state, key, train)
+        outputs = run_probes(probes, config, inputs.hparams, state, key, data.train)
         return state, metrics | outputs, _is_settled(config, before, state)
 
     shared = (number, orders, data)

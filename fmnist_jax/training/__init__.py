@@ -1,8 +1,9 @@
 """One run as pure functions, which work plain, jitted and vmapped."""
 
-from fmnist_jax.training.loop import EVALUATION_BATCH as EVALUATION_BATCH
+from fmnist_jax.training.evaluation import EVALUATION_BATCH as EVALUATION_BATCH
+from fmnist_jax.training.evaluation import evaluate as evaluate
+from fmnist_jax.training.evaluation import judged_examples as judged_examples
 from fmnist_jax.training.loop import epoch_order as epoch_order
-from fmnist_jax.training.loop import evaluate as evaluate
 from fmnist_jax.training.loop import example_order as example_order
 from fmnist_jax.training.loop import run_epoch as run_epoch
 from fmnist_jax.training.loop import run_keys as run_keys

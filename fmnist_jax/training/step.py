@@ -79,17 +79,23 @@ def forward(
 
 
 def hidden_values(
-    config: Config, hparams: Hparams, state: State, images: Array, name: str = HIDDEN
+    config: Config,
+    hparams: Hparams,
+    state: State,
+    images: Array,
+    name: str = HIDDEN,
+    train: bool = False,
 ) -> tuple[Array, tuple[Array, ...]]:
     """Returns logits ``[B, C]`` and values of the hidden layers, ``[B, …]`` each.
 
-    The network is called in evaluation mode. The values are those that it sows under
+    The network is called in training mode (without a key for dropout) if ``train``, or
+    else in evaluation mode. The values are those that it sows under
     ``name``: "hidden" for the outputs of hidden layers, "preactivation" for the inputs
     of their ReLUs; none if it sows nothing.
     """
     model, variables, x = _model_call(config, hparams, state, images)
     sown = ("intermediates",)
-    logits, collections = apply_model(model, variables, None, x, False, sown)
+    logits, collections = apply_model(model, variables, None, x, train, sown)
     leaves = jax.tree_util.tree_leaves_with_path(collections.get(*sown, {}))
     key = jax.tree_util.DictKey(name)
     return logits, tuple(leaf for path, leaf in leaves if key in path)
@@ -125,6 +131,8 @@ def epoch_metric_names(config: Config) -> list[str]:
     """Returns the names of the metrics of ``run_epoch``, except ``stopped``."""
     evaluated = ["train_accuracy", "test_loss", "test_accuracy"]
     names = ["train_loss", "train_penalty", "train_accuracy_running", *evaluated]
+    names += ["validation_loss", "validation_accuracy"]
+    names += ["final_train_loss", "final_train_accuracy"]
     if config.evaluate_dropout:
         names += [f"{name}_with_dropout" for name in evaluated]
     return [*names, "epoch_learning_rate"]

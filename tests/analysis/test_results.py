@@ -133,9 +133,9 @@ def test_sentences_name_the_best_and_its_uncertainty() -> None:
     best, contrast = report.sentences(make())
     # Leads over seeds .01 .02 .00: mean 1, standard error .577, t(.975, 2) = 4.303.
     assert best == (
-        "Best test accuracy: ÷255 clipped, 87.00 ± 1.00 % (3 seeds); 1.00 points ahead "
-        "of ÷255 softmax (95 % interval for these two alone -1.48 to +3.48, paired "
-        "over seeds), so the two may be equal."
+        "Best test accuracy: ÷255 clipped, 87.00 ± 1.00 % (3 seeds), chosen on the "
+        "test set; 1.00 points ahead of ÷255 softmax (95 % interval for these two "
+        "alone -1.48 to +3.48, paired over seeds), so the two may be equal."
     )
     assert "clipped (÷1: 16.0 %, ÷255: 87.0 %)" in contrast
     accuracy = ACCURACY.copy()
@@ -145,6 +145,24 @@ def test_sentences_name_the_best_and_its_uncertainty() -> None:
     assert "equal to ÷255 softmax" in report.sentences(make(accuracy))[0]
     (alone,) = report.sentences(make(ACCURACY[1:, :1]))
     assert alone.startswith("Test accuracy after the last epoch: 87.00 ± 1.00 %")
+
+
+def test_with_a_validation_set_settings_are_chosen_by_it() -> None:
+    dataset = make()
+    validation = 1 - dataset.test_accuracy  # the worst on the test set is the best
+    dataset["validation_accuracy"] = dataset["validation_loss"] = validation
+    assert results.selection_metric(dataset) == "validation_accuracy"
+    best, test, _ = report.sentences(dataset)
+    assert best.startswith("Best validation accuracy: ÷1 clipped, 84.00 ± ")
+    assert "chosen on the test set" not in best
+    assert test == "Test accuracy of ÷1 clipped: 16.00 ± 10.39 %."
+    assert results.at_best(dataset, "divisor").divisor.values.tolist() == [1, 1]
+    assert results.at_best(make(), "divisor").divisor.values.tolist() == [255, 255]
+    row = results.summarise(dataset).iloc[0]
+    assert row["validation_accuracy_mean"] == pytest.approx(0.84)
+    text = report.table(dataset)
+    assert "validation acc. %" in text.splitlines()[0]
+    assert "validation_loss_mean" not in results.summarise(make())
 
 
 def test_sentences_name_the_runs_that_do_not_learn() -> None:

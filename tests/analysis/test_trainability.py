@@ -1,6 +1,7 @@
 """The learning rates that train, and their ratio to the stable one."""
 
 import numpy as np
+import pytest
 import xarray as xr
 
 from fmnist_jax.analysis import trainability
@@ -71,7 +72,7 @@ def test_sentences_give_the_ratios_or_that_nothing_trains() -> None:
     unknown = results.assign(stable_rate=results.stable_rate * np.nan)
     lines = trainability.sentences(unknown, trainability.trainable_range(unknown))
     assert lines[1].startswith("All settings: no stable learning rate is known")
-    results["status"] = xr.full_like(results.status, "slow")
+    results["status"] = xr.full_like(results.status, "not trained")
     lines = trainability.sentences(results, trainability.trainable_range(results))
     assert lines[1] == "All settings: no learning rate met the criterion."
 
@@ -81,3 +82,47 @@ def test_without_learning_rates_there_is_no_table() -> None:
     table = trainability.trainable_range(results)
     assert table.empty
     assert len(trainability.sentences(results, table)) == 1
+
+
+def test_islands_above_the_lowest_stretch_do_not_count() -> None:
+    results = made_up()
+    results["status"] = xr.full_like(results.status, "dead").astype("<U11")
+    trained = {1.0: [1], 10.0: [0, 1, 3], 100.0: [0, 2, 3]}
+    for divisor, indices in trained.items():
+        learning_rates = [LEARNING_RATES[i] for i in indices]
+        where = {"divisor": divisor, "learning_rate": learning_rates}
+        results.status.loc[where] = "trained"
+    for dataset in (results, results.sortby("learning_rate", ascending=False)):
+        table = trainability.trainable_range(dataset)
+        assert table.least_trainable.tolist() == [1e-2, 1e-3, 1e-3]
+        assert table.largest_trainable.tolist() == [1e-2, 1e-2, 1e-3]
+        assert table.islands.tolist() == [0, 1, 2]
+
+
+def test_headlines_are_given_for_several_criteria() -> None:
+    results = made_up()
+    status = results.status.where(results.status == "trained", "not trained")
+    results["status"] = status
+    # Rises with the divisor and falls with the learning rate, from 0.9 to 0.2.
+    accuracy = np.clip(
+        0.5 + 0.1 * np.log10(results.divisor / results.learning_rate) - 0.2, 0, 1
+    )
+    results["final_train_accuracy"] = accuracy.broadcast_like(results.status)
+    results["final_train_loss"] = 1.3 - results.final_train_accuracy
+    results.attrs["largest_class_share"] = 0.1
+    table = trainability.by_criterion(results).set_index("criterion")
+    assert list(table.index) == [
+        "status", "accuracy>=0.325", "accuracy>=0.775", "loss<=1.151"
+    ]  # fmt: skip
+    expected = [
+        int((results.status == "trained").mean("seed").values.__gt__(0.5).sum()),
+        int((accuracy >= 0.325).sum()),
+        int((accuracy >= 0.775).sum()),
+        int((1.3 - accuracy <= 1.151).sum()),
+    ]
+    assert table.trained.tolist() == expected
+    row = table.loc["status"]
+    assert (row.largest_trainable_min, row.largest_trainable_max) == (0.01, 1)
+    assert row.slope == pytest.approx(-1)  # the largest is 2/λ
+    assert row.ratio_median == pytest.approx(1)
+    assert np.isnan(table.slope["accuracy>=0.775"])  # two points only

@@ -85,3 +85,40 @@ def test_wrong_arrays_get_one_line(
 def test_other_types_than_dataset_get_one_line() -> None:
     with pytest.raises(UserError, match=r"test must be a Dataset.*got int"):
         Data(make_data().train, 3)  # type: ignore[arg-type]
+
+
+def test_a_validation_set_is_stratified_and_disjoint() -> None:
+    rng = np.random.default_rng(1)
+    labels = np.repeat([0, 1, 2], [600, 300, 103])[rng.permutation(1003)]
+    images = np.arange(1003, dtype=np.float32)[:, None, None]
+    data = Data(Dataset(images, labels), Dataset(images[:5], labels[:5]))
+    split = data.with_validation(100)
+    assert split.validation is not None
+    assert len(split.train.labels) == 903
+    # 59.8, 29.9 and 10.3 of each class, rounded to 100 in all.
+    assert np.bincount(split.validation.labels).tolist() == [60, 30, 10]
+    parts = [part.images.ravel() for part in (split.train, split.validation)]
+    assert sorted(np.concatenate(parts)) == images.ravel().tolist()
+    for part in (split.train, split.validation):
+        positions = part.images.ravel().astype(int)
+        assert (np.diff(positions) > 0).all()  # in the order of the file
+        np.testing.assert_array_equal(part.labels, labels[positions])
+    np.testing.assert_array_equal(split.test.images, data.test.images)
+    again = data.with_validation(100)
+    assert split.fingerprint == again.fingerprint != data.fingerprint
+    other = data.with_validation(100, seed=1)
+    assert other.fingerprint != split.fingerprint
+    assert data.with_validation(0) is data
+    assert (split.num_classes, split.largest_class_share) == (3, 540 / 903)
+
+
+def test_impossible_validation_sets_get_one_line() -> None:
+    data = make_data()
+    for count in (-1, 4, 5):
+        with pytest.raises(UserError, match=f"{count} validation examples of 4 train"):
+            data.with_validation(count)
+    with pytest.raises(UserError, match="has a validation set already"):
+        data.with_validation(2).with_validation(1)
+    other = Dataset(np.zeros((1, 3, 3), np.uint8), np.array([0]))
+    with pytest.raises(UserError, match=r"train and validation images .* one shape"):
+        make_data(validation=other)

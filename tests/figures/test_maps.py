@@ -92,3 +92,36 @@ def test_losses_of_zero_and_learning_rates_without_a_limit_are_drawn() -> None:
     results["train_loss"] = xr.zeros_like(results.train_loss)
     results["stable_rate"] = results.stable_rate.where(results.divisor > 1, np.inf)
     texts_of(maps.maps(results)["map"])
+
+
+def test_activation_stability_is_drawn_under_sgd_and_explained() -> None:
+    results = made_up()
+    rates = np.asarray(DIVISORS)[:, None] / 50 * np.ones(results.sizes["seed"])
+    results["activation_stable_rate"] = ("divisor", "seed"), rates
+    (figure,) = maps.maps(results).values()
+    panel: Any = figure.axes[0]
+    contours = [c for c in panel.collections if isinstance(c, mpl.contour.ContourSet)]
+    (path,) = contours[1].get_paths()  # after its white edge
+    x, y = np.asarray(path.vertices).T
+    np.testing.assert_allclose(y, x / 50, rtol=1e-3)
+    assert "activation stability: a" in texts_of(figure)
+    (figure,) = trainability_figures.trainable_ranges(results).values()
+    assert "activation stability: a" in texts_of(figure)
+    (figure,) = maps.maps(results.assign_coords(optimizer="adam")).values()
+    assert "activation stability" not in texts_of(figure)
+
+
+def test_another_criterion_recolours_the_status() -> None:
+    results = made_up()
+    not_trained = results.status.where(results.status == "trained", "not trained")
+    results["status"] = not_trained
+    results["final_train_accuracy"] = xr.full_like(not_trained, 0.6).astype(float)
+    names = list(maps.STATUS_COLOURS)
+    for criterion, expected in (("accuracy>=0.5", "trained"), ("accuracy>=0.7", "not")):
+        (figure,) = maps.maps(results, criterion=criterion).values()
+        panel: Any = figure.axes[2]
+        shown = {names[int(i)] for i in np.unique(panel.collections[0].get_array())}
+        assert shown == {"trained" if expected == "trained" else "not trained"}
+        assert criterion in texts_of(figure).replace("\n", " ")
+        (figure,) = trainability_figures.trainable_ranges(results, criterion).values()
+        assert criterion in texts_of(figure)

@@ -1,7 +1,6 @@
 """Statuses, and the probes of health and saturation, against NumPy."""
 
 import dataclasses
-import math
 from typing import Any
 
 import flax.linen as nn
@@ -19,7 +18,7 @@ from fmnist_jax.probes.probe import Probe
 from fmnist_jax.probes.status import STATUSES, status
 from fmnist_jax.sweeps.engine import sweep
 
-UNIFORM = math.log(10)  # the loss of a uniform prediction
+SHARE = 0.1  # of the largest class; 55 % is half-way to 100 %
 
 
 def _values(**changed: float) -> dict[str, np.ndarray]:
@@ -27,42 +26,77 @@ def _values(**changed: float) -> dict[str, np.ndarray]:
     values: dict[str, list[float]] = {
         "train_loss": [2.0, 0.5],
         "test_loss": [2.0, 0.5],
+        "train_accuracy_running": [0.1, 0.8],
         "parameters_finite": [1, 1],
         "dead_layers": [0, 0],
         "zero_gradient_share": [0, 0],
     }
+    final = changed.pop("final_train_accuracy", 0.85)
     for name, last in changed.items():
         values[name] = [values.get(name, [0])[0], last]
-    return {name: np.asarray([v], np.float32) for name, v in values.items()}
+    arrays = {name: np.asarray([v], np.float32) for name, v in values.items()}
+    return arrays | {"final_train_accuracy": np.asarray([final], np.float32)}
+
+
+FROZEN = {"zero_gradient_share": 0.5, "train_accuracy_running": 0.1}
 
 
 @pytest.mark.parametrize(
     ("changed", "expected"),
     [
         ({}, "trained"),
-        ({"train_loss": 0.49 * UNIFORM}, "trained"),
-        ({"train_loss": 0.51 * UNIFORM}, "slow"),
-        ({"train_loss": 0.51 * UNIFORM, "zero_gradient_share": 0.5}, "frozen"),
-        ({"train_loss": 0.51 * UNIFORM, "zero_gradient_share": 0.49}, "slow"),
-        ({"train_loss": 0.49 * UNIFORM, "zero_gradient_share": 1}, "trained"),
-        ({"dead_layers": 1, "zero_gradient_share": 1, "train_loss": 14}, "dead"),
+        ({"train_loss": 1e4}, "trained"),  # an awful start does not matter
+        ({"final_train_accuracy": 0.5501}, "trained"),
+        ({"final_train_accuracy": 0.5499}, "not trained"),
+        ({"final_train_accuracy": 0.1, **FROZEN}, "frozen"),
+        ({"final_train_accuracy": 0.119, **FROZEN}, "frozen"),
+        ({"final_train_accuracy": 0.121, **FROZEN}, "not trained"),  # it has moved
+        ({"final_train_accuracy": 0.079, **FROZEN}, "not trained"),
+        (
+            {"final_train_accuracy": 0.1, **FROZEN, "zero_gradient_share": 0.49},
+            "not trained",
+        ),
+        (
+            {
+                "final_train_accuracy": 0.56,
+                "zero_gradient_share": 1,
+                "train_accuracy_running": 0.56,
+            },
+            "trained",
+        ),
+        ({"dead_layers": 1, **FROZEN, "final_train_accuracy": 0.1}, "dead"),
         ({"dead_layers": 1, "parameters_finite": 0}, "diverged"),
         ({"stopped": 1}, "stopped"),
         ({"stopped": 0}, "trained"),
-        ({"stopped": 1, "dead_layers": 1, "train_loss": 14}, "stopped"),
+        ({"stopped": 1, "dead_layers": 1, "final_train_accuracy": 0.1}, "stopped"),
         ({"stopped": 1, "parameters_finite": 0}, "diverged"),
         ({"train_loss": np.nan}, "diverged"),
         ({"test_loss": np.inf}, "diverged"),
     ],
 )
 def test_each_status_has_its_rule(changed: dict[str, float], expected: str) -> None:
-    assert status(_values(**changed), 10).tolist() == [expected]
+    assert status(_values(**changed), SHARE).tolist() == [expected]
+
+
+def test_the_threshold_depends_on_the_largest_class() -> None:
+    values = _values(final_train_accuracy=0.94)
+    assert status(values, 0.87).tolist() == ["trained"]
+    assert status(values, 0.89).tolist() == ["not trained"]
+
+
+def test_without_accuracy_a_run_is_finished() -> None:
+    values = _values(dead_layers=0)
+    del values["final_train_accuracy"]
+    assert status(values, SHARE).tolist() == ["finished"]
+    values = _values(train_loss=np.nan)
+    del values["final_train_accuracy"]
+    assert status(values, SHARE).tolist() == ["diverged"]
 
 
 def test_one_infinite_loss_makes_a_run_diverged() -> None:
     values = _values()
     values["train_loss"][0, 0] = np.inf
-    assert status(values, 10).tolist() == ["diverged"]
+    assert status(values, SHARE).tolist() == ["diverged"]
 
 
 def _state(kernel: Any, bias: Any, hidden_bias: Any) -> training.State:
@@ -109,8 +143,8 @@ def test_health_counts_dead_layers_zero_gradients_and_infinite_parameters() -> N
 
 
 def test_a_run_without_values_is_missing() -> None:
-    nothing = {name: np.full((1, 2), np.nan) for name in _values()}
-    assert status(nothing, 10).tolist() == ["missing"]
+    nothing = {name: np.full_like(value, np.nan) for name, value in _values().items()}
+    assert status(nothing, SHARE).tolist() == ["missing"]
 
 
 @pytest.mark.slow
@@ -138,15 +172,15 @@ def test_statuses_of_trained_runs(small: Data) -> None:
     config = Config(hidden_sizes=(16,), num_epochs=15, batch_size=10, optimizer="sgd")
     axes = {"learning_rate": [1e-6, 0.1, 10, 1e30]}
     scaled = sweep(axes, small, config).status.isel(seed=0)
-    assert scaled.values.tolist() == ["slow", "trained", "dead", "diverged"]
+    assert scaled.values.tolist() == ["not trained", "trained", "dead", "diverged"]
     clipped = dataclasses.replace(config, loss="clipped")
     hparams = Hparams(divisor=1.0, learning_rate=1e-3)
     assert sweep({}, small, clipped, hparams).status.values.tolist() == ["frozen"]
     targets = {"target_accuracy": [0.2, np.inf]}
     stopping = sweep(targets, small, config, Hparams(learning_rate=0.1)).status
     assert stopping.isel(seed=0).values.tolist() == ["stopped", "trained"]
-    names = "missing diverged stopped dead frozen trained slow"
-    assert list(STATUSES) == names.split()
+    names = "missing diverged stopped dead frozen trained not_trained finished"
+    assert list(STATUSES) == [name.replace("_", " ") for name in names.split()]
 
 
 def _in_float64(params: Any, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -1,6 +1,7 @@
 """From flags, presets and an experiment's settings to the runs of a job."""
 
 import dataclasses
+import json
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from experiments.scale_sweep import EXPERIMENT
 from fmnist_jax.analysis import results
 from fmnist_jax.data import load
 from fmnist_jax.errors import UserError
-from fmnist_jax.runner import jobs
+from fmnist_jax.runner import command_line, jobs
 from fmnist_jax.sweeps.engine import sweep
 from tests.command_lines import options
 
@@ -114,3 +115,28 @@ def test_settings_of_an_experiment_override_the_preset_but_not_flags() -> None:
     arguments = options("--plateau_factors=.1", "--epochs=4")
     (variant,) = jobs.make_job(annealing, arguments).variants
     assert (variant.config.num_epochs, variant.hparams.plateau_factor) == (4, 0.1)
+
+
+@pytest.mark.slow
+def test_held_out_examples_reach_the_results_and_the_answer(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = [
+        *("--dataset=synthetic", "--train_examples=300", "--test_examples=50"),
+        *("--validation_examples=60", "--divisors=1,255", "--losses=softmax"),
+        *("--hidden_sizes=4", "--epochs=1", "--num_seeds=2", f"--out_dir={tmp_path}"),
+    ]
+    command_line.execute([EXPERIMENT], ["scale_sweep", *arguments])
+    dataset = results.load(tmp_path)
+    assert dataset.attrs["train_examples"] == 240
+    assert dataset.attrs["validation_examples"] == 60
+    counts = dataset.validation_accuracy.values * 60
+    np.testing.assert_allclose(counts, counts.round(), atol=1e-4)
+    assert "Best validation accuracy: " in capsys.readouterr().out
+    settings = json.loads((tmp_path / "config.json").read_text())
+    assert settings["datasets"][0]["validation_examples"] == 60
+    with pytest.raises(UserError, match="300 validation examples of 300 training"):
+        jobs.select_data(
+            jobs.make_job(EXPERIMENT, options("--validation_examples=300")),
+            {"auto": load("synthetic", train_examples=300, test_examples=10)},
+        )

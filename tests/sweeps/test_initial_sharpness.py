@@ -14,8 +14,10 @@ from jax.flatten_util import ravel_pytree
 
 from fmnist_jax import training
 from fmnist_jax.config import OPTIMIZERS, SETTINGS, TRACED, Config, Hparams
+from fmnist_jax.data import load
 from fmnist_jax.data.dataset import Data, Dataset
 from fmnist_jax.probes import sharpness
+from fmnist_jax.probes.activation import activation_stability_probe
 from fmnist_jax.probes.sharpness import sharpness_probe
 from fmnist_jax.stability import PRECONDITIONED
 from fmnist_jax.sweeps import initial_sharpness
@@ -245,3 +247,28 @@ def test_an_unconverged_eigenvalue_gives_no_stable_learning_rate(
     results = initial_sharpness.stable_rates(plan({}, config, Hparams()), small)
     assert np.isnan(results.stable_rate).all()
     assert np.isfinite(results.sharpness).all()
+
+
+@pytest.mark.slow
+def test_activation_stable_rates_equal_the_probe_without_needless_axes(
+    small: Data,
+) -> None:
+    """200 images are enough for no batch of 32 and 256 images; 600 for six."""
+    config = Config(hidden_sizes=(6,), batch_size=50, num_epochs=1, optimizer="adam")
+    values = {
+        "optimizer": ["sgd", "adam"],
+        "divisor": [60.0, 255.0],
+        "learning_rate": [1e-3, 1.0],
+        "batch_size": [20, 50],
+        "seed": [0, 1],
+    }
+    whole = load("synthetic", train_examples=600, test_examples=10)
+    few = initial_sharpness.activation_stable_rates
+    assert not few(plan(values, config, Hparams()), small).data_vars
+    rates = few(plan(values, config, Hparams()), whole).activation_stable_rate
+    assert set(rates.dims) == {"divisor", "batch_size", "seed"}
+    probes = [activation_stability_probe()]
+    sgd = dataclasses.replace(config, optimizer="sgd")
+    axes = {name: values[name] for name in ("divisor", "batch_size", "seed")}
+    every = sweep(axes, whole, sgd, Hparams(), probes).activation_stable_rate
+    np.testing.assert_allclose(rates.transpose(*every.dims), every, rtol=1e-5)

@@ -11,7 +11,7 @@ import xarray as xr
 
 from fmnist_jax import training
 from fmnist_jax.config import Config, Hparams
-from fmnist_jax.data.dataset import Dataset
+from fmnist_jax.data.dataset import Dataset, Splits
 from fmnist_jax.probes.probe import Probe
 from fmnist_jax.sweeps import programs
 from fmnist_jax.sweeps.engine import sweep
@@ -96,7 +96,7 @@ def test_a_stopped_run_does_not_change_by_a_bit() -> None:
         def epoch(state: Any, key_and_order: Any) -> Any:
             key, order = key_and_order
             state, metrics = training.run_epoch(
-                config, run_hparams, state, key, DATA.train, DATA.test, order
+                config, run_hparams, state, key, DATA.splits, order
             )
             return state, (state, metrics)
 
@@ -131,7 +131,7 @@ def test_an_epoch_without_a_mistake_reaches_a_target_of_1() -> None:
     state = dataclasses.replace(state, params=params)
     epoch = jax.jit(training.run_epoch, static_argnums=0)
     _, metrics = epoch(
-        config, hparams, state, jax.random.key(1), data, data, np.arange(1000)
+        config, hparams, state, jax.random.key(1), Splits(data, data), np.arange(1000)
     )
     assert metrics["train_accuracy_running"] == pytest.approx(1, abs=1e-6)
     assert metrics["stopped"] == 1

@@ -15,11 +15,11 @@ import pytest
 
 from fmnist_jax import training
 from fmnist_jax.config import Config, Hparams
-from fmnist_jax.data.dataset import Data, Dataset
-from fmnist_jax.training import loop
+from fmnist_jax.data.dataset import Data, Dataset, Splits
+from fmnist_jax.training import evaluation
+from fmnist_jax.training.evaluation import evaluate
 from fmnist_jax.training.loop import (
     epoch_order,
-    evaluate,
     run_keys,
     train_epoch,
 )
@@ -325,7 +325,7 @@ def test_the_key_decides_the_dropout_masks_of_each_step() -> None:
 def test_evaluation_equals_numpy(
     num_examples: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loop, "EVALUATION_BATCH", 8)
+    monkeypatch.setattr(evaluation, "EVALUATION_BATCH", 8)
     state, data = initial_state(SGD), make_data(num_examples)
     metrics = evaluate(SGD, HPARAMS, state, data)
     expected = measure_64(params_64(state), 100, data)
@@ -370,7 +370,7 @@ def test_evaluation_with_a_key_keeps_dropout_on() -> None:
     assert loss(1) == loss(1)
     assert loss(1) != loss(2)
     # Every batch has a new mask, also the partial last one.
-    assert loop.EVALUATION_BATCH == 500
+    assert evaluation.EVALUATION_BATCH == 500
     key, num_dropped = jax.random.key(1), 0
     for batch, size in enumerate((500, 500, 200)):
         batch_key = jax.random.fold_in(key, batch)
@@ -493,6 +493,10 @@ def epochs_one_by_one() -> tuple[State, dict[str, list[Any]]]:
             "train_accuracy": on_train["accuracy"],
             "test_loss": on_test["loss"],
             "test_accuracy": on_test["accuracy"],
+            "validation_loss": np.nan,
+            "validation_accuracy": np.nan,
+            "final_train_loss": on_train["loss"],
+            "final_train_accuracy": on_train["accuracy"],
             "epoch_learning_rate": 0.05,
         }
         for name, value in row.items():
@@ -537,3 +541,69 @@ def test_the_metrics_of_a_run_have_not_changed() -> None:
                 "note it in CHANGELOG.md and update these numbers."
             ),
         )
+
+
+# What runs are judged and chosen by.
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("evaluate_train", [True, False])
+def test_after_an_epoch_runs_are_judged_on_training_images(
+    evaluate_train: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(evaluation, "JUDGED_EXAMPLES", 7)
+    config = dataclasses.replace(SGD, evaluate_train=evaluate_train)
+    train, test, validation = (make_data(n) for n in (24, 9, 11))
+    state, key = initial_state(config), jax.random.key(1)
+    splits = Splits(train, test, validation)
+    after, metrics = training.run_epoch(
+        config, HPARAMS, state, key, splits, jnp.arange(24)
+    )
+    judged = train
+    if not evaluate_train:
+        rows = np.sort(np.random.default_rng(0).choice(24, 7, replace=False))
+        judged = Dataset(train.images[rows], train.labels[rows])
+    parts = {"final_train": judged, "test": test, "validation": validation}
+    for name, part in parts.items():
+        expected = measure_64(params_64(after), 100, part)
+        assert_close(
+            {k: metrics[f"{name}_{k}"] for k in ("loss", "accuracy")},
+            {k: np.mean(v) for k, v in expected.items()},
+        )
+    assert np.isnan(metrics["train_accuracy"]) != evaluate_train
+    without = training.run_epoch(
+        config, HPARAMS, state, key, Splits(train, test), jnp.arange(24)
+    )[1]
+    assert without.keys() == metrics.keys()
+    assert np.isnan(without["validation_loss"])
+    assert without["test_loss"] == metrics["test_loss"]
+
+
+def test_the_judged_images_are_fixed_and_from_the_whole_set() -> None:
+    labels = np.repeat([0, 1, 2, 3], 1000).astype(np.int32)  # a sorted file
+    dataset = Dataset(np.arange(4000, dtype=np.float32)[:, None], labels)
+    judged = training.judged_examples(dataset)
+    counts = np.bincount(judged.labels)
+    assert counts.sum() == len(np.unique(judged.images)) == 2048
+    assert (np.abs(counts - 512) < 70).all()
+    few = Dataset(dataset.images[:2048], labels[:2048])
+    assert training.judged_examples(few) is few
+
+
+@pytest.mark.slow
+def test_the_plateau_rule_reads_the_validation_loss() -> None:
+    config = dataclasses.replace(SGD, schedule="plateau")
+    train = make_data(24)
+    # The loss of the other labels rises where that of the labels falls.
+    validation = Dataset(train.images, (train.labels + 1) % NUM_CLASSES)
+    hparams = dataclasses.replace(HPARAMS, plateau_patience=0.0)
+    epoch = jax.jit(training.run_epoch, static_argnums=0)
+    reductions = []
+    for splits in (Splits(train, train), Splits(train, train, validation)):
+        state = initial_state(config)
+        for number in range(6):
+            key = jax.random.key(number)
+            state, _ = epoch(config, hparams, state, key, splits, jnp.arange(24))
+        assert state.schedule is not None
+        reductions.append(float(state.schedule.learning_rate) < 0.05)
+    assert reductions == [False, True]
