@@ -1,63 +1,141 @@
-"""Predicts the largest trainable learning rate from the sharpness, then measures it.
+"""Predicts the largest trainable learning rate of new cases, then measures it.
 
     python -m docs.predictions predict FOLDER_WITH_THE_FILES
     python -m docs.predictions measure FOLDER_WITH_THE_FILES
 
-The first command writes docs/predictions.csv: a minute on two cores. The second writes
-docs/predictions_measured.csv and the figure: five minutes. The rule "fit" is a line
-fitted to the map. Seven of the eight combinations differ from the map in network or
-data set. The eighth, (fashion_mnist, 128, ÷30), measures the map's column of ÷30.08 on
-a finer grid.
+The first command writes docs/predictions.csv: five minutes on two cores. It was
+committed before the second one was run, which writes docs/predictions_measured.csv,
+docs/predictions_summary.csv and the figure: about an hour. The rules are
+
+- "activation": 1.6 times the learning rate of activation stability; 1.6 is the median
+  of ten earlier measurements, none of which is a case here;
+- "2/λ", with λ the sharpness at initialisation;
+- "fit": a power law of λ, fitted to the map under SGD with the softmax loss;
+- "2/batch sharpness", at initialisation (Andreyev and Beneventano 2024).
+
+Each run takes 500 steps of SGD. The largest trainable learning rate is the top of the
+lowest unbroken stretch of learning rates, 10^0.1 apart, at which most of five seeds
+train.
 """
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from benchmarks import scripts
-from experiments.trainability_map import EXPERIMENT
-from fmnist_jax import Data, Hparams, load, sweep, use_cpu_cores
-from fmnist_jax.analysis.trainability import LEARNING_RATE, trainable_range
-from fmnist_jax.config import PRESETS, SETTINGS, Config
+from fmnist_jax import (
+    Config,
+    Data,
+    Dataset,
+    Hparams,
+    activation_stability_probe,
+    batch_sharpness_probe,
+    load,
+    sweep,
+    use_cpu_cores,
+)
+from fmnist_jax.analysis.criteria import usual_criteria
+from fmnist_jax.analysis.trainability import LEARNING_RATE, largest_trainable
 from fmnist_jax.errors import unknown
 from fmnist_jax.figures import style
-from fmnist_jax.sweeps.initial_sharpness import initial_sharpness, stable_rates
-from fmnist_jax.sweeps.planning import plan
+from fmnist_jax.probes.sharpness import EXAMPLES, sharpness_probe
 
 FOLDER = Path(__file__).parent
 MAP = FOLDER / "trainability_map" / "rates.csv"
 PREDICTED, MEASURED = FOLDER / "predictions.csv", FOLDER / "predictions_measured.csv"
-FIGURE = FOLDER / "predictions.png"
-# Data set, hidden sizes, divisor.
-COMBINATIONS = (
-    ("fashion_mnist", (32,), 255.0),
-    ("fashion_mnist", (512,), 255.0),
-    ("fashion_mnist", (128, 128), 255.0),
-    ("fashion_mnist", (128,), 30.0),
-    ("fashion_mnist", (), 100.0),
-    ("mnist", (128,), 255.0),
-    ("mnist", (64, 64, 64), 100.0),
-    ("mnist", (256,), 600.0),
-)
-SEEDS = range(3)
+SUMMARY, FIGURE = FOLDER / "predictions_summary.csv", FOLDER / "predictions.png"
+SEEDS, STEPS = range(5), 500
 STEPS_PER_DECADE = 10
-MARGIN = 1.5  # decades measured beyond the lowest and the highest prediction
-RULES = ("2/λ", "12/λ", "fit")
+BELOW, ABOVE = 0.5, 0.9  # decades measured beyond the lowest and the highest prediction
+FACTOR = 1.6  # of the learning rate of activation stability
+CRITERIA = (
+    *("status", "accuracy, a quarter of the way", "accuracy, three quarters"),
+    "loss at most ln C / 2",
+)
+RULES = ("activation", "2/λ", "fit", "2/batch sharpness")
+RESAMPLES = 10_000  # of the bootstrap
 
 
-def config_for(hidden_sizes: tuple[int, ...]) -> Config:
-    """Returns the settings of the map's runs for another network."""
-    config, _ = PRESETS[EXPERIMENT.preset]
-    settings = dict(EXPERIMENT.settings)
-    return dataclasses.replace(
-        config, **settings, hidden_sizes=hidden_sizes, num_epochs=EXPERIMENT.epochs or 1
-    )
+class Case(NamedTuple):
+    """What differs from a 784-128-10 network on Fashion-MNIST, ÷255, batches of 32."""
+
+    name: str
+    config: Mapping[str, Any] = {}
+    hparams: Mapping[str, Any] = {}
+    dataset: str = "fashion_mnist"
+    standardise: bool = False  # with one mean and deviation; the divisor is then 1
+
+
+CASES = (
+    Case("B 1", {"batch_size": 1}),
+    Case("B 4", {"batch_size": 4}),
+    Case("B 64", {"batch_size": 64}),
+    Case("B 256", {"batch_size": 256}),
+    Case("B 512, ÷100", {"batch_size": 512}, {"divisor": 100.0}),
+    Case("8 units", {"hidden_sizes": (8,)}),
+    Case("32 units", {"hidden_sizes": (32,)}),
+    Case("512 units", {"hidden_sizes": (512,)}),
+    Case("4096 units", {"hidden_sizes": (4096,)}),
+    Case("128, 128", {"hidden_sizes": (128,) * 2}),
+    Case("4 × 64", {"hidden_sizes": (64,) * 4}),
+    Case("6 × 128", {"hidden_sizes": (128,) * 6}),
+    Case("PyTorch, B 128", {"initializer": "pytorch", "batch_size": 128}),
+    Case("Flax, 2 × 256", {"initializer": "flax", "hidden_sizes": (256,) * 2}),
+    Case("÷5", {}, {"divisor": 5.0}),
+    Case("÷30", {}, {"divisor": 30.0}),
+    Case("÷1000", {}, {"divisor": 1000.0}),
+    Case("÷3000", {}, {"divisor": 3000.0}),
+    Case("first kernel × 0.1", {}, {"first_kernel_scale": 0.1}),
+    Case("first kernel × 10", {}, {"first_kernel_scale": 10.0}),
+    Case("standardised", standardise=True),
+    Case("MNIST", dataset="mnist"),
+    Case(
+        "MNIST, 3 × 64, ÷100, B 16",
+        {"hidden_sizes": (64,) * 3, "batch_size": 16},
+        {"divisor": 100.0},
+        "mnist",
+    ),
+    Case("synthetic", dataset="synthetic"),
+    Case(
+        "synthetic, 256, B 8",
+        {"hidden_sizes": (256,), "batch_size": 8},
+        {},
+        "synthetic",
+    ),
+)
+
+
+def settings(case: Case) -> tuple[Config, Hparams]:
+    """Returns the settings of a case, for ``STEPS`` steps on its data."""
+    base = Config(optimizer="sgd", evaluate_train=False, **case.config)
+    hparams = Hparams(**{"divisor": 1.0 if case.standardise else 255.0, **case.hparams})
+    return dataclasses.replace(base, num_epochs=_num_epochs(base.batch_size)), hparams
+
+
+def _num_epochs(batch_size: int) -> int:
+    """Returns the fewest epochs of at most 60,000 images in ``STEPS`` steps."""
+    divisors = (n for n in range(1, STEPS + 1) if STEPS % n == 0)
+    return next(n for n in divisors if STEPS // n * batch_size <= 60_000)
+
+
+def data_of(case: Case, num_images: int, data: Mapping[str, Data]) -> Data:
+    """Returns the first training images of a case."""
+    whole = data[case.dataset]
+    if case.standardise:
+        pixels = whole.train.images.astype(np.float64)
+        mean, std = pixels.mean(), pixels.std()
+        train, test = (
+            Dataset(((part.images - mean) / std).astype(np.float32), part.labels)
+            for part in (whole.train, whole.test)
+        )
+        whole = dataclasses.replace(whole, train=train, test=test)
+    return whole.first(train=num_images, test=1000)
 
 
 def fit(rates: pd.DataFrame) -> tuple[float, float]:
@@ -72,111 +150,127 @@ def fit(rates: pd.DataFrame) -> tuple[float, float]:
     return float(a), float(b)
 
 
-def predict(data: Mapping[str, Data]) -> pd.DataFrame:
-    """Returns the sharpness and the learning rate of each rule, by combination."""
+def predict(data: Mapping[str, Data]) -> Iterator[dict[str, Any]]:
+    """Yields the measurements before training, and each rule's learning rate."""
     a, b = fit(pd.read_csv(MAP))
-    rows = []
-    for name, hidden_sizes, divisor in COMBINATIONS:
-        config, hparams = config_for(hidden_sizes), Hparams(divisor=divisor)
-        seeds = plan({"seed": SEEDS}, config, hparams)
-        sharpness = initial_sharpness(seeds, data[name]).sharpness.values.astype(float)
-        middle = math.exp(np.log(sharpness).mean())
-        rows.append(
-            {
-                "dataset": name,
-                "hidden_sizes": SETTINGS["hidden_sizes"].value_type.text(hidden_sizes),
-                "divisor": divisor,
-                "sharpness": middle,
-                "sharpness_min": sharpness.min(),
-                "sharpness_max": sharpness.max(),
-                "2/λ": 2 / middle,
-                "12/λ": 12 / middle,
-                "fit": 10 ** (a + b * math.log10(middle)),
-            }
+    for case in CASES:
+        config, hparams = settings(case)
+        activation = activation_stability_probe()
+        probes = [sharpness_probe(), batch_sharpness_probe("init"), activation]
+        count = max(EXAMPLES, activation.num_examples(config))
+        one_epoch = dataclasses.replace(config, num_epochs=1)
+        runs = sweep(
+            {"seed": SEEDS}, data_of(case, count, data), one_epoch, hparams, probes
         )
-    return pd.DataFrame(rows)
+        sharpness, batch, rate = (
+            float(np.exp(np.log(runs[name].values.astype(float)).mean()))
+            for name in ("sharpness", "batch_sharpness", "activation_stable_rate")
+        )
+        yield {
+            "case": case.name,
+            "sharpness": sharpness,
+            "batch_sharpness": batch,
+            "activation_stable_rate": rate,
+            "activation": FACTOR * rate,
+            "2/λ": 2 / sharpness,
+            "fit": 10 ** (a + b * math.log10(sharpness)),
+            "2/batch sharpness": 2 / batch,
+        }
 
 
-def measure(predicted: pd.DataFrame, data: Mapping[str, Data]) -> pd.DataFrame:
-    """Returns the predictions, the measured learning rate, and its ratio to each."""
-    rows = []
+def measure(
+    predicted: pd.DataFrame, data: Mapping[str, Data]
+) -> Iterator[dict[str, Any]]:
+    """Yields, for each case and criterion, the largest trainable learning rate."""
+    cases = {case.name: case for case in CASES}
     for row in predicted.to_dict("records"):
+        case = cases[row["case"]]
+        config, hparams = settings(case)
         exponents = np.log10([row[rule] for rule in RULES])
-        low, high = exponents.min() - MARGIN, exponents.max() + MARGIN
+        low, high = exponents.min() - BELOW, exponents.max() + ABOVE
         first, last = (round(end * STEPS_PER_DECADE) for end in (low, high))
         rates = 10.0 ** (np.arange(first, last + 1) / STEPS_PER_DECADE)
-        hidden_sizes = SETTINGS["hidden_sizes"].value_type.parse(row["hidden_sizes"])
-        config, divisor = config_for(hidden_sizes), row["divisor"]
-        axes = {"divisor": [divisor], LEARNING_RATE: rates, "seed": SEEDS}
-        data_set = data[row["dataset"]]
-        runs = sweep(axes, data_set, config, Hparams())
-        seeds = plan({"divisor": [divisor], "seed": SEEDS}, config, Hparams())
-        runs = runs.merge(stable_rates(seeds, data_set), combine_attrs="override")
-        (trainable,) = trainable_range(runs).to_dict("records")
-        measured = trainable["largest_trainable"]
-        ratios = {f"ratio to {rule}": measured / row[rule] for rule in RULES}
-        ends = {"lowest tried": rates[0], "highest tried": rates[-1]}
-        rows.append({**row, "measured": measured, **ratios, **ends})
+        axes = {LEARNING_RATE: rates, "seed": SEEDS}
+        count = STEPS // config.num_epochs * config.batch_size
+        runs = sweep(axes, data_of(case, count, data), config, hparams)
+        for name, criterion in zip(CRITERIA, usual_criteria(runs), strict=True):
+            largest, islands = largest_trainable(runs, criterion)
+            yield {
+                "case": case.name,
+                "criterion": name,
+                "measured": float(largest),
+                "islands": int(islands),
+                "lowest tried": rates[0],
+                "highest tried": rates[-1],
+                **{rule: row[rule] for rule in RULES},
+            }
+
+
+def summarise(measured: pd.DataFrame) -> pd.DataFrame:
+    """Returns how far each rule is from the measurements, by criterion.
+
+    The factor of a case is the larger of prediction ÷ measurement and its inverse.
+    ``log10_rmse`` has a bootstrap interval over cases; ``log10_rmse_fitted`` is that
+    after the rule is multiplied by the constant that fits the measurements best.
+    """
+    rows = []
+    random = np.random.default_rng(0)
+    for criterion, group in measured.groupby("criterion", sort=False):
+        known = group.dropna(subset="measured")
+        for rule in RULES:
+            logs = np.log10(known[rule] / known.measured).to_numpy()
+            samples = logs[random.integers(0, len(logs), (RESAMPLES, len(logs)))]
+            low, high = np.percentile(_rms(samples), [2.5, 97.5])
+            worst = int(np.abs(logs).argmax())
+            rows.append(
+                {
+                    "criterion": criterion,
+                    "rule": rule,
+                    "cases": len(logs),
+                    "median factor": 10 ** np.median(np.abs(logs)),
+                    "worst factor": 10 ** np.abs(logs[worst]),
+                    "worst case": known.case.iloc[worst],
+                    "log10_rmse": _rms(logs),
+                    "low": low,
+                    "high": high,
+                    "log10_rmse_fitted": logs.std(),
+                }
+            )
     return pd.DataFrame(rows)
+
+
+def _rms(logs: np.ndarray) -> Any:
+    return np.sqrt((logs**2).mean(-1))
 
 
 def draw(measured: pd.DataFrame) -> Figure:
-    """Draws the measured learning rates against λ, with the rules and the map."""
-    figure, ((axes,),) = style.grid_of_panels(1, 1, size=(10, 5.6))
-    rates = pd.read_csv(MAP)
-    rates = rates[(rates.optimizer == "sgd") & (rates.loss == "softmax")]
-    draw_rules(axes, rates)
-    axes.plot(
-        rates.sharpness,
-        rates.largest_trainable,
-        "o",
-        color=style.COLOURS[0],
-        label="the map: 128 units, Fashion-MNIST, each divisor",
+    """Draws measured against predicted learning rates, a panel for each rule."""
+    figure, panels = style.grid_of_panels(1, len(RULES), sharex=True, sharey=True)
+    known = measured[measured.criterion == "status"].dropna(subset="measured")
+    values = np.concatenate([known[rule] for rule in RULES] + [known.measured])
+    ends = np.array([values.min() / 2, values.max() * 2])
+    for panel, rule in zip(panels[0], RULES, strict=True):
+        panel.fill_between(ends, ends / 3, ends * 3, color="0.9", linewidth=0)
+        panel.plot(ends, ends, color="0.3", linewidth=1)
+        panel.plot(known[rule], known.measured, "o", color=style.COLOURS[0])
+        factors = np.abs(np.log10(known[rule] / known.measured))
+        for index in factors.nlargest(3).index:
+            point = known[rule][index], known.measured[index]
+            panel.annotate(
+                known.case[index], point, xytext=(4, 4), textcoords="offset points",
+                fontsize=7,
+            )  # fmt: skip
+        error = 10 ** np.sqrt((factors**2).mean())
+        title = f"{FACTOR} × activation stability" if rule == "activation" else rule
+        panel.set_title(f"{title}\ntypical factor {error:.2g}", fontsize=10)
+        panel.set(xscale="log", yscale="log", xlim=ends, ylim=ends)
+        panel.set_xlabel("predicted learning rate")
+    panels[0, 0].set_ylabel("largest trainable learning rate")
+    figure.suptitle(
+        f"Predicted before training, then measured: {len(known)} cases under SGD "
+        "(line: equal; grey: within a factor of 3)"
     )
-    draw_measured(axes, measured)
-    axes.set_xscale("log")
-    axes.set_yscale("log")
-    axes.set_xlabel("sharpness at initialisation, λ (log scale)")
-    axes.set_ylabel("largest trainable learning rate (log scale)")
-    figure.legend(
-        loc="outside right center",
-        frameon=False,
-        fontsize=9,
-        title="a … h: predicted before measured",
-    )
-    figure.suptitle("Does the sharpness predict the largest trainable learning rate?")
     return figure
-
-
-def draw_rules(axes: Axes, rates: pd.DataFrame) -> None:
-    """Draws the learning rate of each rule over the sharpness of the map."""
-    a, b = fit(rates)
-    sharpness = np.geomspace(rates.sharpness.min(), rates.sharpness.max(), 200)
-    fitted = 10 ** (a + b * np.log10(sharpness))
-    lines = {
-        "2/λ": (2 / sharpness, "-"),
-        "12/λ": (12 / sharpness, ":"),
-        f"fit to the map: {10**a:.2g} · λ^{b:.2f}": (fitted, "--"),
-    }
-    for label, (learning_rate, line) in lines.items():
-        axes.plot(sharpness, learning_rate, color="0.2", linestyle=line, label=label)
-
-
-def draw_measured(axes: Axes, measured: pd.DataFrame) -> None:
-    """Draws a diamond with a letter for each measured combination."""
-    for letter, row in zip("abcdefgh", measured.to_dict("records"), strict=True):
-        text = f"{row['dataset']}, {row['hidden_sizes']}, ÷{row['divisor']:g}"
-        point = row["sharpness"], row["measured"]
-        axes.plot(
-            *point,
-            "D",
-            color=style.COLOURS[1],
-            markersize=11,
-            label=f"{letter}: {text}",
-        )
-        axes.annotate(
-            letter, point, fontsize=8, color="white", ha="center", va="center"
-        )
 
 
 def main(what: str, data_dir: str) -> None:
@@ -188,13 +282,15 @@ def main(what: str, data_dir: str) -> None:
     if what not in ("predict", "measure"):
         raise unknown("argument", what, ("predict", "measure"))
     use_cpu_cores()
-    examples = EXPERIMENT.train_examples
-    names = {name for name, _, _ in COMBINATIONS}
-    data = {n: load(n, data_dir, train_examples=examples) for n in names}
+    folders = {"fashion_mnist": data_dir, "mnist": data_dir, "synthetic": None}
+    data = {name: load(name, folder) for name, folder in folders.items()}
     if what == "predict":
-        table, path = predict(data), PREDICTED
+        table, path = pd.DataFrame(predict(data)), PREDICTED
     else:
-        table, path = measure(pd.read_csv(PREDICTED), data), MEASURED
+        table, path = pd.DataFrame(measure(pd.read_csv(PREDICTED), data)), MEASURED
+        summary = summarise(table)
+        summary.to_csv(SUMMARY, index=False, float_format="%.4g")
+        print(summary.to_string(index=False, float_format="%.3g"))
         draw(table).savefig(FIGURE, dpi=150)
     table.to_csv(path, index=False, float_format="%.4g")
     print(table.to_string(index=False, float_format="%.3g"))
