@@ -100,7 +100,7 @@ def _measure_and_write(options: Mapping[str, Any], names: Sequence[str]) -> None
     findings = {claim: decide(claim, measure, num_seeds) for claim in claims}
     path = write(load(), runs, findings, Path(options["docs_dir"]))
     for name, finding in findings.items():
-        print(f"{name}: {finding.verdict}. {finding.measured}")
+        print(f"{name}: {finding.verdict}{finding.qualifier}")
     print(f"Written: {path}")
 
 

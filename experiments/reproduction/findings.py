@@ -1,40 +1,111 @@
 """How claims are decided: paired differences over seeds."""
 
 import dataclasses
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import xarray as xr
 
 from experiments.reproduction.verdicts import our_values
-from fmnist_jax.analysis.intervals import Interval, paired_interval
+from fmnist_jax.analysis.intervals import CONFIDENCE, Interval, paired_interval
 
-SUPPORTED, CONTRADICTED, UNDECIDED = "supported", "contradicted", "undecided"
+SUPPORTED, CONTRADICTED = "supported", "contradicted"
+PARTLY_SUPPORTED, DEPENDS_ON = "partly supported", "depends on"
+NO_DIFFERENCE = "no difference detected"
+ARITHMETIC_ERROR, NOT_APPLICABLE = "arithmetic error", "not applicable"
+# Verdict -> its meaning, for the page.
+VERDICTS: Mapping[str, str] = {
+    SUPPORTED: "the measurement agrees with the claim, in all its parts",
+    CONTRADICTED: "the measurement disagrees with the claim, and no part is supported",
+    PARTLY_SUPPORTED: "some parts of the claim are supported, others are not",
+    DEPENDS_ON: "the claim is supported under some conditions and not under others",
+    NO_DIFFERENCE: "the interval of the difference contains 0, or the seeds differ in "
+    "sign; a small difference is not excluded",
+    ARITHMETIC_ERROR: "the claim is a calculation, whose correct result is different",
+    NOT_APPLICABLE: "the condition of the claim does not occur in these runs",
+}
+# A verdict on several parts is the first of these that occurs if no part is supported.
+_WITHOUT_SUPPORT = (CONTRADICTED, ARITHMETIC_ERROR, NO_DIFFERENCE, NOT_APPLICABLE)
+NUM_LOOKS = 2  # a claim may be evaluated with the first seeds and again with more
+# Both looks together err in at most 5 % (Bonferroni).
+LOOK_CONFIDENCE = 1 - (1 - CONFIDENCE) / NUM_LOOKS
 CHANCE = 0.1
+MIN_GAP = 0.1  # 10 points of accuracy; a smaller gap between seeds is no second mode
 
 
 @dataclasses.dataclass(frozen=True)
 class Finding:
-    """A verdict and the measurement behind it, in Markdown."""
+    """A verdict and the measurement behind it.
+
+    Attributes:
+      verdict: a key of ``VERDICTS``.
+      measured: the measurement, in Markdown.
+      detail: which part is supported, what the claim depends on, or the interval.
+      parts: the findings that the verdict combines, by part.
+      is_comparison: whether the verdict compares seeds, so that chance can mislead it.
+    """
 
     verdict: str
-    measured: str
+    measured: str = ""
+    detail: str = ""
+    parts: "Mapping[str, Finding]" = dataclasses.field(default_factory=dict)
+    is_comparison: bool = False
+
+    @property
+    def qualifier(self) -> str:
+        """The detail as it follows the verdict in a text."""
+        forms = {DEPENDS_ON: " {}", PARTLY_SUPPORTED: " ({})"}
+        return (
+            forms.get(self.verdict, ": {}").format(self.detail) if self.detail else ""
+        )
+
+    @property
+    def num_comparisons(self) -> int:
+        """The number of comparisons over seeds that decide the verdict."""
+        parts = sum(part.num_comparisons for part in self.parts.values())
+        return int(self.is_comparison) + parts
 
 
 def judge_claim(better_by: Interval) -> str:
     """Judges "A is better than B" by the interval of how much better A was.
 
     Returns "supported" if the interval is above 0, "contradicted" if it is below 0, and
-    "undecided" otherwise: also if there is no interval, or if it is 0 exactly.
+    "no difference detected" otherwise: also if there is no interval, or if it is 0
+    exactly.
     """
     if better_by.low > 0:
         return SUPPORTED
-    return CONTRADICTED if better_by.high < 0 else UNDECIDED
+    return CONTRADICTED if better_by.high < 0 else NO_DIFFERENCE
 
 
-def combine_verdicts(*findings: Finding) -> str:
-    """Returns the verdict of a claim of several parts: that of the worst part."""
-    order = (CONTRADICTED, UNDECIDED, SUPPORTED)
-    return min((finding.verdict for finding in findings), key=order.index)
+def combine(
+    parts: Mapping[str, Finding], measured: str, depends_on: str = ""
+) -> Finding:
+    """Combines the verdicts on the parts of a claim.
+
+    Parts with the same verdict give that verdict. If only some are supported, the claim
+    is partly supported, or depends on ``depends_on`` if the parts are conditions.
+
+    Args:
+      parts: findings by part, such as "after epoch 1".
+      measured: the measurement, in Markdown.
+      depends_on: what distinguishes the parts, if they are conditions.
+    """
+    names_by_verdict: dict[str, list[str]] = {}
+    for name, part in parts.items():
+        names_by_verdict.setdefault(part.verdict, []).append(name)
+    groups = names_by_verdict.items()
+    detail = "; ".join(f"{verdict}: {' and '.join(names)}" for verdict, names in groups)
+    if len(groups) == 1:
+        (verdict,) = names_by_verdict
+        details = (f"{n}: {p.detail}" for n, p in parts.items() if p.detail)
+        detail = "; ".join(details)
+    elif not names_by_verdict.keys() <= set(_WITHOUT_SUPPORT):
+        verdict = DEPENDS_ON if depends_on else PARTLY_SUPPORTED
+        detail = f"{depends_on} ({detail})" if depends_on else detail
+    else:
+        verdict = min(names_by_verdict, key=_WITHOUT_SUPPORT.index)
+    return Finding(verdict, measured, detail, parts)
 
 
 def by_seed(runs: xr.Dataset, metric: str, epoch: int) -> np.ndarray:
@@ -56,19 +127,76 @@ def last_common(*runs: xr.Dataset) -> int:
     return min(dataset.sizes["epoch"] for dataset in runs)
 
 
-def judge_share(differences: np.ndarray) -> Finding:
-    """Judges whether differences of shares are above 0; text in percentage points."""
-    interval = paired_interval(differences)
+def modes(shares: np.ndarray) -> list[np.ndarray]:
+    """Returns the positions of seeds, in two groups if the shares are bimodal.
+
+    They are if their largest gap exceeds 10 points and the range of either group. The
+    mean of such seeds describes none of them. The larger group comes first.
+    """
+    order = np.argsort(shares, kind="stable")
+    gaps = np.diff(shares[order])
+    if not len(gaps):
+        return [order]
+    first = int(np.argmax(gaps)) + 1
+    groups = [order[:first], order[first:]]
+    widest = max(np.ptp(shares[group]) for group in groups)
+    if gaps.max() <= max(MIN_GAP, widest):
+        return [np.arange(len(shares))]
+    return sorted(groups, key=len, reverse=True)
+
+
+def span(values: Sequence[float] | np.ndarray, digits: str) -> str:
+    """Returns minimum and maximum, as one number if they are equal as shown."""
+    ends = (format(value, digits) for value in (np.min(values), np.max(values)))
+    return " to ".join(dict.fromkeys(ends))
+
+
+def interval_of(differences: np.ndarray) -> Interval:
+    """Returns the mean of differences and its interval, corrected for two looks."""
+    return paired_interval(differences, LOOK_CONFIDENCE)
+
+
+def judge_share(differences: np.ndarray, *compared: np.ndarray) -> Finding:
+    """Judges whether differences of shares are above 0; text in percentage points.
+
+    If the differences or the shares ``compared`` are bimodal, it counts seeds.
+    """
+    if any(len(modes(values)) > 1 for values in (differences, *compared)):
+        return _judge_counts(differences)
+    interval = interval_of(differences)
     ends = f"{100 * interval.low:+.2f} to {100 * interval.high:+.2f}"
     text = f"{100 * interval.estimate:+.2f} points ({ends})"
-    return Finding(judge_claim(interval), text)
+    return _compared(judge_claim(interval), text)
+
+
+def _judge_counts(differences: np.ndarray) -> Finding:
+    """Judges by the signs of the differences, which have to be equal for all seeds.
+
+    By chance, equal signs of n seeds have probability 2^(1 - n): 3.1 % for 6 seeds and
+    0.2 % for 10, so that two looks together err in at most 5 %.
+    """
+    number, above = len(differences), int(np.sum(differences > 0))
+    verdict = NO_DIFFERENCE
+    if 2.0 ** (1 - number) <= 1 - CONFIDENCE:
+        verdict = SUPPORTED if above == number else verdict
+        verdict = CONTRADICTED if np.all(differences < 0) else verdict
+    ranges = ", ".join(
+        f"{span(100 * differences[group], '+.2f')} points in {len(group)}"
+        for group in modes(differences)
+    )
+    return _compared(verdict, f"above 0 in {above} of {number} seeds ({ranges})")
 
 
 def judge_loss(differences: np.ndarray) -> Finding:
     """Judges whether differences of losses are above 0."""
-    interval = paired_interval(differences)
+    interval = interval_of(differences)
     text = f"{interval.estimate:+.3f} ({interval.low:+.3f} to {interval.high:+.3f})"
-    return Finding(judge_claim(interval), text)
+    return _compared(judge_claim(interval), text)
+
+
+def _compared(verdict: str, text: str) -> Finding:
+    detail = text if verdict == NO_DIFFERENCE else ""
+    return Finding(verdict, text, detail, is_comparison=True)
 
 
 def difference(
@@ -82,11 +210,21 @@ def difference(
 
     Both are compared after an epoch, the second after ``second_epoch`` if it is given.
     """
+    values = by_seed(first, metric, epoch)
     others = by_seed(second, metric, second_epoch or epoch)
-    differences = by_seed(first, metric, epoch) - others
-    return judge_loss(differences) if "loss" in metric else judge_share(differences)
+    if "loss" in metric:
+        return judge_loss(values - others)
+    return judge_share(values - others, values, others)
 
 
 def percent(shares: np.ndarray) -> str:
-    """Returns mean and standard deviation of shares over seeds, in percent."""
-    return f"{100 * shares.mean():.1f} ± {100 * shares.std(ddof=1):.1f} %"
+    """Returns mean and standard deviation of shares in percent, or counts of seeds.
+
+    It counts seeds if the shares are bimodal.
+    """
+    groups = modes(shares)
+    if len(groups) == 1:
+        return f"{100 * shares.mean():.1f} ± {100 * shares.std(ddof=1):.1f} %"
+    larger, smaller = (span(100 * shares[group], ".1f") for group in groups)
+    counts = f"{len(groups[0])} of {len(shares)} seeds, {smaller} % in {len(groups[1])}"
+    return f"{larger} % in {counts}"
