@@ -7,6 +7,7 @@ import jinja2
 import numpy as np
 import xarray as xr
 
+from experiments.reproduction import findings as judging
 from experiments.reproduction import tables, verdicts
 from experiments.reproduction.claims import MORE_SEEDS
 from experiments.reproduction.configurations import (
@@ -15,9 +16,10 @@ from experiments.reproduction.configurations import (
     configurations_of,
 )
 from experiments.reproduction.figures import row_figure
-from experiments.reproduction.references import References, Row, other_reading
+from experiments.reproduction.references import References, Row, Source, other_reading
 from experiments.reproduction.tables import Findings, Runs
 from experiments.reproduction.verdicts import our_values
+from fmnist_jax.analysis.intervals import CONFIDENCE
 from fmnist_jax.files import atomic_write, explaining_write_errors
 
 FIGURES = "reproduction"  # folder of the figures, in the folder of the page
@@ -72,7 +74,13 @@ def page(references: References, runs: Runs, findings: Findings) -> str:
         seeds=trained[0].sizes["seed"] if trained else "no",
         more_seeds=MORE_SEEDS,
         compared=compared,
-        share=verdicts.share_agreeing(compared),
+        share=verdicts.share_inside(compared),
+        effect=verdicts.effect_text,
+        accuracy_tolerance=100 * verdicts.ACCURACY_TOLERANCE,
+        loss_tolerance=100 * verdicts.LOSS_TOLERANCE,
+        **_error_rates(findings),
+        sources={key: source_text(s) for key, s in references.sources.items()},
+        verdict_meanings=judging.VERDICTS,
         missing=[n for n in names if n not in sections and n not in findings],
         claims=references.claims,
         findings=findings,
@@ -90,12 +98,34 @@ def page(references: References, runs: Runs, findings: Findings) -> str:
     )
 
 
+def source_text(source: Source) -> str:
+    """Returns author, year, title and address of a source, in Markdown."""
+    title = f"*{source.title}*"
+    if source.address:
+        title = f"[{title}]({source.address})"
+    year = f" ({source.year})" if source.year else ""
+    return f"{source.author}{year}: {title}"
+
+
+def _error_rates(findings: Findings) -> dict[str, Any]:
+    """Returns how many comparisons decide the claims, and how many err by chance."""
+    compared = [f.num_comparisons for f in findings.values() if f.num_comparisons]
+    return {
+        "num_claims": len(findings),
+        "num_compared_claims": len(compared),
+        "num_comparisons": sum(compared),
+        "expected_errors": (1 - CONFIDENCE) * sum(compared),
+        "look_confidence": 100 * judging.LOOK_CONFIDENCE,
+    }
+
+
 def _section(name: str, row: Row, runs: Runs) -> dict[str, Any]:
     """Returns what the template shows of a row."""
     first = next(iter(runs.values()))
     verdict = verdicts.judge(row, first)
     paragraphs = [
         verdicts.explain(verdict, row.reason),
+        bimodal_text(row, first),
         other_reading_text(row, first),
         learning_rate_table(row, first),
         clip_relation_text(first) if name == SATURATED_ROW else "",
@@ -110,6 +140,18 @@ def _section(name: str, row: Row, runs: Runs) -> dict[str, Any]:
         "numbers": numbers,
         "final": tables.final_table(runs) if has_final else "",
     }
+
+
+def bimodal_text(row: Row, runs: xr.Dataset) -> str:
+    """Returns a warning if the seeds of a row with published numbers are bimodal."""
+    groups = tables.seed_groups(runs.isel(epoch=slice(row.num_epochs)))
+    if len(groups) == 1 or not row.published:
+        return ""
+    return (
+        "The final test accuracies of our seeds form two groups. The table below shows "
+        "their ranges. The interval treats the seeds as one group. It is so wide that "
+        "agreement says little."
+    )
 
 
 def other_reading_text(row: Row, runs: xr.Dataset) -> str:

@@ -19,11 +19,21 @@ PATH = Path(__file__).with_name("references.json")
 
 
 @dataclasses.dataclass(frozen=True)
+class Source:
+    """A published text; the year is None, and the address empty, if unknown."""
+
+    author: str
+    title: str
+    year: int | None
+    address: str
+
+
+@dataclasses.dataclass(frozen=True)
 class Row:
     """One experiment of the sources; arrays are [E], by epoch from 1 on.
 
     Attributes:
-      source: the text that published it.
+      sources: keys of the texts that published it.
       config: the configuration in words.
       num_epochs: E, the number of epochs.
       published: values by metric, NaN for epochs without one. The metrics have our
@@ -38,7 +48,7 @@ class Row:
       reason: why our results differ, if known; written after the measurement.
     """
 
-    source: str
+    sources: Sequence[str]
     config: str
     num_epochs: int
     published: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
@@ -53,16 +63,24 @@ class Row:
 
 @dataclasses.dataclass(frozen=True)
 class Claim:
-    """A claim in words, and what the published figures or arithmetic suggest."""
+    """A claim in words, and what the published figures or arithmetic suggest.
+
+    Attributes:
+      claim: the claim, paraphrased.
+      sources: keys of the texts that make it.
+      suggested: what the published figures or arithmetic suggest.
+      words: a quotation of the source; empty if only the paraphrase is at hand.
+    """
 
     claim: str
-    source: str
+    sources: Sequence[str]
     suggested: str
+    words: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
 class References:
-    """Rows and claims by name, and groups of rows with the same configuration.
+    """Sources, rows and claims by name, and groups of rows with one configuration.
 
     Attributes:
       replicates: for each group, the number of shared epochs by row.
@@ -71,13 +89,14 @@ class References:
     rows: Mapping[str, Row]
     claims: Mapping[str, Claim]
     replicates: Sequence[Mapping[str, int]]
+    sources: Mapping[str, Source]
 
 
 def load(path: Path = PATH) -> References:
     """Reads the references.
 
     Raises:
-      ValueError: if a row or a group is inconsistent; the message names it.
+      ValueError: if a row, a claim or a group is inconsistent; the message names it.
     """
     entries = json.loads(path.read_text(encoding="utf-8"))
     rows = {name: _row(name, entry) for name, entry in entries["rows"].items()}
@@ -85,7 +104,12 @@ def load(path: Path = PATH) -> References:
     for name in {name for group in replicates for name in group} - rows.keys():
         raise ValueError(f"replicates: there is no row {name!r}.")
     claims = {name: Claim(**entry) for name, entry in entries["claims"].items()}
-    return References(rows, claims, replicates)
+    sources = {key: Source(**entry) for key, entry in entries["sources"].items()}
+    texts: dict[str, Row | Claim] = {**rows, **claims}
+    for name, text in texts.items():
+        if not text.sources or not sources.keys() >= set(text.sources):
+            raise ValueError(f"{name}: there are no such sources: {text.sources}.")
+    return References(rows, claims, replicates, sources)
 
 
 def other_reading(row: Row) -> Row:

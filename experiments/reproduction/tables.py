@@ -6,7 +6,7 @@ import numpy as np
 import xarray as xr
 
 from experiments.reproduction.configurations import configurations_of
-from experiments.reproduction.findings import Finding
+from experiments.reproduction.findings import Finding, by_seed, modes, span
 from experiments.reproduction.references import References, Row, replicated
 from experiments.reproduction.verdicts import comparisons, our_values
 from fmnist_jax.analysis.intervals import compare_spreads
@@ -46,6 +46,23 @@ def _ours(mean: float, spread: float, metric: str) -> str:
     return f"{mean:,.{digits}f} ± {spread:,.{digits}f}"
 
 
+def _range_text(values: np.ndarray, metric: str) -> str:
+    """Returns minimum and maximum over seeds with their significant digits."""
+    if not np.isfinite(values).all():
+        return "–"
+    if "accuracy" in metric:
+        return span(100 * values, ".1f")
+    digits = 3 if values.max() < 10 else 1 if values.max() < 1000 else 0
+    return span(values, f",.{digits}f")
+
+
+def seed_groups(runs: xr.Dataset) -> list[np.ndarray]:
+    """Returns the positions of seeds, in two groups if final accuracies are bimodal."""
+    if "test_accuracy" not in runs:
+        return [np.arange(runs.sizes["seed"])]
+    return modes(by_seed(runs, "test_accuracy", runs.sizes["epoch"]))
+
+
 def _final(runs: xr.Dataset, metric: str) -> str:
     """Returns mean and spread of a metric after the last epoch."""
     last = our_values(runs, metric)[:, -1]
@@ -58,8 +75,12 @@ def _label(metric: str) -> str:
 
 
 def row_table(row: Row, runs: xr.Dataset) -> str:
-    """Returns published and measured numbers by epoch; bold if they disagree."""
+    """Returns published and measured numbers by epoch; bold if they disagree.
+
+    Bimodal seeds are shown as two groups, each with its range.
+    """
     compared = comparisons(row, runs)
+    groups = seed_groups(runs.isel(epoch=slice(row.num_epochs)))
     if not compared:
         return ""
     epochs = np.flatnonzero(np.any([c.is_published for c in compared.values()], axis=0))
@@ -69,22 +90,40 @@ def row_table(row: Row, runs: xr.Dataset) -> str:
         disagrees = (c.is_published & ~c.agrees)[epochs]
         pairs = zip(published, disagrees, strict=True)
         published = [f"**{text}**" if bold else text for text, bold in pairs]
-        ours = [_ours(c.mean[e], c.spread[e], metric) for e in epochs]
         lines.append(" | ".join([_label(metric), "published", *published]))
-        lines.append(" | ".join(["", "ours", *ours]))
+        if len(groups) == 1:
+            ours = [_ours(c.mean[e], c.spread[e], metric) for e in epochs]
+            lines.append(" | ".join(["", "ours", *ours]))
+            continue
+        for seeds in groups:
+            values = our_values(runs, metric)[seeds]
+            ours = [_range_text(values[:, e], metric) for e in epochs]
+            count = f"ours, {len(seeds)} of {runs.sizes['seed']} seeds"
+            lines.append(" | ".join(["", count, *ours]))
     return markdown(" | ".join(["", "", *(f"e{e + 1}" for e in epochs)]), lines)
 
 
 def final_table(runs: Runs) -> str:
-    """Returns the metrics and statuses of configurations after the last epoch."""
+    """Returns the metrics and statuses of configurations after the last epoch.
+
+    Bimodal seeds are shown as two groups, each with its range.
+    """
     lines = []
     for name, dataset in runs.items():
-        cells = [name, str(dataset.sizes["epoch"])]
-        cells += [_final(dataset, metric) for metric in FINAL_METRICS]
-        statuses = np.unique(dataset.status.values.astype(str), return_counts=True)
-        counts = zip(*statuses, strict=True)
-        cells.append(", ".join(f"{status} {count}" for status, count in counts))
-        lines.append(" | ".join(cells))
+        groups = seed_groups(dataset)
+        for seeds in groups:
+            group = dataset.isel(seed=seeds)
+            count = f", {len(seeds)} of {dataset.sizes['seed']} seeds"
+            is_split = len(groups) > 1
+            cells = [name + count if is_split else name, str(group.sizes["epoch"])]
+            for metric in FINAL_METRICS:
+                last = our_values(group, metric)[:, -1]
+                ranges = _range_text(last, metric)
+                cells.append(ranges if is_split else _final(group, metric))
+            statuses = np.unique(group.status.values.astype(str), return_counts=True)
+            counts = zip(*statuses, strict=True)
+            cells.append(", ".join(f"{status} {n}" for status, n in counts))
+            lines.append(" | ".join(cells))
     metrics = " | ".join(map(_label, FINAL_METRICS))
     return markdown(f" | epochs | {metrics} | status", lines)
 

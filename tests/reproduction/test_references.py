@@ -23,15 +23,16 @@ CLAIMS = (
     "depth-2 adam-faster dropout-gap dropout-downscale l1-gap anneal bn-rescues "
     "unscaled-low-rate shuffle 255-huge majority"
 )
+SOURCES = {
+    "sources": {"book": {"author": "A", "title": "B", "year": 2020, "address": ""}}
+}
 NONE_PUBLISHED = {"scale-book-nozerograd", "lab-mixup", "l2", "l2-squared"}
 
 
 def test_every_row_and_every_claim_is_present() -> None:
     assert list(REFERENCES.rows) == ROWS.split()
     assert list(REFERENCES.claims) == [f"claim-{name}" for name in CLAIMS.split()]
-    assert all(row.source for row in REFERENCES.rows.values())
     for claim in REFERENCES.claims.values():
-        assert claim.source
         assert claim.claim.endswith(".")
         assert claim.suggested.endswith((".", "?"))
     without = {name for name, row in REFERENCES.rows.items() if not row.published}
@@ -184,14 +185,14 @@ def test_inconsistent_rows_are_refused(
     tmp_path: Path, change: dict[str, Any], message: str
 ) -> None:
     row: dict[str, Any] = {
-        "source": "a text",
+        "sources": ["book"],
         "config": "a network",
         "num_epochs": 5,
         "published": {"train_loss": {"5": 1.0}},
         "reading_error": {"train_loss": 0},
     }
     path = tmp_path / "references.json"
-    text = {"rows": {"some-row": row}, "claims": {}, "replicates": []}
+    text = {"rows": {"some-row": row}, "claims": {}, "replicates": [], **SOURCES}
     path.write_text(json.dumps(text))
     references.load(path)
     row.update(change)
@@ -205,13 +206,13 @@ def test_accuracies_in_percent_and_unnumbers_rows_and_keys_are_refused(
 ) -> None:
     path = tmp_path / "references.json"
     row: dict[str, Any] = {
-        "source": "a text",
+        "sources": ["book"],
         "config": "a network",
         "num_epochs": 1,
         "published": {"test_accuracy": [85.0]},
         "reading_error": {"test_accuracy": 0},
     }
-    text = {"rows": {"a": row}, "claims": {}, "replicates": []}
+    text = {"rows": {"a": row}, "claims": {}, "replicates": [], **SOURCES}
     path.write_text(json.dumps(text))
     with pytest.raises(ValueError, match="a: test_accuracy is outside 0…1"):
         references.load(path)
@@ -222,3 +223,25 @@ def test_accuracies_in_percent_and_unnumbers_rows_and_keys_are_refused(
     path.write_text(json.dumps(text | {"rows": {"a": row | {"epochs": 1}}}))
     with pytest.raises(TypeError, match="epochs"):
         references.load(path)
+    for sources in ([], ["book", "film"]):
+        path.write_text(json.dumps(text | {"rows": {"a": row | {"sources": sources}}}))
+        with pytest.raises(ValueError, match="a: there are no such sources"):
+            references.load(path)
+
+
+def test_every_source_stands_once_and_is_referred_to_or_cited() -> None:
+    cited = {key for row in REFERENCES.rows.values() for key in row.sources}
+    cited |= {key for claim in REFERENCES.claims.values() for key in claim.sources}
+    assert REFERENCES.sources.keys() - cited == {"dropout"}  # claim-dropout-downscale
+    titles = [source.title for source in REFERENCES.sources.values()]
+    assert len(set(titles)) == len(titles)
+    for source in REFERENCES.sources.values():
+        assert source.author
+        assert source.address == "" or source.address.startswith("https://")
+
+
+def test_quotations_are_at_most_a_sentence() -> None:
+    words = {name: c.words for name, c in REFERENCES.claims.items() if c.words}
+    assert words["claim-symmetric"] == "more or less symmetric"
+    assert len(words) == 8
+    assert all(text.rstrip(".").count(". ") == 0 for text in words.values())

@@ -11,6 +11,13 @@ from matplotlib.figure import Figure
 from experiments import reproduce
 from experiments.reproduction import measuring, page, tables, verdicts
 from experiments.reproduction.configurations import CONFIGURATIONS, configurations_of
+from experiments.reproduction.findings import (
+    CONTRADICTED,
+    SUPPORTED,
+    VERDICTS,
+    Finding,
+    combine,
+)
 from experiments.reproduction.references import load
 from fmnist_jax.config import check_all, resolve
 from fmnist_jax.effects import uses_setting
@@ -114,6 +121,59 @@ def test_numbers_that_disagree_are_bold() -> None:
     assert f"**{row.published['test_loss'][2]:.3f}**" in table
 
 
+def frozen_runs() -> xr.Dataset:
+    """Runs with the losses and accuracies of scale-keras-1, of which one differs."""
+    wrong = np.array([0.724, 0.9, 0.9, 0.9, 0.9, 0.9])[:, None] * np.ones(5)
+    values = {"test_loss": 16.118 * wrong, "test_accuracy": 1 - wrong}
+    values |= {"train_loss": 16.0 * wrong, "train_accuracy": 1 - wrong}
+    runs = xr.Dataset({n: (("seed", "epoch"), v) for n, v in values.items()})
+    return runs.assign(status=("seed", ["frozen"] * 6))
+
+
+def test_bimodal_seeds_are_shown_as_two_groups() -> None:
+    row, runs = REFERENCES.rows["scale-keras-1"], frozen_runs()
+    lines = tables.row_table(row, runs).splitlines()
+    assert "|  | ours, 5 of 6 seeds | 14.5 | 14.5 | 14.5 | 14.5 | 14.5 |" in lines
+    assert "|  | ours, 1 of 6 seeds | 11.7 | 11.7 | 11.7 | 11.7 | 11.7 |" in lines
+    assert "±" not in "".join(lines)
+    lines = tables.final_table({"keras-1": runs}).splitlines()[2:]
+    assert lines == [
+        "| keras-1, 5 of 6 seeds | 5 | 14.4 | 14.5 | 10.0 | 10.0 | frozen 5 |",
+        "| keras-1, 1 of 6 seeds | 5 | 11.6 | 11.7 | 27.6 | 27.6 | frozen 1 |",
+    ]
+    assert "form two groups" in page.bimodal_text(row, runs)
+    one = runs.isel(seed=slice(1, None))
+    assert page.bimodal_text(row, one) == ""
+    assert "|  | ours | 14.400 ± 0.000" not in tables.row_table(row, runs)
+    assert "|  | ours | 14.4 ± 0.0" in tables.row_table(row, one)
+    halves = frozen_runs()
+    halves.test_accuracy[:3] = 0.5
+    assert tables.final_table({"keras-1": halves}).count("3 of 6 seeds") == 2
+
+
+def test_the_page_lists_sources_verdicts_and_the_expected_errors() -> None:
+    runs = {"depth-0": published_runs("depth-0")}
+    runs["depth-0"].attrs["dataset_title"] = "Fashion-MNIST"
+    part = Finding(SUPPORTED, "+1 point", is_comparison=True)
+    findings = {
+        "claim-symmetric": Finding(CONTRADICTED, "Eigenvalues."),
+        "claim-shuffle": combine({"a": part, "b": part}, "Shares."),
+        "claim-needs-time": combine({"a": part, "b": Finding(CONTRADICTED)}, "", "x"),
+    }
+    text = page.page(REFERENCES, runs, findings)
+    for source in REFERENCES.sources.values():
+        assert text.count(f"*{source.title}*") == 1
+    assert all(f"- *{verdict}*: " in text for verdict in VERDICTS)
+    words = " ".join(text.split())
+    assert "This page has 3 claims. 2 of them are decided by 3 comparisons over seeds" in words
+    assert "which is 0.2 of 3" in words
+    assert "**depends on** x (supported: a; contradicted: b) |" in text
+    quotation = '[comment](#source-comment), in the words "more or less symmetric".'
+    assert quotation in text
+    assert "[tutorial](#source-tutorial) (paraphrased)." in text
+    assert "batch 32 | **agrees** | 20 of 20 | 20 | " in text
+
+
 @pytest.mark.slow
 def test_a_small_reproduction_and_its_resumption(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
@@ -123,7 +183,8 @@ def test_a_small_reproduction_and_its_resumption(
     reproduce.run([*argv, only])
     path = tmp_path / "reproduction.md"
     first_page = path.read_text(encoding="utf-8")
-    for text in ("depth-0", "batch-10000", "claim-batch-updates", "**contradicted**"):
+    names = ("depth-0", "batch-10000", "claim-batch-updates")
+    for text in (*names, "**arithmetic error**", "**contradicted**"):
         assert text in first_page
     assert "claim-depth-0" not in first_page.split("# Claims")[1]
     assert (tmp_path / "reproduction" / "depth-0.png").stat().st_size > 10_000

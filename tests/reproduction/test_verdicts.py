@@ -12,9 +12,10 @@ from experiments.reproduction.verdicts import (
     Comparison,
     RowVerdict,
     compare,
+    effect_text,
     explain,
     judge_row,
-    share_agreeing,
+    share_inside,
 )
 from fmnist_jax.analysis.intervals import (
     Interval,
@@ -114,7 +115,14 @@ def test_a_row_agrees_with_nine_numbers_of_ten_and_its_final_loss() -> None:
     nine = comparison(*[True] * 4 + [False])
     five, none = comparison(*[True] * 5), comparison(*[None] * 5)
     row = judge_row({"train_loss": five, "train_accuracy": nine})
-    assert row == RowVerdict("agrees", 9, 10, [("train_accuracy", 5, 1.0)])
+    assert row == RowVerdict(
+        "agrees",
+        9,
+        9,
+        10,
+        [("train_accuracy", 5, 1.0)],
+        {"loss": (0.5, 0.5), "accuracy": (0.5, 2.0)},
+    )
     assert judge_row({"train_loss": nine, "train_accuracy": five}).verdict == "differs"
     # The test loss decides if there is one, in any order, with dropout or without.
     for name in ("test_loss", "test_loss_with_dropout"):
@@ -126,7 +134,7 @@ def test_a_row_agrees_with_nine_numbers_of_ten_and_its_final_loss() -> None:
     assert judge_row({"train_accuracy": five, "test_loss": early}).verdict == "differs"
     # A test loss without published numbers decides nothing.
     rows = {"train_loss": five, "test_loss": none}
-    assert judge_row(rows) == RowVerdict("agrees", 5, 5, [])
+    assert judge_row(rows) == RowVerdict("agrees", 5, 5, 5, [], {"loss": (0.5, 0.5)})
 
 
 def test_a_row_differs_with_fewer_than_nine_numbers_of_ten() -> None:
@@ -141,33 +149,58 @@ def test_a_row_differs_with_fewer_than_nine_numbers_of_ten() -> None:
 
 def test_a_row_without_numbers_has_no_verdict() -> None:
     row = judge_row({"train_loss": comparison(None, None)})
-    assert row == judge_row({}) == RowVerdict("none published", 0, 0, [])
+    assert row == judge_row({}) == RowVerdict("none published", 0, 0, 0, [])
     assert explain(row) == "No numbers are published."
 
 
 def test_verdicts_as_sentences() -> None:
-    row = RowVerdict(
-        "differs", 7, 9, [("train_loss", 4, -0.0012), ("test_accuracy", 5, 0.006)]
-    )
+    disagreeing = [("train_loss", 4, -0.0012), ("test_accuracy", 5, 0.006)]
+    row = RowVerdict("differs", 7, 6, 9, disagreeing)
     assert explain(row, "A dip.") == (
-        "Differs. 7 of 9 published numbers agree. Outside the interval: train loss e4 "
-        "too low by 0.0012, test accuracy e5 too high by 0.6 points. A dip."
+        "Differs. 7 of 9 published numbers agree. Of these, 1 only within the "
+        "practical tolerance. Outside: train loss e4 too low by 0.0012, test accuracy "
+        "e5 too high by 0.6 points. A dip."
     )
     all_agree = "Agrees. 5 of 5 published numbers agree."
-    assert explain(RowVerdict("agrees", 5, 5, [])) == all_agree
+    assert explain(RowVerdict("agrees", 5, 5, 5, [])) == all_agree
+    row = RowVerdict("agrees", 5, 5, 5, [], {"accuracy": (0.0012, 0.021)})
+    assert effect_text(row, "accuracy") == "0.12, 2.1"
+    assert effect_text(row, "loss") == "–"
 
 
-def test_share_of_agreeing_numbers_over_rows() -> None:
+def test_a_number_agrees_within_the_practical_tolerance() -> None:
+    values = np.full((5, 1), 0.5)  # no spread, so that the interval has no width
+    for metric, published, agrees in [
+        ("test_accuracy", 0.5049, True),
+        ("test_accuracy", 0.5051, False),
+        ("test_loss", 0.4901, True),
+        ("test_loss", 0.4899, False),
+    ]:
+        compared = compare(values, np.array([published]), np.zeros(1), metric)
+        assert compared.agrees.tolist() == [agrees]
+        assert not compared.is_inside.any()
+        row = judge_row({metric: compared})
+        assert (row.num_agreeing, row.num_inside) == (int(agrees), 0)
+    assert compared.excess == pytest.approx([-0.0001])  # from the tolerance of 0.01
+    assert row.effects == {"loss": pytest.approx((0.0101, 0.0101))}
+    assert compare(values, np.array([0.5]), np.zeros(1), metric).is_inside.all()
+    diverged = np.full((5, 1), NAN)
+    assert not compare(diverged, np.array([0.5]), np.zeros(1), metric).agrees.any()
+    # Without a metric there is no tolerance, as in docs/scaling.py.
+    assert not compare(values, np.array([0.501]), np.zeros(1)).agrees.any()
+
+
+def test_share_of_numbers_inside_the_interval_over_rows() -> None:
     rows = [
-        RowVerdict("agrees", 9, 10, []),
-        RowVerdict("none published", 0, 0, []),
-        RowVerdict("agrees", 1, 10, []),
+        RowVerdict("agrees", 10, 9, 10, []),
+        RowVerdict("none published", 0, 0, 0, []),
+        RowVerdict("agrees", 1, 1, 10, []),
     ]
     # Clopper and Pearson's table for 10 of 20.
-    share = share_agreeing(iter(rows))
+    share = share_inside(iter(rows))
     assert share.estimate == 0.5
     assert (share.low, share.high) == pytest.approx((0.2720, 0.7280), abs=1e-4)
-    assert math.isnan(share_agreeing(rows[1:2]).estimate)
+    assert math.isnan(share_inside(rows[1:2]).estimate)
     everything = share_interval(20, 20)
     assert everything.high == 1
     assert everything.low == pytest.approx(0.025 ** (1 / 20))
@@ -179,6 +212,9 @@ def test_paired_interval_is_that_of_the_t_test() -> None:
     interval = paired_interval(first - second)
     assert (interval.low, interval.high) == pytest.approx((expected.low, expected.high))
     assert interval.estimate == pytest.approx(np.mean(first - second))
+    wider = stats.ttest_rel(first, second).confidence_interval(0.975)
+    interval = paired_interval(first - second, 0.975)
+    assert (interval.low, interval.high) == pytest.approx((wider.low, wider.high))
 
 
 @pytest.mark.parametrize(
@@ -186,12 +222,12 @@ def test_paired_interval_is_that_of_the_t_test() -> None:
     [
         ([0.9, 1.0, 1.1, 1.0, 1.0], "supported"),
         ([-0.9, -1.0, -1.1, -1.0, -1.0], "contradicted"),
-        ([1.0, -1.0, 0.5, 0.2, -0.3], "undecided"),
+        ([1.0, -1.0, 0.5, 0.2, -0.3], "no difference detected"),
         ([0.25] * 5, "supported"),
         ([-0.25] * 5, "contradicted"),
-        ([0.0] * 5, "undecided"),
-        ([1.0, 1.0, 1.0, 1.0, NAN], "undecided"),
-        ([1.0, 1.0, 1.0, 1.0, INF], "undecided"),
+        ([0.0] * 5, "no difference detected"),
+        ([1.0, 1.0, 1.0, 1.0, NAN], "no difference detected"),
+        ([1.0, 1.0, 1.0, 1.0, INF], "no difference detected"),
     ],
 )
 def test_claims_are_judged_by_differences(
@@ -203,11 +239,11 @@ def test_claims_are_judged_by_differences(
 def test_a_claim_is_decided_if_the_interval_excludes_0() -> None:
     # Mean 1, deviation s, 5 seeds: the half-width is t_4 s / sqrt(5), 1 at s = .8054.
     shape = np.array([-1, -1, 0, 1, 1]) / 1.0
-    for s, verdict in [(0.80, "supported"), (0.81, "undecided")]:
+    for s, verdict in [(0.80, "supported"), (0.81, "no difference detected")]:
         interval = paired_interval(1 + s * shape)
         assert interval.high - 1 == pytest.approx(T_4 * s / math.sqrt(5), rel=1e-6)
         assert judge_claim(interval) == verdict
-    assert judge_claim(Interval(1.0, 0.0, 2.0)) == "undecided"
+    assert judge_claim(Interval(1.0, 0.0, 2.0)) == "no difference detected"
 
 
 def test_spreads_of_replicates_in_the_sources() -> None:
