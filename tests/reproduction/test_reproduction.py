@@ -165,7 +165,7 @@ def test_the_page_lists_sources_verdicts_and_the_expected_errors() -> None:
         assert text.count(f"*{source.title}*") == 1
     assert all(f"- *{verdict}*: " in text for verdict in VERDICTS)
     words = " ".join(text.split())
-    assert "This page has 3 claims. 2 of them are decided by 3 comparisons over seeds" in words
+    assert "This page has 3 claims. 2 of them are decided by 3 comparisons" in words
     assert "which is 0.2 of 3" in words
     assert "**depends on** x (supported: a; contradicted: b) |" in text
     quotation = '[comment](#source-comment), in the words "more or less symmetric".'
