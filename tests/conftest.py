@@ -12,8 +12,8 @@ import pytest
 os.environ["FMNIST_JAX_OFFLINE"] = "1"
 os.environ.pop("FMNIST_JAX_DATA", None)
 os.environ["MPLBACKEND"] = "agg"
-# Most programs of a test run once or twice: optimising them would take longer. Processes
-# that a test starts inherit this.
+# Most programs of a test run once or twice: optimising them would take longer. The
+# processes that a test starts inherit this.
 os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
 
 # All modules, workers of pytest-xdist and subprocesses share a folder of compiled
