@@ -3,8 +3,8 @@
     python -m experiments.edge_of_stability
 
 Gradient descent on 500 images, in one batch and in batches of 32, with the largest
-eigenvalue λ of the Hessian and the batch sharpness after each epoch: five minutes on two
-cores. Both are computed from at most 2,000 images. Unscaled: --divisors=1
+eigenvalue λ of the Hessian and the batch sharpness after each epoch: five minutes on
+two cores. Both are computed from at most 2,000 images. Unscaled: --divisors=1
 --learning_rates=1e-5,3e-5,1e-4.
 """
 

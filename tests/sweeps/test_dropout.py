@@ -40,7 +40,11 @@ def test_a_run_with_dropout_is_the_same_in_a_sweep() -> None:
         alone = with_dropout(rate)[1]
         assert "test_accuracy_with_dropout" in alone
         for name, values in alone.items():
+            if name.startswith("validation"):
+                assert name not in runs
+                continue
             run = runs[name].sel(dropout_rate=rate)
+            values = values if "epoch" in run.dims else values[-1]
             np.testing.assert_allclose(run, values, rtol=1e-4, err_msg=name)
 
 

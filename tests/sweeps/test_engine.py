@@ -436,9 +436,9 @@ class TwoLayers(nn.Module):
 @pytest.mark.parametrize(
     ("precision", "asked"),
     [
-        ("float32", "(Precision.HIGHEST, Precision.HIGHEST)"),
-        ("tf32", "(Precision.HIGH, Precision.HIGH)"),
-        ("bf16", "precision=BF16_BF16_F32"),
+        ("float32", "precision = [HIGHEST, HIGHEST]"),
+        ("tf32", "precision = [HIGH, HIGH]"),
+        ("bf16", "lhs_precision_type = bf16, rhs_precision_type = bf16, accum"),
     ],
 )
 def test_every_product_of_a_step_asks_the_device_for_its_precision(
@@ -448,9 +448,10 @@ def test_every_product_of_a_step_asks_the_device_for_its_precision(
     state = training.init(config, Hparams(), jax.random.key(0), (3,), 2)
     batch = Dataset(np.ones((5, 3), np.uint8), np.zeros(5, np.int32))
     step = functools.partial(training.train_step, config)
-    text = str(jax.make_jaxpr(step)(Hparams(), state, jax.random.key(1), batch))
+    lowered = jax.jit(step).lower(Hparams(), state, jax.random.key(1), batch)
+    text = lowered.as_text()
     # Forward, dw and dx of two layers; dx of the first is not needed.
-    products = text.count("dot_general[")
+    products = text.count("stablehlo.dot_general")
     assert products >= 2 * 3 - 1
     assert text.count(asked) == products
 
