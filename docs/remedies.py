@@ -16,7 +16,7 @@ from benchmarks import scripts
 from experiments.trainability_map import EXPERIMENT
 from fmnist_jax import Data, Dataset, load, sweep, use_cpu_cores
 from fmnist_jax.analysis.criteria import trains
-from fmnist_jax.analysis.trainability import LEARNING_RATE
+from fmnist_jax.analysis.trainability import LEARNING_RATE, largest_trainable
 from fmnist_jax.config import OPTIMIZERS, PRESETS
 
 SEEDS = range(3)
@@ -69,8 +69,10 @@ def line(name: str, optimizer: str, runs: xr.Dataset) -> str:
     """Returns the row of a remedy."""
     accuracy = 100 * runs.test_accuracy.isel(epoch=-1).mean("seed", skipna=False)
     rates = runs[LEARNING_RATE].values[trains(runs).values]
-    span = f"{rates.min():.0e} … {rates.max():.0e}" if len(rates) else "none"
-    count = f"{np.log10(rates.max() / rates.min()):.1f}" if len(rates) else "–"
+    largest, islands = (value.item() for value in largest_trainable(runs))
+    span = f"{rates.min():.0e} … {largest:.0e}" if len(rates) else "none"
+    span += f" ({islands} more above)" if islands else ""
+    count = f"{np.log10(largest / rates.min()):.1f}" if len(rates) else "–"
     best = accuracy.fillna(-1).argmax(LEARNING_RATE).item()
     default = OPTIMIZERS[optimizer]["learning_rate"]
     usual = accuracy.sel({LEARNING_RATE: default}).item()
