@@ -29,10 +29,10 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from benchmarks import scripts
+from docs.remedies import standardised
 from fmnist_jax import (
     Config,
     Data,
-    Dataset,
     Hparams,
     activation_stability_probe,
     batch_sharpness_probe,
@@ -127,14 +127,7 @@ def _num_epochs(batch_size: int) -> int:
 def data_of(case: Case, num_images: int, data: Mapping[str, Data]) -> Data:
     """Returns the first training images of a case."""
     whole = data[case.dataset]
-    if case.standardise:
-        pixels = whole.train.images.astype(np.float64)
-        mean, std = pixels.mean(), pixels.std()
-        train, test = (
-            Dataset(((part.images - mean) / std).astype(np.float32), part.labels)
-            for part in (whole.train, whole.test)
-        )
-        whole = dataclasses.replace(whole, train=train, test=test)
+    whole = standardised(whole) if case.standardise else whole
     return whole.first(train=num_images, test=1000)
 
 

@@ -1,4 +1,4 @@
-"""Which runs count as trained: by status, or by a threshold of one's choice. No jax."""
+"""Which runs count as trained: by status or by a given threshold. No jax."""
 
 import math
 import operator
@@ -10,8 +10,6 @@ from fmnist_jax.errors import UserError
 from fmnist_jax.values import CRITERION, STATUS, parse_criterion
 
 _NEVER_TRAINED = ("missing", "diverged", "dead")
-
-
 # Of a criterion: the variable of the results, and how it is compared.
 _VARIABLES = {
     "accuracy": ("final_train_accuracy", operator.ge),
@@ -20,7 +18,7 @@ _VARIABLES = {
 
 
 def judge(dataset: xr.Dataset, criterion: str = STATUS) -> xr.Dataset:
-    """Returns results whose ``status`` says by another criterion which runs trained.
+    """Returns results whose ``status`` is decided by another criterion.
 
     Args:
       dataset: results with ``final_train_accuracy`` and ``final_train_loss``.

@@ -100,5 +100,5 @@ def _describe_row(row: Mapping[str, Any]) -> str:
     sharpness = f"λ {row['sharpness_first']:.3g} → {row['sharpness_end']:.3g}"
     over_edge = f"{row['over_edge_first']:.2g} → {end:.2g} times the edge"
     if "batch_over_edge_end" in row:
-        course += f", batch sharpness at the end {row['batch_over_edge_end']:.2g} times"
+        course += f", batch sharpness {row['batch_over_edge_end']:.2g} times the edge"
     return f"{learning_rate}: {sharpness} ({over_edge}), {course}"

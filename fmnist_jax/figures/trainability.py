@@ -20,8 +20,10 @@ GREEN = "#009E73"  # for trainable learning rates
 DASHES: Sequence[Any] = ("-", "--", ":")  # for multiples of the stable learning rate
 ACTIVATION_LINE: dict[str, Any] = {"color": "#D55E00", "linestyle": "-"}
 LEGEND_CHARS = 26  # in a line of the legend
-ACTIVATION_LABEL = "activation stability: a first step changes the inputs of a layer's "
-ACTIVATION_LABEL += "ReLUs by their own size"
+ACTIVATION_LABEL = (
+    "activation stability: a first step changes the inputs of a layer's ReLUs by their "
+    "own size"
+)
 SHARPNESS_LABEL = "λ: the curvature of the loss (sharpness) before the first step"
 
 

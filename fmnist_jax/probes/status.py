@@ -23,7 +23,7 @@ STATUSES = {
 ZERO_GRADIENT_SHARE = 0.5  # of the probed examples
 # Of the accuracy, in the last epoch. Two standard deviations of the difference between
 # the mean over 2,048 judged images and that over many more, at an accuracy of 30 %.
-MAX_FROZEN_CHANGE = 0.02
+FROZEN_ACCURACY_CHANGE = 0.02
 
 
 def trained_accuracy(largest_class_share: float) -> float:
@@ -62,7 +62,7 @@ def status(values: Mapping[str, Any], largest_class_share: float) -> np.ndarray:
     conditions["frozen"] = (
         ~is_trained
         & (last["zero_gradient_share"] >= ZERO_GRADIENT_SHARE)
-        & (change <= MAX_FROZEN_CHANGE)
+        & (change <= FROZEN_ACCURACY_CHANGE)
     )
     conditions["trained"] = is_trained
     return np.select(list(conditions.values()), list(conditions), "not trained")

@@ -59,7 +59,9 @@ class Task(NamedTuple):
         from fmnist_jax.sweeps.checkpoints import digest
 
         versions = environment.versions(environment.RECORDED_PACKAGES)
-        rest = environment.environment() if self.job.experiment.trains else {}
+        rest = dict(environment.environment()) if self.job.experiment.trains else {}
+        criterion = self.job.options["criterion"]
+        rest |= {} if criterion is None else {"criterion": criterion}
         return digest([self.name, self.code, self.settings, versions, rest])
 
 

@@ -33,9 +33,6 @@ PRECISIONS: dict[str, Precision] = {
 }
 
 
-_SETTINGS = ("precision", "transpose_x", "transpose_w")
-
-
 def default_precision(precision: str) -> contextlib.AbstractContextManager[None]:
     """Returns a context that sets the precision of products other than ``matmul``."""
     return jax.default_matmul_precision(PRECISIONS[precision].name)
@@ -102,7 +99,7 @@ def _batched(
 
 # Bilinear, and so differentiable in both modes and to any order.
 matmul_p = Primitive("matmul")
-matmul_p.def_impl(jax.jit(_matmul, static_argnames=_SETTINGS))
+matmul_p.def_impl(_matmul)
 matmul_p.def_abstract_eval(_abstract_matmul)
 mlir.register_lowering(matmul_p, mlir.lower_fun(_matmul, multiple_results=False))
 ad.defbilinear(matmul_p, _transpose_x, _transpose_w)

@@ -9,10 +9,11 @@ import pytest
 
 from experiments.__main__ import find_experiments
 from experiments.scale_sweep import EXPERIMENT
+from experiments.trainability_map import EXPERIMENT as TRAINABILITY_MAP
 from fmnist_jax.analysis import results
 from fmnist_jax.data import load
 from fmnist_jax.errors import UserError
-from fmnist_jax.runner import command_line, jobs
+from fmnist_jax.runner import command_line, flags, jobs
 from fmnist_jax.sweeps.engine import sweep
 from tests.command_lines import options
 
@@ -140,3 +141,16 @@ def test_held_out_examples_reach_the_results_and_the_answer(
             jobs.make_job(EXPERIMENT, options("--validation_examples=300")),
             {"auto": load("synthetic", train_examples=300, test_examples=10)},
         )
+
+
+def test_another_criterion_is_another_fingerprint(tmp_path: Path) -> None:
+    """Otherwise a finished map would be taken for the answer by the new criterion."""
+
+    def fingerprint(*arguments: str) -> str:
+        parsed = flags.parse(["program", *arguments], [TRAINABILITY_MAP])
+        job = jobs.make_job(TRAINABILITY_MAP, parsed)
+        data = (load("synthetic", train_examples=20, test_examples=10),)
+        return jobs.Task(job, data, tmp_path, (), "", "").fingerprint
+
+    assert fingerprint() == fingerprint()
+    assert fingerprint() != fingerprint("--criterion=accuracy>=0.7")

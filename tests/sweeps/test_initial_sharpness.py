@@ -272,3 +272,19 @@ def test_activation_stable_rates_equal_the_probe_without_needless_axes(
     axes = {name: values[name] for name in ("divisor", "batch_size", "seed")}
     every = sweep(axes, whole, sgd, Hparams(), probes).activation_stable_rate
     np.testing.assert_allclose(rates.transpose(*every.dims), every, rtol=1e-5)
+
+
+@pytest.mark.slow
+def test_classes_that_the_first_images_lack_belong_to_the_network() -> None:
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (90, 3, 3), dtype=np.uint8)
+    labels = np.repeat([0, 1, 2], 30)  # without names of classes, and sorted
+    data = Data(Dataset(images, labels), Dataset(images[:5], labels[:5]))
+    config = Config(hidden_sizes=(4,), batch_size=10, num_epochs=1, optimizer="sgd")
+    held_out = data.with_validation(9)
+    actual = initial_sharpness._at_initialisation(
+        plan({}, config, Hparams()), held_out, ["seed"], sharpness_probe(), 40
+    )
+    probes = [sharpness_probe(examples=40)]
+    expected = sweep({}, held_out, config, Hparams(), probes).sharpness
+    np.testing.assert_allclose(actual.sharpness, expected, rtol=1e-4)
