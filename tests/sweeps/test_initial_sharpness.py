@@ -281,10 +281,9 @@ def test_classes_that_the_first_images_lack_belong_to_the_network() -> None:
     labels = np.repeat([0, 1, 2], 30)  # without names of classes, and sorted
     data = Data(Dataset(images, labels), Dataset(images[:5], labels[:5]))
     config = Config(hidden_sizes=(4,), batch_size=10, num_epochs=1, optimizer="sgd")
-    held_out = data.with_validation(9)
     actual = initial_sharpness._at_initialisation(
-        plan({}, config, Hparams()), held_out, ["seed"], sharpness_probe(), 40
+        plan({}, config, Hparams()), data, ["seed"], sharpness_probe(), 40
     )
     probes = [sharpness_probe(examples=40)]
-    expected = sweep({}, held_out, config, Hparams(), probes).sharpness
+    expected = sweep({}, data, config, Hparams(), probes).sharpness
     np.testing.assert_allclose(actual.sharpness, expected, rtol=1e-4)
