@@ -102,6 +102,9 @@ def train(
 
 
 def _save(results: xr.Dataset, path: Path) -> None:
+    """Saves results, with the device and the version of jax that computed them."""
+    device = jax.devices()[0].device_kind
+    results = results.assign_attrs(device_kind=device, jax_version=jax.__version__)
     with explaining_write_errors(path.parent):
         save_netcdf(results, path)
 
