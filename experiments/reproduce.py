@@ -2,7 +2,7 @@
 
     python -m experiments.reproduce --data_dir=FOLDER
 
-Measures every row and claim in about two hours on two cores. To select some, use
+Measures every row and claim: more than three hours on two cores. To select some, use
 --only=depth-2,claim-depth-2. Results are saved in --out_dir, one file per
 configuration. The same command resumes an interrupted reproduction.
 """
@@ -21,7 +21,7 @@ from fmnist_jax.runner.help import asks_for_help
 from fmnist_jax.values import COUNT
 
 QUESTION = "Which published results can be reproduced, over several seeds?"
-NUM_SEEDS = 6
+NUM_SEEDS = 10
 _FLAGS = (
     Flag("only", TEXT, "ids of rows and claims, separated by commas (default: all)"),
     FLAGS["data_dir"],

@@ -1,6 +1,5 @@
 """The claims of the sources: the measurements that each needs, and its rule."""
 
-import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 
 import xarray as xr
@@ -12,11 +11,10 @@ from experiments.reproduction.configurations import (
     CONFIGURATIONS,
     configurations_of,
 )
-from experiments.reproduction.findings import NO_DIFFERENCE, Finding
+from experiments.reproduction.findings import Finding
 
 # A measurement's name and number of seeds -> its results.
 Measure = Callable[[str, int], xr.Dataset]
-MORE_SEEDS = 10
 # Measured without training a configuration; see ``measuring``.
 UNTRAINED = ("curvature", "scaling", "epoch-seconds")
 # Claim -> its rule, and the names of the measurements that the rule takes.
@@ -86,12 +84,6 @@ def required_measurements(names: Sequence[str]) -> list[str]:
 
 
 def decide(claim: str, measure: Measure, num_seeds: int) -> Finding:
-    """Decides a claim, with ``MORE_SEEDS`` if no difference is detected at first."""
+    """Decides a claim by the rule and the measurements of ``DECISIONS``."""
     rule, names = DECISIONS[claim]
-    finding = rule(*(measure(name, num_seeds) for name in names))
-    if finding.verdict != NO_DIFFERENCE or num_seeds >= MORE_SEEDS:
-        return finding
-    print(f"{claim}: no difference with {num_seeds} seeds; using {MORE_SEEDS}.")
-    finding = decide(claim, measure, MORE_SEEDS)
-    measured = f"{finding.measured}\n\nThese are results of {MORE_SEEDS} seeds."
-    return dataclasses.replace(finding, measured=measured)
+    return rule(*(measure(name, num_seeds) for name in names))

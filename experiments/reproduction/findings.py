@@ -26,9 +26,6 @@ VERDICTS: Mapping[str, str] = {
 }
 # A verdict on several parts is the first of these that occurs if no part is supported.
 _WITHOUT_SUPPORT = (CONTRADICTED, ARITHMETIC_ERROR, NO_DIFFERENCE, NOT_APPLICABLE)
-NUM_LOOKS = 2  # a claim may be evaluated with the first seeds and again with more
-# Both looks together err in at most 5 % (Bonferroni).
-LOOK_CONFIDENCE = 1 - (1 - CONFIDENCE) / NUM_LOOKS
 CHANCE = 0.1
 MIN_GAP = 0.1  # 10 points of accuracy; a smaller gap between seeds is no second mode
 
@@ -151,11 +148,6 @@ def span(values: Sequence[float] | np.ndarray, digits: str) -> str:
     return " to ".join(dict.fromkeys(ends))
 
 
-def interval_of(differences: np.ndarray) -> Interval:
-    """Returns the mean of differences and its interval, corrected for two looks."""
-    return paired_interval(differences, LOOK_CONFIDENCE)
-
-
 def judge_share(differences: np.ndarray, *compared: np.ndarray) -> Finding:
     """Judges whether differences of shares are above 0; text in percentage points.
 
@@ -163,7 +155,7 @@ def judge_share(differences: np.ndarray, *compared: np.ndarray) -> Finding:
     """
     if any(len(modes(values)) > 1 for values in (differences, *compared)):
         return _judge_counts(differences)
-    interval = interval_of(differences)
+    interval = paired_interval(differences)
     ends = f"{100 * interval.low:+.2f} to {100 * interval.high:+.2f}"
     text = f"{100 * interval.estimate:+.2f} points ({ends})"
     return _compared(judge_claim(interval), text)
@@ -172,8 +164,7 @@ def judge_share(differences: np.ndarray, *compared: np.ndarray) -> Finding:
 def _judge_counts(differences: np.ndarray) -> Finding:
     """Judges by the signs of the differences, which have to be equal for all seeds.
 
-    By chance, equal signs of n seeds have probability 2^(1 - n): 3.1 % for 6 seeds and
-    0.2 % for 10, so that two looks together err in at most 5 %.
+    By chance, equal signs of n seeds have probability 2^(1 - n): 0.2 % for 10 seeds.
     """
     number, above = len(differences), int(np.sum(differences > 0))
     verdict = NO_DIFFERENCE
@@ -189,7 +180,7 @@ def _judge_counts(differences: np.ndarray) -> Finding:
 
 def judge_loss(differences: np.ndarray) -> Finding:
     """Judges whether differences of losses are above 0."""
-    interval = interval_of(differences)
+    interval = paired_interval(differences)
     text = f"{interval.estimate:+.3f} ({interval.low:+.3f} to {interval.high:+.3f})"
     return _compared(judge_claim(interval), text)
 

@@ -96,17 +96,18 @@ def train(
             Probe(health.saturation),
         )
         new = sweep({"seed": missing}, data, config, hparams, probes)
-        _save(new, folder / f"{name}.seeds{missing[0]}-{missing[-1]}.nc")
-        results.append(new)
+        path = folder / f"{name}.seeds{missing[0]}-{missing[-1]}.nc"
+        results.append(_save(new, path))
     return xr.concat(results, "seed").sortby("seed").sel(seed=range(num_seeds))
 
 
-def _save(results: xr.Dataset, path: Path) -> None:
-    """Saves results, with the device and the version of jax that computed them."""
+def _save(results: xr.Dataset, path: Path) -> xr.Dataset:
+    """Returns results with the device and the version of jax; saves them."""
     device = jax.devices()[0].device_kind
     results = results.assign_attrs(device_kind=device, jax_version=jax.__version__)
     with explaining_write_errors(path.parent):
         save_netcdf(results, path)
+    return results
 
 
 def _check(
@@ -180,8 +181,7 @@ def epoch_seconds(data: Data, folder: Path) -> xr.Dataset:
             seconds[row, repeat] = time.perf_counter() - start
     variables = {"seconds": (("divisor", "repeat"), seconds)}
     times = xr.Dataset(variables, {"divisor": list(TIMED)})
-    _save(times, path)
-    return times
+    return _save(times, path)
 
 
 def dropout_scaling(num_seeds: int, dropout_rate: float = 0.25) -> xr.Dataset:

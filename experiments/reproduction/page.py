@@ -9,7 +9,6 @@ import xarray as xr
 
 from experiments.reproduction import findings as judging
 from experiments.reproduction import tables, verdicts
-from experiments.reproduction.claims import MORE_SEEDS
 from experiments.reproduction.configurations import (
     BUGS,
     CONFIGURATIONS,
@@ -72,7 +71,9 @@ def page(references: References, runs: Runs, findings: Findings) -> str:
     return template.render(
         titles=dict.fromkeys(dataset.attrs["dataset_title"] for dataset in trained),
         seeds=trained[0].sizes["seed"] if trained else "no",
-        more_seeds=MORE_SEEDS,
+        machines=dict.fromkeys(
+            _machine(d) for d in trained if "device_kind" in d.attrs
+        ),
         compared=compared,
         share=verdicts.share_inside(compared),
         effect=verdicts.effect_text,
@@ -107,6 +108,12 @@ def source_text(source: Source) -> str:
     return f"{source.author}{year}: {title}"
 
 
+def _machine(results: xr.Dataset) -> str:
+    """Returns the device and the version of jax that trained a configuration."""
+    attrs = {"device_kind": "an unknown device", "jax_version": "?"} | results.attrs
+    return "{device_kind} with jax {jax_version}".format(**attrs)
+
+
 def _error_rates(findings: Findings) -> dict[str, Any]:
     """Returns how many comparisons decide the claims, and how many err by chance."""
     compared = [f.num_comparisons for f in findings.values() if f.num_comparisons]
@@ -115,7 +122,6 @@ def _error_rates(findings: Findings) -> dict[str, Any]:
         "num_compared_claims": len(compared),
         "num_comparisons": sum(compared),
         "expected_errors": (1 - CONFIDENCE) * sum(compared),
-        "look_confidence": 100 * judging.LOOK_CONFIDENCE,
     }
 
 

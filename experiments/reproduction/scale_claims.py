@@ -14,12 +14,12 @@ from experiments.reproduction.findings import (
     by_seed,
     combine,
     difference,
-    interval_of,
     judge_share,
     last_common,
     percent,
 )
 from experiments.reproduction.tables import markdown, parts_table
+from fmnist_jax.analysis.intervals import paired_interval
 
 MIN_ACCURACY = 0.5  # test accuracy of a trained network: five times that of chance
 MAX_SYMMETRIC = 10  # largest / median eigenvalue that still counts as symmetric
@@ -53,7 +53,7 @@ def less_time(
     }
     later = difference("test_accuracy", scaled, unscaled, 1, last)
     at_1, at_255 = seconds.seconds.transpose("divisor", "repeat").values
-    ratio = interval_of(np.log(at_255 / at_1))
+    ratio = paired_interval(np.log(at_255 / at_1))
     low, mean, high = np.exp([ratio.low, ratio.estimate, ratio.high])
     return combine(
         parts,
@@ -230,7 +230,7 @@ def bn_rescues(
     if (by_batch.verdict, final) == (SUPPORTED, CONTRADICTED):
         reason = (
             " So the network trains with batch norm, but its running statistics fail "
-            "(docs/why_scaling.md explains why)."
+            "(docs/evidence.md explains why)."
         )
     return combine(
         parts,

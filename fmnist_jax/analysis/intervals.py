@@ -54,10 +54,10 @@ def moments(values_SxE: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]
     return n, np.where(enough, mean, np.nan), np.where(enough, spread, np.nan)
 
 
-def _t_quantile(degrees_of_freedom: Any, confidence: float = CONFIDENCE) -> Any:
+def _t_quantile(degrees_of_freedom: Any) -> Any:
     from scipy.special import stdtrit
 
-    return stdtrit(degrees_of_freedom, (1 + confidence) / 2)
+    return stdtrit(degrees_of_freedom, (1 + CONFIDENCE) / 2)
 
 
 def prediction_interval(values_SxE: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -70,10 +70,8 @@ def prediction_interval(values_SxE: np.ndarray) -> tuple[np.ndarray, np.ndarray]
     return mean, _t_quantile(n - 1) * spread * np.sqrt(1 + 1 / n)
 
 
-def paired_interval(
-    differences_S: np.ndarray, confidence: float = CONFIDENCE
-) -> Interval:
-    """Returns the mean of differences paired over seeds, and its t-interval.
+def paired_interval(differences_S: np.ndarray) -> Interval:
+    """Returns the mean of differences paired over seeds, and its 95 % t-interval.
 
     Equal differences give an interval of width 0. If a difference is not finite (a run
     diverged), there is no interval: dropping that seed would judge only the surviving
@@ -83,7 +81,7 @@ def paired_interval(
     n, mean, spread = (float(moment[0]) for moment in moments(differences[:, None]))
     if not np.isfinite(differences).all():
         return NO_INTERVAL
-    half = float(_t_quantile(n - 1, confidence)) * spread / math.sqrt(n)
+    half = float(_t_quantile(n - 1)) * spread / math.sqrt(n)
     return Interval(mean, mean - half, mean + half)
 
 

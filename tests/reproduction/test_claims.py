@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from experiments.reproduction import claims, findings
+from experiments.reproduction import findings
 from experiments.reproduction import scale_claims as scale
 from experiments.reproduction import training_claims as training
 from experiments.reproduction.claims import DECISIONS, UNTRAINED
@@ -222,27 +222,6 @@ def test_a_low_learning_rate_has_to_train_the_network() -> None:
     assert finding.verdict == PARTLY_SUPPORTED
     assert "contradicted: Adam 1e-5 exceeds 50 % and SGD 1e-6" in finding.detail
     assert scale.unscaled_low_rate(*[slow, dead, dead] * 2).verdict == CONTRADICTED
-
-
-def test_more_seeds_are_used_if_no_difference_is_detected(
-    capsys: pytest.CaptureFixture,
-) -> None:
-    def decide_with(accuracy: float) -> tuple[Finding, set[int]]:
-        used = set()
-
-        def measure(name: str, num_seeds: int) -> xr.Dataset:
-            used.add(num_seeds)
-            with_layer = name == "adam-1e-3"
-            return runs(int(with_layer), test_accuracy=accuracy if with_layer else 0.8)
-
-        return claims.decide("claim-depth-0", measure, 6), used
-
-    finding, used = decide_with(0.9)
-    assert (finding.verdict, used) == (SUPPORTED, {6})
-    finding, used = decide_with(0.8)
-    assert (finding.verdict, used) == (NO_DIFFERENCE, {6, 10})
-    assert finding.measured.endswith("These are results of 10 seeds.")
-    assert "claim-depth-0: no difference with 6 seeds" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
