@@ -81,11 +81,11 @@ def rows(data: Data) -> Iterator[dict[str, Any]]:
             changed = Hparams(divisor=divisor, learning_rate=rate)  # noqa: B023
             return first_steps(config, train, probed, changed, seed)  # noqa: B023
 
-        each = jax.jit(jax.vmap(jax.vmap(of, (None, 0)), (0, None)))
+        early_of = jax.jit(jax.vmap(jax.vmap(of, (None, 0)), (0, None)))
         seeds = jnp.asarray(SEEDS)
-        sharpest = np.exp(np.log(each(jnp.zeros(1), seeds)["before"]).mean())
-        rates = np.float32(2 / sharpest * 10.0**DECADES)
-        early = {name: np.asarray(x) for name, x in each(rates, seeds).items()}
+        sharpest = np.exp(np.log(early_of(jnp.zeros(1), seeds)["before"]).mean())
+        rates = (2 / sharpest * 10.0**DECADES).astype(np.float32)
+        early = {name: np.asarray(x) for name, x in early_of(rates, seeds).items()}
         runs = sweep({LEARNING_RATE: rates, "seed": SEEDS}, train, config, hparams)
         largest = float(largest_trainable(runs)[0])
         at = int(np.abs(rates - largest).argmin())

@@ -18,6 +18,7 @@ ROOT = Path(__file__).parents[1]
 SCRIPTS = (
     ("docs/predictions.py", "predict"),
     ("docs/predictions.py", "measure"),
+    ("docs/catapult.py",),
     ("docs/remedies.py",),
     ("docs/scaling.py",),
     ("docs/tiny_batch_norm.py",),
