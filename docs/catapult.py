@@ -43,66 +43,82 @@ DECADES = np.arange(-2, 10) / 5  # of the learning rates above 2/λ
 
 
 def first_steps(
-    config: Config, data: Data, probed: Dataset, hparams: Hparams, seed: Array
+    config: Config,
+    data: Data,
+    probed: Dataset,
+    hparams: Hparams,
+    seed: Array,
+    order: Array,
 ) -> dict[str, Array]:
-    """Returns λ before and after the first steps, and the loss before each.
+    """Returns λ before and after the first steps of a run, and the loss before each.
 
     Args:
       config: static settings.
-      data: the training images, of which the first are the batches.
+      data: the training images.
       probed: the images that λ is measured on.
       hparams: traced settings.
       seed: of the initial weights.
+      order: of the training images, as ``epoch_order`` gives it for the seed; its first
+        batches are the steps.
     """
-    init_key, epochs_key, probe_key = run_keys(seed)
+    init_key, epochs_key, probes_key = run_keys(seed)
+    before_key, after_key = jax.random.split(probes_key)
     state = init(config, hparams, init_key, data.image_shape, data.num_classes)
-    order = epoch_order(0, 1, len(data.train.labels))
     order = order[: FIRST_STEPS * config.batch_size].reshape(FIRST_STEPS, -1)
-    batches = Dataset(data.train.images[order], data.train.labels[order])
+    batches = Dataset(*(jnp.asarray(part)[order] for part in data.train))
     measure = functools.partial(sharpness, config, hparams)
-    before = measure(state, probe_key, probed)["sharpness"]
+    before = measure(state, before_key, probed)["sharpness"]
     state, metrics = jax.lax.scan(
         lambda s, batch: train_step(config, hparams, s, epochs_key, batch),
         state,
-        jax.tree.map(jnp.asarray, batches),
+        batches,
     )
-    after = measure(state, probe_key, probed)["sharpness"]
+    after = measure(state, after_key, probed)["sharpness"]
     return {"before": before, "after": after, "loss": metrics["loss"]}
 
 
 def rows(data: Data) -> Iterator[dict[str, Any]]:
-    """Yields a row for each divisor."""
+    """Yields a row for each divisor; medians are those of the trained runs."""
     for divisor in DIVISORS:
         config, hparams = settings(Case(f"÷{divisor:g}", {}, {"divisor": divisor}))
         train = data.first(train=STEPS * config.batch_size, test=1000)
         probed = Dataset(*(part[-EXAMPLES:] for part in data.train))
 
-        def of(rate: Array, seed: Array) -> dict[str, Array]:
+        def early(rate: Array, seed: Array, order: Array) -> dict[str, Array]:
             changed = Hparams(divisor=divisor, learning_rate=rate)  # noqa: B023
-            return first_steps(config, train, probed, changed, seed)  # noqa: B023
+            return first_steps(config, train, probed, changed, seed, order)  # noqa: B023
 
-        early_of = jax.jit(jax.vmap(jax.vmap(of, (None, 0)), (0, None)))
+        by_rate = jax.jit(jax.vmap(jax.vmap(early, (None, 0, 0)), (0, None, None)))
+        count = len(train.train.labels)
+        orders = jnp.stack([epoch_order(seed, 1, count) for seed in SEEDS])
         seeds = jnp.asarray(SEEDS)
-        sharpest = np.exp(np.log(early_of(jnp.zeros(1), seeds)["before"]).mean())
+        sharpest = by_rate(jnp.zeros(1), seeds, orders)["before"]
+        sharpest = np.exp(np.log(sharpest).mean())
         rates = (2 / sharpest * 10.0**DECADES).astype(np.float32)
-        early = {name: np.asarray(x) for name, x in early_of(rates, seeds).items()}
+        values = by_rate(rates, seeds, orders)
+        before, after, loss = (
+            np.asarray(values[name]) for name in ("before", "after", "loss")
+        )
         runs = sweep({LEARNING_RATE: rates, "seed": SEEDS}, train, config, hparams)
+        status = runs.status.transpose(LEARNING_RATE, "seed").values
+        trained, dead = status == "trained", status == "dead"
         largest = float(largest_trainable(runs)[0])
         at = int(np.abs(rates - largest).argmin())
-        trained = runs.status.transpose(LEARNING_RATE, "seed").values == "trained"
-        stable = rates[:, None] < 2 / early["after"]
-        above = (rates[:, None] > 2 / early["before"]) & np.ones_like(stable)
-        losses = early["loss"]
+        chosen = at, trained[at]
+        stable = rates[:, None] < 2 / after
+        above = rates[:, None] > 2 / before
         yield {
             "divisor": f"÷{divisor:g}",
             "largest trainable": largest,
-            "÷ (2/λ before)": largest * np.median(early["before"][at]) / 2,
-            "÷ (2/λ after ten steps)": largest * np.median(early["after"][at]) / 2,
-            "highest loss ÷ first": np.median((losses.max(2) / losses[:, :, 0])[at]),
-            "runs above 2/λ before": int(above.sum()),
-            "of these trained": int((above & trained).sum()),
-            "below 2/λ after ten steps": int((above & stable).sum()),
-            "both": int((above & stable & trained).sum()),
+            "÷ (2/λ before)": largest * np.median(before[chosen]) / 2,
+            "÷ (2/λ after ten steps)": largest * np.median(after[chosen]) / 2,
+            "highest loss ÷ first": np.median((loss.max(2) / loss[:, :, 0])[chosen]),
+            "above 2/λ before": int(above.sum()),
+            "below 2/λ after": int((above & stable & ~dead).sum()),
+            "of these trained": int((above & stable & trained).sum()),
+            "above 2/λ after": int((above & ~stable & ~dead).sum()),
+            "of these trained ": int((above & ~stable & trained).sum()),
+            "dead": int((above & dead).sum()),
         }
 
 

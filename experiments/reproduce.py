@@ -89,15 +89,15 @@ def _measure_and_write(options: Mapping[str, Any], names: Sequence[str]) -> None
 
     use_cpu_cores()
     use_compilation_cache()
-    measure, num_seeds = make_measure(options, names), options["num_seeds"]
+    measure = make_measure(options, names)
     runs = {}
     for number, name in enumerate(names, start=1):
         start = time.monotonic()
-        runs[name] = measure(name, num_seeds)
+        runs[name] = measure(name)
         seconds = time.monotonic() - start
         print(f"{number}/{len(names)} {name}: {seconds:.0f} s", flush=True)
     claims = [name for name in options["only"] if name in DECISIONS]
-    findings = {claim: decide(claim, measure, num_seeds) for claim in claims}
+    findings = {claim: decide(claim, runs) for claim in claims}
     path = write(load(), runs, findings, Path(options["docs_dir"]))
     for name, finding in findings.items():
         print(f"{name}: {finding.verdict}{finding.qualifier}")

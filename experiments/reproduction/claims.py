@@ -13,8 +13,6 @@ from experiments.reproduction.configurations import (
 )
 from experiments.reproduction.findings import Finding
 
-# A measurement's name and number of seeds -> its results.
-Measure = Callable[[str, int], xr.Dataset]
 # Measured without training a configuration; see ``measuring``.
 UNTRAINED = ("curvature", "scaling", "epoch-seconds")
 # Claim -> its rule, and the names of the measurements that the rule takes.
@@ -83,7 +81,7 @@ def required_measurements(names: Sequence[str]) -> list[str]:
     return sorted(rows | claims | bugs, key=order.index)
 
 
-def decide(claim: str, measure: Measure, num_seeds: int) -> Finding:
+def decide(claim: str, measurements: Mapping[str, xr.Dataset]) -> Finding:
     """Decides a claim by the rule and the measurements of ``DECISIONS``."""
     rule, names = DECISIONS[claim]
-    return rule(*(measure(name, num_seeds) for name in names))
+    return rule(*(measurements[name] for name in names))

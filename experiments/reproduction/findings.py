@@ -26,6 +26,7 @@ VERDICTS: Mapping[str, str] = {
 }
 # A verdict on several parts is the first of these that occurs if no part is supported.
 _WITHOUT_SUPPORT = (CONTRADICTED, ARITHMETIC_ERROR, NO_DIFFERENCE, NOT_APPLICABLE)
+MACHINE = "machine"  # attribute of results: the device and the version of jax
 CHANCE = 0.1
 MIN_GAP = 0.1  # 10 points of accuracy; a smaller gap between seeds is no second mode
 
@@ -103,6 +104,11 @@ def combine(
     else:
         verdict = min(names_by_verdict, key=_WITHOUT_SUPPORT.index)
     return Finding(verdict, measured, detail, parts)
+
+
+def machine_of(results: xr.Dataset) -> str:
+    """Returns the device and the version of jax that computed results."""
+    return str(results.attrs.get(MACHINE, "an unrecorded device"))
 
 
 def by_seed(runs: xr.Dataset, metric: str, epoch: int) -> np.ndarray:

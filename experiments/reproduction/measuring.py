@@ -1,9 +1,10 @@
 """Trains the configurations of the sources, and saves or reads their results."""
 
+import collections
 import dataclasses
 import functools
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,8 @@ import numpy as np
 import scipy.special
 import xarray as xr
 
-from experiments.reproduction.claims import Measure
 from experiments.reproduction.configurations import CONFIGURATIONS, TINY_INPUTS
+from experiments.reproduction.findings import MACHINE, machine_of
 from fmnist_jax import data as data_sets
 from fmnist_jax.analysis.results import load as read_results
 from fmnist_jax.analysis.results import save_netcdf
@@ -34,12 +35,14 @@ DIVISORS = (1.0, 255.0, 1000.0, TINY_INPUTS)
 TIMED, REPEATS = (1.0, 255.0), 5
 
 
-def make_measure(options: Mapping[str, Any], names: Iterable[str]) -> Measure:
+def make_measure(
+    options: Mapping[str, Any], names: Iterable[str]
+) -> Callable[[str], xr.Dataset]:
     """Returns a function that measures by name, under the flags of a command line.
 
     The data sets of ``names`` are loaded now, to report a missing one before training.
     """
-    folder = Path(options["out_dir"])
+    folder, num_seeds = Path(options["out_dir"]), options["num_seeds"]
 
     @functools.cache
     def load(name: str) -> Data:
@@ -50,7 +53,7 @@ def make_measure(options: Mapping[str, Any], names: Iterable[str]) -> Measure:
             test_examples=options["test_examples"],
         )
 
-    def measure(name: str, num_seeds: int) -> xr.Dataset:
+    def measure(name: str) -> xr.Dataset:
         if name == "curvature":
             return curvature(load("fashion_mnist"))
         if name == "epoch-seconds":
@@ -86,7 +89,12 @@ def train(
     results = [read_results(path) for path in sorted(folder.glob(f"{name}.seeds*.nc"))]
     for saved in results:
         _check(saved, name, config, hparams, data)
-    trained = {int(seed) for saved in results for seed in saved.seed}
+    trained = collections.Counter(int(s) for saved in results for s in saved.seed)
+    for seed, count in trained.items():
+        if count > 1:
+            raise UserError(
+                f"{count} files in {folder} hold seed {seed} of {name}; keep one."
+            )
     missing = [seed for seed in range(num_seeds) if seed not in trained]
     if missing:
         probes = (
@@ -98,13 +106,16 @@ def train(
         new = sweep({"seed": missing}, data, config, hparams, probes)
         path = folder / f"{name}.seeds{missing[0]}-{missing[-1]}.nc"
         results.append(_save(new, path))
-    return xr.concat(results, "seed").sortby("seed").sel(seed=range(num_seeds))
+    machines = dict.fromkeys(map(machine_of, results))
+    merged = xr.concat(results, "seed", combine_attrs="override").sortby("seed")
+    merged.attrs[MACHINE] = " and ".join(machines)
+    return merged.sel(seed=range(num_seeds))
 
 
 def _save(results: xr.Dataset, path: Path) -> xr.Dataset:
-    """Returns results with the device and the version of jax; saves them."""
-    device = jax.devices()[0].device_kind
-    results = results.assign_attrs(device_kind=device, jax_version=jax.__version__)
+    """Returns results with the machine that computed them; saves them."""
+    machine = f"{jax.devices()[0].device_kind} with jax {jax.__version__}"
+    results = results.assign_attrs({MACHINE: machine})
     with explaining_write_errors(path.parent):
         save_netcdf(results, path)
     return results
@@ -113,7 +124,12 @@ def _save(results: xr.Dataset, path: Path) -> xr.Dataset:
 def _check(
     saved: xr.Dataset, name: str, config: Config, hparams: Hparams, data: Data
 ) -> None:
-    """Refuses results of different data or different settings."""
+    """Refuses results of an earlier version, different data or different settings."""
+    if "final_train_accuracy" not in saved:
+        raise UserError(
+            f"The results of {name} are those of an earlier version, which judged runs "
+            "by another rule; choose another --out_dir."
+        )
     if saved.attrs["dataset_fingerprint"] != data.fingerprint:
         raise UserError(
             f"The results of {name} were measured on different data; choose another "

@@ -7,7 +7,6 @@ import jinja2
 import numpy as np
 import xarray as xr
 
-from experiments.reproduction import findings as judging
 from experiments.reproduction import tables, verdicts
 from experiments.reproduction.configurations import (
     BUGS,
@@ -15,6 +14,7 @@ from experiments.reproduction.configurations import (
     configurations_of,
 )
 from experiments.reproduction.figures import row_figure
+from experiments.reproduction.findings import VERDICTS, machine_of
 from experiments.reproduction.references import References, Row, Source, other_reading
 from experiments.reproduction.tables import Findings, Runs
 from experiments.reproduction.verdicts import our_values
@@ -61,6 +61,7 @@ def page(references: References, runs: Runs, findings: Findings) -> str:
     judged = [section["verdict"] for section in sections.values()]
     compared = [verdict for verdict in judged if verdict.num_published]
     trained = [runs[name] for name in CONFIGURATIONS if name in runs]
+    seeds = trained[0].sizes["seed"] if trained else 0
     names = (*references.rows, *references.claims)
     template = jinja2.Template(
         TEMPLATE.read_text(encoding="utf-8"),
@@ -70,10 +71,9 @@ def page(references: References, runs: Runs, findings: Findings) -> str:
     )
     return template.render(
         titles=dict.fromkeys(dataset.attrs["dataset_title"] for dataset in trained),
-        seeds=trained[0].sizes["seed"] if trained else "no",
-        machines=dict.fromkeys(
-            _machine(d) for d in trained if "device_kind" in d.attrs
-        ),
+        seeds=seeds or "no",
+        machines=dict.fromkeys(map(machine_of, trained)),
+        same_sign=100 * 2.0 ** (1 - seeds),
         compared=compared,
         share=verdicts.share_inside(compared),
         effect=verdicts.effect_text,
@@ -81,7 +81,7 @@ def page(references: References, runs: Runs, findings: Findings) -> str:
         loss_tolerance=100 * verdicts.LOSS_TOLERANCE,
         **_error_rates(findings),
         sources={key: source_text(s) for key, s in references.sources.items()},
-        verdict_meanings=judging.VERDICTS,
+        verdict_meanings=VERDICTS,
         missing=[n for n in names if n not in sections and n not in findings],
         claims=references.claims,
         findings=findings,
@@ -106,12 +106,6 @@ def source_text(source: Source) -> str:
         title = f"[{title}]({source.address})"
     year = f" ({source.year})" if source.year else ""
     return f"{source.author}{year}: {title}"
-
-
-def _machine(results: xr.Dataset) -> str:
-    """Returns the device and the version of jax that trained a configuration."""
-    attrs = {"device_kind": "an unknown device", "jax_version": "?"} | results.attrs
-    return "{device_kind} with jax {jax_version}".format(**attrs)
 
 
 def _error_rates(findings: Findings) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from experiments.reproduction.findings import (
     difference,
     judge_share,
     last_common,
+    machine_of,
     percent,
 )
 from experiments.reproduction.tables import markdown, parts_table
@@ -62,7 +63,7 @@ def less_time(
         f"{parts_table('learning rate of ÷1 | gain | ÷255 is better', parts)}\n\n"
         f"At 1e-2, test accuracy of ÷255 after epoch 1 minus ÷1 after epoch {last}: "
         f"{later.measured}. An epoch at ÷255 takes {mean:.2f} times as long as "
-        f"at ÷1 ({low:.2f} to {high:.2f}).",
+        f"at ÷1 ({low:.2f} to {high:.2f}; measured on {machine_of(seconds)}).",
         "the learning rate of ÷1",
     )
 

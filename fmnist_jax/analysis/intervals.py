@@ -14,7 +14,7 @@ UPPER = (1 + CONFIDENCE) / 2
 
 
 class Interval(NamedTuple):
-    """An estimate and its interval, of 95 % by default; NaN if there is none."""
+    """An estimate and its 95 % interval; NaN if there is none."""
 
     estimate: float
     low: float
@@ -57,7 +57,7 @@ def moments(values_SxE: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]
 def _t_quantile(degrees_of_freedom: Any) -> Any:
     from scipy.special import stdtrit
 
-    return stdtrit(degrees_of_freedom, (1 + CONFIDENCE) / 2)
+    return stdtrit(degrees_of_freedom, UPPER)
 
 
 def prediction_interval(values_SxE: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

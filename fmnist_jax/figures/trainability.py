@@ -18,7 +18,7 @@ from fmnist_jax.values import STATUS
 
 GREEN = "#009E73"  # for trainable learning rates
 DASHES: Sequence[Any] = ("-", "--", ":")  # for multiples of the stable learning rate
-ACTIVATION_LINE: dict[str, Any] = {"color": "#D55E00", "linestyle": "-"}
+ACTIVATION_LINE: dict[str, Any] = {"color": "#7A1FA2", "linestyle": "-"}
 LEGEND_CHARS = 26  # in a line of the legend
 ACTIVATION_LABEL = (
     "activation stability: a first step changes the inputs of a layer's ReLUs by their "

@@ -9,7 +9,7 @@ import xarray as xr
 from experiments.reproduction import findings
 from experiments.reproduction import scale_claims as scale
 from experiments.reproduction import training_claims as training
-from experiments.reproduction.claims import DECISIONS, UNTRAINED
+from experiments.reproduction.claims import DECISIONS, UNTRAINED, decide
 from experiments.reproduction.configurations import CONFIGURATIONS
 from experiments.reproduction.findings import (
     ARITHMETIC_ERROR,
@@ -19,7 +19,6 @@ from experiments.reproduction.findings import (
     NOT_APPLICABLE,
     PARTLY_SUPPORTED,
     SUPPORTED,
-    Finding,
 )
 from experiments.reproduction.references import load
 
@@ -54,11 +53,6 @@ def runs(seed: int = 0, **values: Any) -> xr.Dataset:
         shares = np.broadcast_to(values["predicted_share"], (SEEDS, EPOCHS, 2))
         variables["predicted_share"] = (("seed", "epoch", "class"), shares)
     return xr.Dataset(variables, attrs={"train_examples": 60_000})
-
-
-def decide(claim: str, measurements: dict[str, xr.Dataset]) -> Finding:
-    rule, names = DECISIONS[claim]
-    return rule(*(measurements[name] for name in names))
 
 
 def verdict(claim: str, **measurements: xr.Dataset) -> str:
@@ -262,10 +256,11 @@ def test_a_diverged_run_has_the_accuracy_of_chance_and_its_loss_decides_nothing(
 def test_duration_and_progress_are_separate() -> None:
     seconds = np.array([[2.0, 2.1, 1.9], [1.0, 1.05, 0.95]])
     times = xr.Dataset({"seconds": (("divisor", "repeat"), seconds)})
+    times.attrs["machine"] = "a toaster"
     scaled, better = runs(1, test_accuracy=0.85), runs(3, test_accuracy=0.9)
     finding = scale.less_time(times, scaled, runs(2), runs(4), runs(5))
     assert finding.verdict == SUPPORTED
-    expected = "takes 0.50 times as long as at ÷1 (0.50 to 0.50)"
+    expected = "takes 0.50 times as long as at ÷1 (0.50 to 0.50; measured on a toaster)"
     assert expected in finding.measured
     finding = scale.less_time(times, scaled, runs(2), better, runs(5))
     assert finding.verdict == DEPENDS_ON

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 import pytest
 import xarray as xr
@@ -17,8 +18,10 @@ from experiments.reproduction.findings import (
     VERDICTS,
     Finding,
     combine,
+    machine_of,
 )
 from experiments.reproduction.references import load
+from fmnist_jax.analysis import results
 from fmnist_jax.config import check_all, resolve
 from fmnist_jax.effects import uses_setting
 from fmnist_jax.errors import UserError
@@ -166,7 +169,7 @@ def test_the_page_lists_sources_verdicts_and_the_expected_errors() -> None:
     assert all(f"- *{verdict}*: " in text for verdict in VERDICTS)
     words = " ".join(text.split())
     assert "This page has 3 claims. 2 of them are decided by 3 comparisons" in words
-    assert "which is 0.2 of 3" in words
+    assert "at most 5 % of the comparisons, 0.2 of 3, would be" in words
     assert "**depends on** x (supported: a; contradicted: b) |" in text
     quotation = '[comment](#source-comment), in the words "more or less symmetric".'
     assert quotation in text
@@ -247,6 +250,27 @@ def test_more_seeds_are_added_to_saved_ones(tmp_path: Path) -> None:
     xr.testing.assert_identical(more.isel(seed=slice(2)).test_loss, first.test_loss)
     names = sorted(path.name for path in tmp_path.iterdir())
     assert names == ["depth-0.seeds0-1.nc", "depth-0.seeds2-2.nc"]
+    this = f"{jax.devices()[0].device_kind} with jax {jax.__version__}"
+    assert machine_of(first) == machine_of(more) == this
+
+    path = tmp_path / names[0]
+    other = results.load(path).assign_attrs(machine="a toaster")
+    save_again(other, path)
+    merged = measuring.train("depth-0", 3, data, tmp_path, 1)
+    assert machine_of(merged) == f"a toaster and {this}"
+    save_again(other, tmp_path / "depth-0.seeds1-2.nc")
+    message = rf"^2 files in {tmp_path} hold seed 0 of depth-0; keep one\.$"
+    with pytest.raises(UserError, match=message):
+        measuring.train("depth-0", 3, data, tmp_path, 1)
+    (tmp_path / "depth-0.seeds1-2.nc").unlink()
+    save_again(other.drop_vars("final_train_accuracy"), path)
+    with pytest.raises(UserError, match="those of an earlier version"):
+        measuring.train("depth-0", 3, data, tmp_path, 1)
+
+
+def save_again(dataset: xr.Dataset, path: Path) -> None:
+    path.unlink(missing_ok=True)
+    results.save_netcdf(dataset, path)
 
 
 @pytest.mark.parametrize(
