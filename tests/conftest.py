@@ -59,6 +59,14 @@ def _programs_of_one_module(request: pytest.FixtureRequest) -> Iterator[None]:
     jax.clear_caches()
 
 
+@pytest.fixture
+def _unoptimised() -> Iterator[None]:
+    """Compiles a test's programs without optimisation, in a module that has it."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _two_cores() -> Iterator[None]:
     """Experiments use the devices that JAX has here, on a machine of any size."""

@@ -15,7 +15,7 @@ def test_the_first_steps_are_those_of_the_run() -> None:
     hparams = Hparams(divisor=255.0, learning_rate=0.1)
     data = load("synthetic").first(train=catapult.FIRST_STEPS * 16, test=50)
     probes = [sharpness_probe("init"), sharpness_probe("epoch")]
-    for seed in (0, 3):
+    for seed in (3,):
         order = jnp.asarray(epoch_order(seed, 1, len(data.train.labels)))
         early = catapult.first_steps(
             config, data, data.train, hparams, jnp.asarray(seed), order
