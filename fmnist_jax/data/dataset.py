@@ -10,6 +10,8 @@ import numpy as np
 from fmnist_jax.data.official import OFFICIAL
 from fmnist_jax.errors import UserError, reason
 
+MAX_SCALE_RATIO = 20.0  # between the scales of two splits; 255 if one is divided
+
 
 class Dataset(NamedTuple):
     """Images and their labels: a whole data set or a batch."""
@@ -32,7 +34,7 @@ class Data:
 
     Images may be any integers from 0 to 255 or any floating type, ``[N, ...]``; they
     are converted to uint8 or float32. Labels are integers ``[N]`` from 0, converted to
-    int32.
+    int32. The arrays are read-only, and copies of arrays that the caller could change.
 
     Attributes:
       train: the training set.
@@ -70,6 +72,7 @@ class Data:
                     f"train and {split} images must have one shape, got {train[1:]} in "
                     f"train and {other[1:]} in {split}."
                 )
+            _check_scale(split, self.train.images, checked.images)
 
     @property
     def splits(self) -> Splits:
@@ -101,9 +104,13 @@ class Data:
         return OFFICIAL[self.name].title if self.name in OFFICIAL else self.name
 
     def first(self, train: int | None = None, test: int | None = None) -> "Data":
-        """Returns at most the first ``train`` and ``test`` examples; None keeps all."""
+        """Returns at most the first ``train`` and ``test`` examples; None keeps all.
+
+        The classes stay those of the whole set.
+        """
         return dataclasses.replace(
             self,
+            class_names=self.class_names or tuple(map(str, range(self.num_classes))),
             train=Dataset(*(array[:train] for array in self.train)),
             test=Dataset(*(array[:test] for array in self.test)),
         )
@@ -172,11 +179,58 @@ def _checked(split: str, dataset: Any, num_classes: int) -> Dataset:
     return Dataset(images, labels)
 
 
+def _check_scale(split: str, train: np.ndarray, images: np.ndarray) -> None:
+    """Refuses images whose scale is far from that of the training images.
+
+    Both the largest absolute value and the mean of some have to differ: one alone does
+    so in tables with outliers. Zeros have any scale.
+    """
+    ranges = [(float(array.min()), float(array.max())) for array in (train, images)]
+    largest = [max(-low, high) for low, high in ranges]
+    samples = [array[:: max(1, len(array) // 1000)] for array in (train, images)]
+    means = [float(np.abs(sample).mean(dtype=float)) for sample in samples]
+    ratios = [a / b if a and b else 1.0 for a, b in (largest, means)]
+    if min(ratios) > MAX_SCALE_RATIO or max(ratios) < 1 / MAX_SCALE_RATIO:
+        texts = [f"from {low:g} to {high:g}" for low, high in ranges]
+        raise UserError(
+            f"train images are {texts[0]}, but {split} images {texts[1]}: they are not "
+            "on one scale; scale both alike."
+        )
+
+
 def _as_array(name: str, values: Any) -> np.ndarray:
+    """Returns values as an array, and refuses those that would lose their meaning."""
+    parts = values if isinstance(values, list | tuple) else [values]
+    if any(np.ma.isMaskedArray(part) for part in parts):
+        raise UserError(
+            f"{name} are masked: the values under the mask would be used; fill them "
+            "with .filled(VALUE), or leave these examples out."
+        )
+    if any(hasattr(part, "toarray") for part in parts):
+        raise UserError(f"{name} are sparse; convert them with .toarray().")
     try:
         return np.asarray(values)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RuntimeError) as error:
         raise UserError(f"{name} must be one array: {reason(error)}.") from error
+
+
+def _read_only(array: np.ndarray, given: np.ndarray) -> np.ndarray:
+    """Returns the array; a copy of it if it could be changed through ``given``."""
+    if np.may_share_memory(array, given):
+        if not _is_writable(given):
+            return array
+        array = array.copy()
+    array.flags.writeable = False
+    return array
+
+
+def _is_writable(array: Any) -> bool:
+    """Whether an array can be changed, by itself or by an array that it is part of."""
+    while isinstance(array, np.ndarray):
+        if array.flags.writeable:
+            return True
+        array = array.base
+    return False
 
 
 def _checked_images(name: str, values: Any) -> np.ndarray:
@@ -193,15 +247,15 @@ def _checked_images(name: str, values: Any) -> np.ndarray:
                 f"{name} are {images.dtype} from {low} to {high}; whole numbers must "
                 "be 0 to 255 (or pass them as float32)."
             )
-        return images.astype(np.uint8, copy=False)
+        return _read_only(images.astype(np.uint8, copy=False), images)
     # np.issubdtype does not recognise bfloat16, which NumPy can nevertheless cast.
     if not (np.issubdtype(images.dtype, np.floating) or "float" in images.dtype.name):
         raise UserError(f"{name} must be uint8 or floating, got {images.dtype}.")
     with np.errstate(over="ignore"):  # float32 overflow gives inf, rejected below
-        images = images.astype(np.float32, copy=False)
-    if invalid := int(np.count_nonzero(~np.isfinite(images))):
+        converted = images.astype(np.float32, copy=False)
+    if invalid := int(np.count_nonzero(~np.isfinite(converted))):
         raise UserError(f"{name} must be finite float32; {invalid:,} values are not.")
-    return images
+    return _read_only(converted, images)
 
 
 def _checked_labels(name: str, values: Any, num_classes: int) -> np.ndarray:
@@ -218,4 +272,4 @@ def _checked_labels(name: str, values: Any, num_classes: int) -> np.ndarray:
             f"{name} must be 0 to {largest}{classes}, got {labels.min()} to "
             f"{labels.max()}."
         )
-    return labels.astype(np.int32, copy=False)
+    return _read_only(labels.astype(np.int32, copy=False), labels)

@@ -29,6 +29,18 @@ FILES = {
     "test_labels": "t10k-labels-idx1-ubyte",
 }
 
+# The first bytes of files that are often saved under the name of an IDX file.
+_OTHER_FILES = {
+    b"<": "an HTML or XML page (a failed download?)",
+    b"version ": "a Git LFS pointer: run `git lfs pull`",
+    b"PK\3\4": "a zip archive: unpack it",
+    b"BZh": "compressed by bzip2: unpack it",
+    b"\xfd7zXZ": "compressed by xz: unpack it",
+    b"\x28\xb5\x2f\xfd": "compressed by zstd: unpack it",
+    b"\x93NUMPY": "a .npy file",
+    b"{": "a JSON text",
+}
+
 Arrays = dict[str, np.ndarray]  # uint8 by the keys of FILES: [N, H, W] and [N]
 
 
@@ -57,8 +69,7 @@ def read(path: Path, ndim: int) -> np.ndarray:
 def _parse(stream: IO[bytes] | gzip.GzipFile, path: Path, ndim: int) -> np.ndarray:
     head = _read_bytes(stream, 4 + 4 * ndim)
     if len(head) < 4 or head[:2] != b"\0\0":
-        start = head[:4].hex()
-        raise UserError(f"{path} is not an IDX file: it begins with {start!r}.")
+        raise UserError(f"{path} is not an IDX file: it {_description(head)}.")
     if head[2] != 8:
         raise UserError(
             f"{path} has IDX type 0x{head[2]:02x}; expected unsigned bytes (0x08)."
@@ -81,7 +92,17 @@ def _parse(stream: IO[bytes] | gzip.GzipFile, path: Path, ndim: int) -> np.ndarr
         raise UserError(f"{path} is truncated: its {claim}, {len(body):,} follow.")
     if len(body) > size:
         raise UserError(f"{path} is too long: its {claim}, but more follow.")
-    return np.frombuffer(body, np.uint8).reshape(shape)
+    array = np.frombuffer(body, np.uint8).reshape(shape)
+    array.flags.writeable = False
+    return array
+
+
+def _description(head: bytes | bytearray) -> str:
+    """Returns what a file that is no IDX file is, by its first bytes."""
+    for start, kind in _OTHER_FILES.items():
+        if head.lstrip().startswith(start):
+            return f"is {kind}"
+    return f"begins with {head[:4].hex()!r}" if head else "is empty"
 
 
 def _read_bytes(stream: IO[bytes] | gzip.GzipFile, size: int) -> bytearray:
@@ -106,7 +127,10 @@ def read_files(paths: Mapping[str, Path]) -> Arrays:
 
 
 def find_files(folder: Path) -> dict[str, Path]:
-    """Returns the files of a folder by the keys of ``FILES``, as far as present."""
+    """Returns the files of a folder by the keys of ``FILES``, as far as present.
+
+    A folder with the name of a file may contain the file, as in some archives.
+    """
     try:
         present = set(os.listdir(folder))
     except (FileNotFoundError, NotADirectoryError):
@@ -117,8 +141,11 @@ def find_files(folder: Path) -> dict[str, Path]:
     for role, name in FILES.items():
         dotted = name.replace("-idx", ".idx")
         variants = (name, f"{name}.gz", dotted, f"{dotted}.gz")
-        if names := [variant for variant in variants if variant in present]:
-            paths[role] = folder / names[0]
+        named = [folder / variant for variant in variants if variant in present]
+        files = [path / path.name if path.is_dir() else path for path in named]
+        found = [file for file in files if file in named or file.is_file()]
+        if named:
+            paths[role] = (found or named)[0]
     return paths
 
 

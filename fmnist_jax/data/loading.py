@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from fmnist_jax.data import idx, locations, official
 from fmnist_jax.data.dataset import Data, Dataset
 from fmnist_jax.data.official import NUM_EXAMPLES, OFFICIAL
@@ -33,9 +35,9 @@ def load(
 
     Args:
       name: 'fashion_mnist' or 'mnist'; 'auto': Fashion-MNIST if it is available, else
-        'synthetic', with a notice; 'synthetic': the generated data set; 'idx': other
-        IDX files in ``data_dir``; or an image set that TFDS has prepared on this
-        machine (NAME or NAME/CONFIG).
+        'synthetic', with a notice, unless a folder was given; 'synthetic': the
+        generated data set; 'idx': other IDX files in ``data_dir``; or an image set that
+        TFDS has prepared on this machine (NAME or NAME/CONFIG).
       data_dir: the folder to search first; it must exist.
       train_examples: the number of training examples to keep, from the first one.
       test_examples: the same for the test set.
@@ -56,6 +58,8 @@ def load(
         try:
             data = _load_official("fashion_mnist", root)
         except locations.NotFoundError as error:
+            if root is not None:
+                raise
             return _load_synthetic(counts, _fallback_notice(error.notable))
     elif name in OFFICIAL:
         data = _load_official(name, root)
@@ -120,7 +124,8 @@ def _fallback_notice(attempts: list[str]) -> str:
 
 
 def _load_idx(root: Path | None) -> Data:
-    arrays = idx.read_folder(root) if root else None
+    folders = [root, root / "raw"] if root else []
+    arrays = next(filter(None, map(idx.read_folder, folders)), None)
     if root is None or arrays is None:
         problem = f"{root} has none of the IDX files" if root else "no folder is given"
         raise UserError(
@@ -131,8 +136,12 @@ def _load_idx(root: Path | None) -> Data:
     name = names.pop() if len(names) == 1 else None
     if name:  # an official data set keeps its name
         return _from_arrays(arrays, name, source=f"IDX files in {root}")
-    largest = max(arrays["train_labels"].max(), arrays["test_labels"].max())
-    source = f"IDX files '{root.resolve().name}' in {root}, labels 0 to {largest}"
+    labels = np.union1d(arrays["train_labels"], arrays["test_labels"])
+    missing = [str(label) for label in range(labels[-1]) if label not in labels]
+    text = f"labels {labels[0]} to {labels[-1]}"
+    if missing:
+        text += f" without {', '.join(missing[:10])}{', …' if missing[10:] else ''}"
+    source = f"IDX files '{root.resolve().name}' in {root}, {text}"
     return _from_arrays(arrays, "idx", source=source)
 
 

@@ -93,7 +93,7 @@ def _locations(name: str, root: Path | None) -> Iterator[_Location]:
     for folder in tfds_roots(root):
         yield _Location("TFDS directory", folder / name, _read_tfds, folder == root)
     keras = _path_in("KERAS_HOME", "~/.keras") / "datasets"
-    caches = [Path("data") / folder for folder in folders if "raw" in folder]
+    caches = [Path("data") / folder for folder in folders if "/raw" in folder]
     if name == "mnist":
         yield _Location("Keras file", keras / "mnist.npz", _read_npz)
     else:

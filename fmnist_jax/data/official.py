@@ -37,7 +37,7 @@ OFFICIAL = {
             *("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat"),
             *("Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
         ),
-        folders=("fashion_mnist", "fashion-mnist", "FashionMNIST/raw", "."),
+        folders=("fashion_mnist", "fashion-mnist", "FashionMNIST/raw", "raw", "."),
         sha256=_by_role(
             "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
             "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
@@ -55,7 +55,7 @@ OFFICIAL = {
     "mnist": Official(
         title="MNIST",
         class_names=tuple("0123456789"),
-        folders=("mnist", "MNIST/raw", "."),
+        folders=("mnist", "MNIST/raw", "raw", "."),
         sha256=_by_role(
             "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
             "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",

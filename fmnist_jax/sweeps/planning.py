@@ -122,6 +122,9 @@ def plan(
         raise UserError(
             f"max_width is {max_width!r}; expected {COUNT.allowed}, or None."
         )
+    check_is("config", config, Config, "a Config")
+    check_is("hparams", hparams, Hparams, "an Hparams")
+    config, hparams = map(_with_plain_values, (config, hparams))
     checked, programs = check_sweep(axes, config, hparams)
     smallest = min(map(state_bytes, programs))
     if max_width is None and num_devices == 2 and smallest > PAIR_BYTES:
@@ -206,10 +209,18 @@ def _check_distinct(name: str, values: Iterable[Any]) -> None:
 
 
 def _plain(value: Any) -> Any:
-    """Returns NumPy scalars as Python's, and lists as tuples, which can be hashed."""
-    if isinstance(value, np.generic):
-        return value.item()
-    return tuple(value) if isinstance(value, list) else value
+    """Returns scalars of NumPy and JAX as Python's, and lists as tuples."""
+    if getattr(value, "shape", None) == () and hasattr(value, "dtype"):
+        number = np.asarray(value)[()]
+        # 0.001, not the 0.0010000000474974513 of the same float32.
+        return float(str(number)) if number.dtype == np.float32 else number.item()
+    return tuple(map(_plain, value)) if isinstance(value, list | tuple) else value
+
+
+def _with_plain_values(settings: Any) -> Any:
+    """Returns a ``Config`` or ``Hparams`` whose numbers are Python's."""
+    values = {f.name: getattr(settings, f.name) for f in dataclasses.fields(settings)}
+    return dataclasses.replace(settings, **{n: _plain(v) for n, v in values.items()})
 
 
 def check_effects(names: Iterable[str], configs: Iterable[Config]) -> None:

@@ -1,9 +1,11 @@
 """Arrays of a user: converted to the types of the library, or refused in one line."""
 
+import dataclasses
 from typing import Any
 
 import numpy as np
 import pytest
+import scipy.sparse
 
 from fmnist_jax.data.dataset import Data, Dataset
 from fmnist_jax.errors import UserError
@@ -82,6 +84,76 @@ def test_wrong_arrays_get_one_line(
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.int64, np.float32, np.float64])
+def test_the_arrays_cannot_be_changed_afterwards(dtype: Any) -> None:
+    images, labels = np.ones((4, 2, 3), dtype), np.arange(4, dtype=np.int32)
+    data = make_data(images[:], labels[::-1])  # views of arrays that can be changed
+    fingerprint = data.fingerprint
+    images[:], labels[:] = 0, 0
+    assert (data.train.images == 1).all()
+    assert data.train.labels.tolist() == [3, 2, 1, 0]
+    assert dataclasses.replace(data).fingerprint == fingerprint
+    for array in (*data.train, *data.first(2).train):
+        with pytest.raises(ValueError, match="read-only"):
+            array[0] = 7
+
+
+def test_arrays_that_nobody_can_change_are_not_copied() -> None:
+    data = make_data()
+    for subset in (data.first(2), dataclasses.replace(data, name="x")):
+        for ours, theirs in zip(subset.train, data.train, strict=True):
+            assert np.shares_memory(ours, theirs)
+
+
+@pytest.mark.parametrize(
+    ("train", "test", "is_one_scale"),
+    [
+        (1.0, 1 / 255, False),
+        (1 / 255, 1.0, False),
+        (1.0, 0.1, True),
+        (1.0, 0.0, True),  # all black
+        (0.0, 1.0, True),
+    ],
+)
+def test_splits_on_different_scales_are_refused(
+    train: float, test: float, is_one_scale: bool
+) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (50, 4)).astype(np.float32)
+    images[0, 0], labels = 255, np.arange(50) % 2
+    parts = Dataset(images * train, labels), Dataset(images * test, labels)
+    if is_one_scale:
+        Data(*parts)
+        return
+    with pytest.raises(UserError, match="not on one scale") as error:
+        Data(*parts)
+    assert "from 0 to 255" in str(error.value)
+    assert "from 0 to 1" in str(error.value)
+
+
+def test_a_subset_keeps_the_classes_of_the_whole_set() -> None:
+    images, labels = np.ones((6, 2)), np.array([0, 0, 1, 1, 2, 5])
+    data = Data(Dataset(images, labels), Dataset(images[:2], labels[:2]))
+    assert data.num_classes == data.first(2).num_classes == 6
+
+
+def test_an_outlier_is_not_another_scale() -> None:
+    table, labels = np.random.default_rng(0).normal(size=(50, 4)), np.arange(50) % 2
+    outlier = table.copy()
+    outlier[0, 0] = 1e3
+    Data(Dataset(outlier, labels), Dataset(table, labels))
+
+
+@pytest.mark.parametrize("as_list", [False, True])
+def test_masked_and_sparse_arrays_get_one_line(as_list: bool) -> None:
+    masked = np.ma.masked_greater(np.array([[1.0, 1e37], [2.0, 3.0]]), 1e30)
+    sparse = scipy.sparse.csr_array(np.eye(2))
+    for given, words in ((masked, "are masked: "), (sparse, r"\.toarray\(\)")):
+        with pytest.raises(UserError, match=f"^train images .*{words}"):
+            make_data([given, given] if as_list else given, np.arange(2))
+    with pytest.raises(UserError, match=r"^train labels are masked"):
+        make_data(np.eye(2), np.ma.array([0, 1], mask=[False, True]))
+
+
 def test_other_types_than_dataset_get_one_line() -> None:
     with pytest.raises(UserError, match=r"test must be a Dataset.*got int"):
         Data(make_data().train, 3)  # type: ignore[arg-type]
@@ -91,7 +163,7 @@ def test_a_validation_set_is_stratified_and_disjoint() -> None:
     rng = np.random.default_rng(1)
     labels = np.repeat([0, 1, 2], [600, 300, 103])[rng.permutation(1003)]
     images = np.arange(1003, dtype=np.float32)[:, None, None]
-    data = Data(Dataset(images, labels), Dataset(images[:5], labels[:5]))
+    data = Data(Dataset(images, labels), Dataset(images[-5:], labels[-5:]))
     split = data.with_validation(100)
     assert split.validation is not None
     assert len(split.train.labels) == 903

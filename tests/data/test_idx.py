@@ -3,11 +3,13 @@
 import gzip
 import os
 import random
+import re
 import struct
 import tracemalloc
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from fmnist_jax.data import idx, load
@@ -81,6 +83,47 @@ def test_a_decompression_bomb_uses_little_memory(
     finally:
         tracemalloc.stop()
     assert peak < (2e8 if claim[0] > 1 else 4e6)
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (b"<!DOCTYPE html><html>", "is an HTML or XML page (a failed download?)"),
+        (b"\n <html>  ", "is an HTML or XML page (a failed download?)"),
+        (
+            b"version https://git-lfs.github.com/spec/v1",
+            "is a Git LFS pointer: run `git lfs pull`",
+        ),
+        (b"PK\3\4........", "is a zip archive"),
+        (b"\xfd7zXZ\0....", "is compressed by xz"),
+        (b"\x93NUMPY\1\0....", "is a .npy file"),
+        (b"GIF89a......", "begins with '47494638'"),
+        (b"", "is empty"),
+    ],
+)
+@pytest.mark.parametrize("pack", [bytes, gzip.compress])
+def test_other_files_are_named(
+    body: bytes, words: str, pack: Any, tmp_path: Path
+) -> None:
+    path = tmp_path / "train-images-idx3-ubyte.gz"
+    path.write_bytes(pack(body))
+    with pytest.raises(UserError, match=re.escape(f"is not an IDX file: it {words}")):
+        idx.read(path, 3)
+
+
+def test_folders_with_the_names_of_files_are_looked_into(tmp_path: Path) -> None:
+    """As in Kaggle's archive of MNIST."""
+    arrays = make_arrays()
+    folder = write(tmp_path / "d", arrays)
+    for name in list(idx.FILES.values())[:3]:
+        (folder / name).rename(folder / "moved")
+        (folder / name).mkdir()
+        (folder / "moved").rename(folder / name / name)
+    name = idx.FILES["test_labels"]
+    (folder / name).rename(folder / name.replace("-idx", ".idx"))
+    (folder / name).mkdir()  # empty, beside the file
+    for role, array in (idx.read_folder(folder) or {}).items():
+        np.testing.assert_array_equal(array, arrays[role])
 
 
 def test_folders_pipes_and_dead_links_are_not_files(tmp_path: Path) -> None:

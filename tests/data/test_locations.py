@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from fmnist_jax.data import idx, load
+from fmnist_jax.errors import UserError
 from tests.data.data_files import (
     _empty_locations,  # noqa: F401 (autouse)
     assert_equal,
@@ -68,6 +69,28 @@ def test_the_users_folder_comes_first(
     assert "KERAS_HOME" in load("fashion_mnist", tmp_path / "empty").source
     write(tmp_path / "d", sets["fashion_mnist"])
     assert "IDX files in " + str(tmp_path / "d") == load("auto", tmp_path / "d").source
+
+
+def test_raw_folders_of_torchvision_are_looked_into(
+    sets: dict[str, idx.Arrays], tmp_path: Path
+) -> None:
+    write(tmp_path / "FashionMNIST/raw", sets["fashion_mnist"])
+    for name in ("auto", "fashion_mnist", "idx"):
+        data = load(name, tmp_path / "FashionMNIST")
+        assert data.name == "fashion_mnist"
+
+
+def test_a_named_folder_without_data_is_not_replaced_by_synthetic_data(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert load("auto").name == "synthetic"
+    (tmp_path / "empty").mkdir()
+    line = error_of("auto", tmp_path / "empty")
+    assert f"IDX files in {tmp_path / 'empty'}: nothing found" in line
+    assert "--dataset=synthetic" in line
+    monkeypatch.setenv("FMNIST_JAX_DATA", str(tmp_path / "empty"))
+    with pytest.raises(UserError, match="Fashion-MNIST was not found"):
+        load("auto")
 
 
 @pytest.mark.parametrize("name", ["fashion_mnist", "auto"])

@@ -1,6 +1,7 @@
 import dataclasses
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -167,6 +168,29 @@ def test_run_hparams_are_resolved_numbers() -> None:
     assert used == {
         "divisor": 255, "learning_rate": 1e-3, "b1": 0.9, "b2": 0.999, "eps": 1e-7
     }  # fmt: skip
+
+
+def test_numbers_of_numpy_and_jax_are_those_of_python() -> None:
+    rates = (0.001, 0.01)
+    expected = plan(
+        {"learning_rate": rates, "batch_size": (8, 16), "seed": (0, 1)},
+        Config(num_epochs=2),
+        Hparams(divisor=100.0),
+    )
+    for np_ in (np, jnp):
+        axes = {
+            "learning_rate": np_.asarray(rates, "float32"),
+            "batch_size": np_.asarray([8, 16]),
+            "seed": np_.arange(2),
+        }
+        config = Config(num_epochs=np_.int32(2), hidden_sizes=(np_.asarray(128),))
+        actual = plan(axes, config, Hparams(divisor=np_.float32(100)))
+        assert actual == expected
+        assert type(actual.config.num_epochs) is type(actual.axes["seed"][0]) is int
+    with pytest.raises(UserError, match=r"learning_rate is .*nan"):
+        plan({"learning_rate": jnp.array([jnp.nan])}, Config(), Hparams())
+    with pytest.raises(UserError, match="learning_rate"):
+        plan({"learning_rate": jnp.ones((2, 2))}, Config(), Hparams())
 
 
 def test_costs_grow_with_the_work() -> None:
