@@ -77,6 +77,15 @@ def _show_model(model: Any) -> str:
     return getattr(model, "name", None) or type(model).__name__
 
 
+def plain(value: Any) -> Any:
+    """Returns scalars of NumPy and JAX as Python's, and lists as tuples."""
+    if getattr(value, "shape", None) == () and hasattr(value, "item"):
+        # 0.001, not the 0.0010000000474974513 of the same float32.
+        is_float32 = str(value.dtype) == "float32"
+        return float(str(value)) if is_float32 else value.item()
+    return tuple(map(plain, value)) if isinstance(value, list | tuple) else value
+
+
 # Numbers outside the range of float32 would reach the program as 0 or infinity.
 POSITIVE = real(
     "a positive number (from 1.2e-38 to 3.4e38 in float32)",

@@ -141,11 +141,11 @@ def find_files(folder: Path) -> dict[str, Path]:
     for role, name in FILES.items():
         dotted = name.replace("-idx", ".idx")
         variants = (name, f"{name}.gz", dotted, f"{dotted}.gz")
-        named = [folder / variant for variant in variants if variant in present]
-        files = [path / path.name if path.is_dir() else path for path in named]
-        found = [file for file in files if file in named or file.is_file()]
-        if named:
-            paths[role] = (found or named)[0]
+        entries = [folder / variant for variant in variants if variant in present]
+        inner = [path / path.name if path.is_dir() else path for path in entries]
+        files = [path for path in inner if path in entries or path.is_file()]
+        if entries:
+            paths[role] = (files or entries)[0]
     return paths
 
 

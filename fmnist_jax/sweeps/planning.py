@@ -22,7 +22,7 @@ from fmnist_jax.config import (
 from fmnist_jax.effects import no_effect_error, setting_with_flag, uses_setting
 from fmnist_jax.errors import UserError, check_is, unknown
 from fmnist_jax.sweeps.model_size import state_bytes
-from fmnist_jax.values import COUNT
+from fmnist_jax.values import COUNT, plain
 
 # Bytes of state that the runs of one device work on at once: more does not stay in the
 # cache. A 128-wide network under Adam is fastest at up to 5 runs per device, a
@@ -189,7 +189,7 @@ def _check_axes(axes: Mapping[str, Any]) -> dict[str, tuple[Any, ...]]:
             raise unknown("axis", name, allowed)
         if isinstance(given, str) or not isinstance(given, Iterable):
             raise UserError(f"The axis {name} is {given!r}; expected a list of values.")
-        values = tuple(map(_plain, given))
+        values = tuple(map(plain, given))
         if not values:
             raise UserError(f"The axis {name} has no values; give at least one.")
         for value in values:
@@ -208,19 +208,10 @@ def _check_distinct(name: str, values: Iterable[Any]) -> None:
         raise UserError(f"The axis {name} has {value} twice; give it once.")
 
 
-def _plain(value: Any) -> Any:
-    """Returns scalars of NumPy and JAX as Python's, and lists as tuples."""
-    if getattr(value, "shape", None) == () and hasattr(value, "dtype"):
-        number = np.asarray(value)[()]
-        # 0.001, not the 0.0010000000474974513 of the same float32.
-        return float(str(number)) if number.dtype == np.float32 else number.item()
-    return tuple(map(_plain, value)) if isinstance(value, list | tuple) else value
-
-
 def _with_plain_values(settings: Any) -> Any:
     """Returns a ``Config`` or ``Hparams`` whose numbers are Python's."""
     values = {f.name: getattr(settings, f.name) for f in dataclasses.fields(settings)}
-    return dataclasses.replace(settings, **{n: _plain(v) for n, v in values.items()})
+    return dataclasses.replace(settings, **{n: plain(v) for n, v in values.items()})
 
 
 def check_effects(names: Iterable[str], configs: Iterable[Config]) -> None:
