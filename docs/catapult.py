@@ -115,9 +115,9 @@ def rows(data: Data) -> Iterator[dict[str, Any]]:
             "highest loss ÷ first": np.median((loss.max(2) / loss[:, :, 0])[chosen]),
             "above 2/λ before": int(above.sum()),
             "below 2/λ after": int((above & stable & ~dead).sum()),
-            "of these trained": int((above & stable & trained).sum()),
+            "below 2/λ after, trained": int((above & stable & trained).sum()),
             "above 2/λ after": int((above & ~stable & ~dead).sum()),
-            "of these trained ": int((above & ~stable & trained).sum()),
+            "above 2/λ after, trained": int((above & ~stable & trained).sum()),
             "dead": int((above & dead).sum()),
         }
 

@@ -92,12 +92,7 @@ def _at_initialisation(
     examples: int = EXAMPLES,
 ) -> xr.Dataset:
     """Returns the outputs of a probe along the axes of a plan in ``names``."""
-    names_of_classes = data.class_names or tuple(map(str, range(data.num_classes)))
-    few = dataclasses.replace(  # the first images may lack classes
-        data.first(train=examples, test=1),
-        class_names=names_of_classes,
-        validation=None,
-    )
+    few = dataclasses.replace(data.first(train=examples, test=1), validation=None)
     count = len(few.train.labels)  # no batch is larger
     axes = {name: values for name, values in plan.axes.items() if name in names}
     sizes = axes.get("batch_size", ())
