@@ -114,6 +114,7 @@ def _epoch(
     from fmnist_jax.data.dataset import Splits
     from fmnist_jax.sweeps import programs
     from fmnist_jax.sweeps.planning import plan
+    from fmnist_jax.sweeps.program_data import ProgramData
     from fmnist_jax.sweeps.run_batch import make_batch
 
     rng = np.random.default_rng(0)
@@ -131,9 +132,10 @@ def _epoch(
     batch = make_batch(run_plan, run_plan.groups[0], mesh)
     program = programs.Program(config, (), mesh, NUM_CLASSES)
     orders = [training.epoch_order(seed, 1, count) for seed in batch.distinct_seeds]
-    shared = np.stack(orders), Splits(Dataset(images, labels), test)
+    splits = Splits(Dataset(images, labels), test)
+    shared = np.stack(orders), ProgramData(splits)
     all_orders, data = jax.device_put(shared, NamedSharding(mesh, programs.SHARED))
-    state, _ = programs.init_runs(program.init_program(), batch.inputs, data.train)
+    state, _ = programs.init_runs(program.init_program(), batch.inputs, data)
     arguments = batch.inputs, jnp.int32(1), all_orders, data
     compiled = programs.train_epoch_of_runs.lower(program, state, *arguments).compile()
 

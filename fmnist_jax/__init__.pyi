@@ -20,6 +20,7 @@ from .training.loop import epoch_order as epoch_order
 from .training.loop import train as train
 from .training.loop import train_epoch as train_epoch
 from .training.models import MLP as MLP
+from .training.normalization import fit_normalization as fit_normalization
 from .training.optimizers import Hparams as Hparams
 from .training.step import State as State
 from .training.step import init as init

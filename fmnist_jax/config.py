@@ -11,10 +11,23 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from fmnist_jax.choices import (
+    BATCH_NORMS,
+    INITIALIZERS,
+    LOSS_LEGENDS,
+    NORMALIZATIONS,
+    OPTIMIZERS,
+    ORDERS,
+    PENALIZED,
+    PRECISIONS,
+    SCHEDULES,
+    WHITENINGS,
+)
 from fmnist_jax.errors import UserError, check_is, choose
 from fmnist_jax.values import (
     BELOW_1,
     COUNT,
+    FINITE,
     HIDDEN_SIZES,
     MODEL,
     NAME,
@@ -32,55 +45,20 @@ from fmnist_jax.values import (
     settings_of,
 )
 
-INITIALIZERS = ("flax", "keras", "pytorch")
-PRECISIONS = ("float32", "tf32", "bf16")
-ORDERS = ("shuffled", "file", "sorted")
-BATCH_NORMS = ("off", "on", "frozen")
-PENALIZED = ("all", "kernels")
-LOSS_LEGENDS = {
-    "softmax": "cross-entropy computed from the logits",
-    "clipped": "cross-entropy of probabilities clipped to [1e-7, 1 - 1e-7], as Keras "
-    "computed it on TensorFlow up to 1.13, and still does on JAX and PyTorch; outside "
-    "that range the gradient is zero, also for a saturated wrong example (loss 16.1)",
-}
-# The settings of each optimizer, with its defaults: optax's. optax has no default
-# learning rates; they are PyTorch's for adagrad, adam and adamw, Keras's for sgd and
-# rmsprop, and a tenth of Adam's for lion (Chen et al. 2023, section 5).
-_ADAM = {"learning_rate": 1e-3, "b1": 0.9, "b2": 0.999, "eps": 1e-8}
-OPTIMIZERS: Mapping[str, Mapping[str, float]] = {
-    "sgd": {"learning_rate": 1e-2},
-    "momentum": {"learning_rate": 1e-2, "momentum": 0.9},
-    "nesterov": {"learning_rate": 1e-2, "momentum": 0.9},
-    "rmsprop": {"learning_rate": 1e-3, "decay": 0.9, "eps": 1e-8},
-    "adagrad": {"learning_rate": 1e-2, "initial_accumulator_value": 0.1, "eps": 1e-7},
-    "adam": _ADAM,
-    "adamw": {**_ADAM, "weight_decay": 1e-4},
-    "lion": {"learning_rate": 1e-4, "b1": 0.9, "b2": 0.99, "weight_decay": 1e-3},
-}
-# The settings of each schedule, with PyTorch's defaults for plateaus; the threshold is
-# absolute, like Keras's min_delta.
-SCHEDULES: Mapping[str, Mapping[str, float]] = {
-    "constant": {},
-    "plateau": {
-        "plateau_factor": 0.1,
-        "plateau_patience": 10,
-        "plateau_threshold": 1e-4,
-        "min_learning_rate": 0.0,
-    },
-    "cosine": {"min_learning_rate": 0.0},
-}
-
 
 @dataclasses.dataclass(frozen=True)
 class Hparams:
     """The traced settings of a run: numbers, or arrays with a value per run if vmapped.
 
-    ``None`` is the default of the optimizer (``OPTIMIZERS``) or the schedule
-    (``SCHEDULES``); ``resolve`` fills it in. For dropout, penalties, the target and the
+    ``None`` is the default of the optimizer (``OPTIMIZERS``), the schedule
+    (``SCHEDULES``) or, for the divisor, the normalization (``NORMALIZATIONS``);
+    ``resolve`` fills it in. For the offset, dropout, penalties, the target and the
     first kernel, ``None`` means "not used", and nothing is computed.
 
     Attributes:
-      divisor: number that the pixels (0…255) are divided by.
+      divisor: number that the pixels are divided by, after the normalization and the
+        offset; by default 255, or 1 with a normalization.
+      offset: number that is subtracted from the pixels after the normalization.
       learning_rate: step size of the optimizer.
       momentum: fraction of the previous update that is added to the next; with 1,
         gradients accumulate without decay.
@@ -106,7 +84,10 @@ class Hparams:
     """
 
     divisor: Any = setting(
-        255.0, POSITIVE, "divisors", "pixel divisor", span=(1e-2, 1e6)
+        None, POSITIVE, "divisors", "pixel divisor", span=(1e-2, 1e6)
+    )
+    offset: Any = setting(
+        None, FINITE, "offsets", "pixel offset", off=0.0, span=(0, 255)
     )
     learning_rate: Any = setting(None, POSITIVE, "learning_rates", span=(1e-9, 1e3))
     momentum: Any = setting(None, UP_TO_1, "momenta", span=(0, 0.99))
@@ -158,12 +139,18 @@ class Config:
     """The static settings of a run: a program is compiled for each distinct ``Config``.
 
     ``model`` is called as ``apply(variables, x, train=…, rngs={"dropout": key})`` with
-    x float32 ``[B, *image_shape]``, already divided, and returns logits
+    x float32 ``[B, *image_shape]``, already normalized and divided, and returns logits
     ``[B, num_classes]``.
 
     Attributes:
       name: name of the model in results; None: the module's name or its class name.
       model: Flax module that replaces the MLP of hidden_sizes.
+      normalization: of the pixels, by statistics of the training set: to 0…1 (unit) or
+        -1…1 (symmetric); to mean 0 and deviation 1 of all pixels (standard), each pixel
+        or column (per_feature) or each channel; or to uncorrelated pixels (whiten).
+      whitening: rotation of whitened pixels: back to pixels (zca) or none (pca).
+      whitening_eps: share of the mean variance of a pixel, added to each variance
+        before whitening divides by its root.
       hidden_sizes: units of each hidden layer.
       initializer: library whose default initial weights are used.
       loss: loss function.
@@ -185,6 +172,11 @@ class Config:
 
     name: str | None = setting(None, NAME)
     model: Any = setting(None, MODEL)
+    normalization: str = setting("none", choice(NORMALIZATIONS), "normalizations")
+    whitening: str = setting("zca", choice(WHITENINGS), "whitenings")
+    whitening_eps: float = setting(
+        1e-2, NOT_NEGATIVE, "whitening_eps", "whitening epsilon"
+    )
     hidden_sizes: tuple[int, ...] = setting(
         (128,), HIDDEN_SIZES, "hidden_sizes", "hidden layers"
     )
@@ -248,16 +240,17 @@ def check_all(config: Config, hparams: Hparams) -> None:
 
 
 def resolve(config: Config, hparams: Hparams) -> Hparams:
-    """Returns ``hparams`` with the defaults of the optimizer and the schedule.
+    """Returns ``hparams`` with the defaults of optimizer, schedule and normalization.
 
-    Settings that neither uses stay as they are, including ``None``.
+    Settings that none of these uses stay as they are, including ``None``.
 
     Raises:
-      UserError: for an unknown optimizer or schedule.
+      UserError: for an unknown optimizer, schedule or normalization.
     """
     defaults = {
         **choose("optimizer", config.optimizer, OPTIMIZERS),
         **choose("schedule", config.schedule, SCHEDULES),
+        **choose("normalization", config.normalization, NORMALIZATIONS),
     }
     missing = {n: v for n, v in defaults.items() if getattr(hparams, n) is None}
     return dataclasses.replace(hparams, **missing)
@@ -283,7 +276,7 @@ def show(name: str, value: Any) -> str:
 
 def is_log(name: str) -> bool:
     """Whether an axis of the results is logarithmic, which only settings can be."""
-    linear = (BELOW_1, UP_TO_1, TARGET, WHOLE_NUMBER)
+    linear = (BELOW_1, FINITE, UP_TO_1, TARGET, WHOLE_NUMBER)
     return name in SETTINGS and SETTINGS[name].value_type not in linear
 
 

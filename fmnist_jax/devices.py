@@ -3,6 +3,7 @@
 import math
 import os
 from pathlib import Path
+from typing import Any
 
 # By default XLA uses half of a 512-bit vector unit, which doubles the time of Adam's
 # square root and divisions. Other processors ignore the option.
@@ -83,3 +84,9 @@ def use_compilation_cache(folder: Path | None = None) -> Path:
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
     return folder
+
+
+def device_bytes(device: Any) -> int | None:
+    """Returns the memory of an accelerator; None on a CPU and if it is not reported."""
+    stats = None if device.platform == "cpu" else device.memory_stats()
+    return (stats or {}).get("bytes_limit")

@@ -2,14 +2,16 @@
 
 from collections.abc import Callable, Mapping
 
-from fmnist_jax.config import OPTIMIZERS, SCHEDULES, SETTINGS, Config, Hparams
+from fmnist_jax.choices import NORMALIZATIONS, OPTIMIZERS, SCHEDULES
+from fmnist_jax.config import SETTINGS, Config, Hparams
 from fmnist_jax.errors import UserError
 
 _SAME_USERS = {"first_kernel_eps": "eps"}  # the same optimizers use both
 _FIRST_KERNEL = ("first_kernel_scale", "first_kernel_rate", "first_kernel_eps")
 _MLP_SETTINGS = ("hidden_sizes", "initializer", "dropout_rate", *_FIRST_KERNEL)
-# The network that a setting needs, in words and as a condition.
-_NETWORKS: Mapping[str, tuple[str, Callable[[Config], bool]]] = {
+_WHITENING = ("whitening", "whitening_eps")
+# What a setting needs, in words and as a condition.
+_CONDITIONS: Mapping[str, tuple[str, Callable[[Config], bool]]] = {
     "model": ("a Flax module", lambda config: config.model is not None),
     "batch_norm": (
         "the built-in MLP with hidden layers",
@@ -18,12 +20,20 @@ _NETWORKS: Mapping[str, tuple[str, Callable[[Config], bool]]] = {
     **dict.fromkeys(
         _MLP_SETTINGS, ("the built-in MLP", lambda config: config.model is None)
     ),
+    **dict.fromkeys(
+        _WHITENING,
+        ("--normalizations=whiten", lambda config: config.normalization == "whiten"),
+    ),
 }
 
 
 def owning_choice(name: str) -> str | None:
-    """Returns the choice that has defaults for a setting: optimizer, schedule, None."""
-    for choice, table in (("optimizer", OPTIMIZERS), ("schedule", SCHEDULES)):
+    """Returns the choice that has defaults for a setting, such as "optimizer"; or None.
+
+    The others are "schedule" and "normalization".
+    """
+    tables = {"optimizer": OPTIMIZERS, "schedule": SCHEDULES}
+    for choice, table in {**tables, "normalization": NORMALIZATIONS}.items():
         if any(name in defaults for defaults in table.values()):
             return choice
     return None
@@ -38,7 +48,7 @@ def choices_using(name: str) -> list[str]:
 
 def uses_setting(config: Config, name: str) -> bool:
     """Whether a run of ``config`` depends on the setting ``name``."""
-    if name in _NETWORKS and not _NETWORKS[name][1](config):
+    if name in _CONDITIONS and not _CONDITIONS[name][1](config):
         return False
     users = choices_using(name)
     return not users or config.optimizer in users or config.schedule in users
@@ -52,7 +62,7 @@ def setting_with_flag(name: str) -> str:
 
 def no_effect_error(name: str) -> UserError:
     """Returns the error for a setting that no run depends on."""
-    needs = [_NETWORKS[name][0]] if name in _NETWORKS else []
+    needs = [_CONDITIONS[name][0]] if name in _CONDITIONS else []
     if users := choices_using(name):
         choice = owning_choice(_SAME_USERS.get(name, name)) or ""
         needs.append(f"{setting_with_flag(choice)} {' or '.join(users)}")

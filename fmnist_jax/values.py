@@ -94,6 +94,10 @@ POSITIVE = real(
 NOT_NEGATIVE = real(
     "a non-negative number", lambda v: v == 0 or FLOAT32_TINY <= v <= FLOAT32_MAX
 )
+FINITE = real(
+    "a number (of magnitude 0, or from 1.2e-38 to 3.4e38 in float32)",
+    lambda v: v == 0 or FLOAT32_TINY <= abs(v) <= FLOAT32_MAX,
+)
 BELOW_1 = real("a number of at least 0 and less than 1", lambda v: 0 <= v < 1)
 UP_TO_1 = real("a number from 0 to 1", lambda v: 0 <= v <= 1)
 WHOLE_NUMBER = real(

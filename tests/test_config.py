@@ -7,6 +7,7 @@ import pytest
 from fmnist_jax.config import (
     INITIALIZERS,
     LOSS_LEGENDS,
+    NORMALIZATIONS,
     OPTIMIZERS,
     PRECISIONS,
     PRESETS,
@@ -65,7 +66,8 @@ def test_resolve_fills_in_the_defaults_of_the_optimizer(optimizer: str) -> None:
     assert resolve(config, Hparams(learning_rate=0.25)).learning_rate == 0.25
     optimizer_settings = {name for table in OPTIMIZERS.values() for name in table}
     schedule_settings = {name for table in SCHEDULES.values() for name in table}
-    others = SETTINGS.keys() - optimizer_settings - schedule_settings - {"model"}
+    others = SETTINGS.keys() - optimizer_settings - schedule_settings
+    others -= {"model", "whitening", "whitening_eps"}
     if "eps" not in defaults:
         others -= {"first_kernel_eps"}
     used = {name for name in SETTINGS if uses_setting(config, name)}
@@ -79,6 +81,17 @@ def test_resolve_fills_in_the_defaults_of_the_schedule(schedule: str) -> None:
     assert {name: getattr(resolved, name) for name in defaults} == defaults
     names = {name for table in SCHEDULES.values() for name in table}
     assert {name for name in names if uses_setting(config, name)} == set(defaults)
+
+
+def test_the_divisor_is_255_without_a_normalization_and_1_with_one() -> None:
+    divisors = {
+        name: resolve(Config(normalization=name), Hparams()).divisor
+        for name in NORMALIZATIONS
+    }
+    assert divisors.pop("none") == 255.0
+    assert set(divisors.values()) == {1.0}
+    hparams = resolve(Config(normalization="standard"), Hparams(divisor=7.0))
+    assert hparams.divisor == 7.0
 
 
 def test_settings_have_labels_and_descriptions() -> None:
@@ -107,7 +120,8 @@ def test_choices_of_a_setting() -> None:
         "optimizer",
         "schedule",
     )
-    assert owning_choice("divisor") is owning_choice("first_kernel_eps") is None
+    assert owning_choice("divisor") == "normalization"
+    assert owning_choice("l1") is owning_choice("first_kernel_eps") is None
     assert choices_using("plateau_factor") == ["plateau"]
     assert choices_using("first_kernel_eps") == choices_using("eps")
     assert choices_using("l1") == []

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-BASE = "errors files values devices"
+BASE = "errors files values choices devices"
 LIBRARY = f"{BASE} config effects data training stability probes"
 # Room: the rooms whose modules it may import, beside its own. No exemptions.
 RULES = {

@@ -45,6 +45,9 @@ class Data:
       source: the origin of the arrays, as text.
       notice: a note to the user, for instance that the images are synthetic; or "".
       validation: what settings are chosen by, as ``with_validation`` makes it; or None.
+      fitted_to: the training set whose statistics a normalization uses, if this is a
+        part of it; None: ``train``.
+      memo: results of functions that are computed once for each ``Data``.
 
     Raises:
       UserError: if an array has the wrong type, shape or values; the message states
@@ -58,6 +61,10 @@ class Data:
     source: str = "arrays given"
     notice: str = ""
     validation: Dataset | None = None
+    fitted_to: Dataset | None = None
+    memo: dict[Any, Any] = dataclasses.field(
+        default_factory=dict, init=False, repr=False
+    )
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "class_names", tuple(self.class_names))

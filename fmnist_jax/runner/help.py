@@ -4,7 +4,7 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from fmnist_jax.config import OPTIMIZERS, SCHEDULES, SETTINGS
+from fmnist_jax.config import OPTIMIZERS, SCHEDULES, SETTINGS, resolve
 from fmnist_jax.effects import choices_using
 from fmnist_jax.runner.experiment import Experiment
 from fmnist_jax.runner.flags import Flag, flags_of
@@ -59,7 +59,8 @@ def _defaults(experiment: Experiment) -> dict[str, Any]:
     if not experiment.trains:
         return defaults
     config, hparams = base_settings(experiment, experiment.preset)
-    values = {**vars(config), **vars(hparams)}
+    divisor = resolve(config, hparams).divisor
+    values = {**vars(config), **vars(hparams), "divisor": divisor}
     defaults["preset"] = experiment.preset
     defaults["num_seeds"], defaults["epochs"] = experiment.num_seeds, config.num_epochs
     if experiment.train_examples:

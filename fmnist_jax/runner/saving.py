@@ -1,6 +1,7 @@
 """The files that an experiment writes: results, tables, figures and config.json."""
 
 import datetime
+import hashlib
 import platform
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from fmnist_jax.analysis import report, results
 from fmnist_jax.files import explaining_write_errors
 from fmnist_jax.runner.experiment import Answer, Experiment
-from fmnist_jax.runner.jobs import Job, Task
+from fmnist_jax.runner.jobs import Task
 from fmnist_jax.sweeps.environment import RECORDED_PACKAGES, versions
 from fmnist_jax.values import STATUS
 
@@ -65,7 +66,7 @@ def save_runs(task: Task, dataset: "xr.Dataset") -> tuple[Answer, list[Path]]:
     if experiment.plane:
         criterion = task.job.options["criterion"] or STATUS
         dataset = dataset.assign_attrs(criterion=criterion)
-    all_metadata = {**metadata(task), **_run_metadata(task.job, dataset)}
+    all_metadata = {**metadata(task), **_run_metadata(task, dataset)}
     with explaining_write_errors(out_dir):
         paths = results.save(dataset, out_dir, all_metadata)
     answer = experiment.answer(dataset)
@@ -89,12 +90,12 @@ def _figures(experiment: Experiment, dataset: "xr.Dataset") -> dict[str, "Figure
     return {**figures, **experiment.figures(dataset)}
 
 
-def _run_metadata(job: Job, dataset: "xr.Dataset") -> Metadata:
+def _run_metadata(task: Task, dataset: "xr.Dataset") -> Metadata:
     """Returns the entries of ``config.json`` that only experiments with runs have."""
     import jax
 
     return {
-        "preset": job.options["preset"],
+        "preset": task.job.options["preset"],
         "axes": {d: dataset[d].values.tolist() for d in dataset.status.dims},
         "along": {n: value.dims for n, value in dataset.coords.items() if value.dims},
         "settings": {
@@ -102,9 +103,44 @@ def _run_metadata(job: Job, dataset: "xr.Dataset") -> Metadata:
             for name, value in dataset.coords.items()
             if name not in dataset.dims
         },
+        "normalizations": _statistics(task),
         "devices": [str(device) for device in jax.devices()],
         "device_kind": jax.devices()[0].device_kind,
         "legend": report.legend(dataset),
+    }
+
+
+def _statistics(task: Task) -> Metadata:
+    """Returns the statistics of each normalization: numbers, or a summary of arrays."""
+    from fmnist_jax.sweeps.planning import check_sweep
+    from fmnist_jax.sweeps.program_data import fitted
+
+    statistics: dict[str, Any] = {}
+    for variant, data in zip(task.job.variants, task.data, strict=True):
+        _, programs = check_sweep(task.job.axes, variant.config, variant.hparams)
+        for config in programs:
+            normalization = fitted(config, data)
+            if normalization is None:
+                continue
+            name, whitening = config.normalization, ""
+            if name == "whiten":
+                whitening = f" {config.whitening} {config.whitening_eps:g}"
+            arrays = normalization._asdict().items()
+            key = f"{name}{whitening}, {data.name}"
+            statistics[key] = {n: _summary(a) for n, a in arrays if a is not None}
+    return statistics
+
+
+def _summary(array: Any) -> Any:
+    """Returns a number, or the shape, range, mean and sha256 of an array."""
+    if array.size == 1:
+        return array.item()
+    return {
+        "shape": array.shape,
+        "minimum": float(array.min()),
+        "mean": float(array.mean(dtype=float)),
+        "maximum": float(array.max()),
+        "sha256": hashlib.sha256(array.tobytes()).hexdigest(),
     }
 
 

@@ -13,6 +13,7 @@ from fmnist_jax.errors import UserError, check_is
 from fmnist_jax.probes.probe import Probe, run_probes
 from fmnist_jax.sweeps.labelling import VARIABLES
 from fmnist_jax.sweeps.planning import Plan, run_hparams
+from fmnist_jax.sweeps.program_data import fitted
 from fmnist_jax.training.models import make_model, takes_train
 
 
@@ -55,7 +56,12 @@ def _check_program(config: Config, hparams: Any, plan: Plan, data: Data) -> None
     )
     state = jax.eval_shape(
         lambda key: training.init(
-            config, hparams, key, data.image_shape, data.num_classes
+            config,
+            hparams,
+            key,
+            data.image_shape,
+            data.num_classes,
+            fitted(config, data),
         ),
         key,
     )

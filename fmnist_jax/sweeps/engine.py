@@ -1,8 +1,9 @@
 """Runs the groups of a plan, one after the other."""
 
+import functools
 import math
 import types
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -12,7 +13,7 @@ from jax.sharding import Mesh, NamedSharding
 
 from fmnist_jax import training
 from fmnist_jax.config import Config, Hparams
-from fmnist_jax.data.dataset import Data, Splits
+from fmnist_jax.data.dataset import Data
 from fmnist_jax.probes.probe import Probe
 from fmnist_jax.sweeps import memory, programs
 from fmnist_jax.sweeps.checkpoints import Checkpoint
@@ -20,6 +21,12 @@ from fmnist_jax.sweeps.checks import check_plan
 from fmnist_jax.sweeps.labelling import Part, join
 from fmnist_jax.sweeps.planning import Group, Plan, plan
 from fmnist_jax.sweeps.precompile import precompiled
+from fmnist_jax.sweeps.program_data import (
+    ProgramData,
+    fitted,
+    in_advance,
+    is_applied_in_advance,
+)
 from fmnist_jax.sweeps.programs import SHARED, Program
 from fmnist_jax.sweeps.run_batch import (
     RunBatch,
@@ -38,7 +45,7 @@ class _Context(NamedTuple):
     plan: Plan
     data: Data
     mesh: Mesh
-    arrays: Splits
+    arrays: Callable[[Config], ProgramData]
 
 
 def run_groups(plan: Plan, data: Data, skip: Collection[int] = ()) -> Iterator[Part]:
@@ -82,13 +89,34 @@ def run_groups_resumably(
     """
     check_plan(plan, data, len(jax.local_devices()))
     mesh = programs.device_mesh(plan.num_devices)
-    context = _Context(plan, data, mesh, _replicate(data.splits, mesh))
+    context = _Context(plan, data, mesh, _arrays(plan, data, mesh))
     groups = {i: group for i, group in enumerate(plan.groups) if i not in skip}
     with precompiled(plan, groups.values(), data) as wait_for:
         for index, group in groups.items():
             wait_for(group)
             saved = checkpoints.get(index)
             yield index, _run_group_halving_on_oom(context, index, group, saved)
+
+
+def _arrays(plan: Plan, data: Data, mesh: Mesh) -> Callable[[Config], ProgramData]:
+    """Returns a function from the settings of a program to its arrays on every device.
+
+    Images that are normalized in advance are kept for one program after another.
+    """
+    stored = _replicate(data.splits, mesh)
+
+    @functools.lru_cache(maxsize=1)
+    def arrays(config: Config) -> ProgramData:
+        normalization = fitted(config, data)
+        if normalization and is_applied_in_advance(config, data, plan.num_devices):
+            return _replicate(in_advance(normalization, data.splits), mesh)
+        return ProgramData(stored, _replicate(normalization, mesh))
+
+    def settings(config: Config) -> Config:
+        names = ("normalization", "whitening", "whitening_eps")
+        return Config(**{name: getattr(config, name) for name in names})
+
+    return lambda config: arrays(settings(config))
 
 
 def _replicate(arrays: Any, mesh: Mesh) -> Any:
@@ -132,20 +160,21 @@ def _run_group(
     context: _Context, group: Group, checkpoint: Checkpoint | None
 ) -> Iterator[tuple[int | None, dict[str, np.ndarray], RunBatch]]:
     """Yields epoch (None before and after training), values by run, and batch."""
-    plan, data, mesh, (train, *_) = context
+    plan, data, mesh, arrays = context
+    shared = arrays(group.config)
     program = Program(group.config, plan.probes, mesh, data.num_classes)
     num_runs = len(group.runs)
     init_program = program.init_program()
     batch, last_epoch, latest = make_batch(plan, group, mesh), 0, {}
     if checkpoint is None:
-        state, values = programs.init_runs(init_program, batch.inputs, train)
+        state, values = programs.init_runs(init_program, batch.inputs, shared)
         batch = batch._replace(state=state)
         if values:
             yield None, scatter_to_runs(values, batch, {}, num_runs), batch
     else:
         last = checkpoint.parts[-1]
         last_epoch, latest = last.epoch or 0, last.values
-        state, _ = programs.init_runs.eval_shape(init_program, batch.inputs, train)
+        state, _ = programs.init_runs.eval_shape(init_program, batch.inputs, shared)
         batch = restore(plan, group, checkpoint, state, mesh)
     # A later probe of the user's may give other values for a settled run.
     may_compact = all(probe.when == "init" for probe in plan.probes)
@@ -159,7 +188,7 @@ def _run_group(
                 batch = compact(batch, finished, group.width, mesh)
         yield epoch, latest, batch
     if any(probe.when == "end" for probe in plan.probes):
-        values = programs.run_end_probes(program, batch.state, batch.inputs, train)
+        values = programs.run_end_probes(program, batch.state, batch.inputs, shared)
         yield None, scatter_to_runs(values, batch, {}, num_runs), batch
 
 
@@ -176,7 +205,7 @@ def _train_epoch(
         batch.inputs,
         np.int32(epoch),
         _replicate(np.stack(orders), context.mesh),
-        context.arrays,
+        context.arrays(program.config),
     )
     return batch._replace(state=state), values, np.asarray(is_settled)
 

@@ -92,7 +92,10 @@ def _at_initialisation(
     examples: int = EXAMPLES,
 ) -> xr.Dataset:
     """Returns the outputs of a probe along the axes of a plan in ``names``."""
-    few = dataclasses.replace(data.first(train=examples, test=1), validation=None)
+    fitted_to = data.train if data.fitted_to is None else data.fitted_to
+    few = dataclasses.replace(
+        data.first(train=examples, test=1), validation=None, fitted_to=fitted_to
+    )
     count = len(few.train.labels)  # no batch is larger
     axes = {name: values for name, values in plan.axes.items() if name in names}
     sizes = axes.get("batch_size", ())

@@ -6,6 +6,7 @@ import jax
 
 from fmnist_jax.config import Config
 from fmnist_jax.data.dataset import Data
+from fmnist_jax.devices import device_bytes as device_bytes
 from fmnist_jax.sweeps.planning import Plan, with_widths
 from fmnist_jax.sweeps.precompile import lower_programs
 
@@ -18,12 +19,6 @@ class MemoryUse(NamedTuple):
 
     fixed: float
     per_run: float
-
-
-def device_bytes(device: jax.Device) -> int | None:
-    """Returns the memory of an accelerator; None on a CPU and if it is not reported."""
-    stats = None if device.platform == "cpu" else device.memory_stats()
-    return (stats or {}).get("bytes_limit")
 
 
 def fit_to_memory(plan: Plan, data: Data, limit: float) -> Plan:

@@ -12,7 +12,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 from fmnist_jax.config import Config
 from fmnist_jax.data.dataset import Data
 from fmnist_jax.devices import num_cpu_cores
-from fmnist_jax.sweeps import programs
+from fmnist_jax.sweeps import program_data, programs
 from fmnist_jax.sweeps.planning import Group, Plan, run_hparams
 from fmnist_jax.sweeps.programs import RUN, SHARED, Program, RunInputs
 from fmnist_jax.sweeps.run_batch import num_orders
@@ -65,17 +65,19 @@ def lower_programs(plan: Plan, config: Config, data: Data, width: int) -> Iterat
     )
     seeds, index = (shape_struct(RUN, (slots,), t) for t in (np.uint32, np.int32))
     inputs = RunInputs(hparams, seeds, index)
-    splits = jax.tree.map(lambda x: shape_struct(SHARED, x.shape, x.dtype), data.splits)
-    train = splits.train
+    shared = jax.tree.map(
+        lambda x: shape_struct(SHARED, x.shape, x.dtype),
+        program_data.shapes(config, data, plan.num_devices),
+    )
     shape = (num_orders(plan, slots), len(data.train.labels))
     orders = shape_struct(SHARED, shape, np.int32)
     program = Program(config, plan.probes, mesh, data.num_classes)
-    state, _ = programs.init_runs.eval_shape(program.init_program(), inputs, train)
+    state, _ = programs.init_runs.eval_shape(program.init_program(), inputs, shared)
     state = jax.tree.map(lambda x: shape_struct(RUN, x.shape, x.dtype), state)
     yield programs.train_epoch_of_runs.lower(
-        program, state, inputs, np.int32(1), orders, splits
+        program, state, inputs, np.int32(1), orders, shared
     )
     if any(probe.when == "init" for probe in plan.probes):
-        yield programs.init_runs.lower(program.init_program(), inputs, train)
+        yield programs.init_runs.lower(program.init_program(), inputs, shared)
     if any(probe.when == "end" for probe in plan.probes):
-        yield programs.run_end_probes.lower(program, state, inputs, train)
+        yield programs.run_end_probes.lower(program, state, inputs, shared)

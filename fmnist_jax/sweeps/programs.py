@@ -16,10 +16,10 @@ from jax.sharding import AxisType, Mesh, PartitionSpec
 
 from fmnist_jax import training
 from fmnist_jax.config import Config, Hparams
-from fmnist_jax.data.dataset import Dataset, Splits
 from fmnist_jax.devices import COMPILER_OPTIONS
 from fmnist_jax.probes.health import probes_at
 from fmnist_jax.probes.probe import Probe, run_probes
+from fmnist_jax.sweeps.program_data import ProgramData
 
 RUN, SHARED = PartitionSpec("run"), PartitionSpec()
 # This program runs once: full optimisation would cost more time than it saves. At this
@@ -48,6 +48,9 @@ class Program(NamedTuple):
             evaluate_train=True,
             order="shuffled",
             penalized="all",
+            normalization="none",
+            whitening="zca",
+            whitening_eps=0.0,
             precision="float32",
         )
         return self._replace(config=config, probes=())
@@ -89,24 +92,29 @@ def _for_each_run(
     return mapped(runs, shared)
 
 
+def _with_normalization(state: training.State, normalization: Any) -> training.State:
+    """Returns a state with a normalization, which the runs of a program share."""
+    return dataclasses.replace(state, normalization=normalization)
+
+
 @functools.partial(jax.jit, static_argnames=("program",), compiler_options=INIT_OPTIONS)
 def init_runs(
-    program: Program, inputs: RunInputs, train: Dataset
+    program: Program, inputs: RunInputs, data: ProgramData
 ) -> tuple[training.State, dict[str, Array]]:
     """Returns the initial states and the outputs of the probes at "init"."""
     config = program.config
     probes = probes_at("init", program.probes)
 
-    def init_one(inputs: RunInputs, train: Dataset) -> Any:
+    def init_one(inputs: RunInputs, data: ProgramData) -> Any:
         init_key, _, probes_key = training.run_keys(inputs.seeds)
-        shape = train.images.shape[1:]
-        state = training.init(
-            config, inputs.hparams, init_key, shape, program.num_classes
-        )
+        (train, *_), normalization = data
+        shapes = train.images.shape[1:], program.num_classes
+        state = training.init(config, inputs.hparams, init_key, *shapes, normalization)
         key = jax.random.fold_in(probes_key, 0)
-        return state, run_probes(probes, config, inputs.hparams, state, key, train)
+        values = run_probes(probes, config, inputs.hparams, state, key, train)
+        return _with_normalization(state, None), values
 
-    return _for_each_run(program.mesh, init_one, inputs, train)
+    return _for_each_run(program.mesh, init_one, inputs, data)
 
 
 def _is_settled(config: Config, before: training.State, after: training.State) -> Array:
@@ -137,7 +145,7 @@ def train_epoch_of_runs(
     inputs: RunInputs,
     number: Array,
     orders: Array,
-    data: Splits,
+    data: ProgramData,
 ) -> tuple[training.State, dict[str, Array], Array]:
     """Trains and evaluates every run for an epoch, and probes it.
 
@@ -158,16 +166,18 @@ def train_epoch_of_runs(
 
     def train_one(runs: tuple[RunInputs, training.State], shared: Any) -> Any:
         inputs, before = runs
-        number, orders, data = shared
+        number, orders, (splits, normalization) = shared
+        before = _with_normalization(before, normalization)
         _, epochs_key, probes_key = training.run_keys(inputs.seeds)
         key = jax.random.fold_in(epochs_key, number)
         order = orders[inputs.order_index]
         state, metrics = training.run_epoch(
-            config, inputs.hparams, before, key, data, order
+            config, inputs.hparams, before, key, splits, order
         )
         key = jax.random.fold_in(probes_key, number)
-        outputs = run_probes(probes, config, inputs.hparams, state, key, data.train)
-        return state, metrics | outputs, _is_settled(config, before, state)
+        outputs = run_probes(probes, config, inputs.hparams, state, key, splits.train)
+        is_settled = _is_settled(config, before, state)
+        return _with_normalization(state, None), metrics | outputs, is_settled
 
     shared = (number, orders, data)
     return _for_each_run(program.mesh, train_one, (inputs, state), shared)
@@ -177,16 +187,18 @@ def train_epoch_of_runs(
     jax.jit, static_argnames=("program",), compiler_options=COMPILER_OPTIONS
 )
 def run_end_probes(
-    program: Program, state: training.State, inputs: RunInputs, train: Dataset
+    program: Program, state: training.State, inputs: RunInputs, data: ProgramData
 ) -> dict[str, Array]:
     """Returns the outputs of the probes at "end" for every run."""
     config = program.config
     probes = probes_at("end", program.probes)
 
-    def probe_one(runs: tuple[RunInputs, training.State], train: Dataset) -> Any:
+    def probe_one(runs: tuple[RunInputs, training.State], data: ProgramData) -> Any:
         inputs, state = runs
+        (train, *_), normalization = data
+        state = _with_normalization(state, normalization)
         _, _, probes_key = training.run_keys(inputs.seeds)
         key = jax.random.fold_in(probes_key, config.num_epochs + 1)
         return run_probes(probes, config, inputs.hparams, state, key, train)
 
-    return _for_each_run(program.mesh, probe_one, (inputs, state), train)
+    return _for_each_run(program.mesh, probe_one, (inputs, state), data)

@@ -9,6 +9,9 @@ from fmnist_jax.training.loop import run_epoch as run_epoch
 from fmnist_jax.training.loop import run_keys as run_keys
 from fmnist_jax.training.loop import train as train
 from fmnist_jax.training.loop import train_epoch as train_epoch
+from fmnist_jax.training.normalization import Normalization as Normalization
+from fmnist_jax.training.normalization import fit_normalization as fit_normalization
+from fmnist_jax.training.normalization import normalize as normalize
 from fmnist_jax.training.step import Metrics as Metrics
 from fmnist_jax.training.step import State as State
 from fmnist_jax.training.step import Stopping as Stopping

@@ -18,6 +18,7 @@ from fmnist_jax.training.evaluation import (
     evaluate_splits,
     scan_batches,
 )
+from fmnist_jax.training.normalization import fit_normalization
 from fmnist_jax.training.schedules import epoch_learning_rate, next_schedule
 from fmnist_jax.training.step import (
     Metrics,
@@ -160,7 +161,9 @@ def train(
       The state after the last epoch, and the metrics of ``run_epoch``, ``[E]`` each.
     """
     init_key, epochs_key, _ = run_keys(seed)
-    state = init(config, hparams, init_key, data.image_shape, data.num_classes)
+    normalization = fit_normalization(config, data.train)
+    shapes = data.image_shape, data.num_classes
+    state = init(config, hparams, init_key, *shapes, normalization)
     splits = jax.tree.map(jnp.asarray, data.splits)
     epochs = range(1, config.num_epochs + 1)
     labels = np.asarray(data.train.labels)

@@ -12,8 +12,10 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
+from fmnist_jax.choices import NORMALIZATIONS
 from fmnist_jax.config import Config, Hparams
 from fmnist_jax.data.dataset import Dataset
+from fmnist_jax.errors import UserError
 from fmnist_jax.training.losses import get_loss, penalty
 from fmnist_jax.training.matmul import default_precision
 from fmnist_jax.training.models import (
@@ -23,6 +25,7 @@ from fmnist_jax.training.models import (
     init_variables,
     make_model,
 )
+from fmnist_jax.training.normalization import Normalization, normalize
 from fmnist_jax.training.optimizers import make_optimizer, scale_first_kernel
 from fmnist_jax.training.schedules import Plateau, epoch_learning_rate, init_schedule
 
@@ -48,11 +51,29 @@ class State:
     schedule: Plateau | None  # None: the schedule has no state
     stopping: Stopping | None  # None: no target accuracy
     num_classes: int = dataclasses.field(metadata={"static": True})
+    normalization: Normalization | None = None  # None: pixels are only divided
 
 
-def scaled_inputs(hparams: Hparams, images: Array) -> Array:
-    """Returns the network's inputs, ``images / divisor``, float32."""
-    return jnp.asarray(images, jnp.float32) / hparams.divisor
+def scaled_inputs(
+    hparams: Hparams, images: Any, normalization: Normalization | None = None
+) -> Array:
+    """Returns the network's inputs, ``(normalized images - offset) / divisor``.
+
+    Args:
+      hparams: with ``divisor`` and ``offset``. A divisor of None is 255 without a
+        normalization, and 1 with one.
+      images: ``[B, *image_shape]``, as stored.
+      normalization: as ``fit_normalization`` returns it; None for the pixels as stored.
+
+    Returns:
+      Float32 ``[B, *image_shape]``.
+    """
+    x = jnp.asarray(images, jnp.float32)
+    x = x if normalization is None else normalize(normalization, x)
+    x = x if hparams.offset is None else x - hparams.offset
+    choice = "none" if normalization is None else "unit"
+    default = NORMALIZATIONS[choice]["divisor"]
+    return x / (default if hparams.divisor is None else hparams.divisor)
 
 
 def _model_call(
@@ -61,7 +82,7 @@ def _model_call(
     """Returns the network, its variables, and its inputs."""
     model = make_model(config, hparams, state.num_classes, state.epoch)
     variables = {"params": state.params, **state.model_state}
-    return model, variables, scaled_inputs(hparams, images)
+    return model, variables, scaled_inputs(hparams, images, state.normalization)
 
 
 def forward(
@@ -107,11 +128,21 @@ def init(
     key: Array,
     image_shape: tuple[int, ...],
     num_classes: int,
+    normalization: Normalization | None = None,
 ) -> State:
     """Returns the state before the first step; ``key`` determines the parameters.
 
-    ``image_shape`` is the shape of one image, such as ``(28, 28)``.
+    ``image_shape`` is the shape of one image, such as ``(28, 28)``, and
+    ``normalization`` is what ``fit_normalization(config, train)`` returns.
+
+    Raises:
+      UserError: if ``config`` has a normalization and none is passed.
     """
+    if config.normalization != "none" and normalization is None:
+        raise UserError(
+            f"normalization is {config.normalization!r}, but init got no statistics; "
+            "pass fit_normalization(config, data.train) as its last argument."
+        )
     model = make_model(config, hparams, num_classes)
     variables = init_variables(model, key, jnp.zeros((1, *image_shape), jnp.float32))
     params = variables.pop("params")
@@ -124,7 +155,8 @@ def init(
         stopping = Stopping(jnp.zeros((), bool), last)
     schedule = init_schedule(config, hparams)
     epoch = jnp.zeros((), jnp.int32)
-    return State(params, variables, opt_state, epoch, schedule, stopping, num_classes)
+    progress = opt_state, epoch, schedule, stopping
+    return State(params, variables, *progress, num_classes, normalization)
 
 
 def epoch_metric_names(config: Config) -> list[str]:
@@ -194,7 +226,7 @@ def train_step(
       hparams: traced settings.
       state: before the step.
       key: for dropout.
-      batch: images ``[B, *image_shape]`` as stored, not divided; labels ``[B]``.
+      batch: images ``[B, *image_shape]`` as stored, not normalized; labels ``[B]``.
 
     Returns:
       The state after the step, and the metrics of the batch before the step: mean

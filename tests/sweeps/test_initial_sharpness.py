@@ -24,6 +24,7 @@ from fmnist_jax.sweeps import initial_sharpness
 from fmnist_jax.sweeps.engine import sweep
 from fmnist_jax.sweeps.initial_sharpness import DEPENDS_ON, PRECONDITIONED_BY
 from fmnist_jax.sweeps.planning import plan
+from fmnist_jax.training.normalization import Normalization
 from fmnist_jax.training.optimizers import make_optimizer
 
 
@@ -35,7 +36,8 @@ class Linear(nn.Module):
 
 # Two values of every setting. A new setting needs an entry.
 VALUES: dict[str, tuple[Any, Any]] = {
-    "divisor": (1.0, 2.0),  # saturates outputs, so that the losses differ
+    "divisor": (1e-3, 2e-3),  # saturates outputs, so that the losses differ
+    "offset": (0.5, 1.0),
     "learning_rate": (0.1, 0.2),
     "momentum": (0.9, 0.5),
     "decay": (0.9, 0.5),
@@ -58,6 +60,9 @@ VALUES: dict[str, tuple[Any, Any]] = {
     "first_kernel_eps": (1.0, 2.0),
     "name": (None, "another"),
     "model": (None, Linear()),
+    "normalization": ("whiten", "standard"),
+    "whitening": ("zca", "pca"),
+    "whitening_eps": (0.01, 1.0),
     "hidden_sizes": ((6,), (5,)),
     "initializer": ("keras", "pytorch"),
     "loss": ("softmax", "clipped"),
@@ -85,13 +90,21 @@ def test_every_setting_has_two_values() -> None:
 @functools.partial(
     jax.jit, static_argnums=0, compiler_options={"xla_backend_optimization_level": 0}
 )
-def measured(config: Config, hparams: Hparams, batch: Dataset) -> Any:
-    state = training.init(config, hparams, jax.random.key(0), (3, 3), 3)
+def measured_with(
+    config: Config, hparams: Hparams, batch: Dataset, normalization: Normalization
+) -> Any:
+    shapes = (3, 3), 3
+    state = training.init(config, hparams, jax.random.key(0), *shapes, normalization)
     probes = (sharpness.sharpness, sharpness.preconditioned_sharpness)
     outputs: dict[str, Any] = {}
     for number, probe in enumerate(probes, start=1):
         outputs |= probe(config, hparams, state, jax.random.key(number), batch)
     return outputs
+
+
+def measured(config: Config, hparams: Hparams, batch: Dataset) -> Any:
+    normalization = training.fit_normalization(config, batch)
+    return measured_with(config, hparams, batch, normalization)
 
 
 @pytest.mark.slow

@@ -1,0 +1,138 @@
+"""Sweeps whose images are normalized: in advance, or in each step."""
+
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+
+from fmnist_jax import Config, Data, Dataset, Hparams, UserError, plan, sweep, training
+from fmnist_jax.choices import NORMALIZATIONS
+from fmnist_jax.sweeps import initial_sharpness, program_data
+from fmnist_jax.sweeps.engine import checkpoint, run_groups_resumably
+from fmnist_jax.sweeps.labelling import join
+from tests.sweeps.runs import CONFIG, HPARAMS, SEED, make_data
+
+SHORT = dataclasses.replace(CONFIG, num_epochs=2)
+WITHOUT_DIVISOR = dataclasses.replace(HPARAMS, divisor=None)
+DATA = Data(make_data(64, 0), make_data(40, 1))
+WHITE = dataclasses.replace(SHORT, normalization="whiten", whitening_eps=0.3)
+METRICS = ("train_loss", "test_loss", "train_accuracy", "test_accuracy")
+
+
+def test_a_sweep_of_normalizations_is_each_run_alone() -> None:
+    axes = {"normalization": list(NORMALIZATIONS), "seed": [SEED]}
+    swept = sweep(axes, DATA, SHORT, WITHOUT_DIVISOR)
+    assert swept.divisor.dims == ("normalization",)
+    assert swept.divisor.values.tolist() == [255, *[1] * (len(NORMALIZATIONS) - 1)]
+    for name in NORMALIZATIONS:
+        config = dataclasses.replace(SHORT, normalization=name)
+        _, alone = training.train(config, WITHOUT_DIVISOR, SEED, DATA)
+        runs = swept.sel(normalization=name, seed=SEED)
+        # Whitened in advance: other rounding errors, which Adam amplifies.
+        rtol = 1e-3 if name == "whiten" else 2e-5
+        for metric in METRICS:
+            np.testing.assert_allclose(
+                runs[metric], alone[metric], rtol=rtol, err_msg=f"{name} {metric}"
+            )
+
+
+def test_unit_is_division_by_255() -> None:
+    """Bit for bit, and the default changes no results."""
+    unit = sweep({}, DATA, dataclasses.replace(SHORT, normalization="unit"))
+    for hparams in (Hparams(), Hparams(divisor=255.0)):
+        runs = sweep({}, DATA, SHORT, hparams)
+        for metric in METRICS:
+            np.testing.assert_array_equal(runs[metric], unit[metric])
+
+
+def test_images_are_whitened_in_advance_where_memory_allows(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert program_data.is_applied_in_advance(WHITE, DATA, 2)
+    shapes = program_data.shapes(WHITE, DATA, 2)
+    assert shapes.splits.train.images.dtype == np.float32
+    assert jax.tree.leaves(shapes.normalization) == []
+    axes = {"divisor": [1.0, 2.0], "seed": range(3)}
+    in_advance = sweep(axes, DATA, WHITE, WITHOUT_DIVISOR)
+    monkeypatch.setattr(program_data, "WHITENED_SHARE", 0)
+    assert program_data.shapes(WHITE, DATA, 2).splits.train.images.dtype == np.uint8
+    in_steps = sweep(axes, DATA, WHITE, WITHOUT_DIVISOR)
+    for metric in METRICS:
+        np.testing.assert_allclose(in_advance[metric], in_steps[metric], rtol=1e-3)
+
+
+def test_normalizations_share_the_statistics_of_one_pass() -> None:
+    data = Data(DATA.train, DATA.test)
+    first = program_data.fitted(WHITE, data)
+    assert (
+        program_data.fitted(dataclasses.replace(WHITE, loss="clipped"), data) is first
+    )
+    other = dataclasses.replace(WHITE, whitening="pca")
+    assert program_data.fitted(other, data) is not first
+
+
+def test_a_whitened_group_resumes_from_its_checkpoint() -> None:
+    planned = plan({"seed": range(3)}, WHITE, WITHOUT_DIVISOR, 2)
+    whole = sweep({"seed": range(3)}, DATA, WHITE, WITHOUT_DIVISOR)
+
+    _, steps = next(iter(run_groups_resumably(planned, DATA)))
+    part, batch = next(steps)
+    assert batch is not None
+    saved = checkpoint([part], batch)
+    _, rest = next(iter(run_groups_resumably(planned, DATA, checkpoints={0: saved})))
+    resumed = join(planned, [part, *(later for later, _ in rest)], DATA)
+    for metric in METRICS:
+        np.testing.assert_array_equal(resumed[metric], whole[metric])
+
+
+@pytest.mark.parametrize("normalization", ["standard", "whiten"])
+def test_theory_uses_the_statistics_of_the_whole_training_set(
+    normalization: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Although it is computed from the first examples."""
+    monkeypatch.setattr(initial_sharpness, "EXAMPLES", 32)
+    config = dataclasses.replace(SHORT, normalization=normalization)
+    planned = plan({}, config, WITHOUT_DIVISOR)
+    fitted = program_data.fitted(config, DATA)
+    assert fitted is not None
+
+    def before(part: Dataset) -> Dataset:
+        return part._replace(images=np.asarray(training.normalize(fitted, part.images)))
+
+    manual = Data(before(DATA.train), before(DATA.test))
+    divided = dataclasses.replace(HPARAMS, divisor=1.0)
+    expected_plan = plan({}, SHORT, divided)
+    for measure in (
+        initial_sharpness.initial_sharpness,
+        initial_sharpness.activation_stable_rates,
+    ):
+        actual, expected = measure(planned, DATA), measure(expected_plan, manual)
+        assert actual.keys() == expected.keys()
+        for name in set(actual) - {"sharpness_residual"}:
+            np.testing.assert_allclose(actual[name], expected[name], rtol=1e-3)
+
+
+@pytest.mark.parametrize("name", ["whitening", "whitening_eps"])
+def test_settings_of_whitening_need_it(name: str) -> None:
+    values = {"whitening": ["zca", "pca"], "whitening_eps": [0.1, 0.2]}[name]
+    with pytest.raises(UserError, match="it needs --normalizations=whiten"):
+        sweep({name: values}, DATA, SHORT, HPARAMS)
+    axes = {"normalization": ["none", "whiten"], name: values}
+    runs = plan(axes, Config(), Hparams())
+    assert runs.num_programs == 4
+
+
+def test_a_rescaled_first_layer_replaces_a_divisor_of_normalized_images() -> None:
+    """Bit for bit at a power of 2, as without a normalization."""
+    config = dataclasses.replace(SHORT, normalization="standard", optimizer="sgd")
+    divided = Hparams(divisor=16.0, offset=0.25, learning_rate=0.5)
+    rescaled = Hparams(
+        offset=0.25,
+        learning_rate=0.5,
+        first_kernel_scale=1 / 16,
+        first_kernel_rate=1 / 256,
+    )
+    first, second = (sweep({}, DATA, config, h) for h in (divided, rescaled))
+    assert np.isfinite(first.train_loss).all()
+    np.testing.assert_allclose(first.train_loss, second.train_loss, rtol=1e-6)
