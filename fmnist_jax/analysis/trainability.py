@@ -125,6 +125,10 @@ def by_criterion(dataset: xr.Dataset) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def _median(values: pd.Series) -> float:
+    return values.median() if values.notna().any() else np.nan  # else pandas may warn
+
+
 def _headline(table: pd.DataFrame) -> dict[str, float]:
     known = table[table.largest_trainable.notna() & (table.sharpness > 0)]
     slope = np.nan
@@ -136,10 +140,10 @@ def _headline(table: pd.DataFrame) -> dict[str, float]:
         "largest_trainable_min": table.largest_trainable.min(),
         "largest_trainable_max": table.largest_trainable.max(),
         "ratio_min": table.ratio.min(),
-        "ratio_median": table.ratio.median(),
+        "ratio_median": _median(table.ratio),
         "ratio_max": table.ratio.max(),
         **(
-            {"activation_ratio_median": table.ratio_to_activation.median()}
+            {"activation_ratio_median": _median(table.ratio_to_activation)}
             if ACTIVATION in table
             else {}
         ),

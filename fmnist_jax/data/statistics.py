@@ -9,7 +9,13 @@ from typing import NamedTuple
 
 import numpy as np
 
+MAX_WHITENED = 4096  # pixels of an image: the matrix has the square of this
 CHUNK = 2**22  # pixels that are converted to float64 at once
+
+
+def has_channels(image_shape: tuple[int, ...]) -> bool:
+    """Whether images have channels: ``[H, W, C]`` with C > 1; ``[H, W]`` has one."""
+    return len(image_shape) > 2 and image_shape[-1] > 1
 
 
 class Moments(NamedTuple):

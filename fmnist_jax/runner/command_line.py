@@ -104,7 +104,12 @@ def execute(
         print("\n\n".join(help_text(experiment) for experiment in experiments))
         return
     from fmnist_jax.runner import output_folder, shards
-    from fmnist_jax.runner.jobs import fit_to_data, make_job, select_data
+    from fmnist_jax.runner.jobs import (
+        fit_to_data,
+        leave_out_variants,
+        make_job,
+        select_data,
+    )
 
     options = parse(argv, experiments)
     shards.check(options, experiments)
@@ -112,6 +117,7 @@ def execute(
     jobs = _for_each(names, lambda e: make_job(e, options), experiments)
     root = output_folder.choose_folder(names, options)
     datasets = _load(jobs, options)
+    jobs = [leave_out_variants(job, datasets) for job in jobs]
     data = [select_data(job, datasets) for job in jobs]
     jobs = _for_each(names, fit_to_data, jobs, data)
     folder = (

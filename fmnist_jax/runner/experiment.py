@@ -62,6 +62,8 @@ class Experiment:
       num_seeds: number of seeds unless the flag is given.
       train_examples: number of training examples unless the flag is given; None for
         all.
+      validation_share: share of the training examples that is held out for choosing,
+        unless the flag is given.
       probes: function from a job to its probes.
       extra_measurements: function from plan and data to results shared by many runs.
       answer: function from results (without axes: from the data) to further tables,
@@ -83,6 +85,7 @@ class Experiment:
     plane: tuple[str, str] | None = None
     num_seeds: int = 3
     train_examples: int | None = None
+    validation_share: float = 0.0
     probes: Callable[["Job"], Sequence["Probe"]] = lambda job: ()
     extra_measurements: Callable[["Plan", "Data"], "xr.Dataset"] | None = None
     answer: Callable[[Any], Answer] = lambda dataset: Answer()

@@ -2,6 +2,7 @@
 
 import dataclasses
 import inspect
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -156,9 +157,37 @@ def select_data(job: Job, datasets: Mapping[str, "Data"]) -> tuple["Data", ...]:
     count = job.experiment.train_examples
     if count and not job.options["train_examples"]:
         datasets = {name: data.first(train=count) for name, data in datasets.items()}
-    if held_out := job.options["validation_examples"]:
-        datasets = {n: data.with_validation(held_out) for n, data in datasets.items()}
+    held_out = job.options["validation_examples"]
+    share = job.experiment.validation_share
+    datasets = {
+        name: data.with_validation(held_out or int(share * len(data.train.labels)))
+        for name, data in datasets.items()
+    }
     return tuple(datasets[variant.dataset] for variant in job.variants)
+
+
+def leave_out_variants(job: Job, datasets: Mapping[str, "Data"]) -> Job:
+    """Leaves out variants whose normalization the data cannot have or does not need.
+
+    Large images cannot be whitened, and the normalization of each channel is another
+    one if there are no channels. A job with one variant keeps it.
+    """
+    from fmnist_jax.data.statistics import MAX_WHITENED, has_channels
+
+    kept, notices = [], list(job.notices)
+    for variant in job.variants:
+        shape, problem = datasets[variant.dataset].image_shape, ""
+        if variant.config.normalization == "whiten" and math.prod(shape) > MAX_WHITENED:
+            problem = f"an image has more than {MAX_WHITENED:,} pixels"
+        if variant.config.normalization == "per_channel" and not has_channels(shape):
+            problem = "the images have no channels"
+        if problem:
+            notices.append(f"{variant.label} is left out: {problem}.")
+        else:
+            kept.append(variant)
+    if len(job.variants) == 1 or not kept:
+        return job
+    return dataclasses.replace(job, variants=tuple(kept), notices=tuple(notices))
 
 
 def fit_to_data(job: Job, datasets: Sequence["Data"]) -> Job:

@@ -26,10 +26,13 @@ from jax import Array
 from fmnist_jax.choices import NORMALIZATIONS
 from fmnist_jax.config import Config
 from fmnist_jax.data.dataset import Dataset
-from fmnist_jax.data.statistics import Moments, moments, whitening_matrix
+from fmnist_jax.data.statistics import (
+    MAX_WHITENED,
+    Moments,
+    moments,
+    whitening_matrix,
+)
 from fmnist_jax.errors import UserError, choose
-
-MAX_WHITENED = 4096  # pixels: the matrix has the square of this
 
 
 class Normalization(NamedTuple):

@@ -54,7 +54,7 @@ def test_unscaled_fashion_mnist_freezes_only_under_the_clipped_loss(
     assert ((clipped.status == "frozen") | (clipped.test_accuracy > 0.15)).all()
     assert (clipped.zero_gradient_share > 0.5).all()
     np.testing.assert_allclose(
-        clipped.test_loss, -np.log(CLIP) * clipped.below_clip_share, atol=0.01
+        clipped.test_loss, -np.log(CLIP) * clipped.below_clip_share, atol=0.02
     )
     softmax = final.sel(divisor=1, loss="softmax")
     assert (softmax.test_loss < 0.8).all()

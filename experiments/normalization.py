@@ -1,0 +1,60 @@
+"""Which normalization should I use?
+
+    python -m experiments.normalization --dataset=auto
+
+1,870 one-epoch runs on 20,000 images: inputs × 17 learning rates × SGD and Adam × 5
+seeds; ten minutes on two cores. Learning rates are chosen on 4,000 validation images.
+"""
+
+from typing import Any
+
+from fmnist_jax.choices import NORMALIZATIONS
+from fmnist_jax.runner import Answer, Experiment, Results, main
+
+D, REFERENCE, RESCALED = 255.0, "÷255", "raw pixels, rescaled first layer"
+RAW: dict[str, Any] = {"divisor": 1.0}
+INPUTS: dict[str, dict[str, Any]] = {
+    "raw pixels": RAW,
+    REFERENCE: {"divisor": D},
+    "÷1000": {"divisor": 1000.0},
+    **{name: {"normalization": name} for name in NORMALIZATIONS if name != "none"},
+    "raw pixels, batch norm": {**RAW, "batch_norm": "on"},
+    RESCALED: {**RAW, "first_kernel_scale": 1 / D},
+}
+# How a rescaled first layer replaces the divisor D further, by optimizer.
+OPTIMIZERS: dict[str, dict[str, Any]] = {
+    "sgd": {"first_kernel_rate": 1 / D**2},
+    "adam": {"first_kernel_rate": 1 / D, "first_kernel_eps": D},
+}
+VARIANTS = {
+    f"{name}: {label}": {"optimizer": name, **v, **(more if label == RESCALED else {})}
+    for name, more in OPTIMIZERS.items()
+    for label, v in INPUTS.items()
+}
+
+
+def answer(dataset: Results) -> Answer:
+    """Windows of learning rates and accuracies, by input and optimizer."""
+    from fmnist_jax.analysis.windows import sentences, table
+    from fmnist_jax.figures.windows import figure
+
+    rows = table(dataset, "input", REFERENCE)
+    words = sentences(rows, "input", REFERENCE)
+    return Answer({"windows": rows}, {"windows": figure(dataset, "input", rows)}, words)
+
+
+EXPERIMENT = Experiment(
+    name="normalization",
+    question="Which normalization should I use?",
+    preset="lab",
+    epochs=1,
+    num_seeds=5,
+    train_examples=24_000,
+    validation_share=1 / 6,
+    axes={"learning_rate": [float(f"{10 ** (k / 2):.3g}") for k in range(-14, 3)]},
+    variants={"input": VARIANTS},
+    answer=answer,
+)
+
+if __name__ == "__main__":
+    main(EXPERIMENT)
