@@ -1,5 +1,6 @@
 """Every experiment: its listing, its name, its run on the synthetic data set."""
 
+import dataclasses
 import importlib
 import re
 import sys
@@ -9,6 +10,7 @@ import pytest
 
 import experiments
 from experiments.__main__ import find_experiments
+from experiments.normalization import VARIANTS
 from experiments.scale_sweep import EXPERIMENT
 from fmnist_jax.analysis import results
 from fmnist_jax.errors import UserError
@@ -66,11 +68,17 @@ SMALLER = {
     "batch_norm": ["--divisors=255"],
     "early_stopping": ["--target_accuracies=.01,inf"],
     "batch_size_sweep": ["--batch_sizes=20,50"],
+    "normalization": ["--learning_rates=1e-3,1e-2"],
     "trainability_map": ["--divisors=1:1e3:3", "--learning_rates=1e-3:1e-1:2"],
 }
 
 
 TRAINED = {n: e for n, e in find_experiments().items() if e.trains}
+COMPARED = ("sgd: ÷255", "sgd: whiten", "adam: ÷255")
+TRAINED["normalization"] = dataclasses.replace(
+    TRAINED["normalization"],
+    variants={"input": {label: VARIANTS[label] for label in COMPARED}},
+)
 
 
 @pytest.mark.slow

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from experiments.__main__ import find_experiments
+from experiments.normalization import EXPERIMENT as NORMALIZATION
 from experiments.scale_sweep import EXPERIMENT
 from experiments.trainability_map import EXPERIMENT as TRAINABILITY_MAP
 from fmnist_jax.analysis import results
-from fmnist_jax.data import load
+from fmnist_jax.data import Data, Dataset, load
 from fmnist_jax.errors import UserError
 from fmnist_jax.runner import command_line, flags, jobs
 from fmnist_jax.sweeps.engine import sweep
@@ -154,3 +155,44 @@ def test_another_criterion_is_another_fingerprint(tmp_path: Path) -> None:
 
     assert fingerprint() == fingerprint()
     assert fingerprint() != fingerprint("--criterion=accuracy>=0.7")
+
+
+def normalization_job(*arguments: str) -> jobs.Job:
+    parsed = flags.parse(["program", *arguments], [NORMALIZATION])
+    return jobs.make_job(NORMALIZATION, parsed)
+
+
+@pytest.mark.parametrize(
+    ("shape", "left_out"),
+    [
+        ((4, 4), ["per_channel: the images have no channels"]),
+        ((4, 4, 1), ["per_channel: the images have no channels"]),
+        ((4, 4, 3), []),
+        ((9,), ["per_channel: the images have no channels"]),
+        ((40, 40, 3), ["whiten: an image has more than 4,096 pixels"]),
+    ],
+)
+def test_variants_that_the_data_cannot_have_are_left_out(
+    shape: tuple[int, ...], left_out: list[str]
+) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (30, *shape), dtype=np.uint8)
+    dataset = Dataset(images, np.arange(30) % 3)
+    job = normalization_job()
+    fitting = jobs.leave_out_variants(job, {"auto": Data(dataset, dataset)})
+    names = {f"{o}: {text.split(':')[0]}" for o in ("sgd", "adam") for text in left_out}
+    expected = [v.label for v in job.variants if v.label not in names]
+    assert [variant.label for variant in fitting.variants] == expected
+    texts = [f"{o}: {text.replace(':', ' is left out:')}." for o in ("sgd", "adam")
+             for text in left_out]  # fmt: skip
+    assert list(fitting.notices) == texts
+
+
+def test_an_experiment_holds_out_its_share_unless_the_flag_is_given() -> None:
+    data = {"auto": load("synthetic", train_examples=120, test_examples=10)}
+    for arguments, expected in ((), 20), (("--validation_examples=30",), 30):
+        (chosen, *_) = jobs.select_data(normalization_job(*arguments), data)
+        assert chosen.validation is not None
+        assert len(chosen.validation.labels) == expected
+        assert len(chosen.train.labels) == 120 - expected
+    (chosen, *_) = jobs.select_data(jobs.make_job(EXPERIMENT, options()), data)
+    assert chosen.validation is None
