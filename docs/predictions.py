@@ -30,7 +30,6 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from benchmarks import scripts
-from docs.remedies import standardised
 from fmnist_jax import (
     Config,
     Data,
@@ -78,7 +77,6 @@ class Case(NamedTuple):
     config: Mapping[str, Any] = {}
     hparams: Mapping[str, Any] = {}
     dataset: str = "fashion_mnist"
-    standardise: bool = False  # with one mean and deviation; the divisor is then 1
 
 
 CASES = (
@@ -102,7 +100,7 @@ CASES = (
     Case("÷3000", {}, {"divisor": 3000.0}),
     Case("first kernel × 0.1", {}, {"first_kernel_scale": 0.1}),
     Case("first kernel × 10", {}, {"first_kernel_scale": 10.0}),
-    Case("standardised", standardise=True),
+    Case("standardised", {"normalization": "standard"}),
     Case("MNIST", dataset="mnist"),
     Case(
         "MNIST, 3 × 64, ÷100, B 16",
@@ -123,8 +121,8 @@ CASES = (
 def settings(case: Case) -> tuple[Config, Hparams]:
     """Returns the settings of a case, for ``STEPS`` steps on its data."""
     base = Config(optimizer="sgd", evaluate_train=False, **case.config)
-    hparams = Hparams(**{"divisor": 1.0 if case.standardise else 255.0, **case.hparams})
-    return dataclasses.replace(base, num_epochs=_num_epochs(base.batch_size)), hparams
+    config = dataclasses.replace(base, num_epochs=_num_epochs(base.batch_size))
+    return config, Hparams(**case.hparams)
 
 
 def _num_epochs(batch_size: int) -> int:
@@ -134,10 +132,10 @@ def _num_epochs(batch_size: int) -> int:
 
 
 def data_of(case: Case, num_images: int, data: Mapping[str, Data]) -> Data:
-    """Returns the first training images of a case."""
+    """Returns the first training images of a case, with the statistics of all."""
     whole = data[case.dataset]
-    whole = standardised(whole) if case.standardise else whole
-    return whole.first(train=num_images, test=1000)
+    first = whole.first(train=num_images, test=1000)
+    return dataclasses.replace(first, fitted_to=whole.train)
 
 
 def predict(data: Mapping[str, Data]) -> Iterator[dict[str, Any]]:

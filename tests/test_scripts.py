@@ -19,7 +19,6 @@ SCRIPTS = (
     ("docs/predictions.py", "predict"),
     ("docs/predictions.py", "measure"),
     ("docs/catapult.py",),
-    ("docs/remedies.py",),
     ("docs/scaling.py",),
     ("docs/tiny_batch_norm.py",),
     ("benchmarks/frozen_loss.py",),
