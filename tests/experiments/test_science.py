@@ -48,7 +48,7 @@ def test_unscaled_fashion_mnist_freezes_only_under_the_clipped_loss(
     data = load("fashion_mnist", real_dir)
     final = scale_sweep(data, num_seeds=2, num_epochs=3)
     clipped = final.sel(divisor=1, loss="clipped")
-    assert (clipped.test_loss > 11).all()
+    assert (clipped.test_loss > 9).all()
     # A run whose predictions still move between classes is not frozen.
     assert set(clipped.status.values) <= {"frozen", "not trained"}
     assert ((clipped.status == "frozen") | (clipped.test_accuracy > 0.15)).all()
