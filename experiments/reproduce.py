@@ -32,6 +32,7 @@ _FLAGS = (
     Flag("epochs", COUNT, "maximum number of epochs, for a quick look"),
     FLAGS["train_examples"],
     FLAGS["test_examples"],
+    FLAGS["subset"],
     FLAGS["dry_run"],
 )
 

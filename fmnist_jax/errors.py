@@ -1,14 +1,19 @@
-"""The exception for mistakes of the user, and its messages."""
+"""The exception for mistakes of the user, the warning for possible ones, and texts."""
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeVar
 
 Choice = TypeVar("Choice")
+MAX_NAMES, MAX_CHARACTERS = 5, 40  # of a list of names
 
 
 class UserError(ValueError):
     """A mistake of the user, explained by a message of one line."""
+
+
+class Notice(UserWarning):
+    """What may be a mistake of the user, or may be meant: a message of one line."""
 
 
 def unknown(noun: str, value: object, choices: Iterable[str]) -> UserError:
@@ -32,6 +37,17 @@ def choose(noun: str, name: str, table: Mapping[str, Choice]) -> Choice:
     if name not in table:
         raise unknown(noun, name, table)
     return table[name]
+
+
+def listed(names: Sequence[str]) -> str:
+    """Returns the first names in one line, shortened, and the number of the others."""
+    plain = [" ".join(str(name).split()) for name in names[:MAX_NAMES]]
+    texts = [
+        name if len(name) <= MAX_CHARACTERS else name[: MAX_CHARACTERS - 1] + "…"
+        for name in plain
+    ]
+    more = len(names) - len(texts)
+    return ", ".join(texts) + (f" and {more} more" if more else "")
 
 
 def reason(error: BaseException) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from fmnist_jax.data import idx, locations, official
+from fmnist_jax.data import idx, locations, official, subsets
 from fmnist_jax.data.dataset import Data, Dataset
 from fmnist_jax.data.official import NUM_EXAMPLES, OFFICIAL
 from fmnist_jax.errors import UserError
@@ -24,6 +24,7 @@ def load(
     *,
     train_examples: int | None = None,
     test_examples: int | None = None,
+    subset: str = "first",
 ) -> Data:
     """Loads a data set.
 
@@ -39,18 +40,20 @@ def load(
         generated data set; 'idx': other IDX files in ``data_dir``; or an image set that
         TFDS has prepared on this machine (NAME or NAME/CONFIG).
       data_dir: the folder to search first; it must exist.
-      train_examples: the number of training examples to keep, from the first one.
+      train_examples: the number of training examples to keep.
       test_examples: the same for the test set.
+      subset: the examples to keep: 'first' or 'stratified', see ``Data.subset``.
 
     Returns:
       The data, with their name and origin.
 
     Raises:
       UserError: if the data set is not available, is damaged or is another one; the
-        message states the locations searched and what to do.
+        message states the locations searched and what to do. As ``Data.subset``.
     """
     counts = {"train": train_examples, "test": test_examples}
     _check_counts(counts)
+    subsets.check_method(subset)
     root = locations.user_folder(data_dir)
     if name == "synthetic":
         return _load_synthetic(counts)
@@ -67,7 +70,7 @@ def load(
         data = _load_idx(root) if name == "idx" else _load_tfds(name, root)
     available = {split: len(getattr(data, split).labels) for split in counts}
     _check_counts(counts, available)
-    return data.first(**counts)
+    return data.subset(**counts, method=subset)
 
 
 def _check_counts(
@@ -105,6 +108,7 @@ def _load_synthetic(counts: Mapping[str, int | None], notice: str = "") -> Data:
     from fmnist_jax.data import synthetic
 
     _check_counts(counts, NUM_EXAMPLES)
+    # Every ten examples contain each class once: the first ones are stratified.
     sizes = [counts[split] or NUM_EXAMPLES[split] for split in ("train", "test")]
     train, test = synthetic.generate(0, *sizes)
     classes = OFFICIAL["fashion_mnist"].class_names

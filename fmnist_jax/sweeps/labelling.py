@@ -83,7 +83,14 @@ def join(plan: Plan, parts: Iterable[Part], data: Data) -> xr.Dataset:
     }
     if data.validation is not None:
         dataset.attrs["validation_examples"] = len(data.validation.labels)
+    if lines := notices(plan, data):
+        dataset.attrs["notices"] = lines
     return dataset
+
+
+def notices(plan: Plan, data: Data) -> list[str]:
+    """Returns a line for everything in data and divisors that may be a mistake."""
+    return data.notices(plan.axes.get("divisor", [plan.hparams.divisor]))
 
 
 def _grids(plan: Plan, parts: Iterable[Part]) -> dict[str, tuple[np.ndarray, bool]]:
