@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeVar
 
 Choice = TypeVar("Choice")
-MAX_NAMES, MAX_CHARACTERS = 5, 40  # of a list of names
+MAX_NAMES, MAX_CHARACTERS = 5, 30  # of a list of names, and of each of them
 
 
 class UserError(ValueError):
@@ -39,13 +39,15 @@ def choose(noun: str, name: str, table: Mapping[str, Choice]) -> Choice:
     return table[name]
 
 
+def shortened(name: str) -> str:
+    """Returns a name in one line; the middle of a long one is left out."""
+    text, half = " ".join(str(name).split()), MAX_CHARACTERS // 2
+    return text if len(text) <= MAX_CHARACTERS else f"{text[:half]}…{text[-half:]}"
+
+
 def listed(names: Sequence[str]) -> str:
-    """Returns the first names in one line, shortened, and the number of the others."""
-    plain = [" ".join(str(name).split()) for name in names[:MAX_NAMES]]
-    texts = [
-        name if len(name) <= MAX_CHARACTERS else name[: MAX_CHARACTERS - 1] + "…"
-        for name in plain
-    ]
+    """Returns the first names in one line, and the number of the others."""
+    texts = [shortened(name) for name in names[:MAX_NAMES]]
     more = len(names) - len(texts)
     return ", ".join(texts) + (f" and {more} more" if more else "")
 

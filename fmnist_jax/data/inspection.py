@@ -236,12 +236,17 @@ def _scale(findings: Findings, divisors: list[float]) -> str:
     if not (divisors and findings.size and (is_small or is_large)):
         return ""
     divisor = min(divisors) if is_small else max(divisors)
-    better = findings.size if findings.size > largest else 1
-    low, high = findings.span
+    better = _short(findings.size if findings.size > largest else 1)
+    low, high = map(_short, findings.span)
     return (
-        f"The training images are from {low:.4g} to {high:.4g}: divided by "
-        f"{divisor:g}, the values other than 0 have a 99th percentile of "
-        f"{findings.size / divisor:.2g}, but networks are usually trained on values of "
-        f"about 1. To divide by {better:.3g}, pass --divisors={better:.3g} (in the "
-        f"library: divisor={better:.3g})."
+        f"The training images are from {low} to {high}: divided by {_short(divisor)}, "
+        "the values other than 0 have a 99th percentile of "
+        f"{_short(findings.size / divisor)}, but networks are usually trained on values "
+        f"of about 1. To divide by {better}, pass --divisors={better} (in the library: "
+        f"divisor={better})."
     )
+
+
+def _short(number: float) -> str:
+    """Returns a number with three significant digits."""
+    return f"{float(f'{number:.3g}'):g}"
