@@ -241,9 +241,9 @@ def _scale(findings: Findings, divisors: list[float]) -> str:
     return (
         f"The training images are from {low} to {high}: divided by {_short(divisor)}, "
         "the values other than 0 have a 99th percentile of "
-        f"{_short(findings.size / divisor)}, but networks are usually trained on values "
-        f"of about 1. To divide by {better}, pass --divisors={better} (in the library: "
-        f"divisor={better})."
+        f"{_short(findings.size / divisor)}, but networks are usually trained on "
+        f"values of about 1. To divide by {better}, pass --divisors={better} (in the "
+        f"library: divisor={better})."
     )
 
 

@@ -64,11 +64,11 @@ def samples(data: Data) -> Figure:
     inches *= shown.shape[0] / shown.shape[1] if is_sheet else len(names) / 12
     figure = Figure(figsize=(8, 1.2 + inches), layout="compressed")
     axes = figure.subplots()
-    aspect = "equal" if is_sheet else "auto"
-    axes.imshow(shown, cmap="viridis", aspect=aspect, interpolation="nearest")
+    axes.imshow(shown, cmap="viridis", interpolation="nearest")
     if is_sheet:
         axes.set_xticks([])
     else:
+        axes.set_aspect("auto")
         axes.set_xlabel("position in the example; colours: its minimum to its maximum")
     axes.spines[:].set_visible(False)
     axes.set_yticks(np.arange(len(names)) * (height + GAP) + (height - 1) / 2, names)

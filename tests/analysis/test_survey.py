@@ -144,7 +144,7 @@ def test_tables_and_sequences_are_drawn_as_rows(
     images = rng.normal(size=(60, *shape)) * 10.0 ** rng.integers(-3, 4, shape)
     data = make(np.arange(30) % 3, images.astype(np.float32))
     axes = data_set.samples(data).axes[0]
-    rows = np.ma.filled(axes.images[0].get_array(), np.nan)
+    rows = np.ma.masked_array(axes.images[0].get_array()).filled(np.nan)
     assert rows.shape == (2 * 14 + 12, columns)
     drawn = rows[~np.isnan(rows).all(1)]  # ten examples of each of three classes
     flat = data.train.images.reshape(30, -1)[
