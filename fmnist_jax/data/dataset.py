@@ -263,7 +263,7 @@ def _checked_images(name: str, values: Any) -> np.ndarray:
             f"{name} must be [N, ...] with at least one image, got shape "
             f"{images.shape}."
         )
-    if np.issubdtype(images.dtype, np.integer):
+    if images.dtype.kind in "iu":  # np.integer includes timedelta64
         low, high = images.min(), images.max()
         if low < 0 or high > 255:
             raise UserError(
@@ -283,7 +283,7 @@ def _checked_images(name: str, values: Any) -> np.ndarray:
 
 def _checked_labels(name: str, values: Any, num_classes: int) -> np.ndarray:
     labels = _as_array(name, values)
-    if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
+    if labels.ndim != 1 or labels.dtype.kind not in "iu":
         raise UserError(
             f"{name} must be whole numbers [N], got {labels.dtype} of shape "
             f"{labels.shape}."
