@@ -26,7 +26,7 @@ def load(
     test_examples: int | None = None,
     subset: str = "first",
 ) -> Data:
-    """Loads a data set.
+    """Returns a data set, with its name and origin.
 
     'fashion_mnist' and 'mnist' are searched for in these locations, in order:
     ``data_dir`` or $FMNIST_JAX_DATA (the four IDX files, raw or .gz, or a TFDS
@@ -36,20 +36,16 @@ def load(
 
     Args:
       name: 'fashion_mnist' or 'mnist'; 'auto': Fashion-MNIST if it is available, else
-        'synthetic', with a notice, unless a folder was given; 'synthetic': the
-        generated data set; 'idx': other IDX files in ``data_dir``; or an image set that
-        TFDS has prepared on this machine (NAME or NAME/CONFIG).
+        (unless a folder was given) 'synthetic', the generated set; 'idx': other IDX
+        files in ``data_dir``; or a prepared image set of TFDS (NAME or NAME/CONFIG).
       data_dir: the folder to search first; it must exist.
       train_examples: the number of training examples to keep.
       test_examples: the same for the test set.
       subset: the examples to keep: 'first' or 'stratified', see ``Data.subset``.
 
-    Returns:
-      The data, with their name and origin.
-
     Raises:
-      UserError: if the data set is not available, is damaged or is another one; the
-        message states the locations searched and what to do. As ``Data.subset``.
+      UserError: as ``Data.subset``; and if the data set is not available, is damaged
+        or is another one: the message states what was searched and what to do.
     """
     counts = {"train": train_examples, "test": test_examples}
     _check_counts(counts)
@@ -68,8 +64,7 @@ def load(
         data = _load_official(name, root)
     else:
         data = _load_idx(root) if name == "idx" else _load_tfds(name, root)
-    available = {split: len(getattr(data, split).labels) for split in counts}
-    _check_counts(counts, available)
+    _check_counts(counts, {s: len(getattr(data, s).labels) for s in counts})
     return data.subset(**counts, method=subset)
 
 

@@ -57,9 +57,7 @@ _COMMON_FLAGS = (
     Flag("data_dir", TEXT, "folder of the data set (default: $FMNIST_JAX_DATA)"),
     Flag("train_examples", COUNT, "use only N training examples"),
     Flag("test_examples", COUNT, "use only N test examples"),
-    Flag(
-        "subset", SUBSET, "which of them: first (the default), or stratified by class"
-    ),
+    Flag("subset", SUBSET, "which: the first (default), or stratified by class"),
     Flag(
         "validation_examples",
         COUNT,
