@@ -18,6 +18,9 @@ RARE = 0.1  # ... less than this part of an equal share, has very few
 DIVISOR = 255.0  # the default
 USUAL_SIZES = (0.1, 10.0)  # of the largest inputs, after division
 SAMPLE = 1000  # images, of which the size is taken
+MIN_VALUES = 1000  # of a sample whose range is compared
+MAX_SIZE_RATIO = 1.5  # between the sizes of two splits
+MIN_NEGATIVE = 0.05  # share of values below 0, if the other split has none
 
 
 class Copies(NamedTuple):
@@ -32,6 +35,24 @@ class Copies(NamedTuple):
     other_label: int
 
 
+class Range(NamedTuple):
+    """The values of a split's images.
+
+    Attributes:
+      low: the minimum.
+      high: the maximum.
+      size: 99th percentile of the absolute values other than 0; 0 if there is none.
+      negative: share of the values below 0.
+      number: of the values that size and share are taken of.
+    """
+
+    low: float
+    high: float
+    size: float
+    negative: float
+    number: int
+
+
 class Findings(NamedTuple):
     """What is counted of a data set.
 
@@ -41,9 +62,7 @@ class Findings(NamedTuple):
       copies: name of each split but "train" to its copies of training images.
       num_pixels: values per image.
       constant_pixels: those that are the same in all training images.
-      span: minimum and maximum of the training images.
-      size: 99th percentile of the absolute training pixels other than 0; 0 if there is
-        none.
+      ranges: name of each split to the range of its images.
     """
 
     class_names: Sequence[str]
@@ -51,8 +70,7 @@ class Findings(NamedTuple):
     copies: Mapping[str, Copies]
     num_pixels: int
     constant_pixels: int
-    span: tuple[float, float]
-    size: float
+    ranges: Mapping[str, Range]
 
 
 def inspect(splits: Mapping[str, Any], class_names: Sequence[str]) -> Findings:
@@ -64,9 +82,7 @@ def inspect(splits: Mapping[str, Any], class_names: Sequence[str]) -> Findings:
     """
     images, _ = splits["train"]
     others = {name: split for name, split in splits.items() if name != "train"}
-    low, high = images.min(0), images.max(0)
-    sample = images[:: max(1, len(images) // SAMPLE)]
-    sizes = np.abs(sample[sample != 0].astype(float))
+    is_constant = images.min(0) == images.max(0)
     return Findings(
         class_names=class_names,
         counts={
@@ -76,10 +92,21 @@ def inspect(splits: Mapping[str, Any], class_names: Sequence[str]) -> Findings:
         copies={
             name: _copies(splits["train"], split) for name, split in others.items()
         },
-        num_pixels=low.size,
-        constant_pixels=int(np.count_nonzero(low == high)),
-        span=(float(low.min()), float(high.max())),
+        num_pixels=is_constant.size,
+        constant_pixels=int(np.count_nonzero(is_constant)),
+        ranges={name: _range(images) for name, (images, _) in splits.items()},
+    )
+
+
+def _range(images: np.ndarray) -> Range:
+    sample = images[:: max(1, len(images) // SAMPLE)]
+    sizes = np.abs(sample[sample != 0].astype(float))
+    return Range(
+        low=float(images.min()),
+        high=float(images.max()),
         size=float(np.quantile(sizes, 0.99)) if sizes.size else 0.0,
+        negative=float(np.mean(sample < 0)),
+        number=sample.size,
     )
 
 
@@ -154,7 +181,7 @@ def notices(findings: Findings, divisors: Iterable[float] = ()) -> list[str]:
     lines = [_never(findings), _rare(findings)]
     for split in findings.copies:
         lines += [_unseen(findings, split), _untested(findings, split)]
-        lines.append(_copied(findings, split))
+        lines += [_copied(findings, split), _shifted(findings, split)]
     lines.append(_scale(findings, list(divisors)))
     return [line for line in lines if line]
 
@@ -225,23 +252,42 @@ def _copied(findings: Findings, split: str) -> str:
     )
 
 
+def _shifted(findings: Findings, split: str) -> str:
+    """Compares ranges: of standardised images with those from 0 to 1, for instance."""
+    ranges = findings.ranges["train"], findings.ranges[split]
+    if min(values.number for values in ranges) < MIN_VALUES:
+        return ""
+    small, large = sorted(values.size for values in ranges)
+    fewer, more = sorted(values.negative for values in ranges)
+    if large <= MAX_SIZE_RATIO * small and not (fewer == 0 and more > MIN_NEGATIVE):
+        return ""
+    train, other = (
+        f"from {_short(values.low)} to {_short(values.high)}" for values in ranges
+    )
+    return (
+        f"The training images are {train}, but the {split} images are {other}: both "
+        "have to be scaled alike, by the statistics of the training images."
+    )
+
+
 def _scale(findings: Findings, divisors: list[float]) -> str:
     """Judges the inputs by the divisors of a sweep, and by the default.
 
     A divisor that makes the inputs of usual images unusual is chosen on purpose.
     """
-    sizes = [findings.size / divisor for divisor in (*divisors, DIVISOR)]
+    train = findings.ranges["train"]
+    sizes = [train.size / divisor for divisor in (*divisors, DIVISOR)]
     smallest, largest = USUAL_SIZES
     is_small, is_large = max(sizes) < smallest, min(sizes) > largest
-    if not (divisors and findings.size and (is_small or is_large)):
+    if not (divisors and train.size and (is_small or is_large)):
         return ""
     divisor = min(divisors) if is_small else max(divisors)
-    better = _short(findings.size if findings.size > largest else 1)
-    low, high = map(_short, findings.span)
+    better = _short(train.size if train.size > largest else 1)
+    low, high = _short(train.low), _short(train.high)
     return (
         f"The training images are from {low} to {high}: divided by {_short(divisor)}, "
         "the values other than 0 have a 99th percentile of "
-        f"{_short(findings.size / divisor)}, but networks are usually trained on "
+        f"{_short(train.size / divisor)}, but networks are usually trained on "
         f"values of about 1. To divide by {better}, pass --divisors={better} (in the "
         f"library: divisor={better})."
     )

@@ -49,9 +49,11 @@ def test_findings_are_counted() -> None:
     assert findings.counts["test"].tolist() == [0, 1, 1, 0]
     assert findings.copies == {"test": Copies(2, 1), "validation": Copies(1, 0)}
     assert (findings.constant_pixels, findings.num_pixels) == (1, 4)
-    assert findings.span == (0, 19)
+    train = findings.ranges["train"]
+    assert (train.low, train.high, train.negative, train.number) == (0, 19, 0, 20)
+    assert findings.ranges["validation"].high == 9
     values = images[:5][images[:5] > 0]
-    assert findings.size == pytest.approx(np.quantile(values, 0.99))
+    assert train.size == pytest.approx(np.quantile(values, 0.99))
 
 
 def test_copies_are_counted_across_types() -> None:
@@ -140,6 +142,24 @@ def test_the_scale_is_judged_by_the_divisors(
     if better:
         assert f"pass --divisors={better}" in lines[0]
         assert "divided by 255, " in lines[0]
+
+
+@pytest.mark.parametrize(
+    ("scale", "offset", "is_noticed"),
+    [(1, 0, False), (0.8, 0, False), (1 / 3, 0, True), (3, 0, True), (2, -1, True)],
+)
+def test_ranges_of_the_splits_are_compared(
+    scale: float, offset: float, is_noticed: bool
+) -> None:
+    images = np.random.default_rng(5).uniform(0, 1, (400, 20))
+    images[300:] = images[300:] * scale + offset
+    data = make(np.arange(300) % 2, np.arange(100) % 2, images)
+    assert len(data.notices()) == is_noticed
+    if is_noticed:
+        (line,) = data.notices()
+        assert "training images are from 1.36e-06 to 1, but the test images are" in line
+    few = make(np.arange(300) % 2, np.arange(40) % 2, images[:340])
+    assert few.notices() == []  # 800 values
 
 
 def test_sets_that_teach_nothing_are_refused() -> None:

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import json
 from pathlib import Path
 from typing import Any
 
@@ -124,6 +125,8 @@ def test_the_terminal_shows_a_line_and_no_warning(
         (line,) = notes
         assert line.startswith("Note: The training images are from 0 to 1: divided by")
     assert f"Note: {results.load(out_dir).attrs['notices'][0]}" == line
+    facts = json.loads((out_dir / "config.json").read_text())
+    assert [f"Note: {text}" for text in facts["notices"]] == [line]
     run(binary, "--divisors=1,255", "--dry_run")
     assert "Note: " not in capsys.readouterr().out
 
