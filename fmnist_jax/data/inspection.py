@@ -1,6 +1,6 @@
-"""Looks at a data set before training: classes, copies, constant pixels, scale.
+"""Checks of a data set before training: classes, copies, constant pixels, scale.
 
-A data set that teaches nothing is refused. What may be meant is a notice: one line.
+A data set that teaches nothing is refused. A possible mistake is a notice of one line.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -189,9 +189,8 @@ def notices(findings: Findings, divisors: Iterable[float] = ()) -> list[str]:
 def _classes(findings: Findings, which: np.ndarray) -> str:
     """Returns 'class a', or 'the 3 classes a, b, c', for the True in bool ``[C]``."""
     names = [findings.class_names[i] for i in np.flatnonzero(which).tolist()]
-    return f"{'class' if len(names) == 1 else f'the {len(names)} classes'} " + listed(
-        names
-    )
+    noun = "class" if len(names) == 1 else f"the {len(names)} classes"
+    return f"{noun} {listed(names)}"
 
 
 def _never(findings: Findings) -> str:
@@ -222,9 +221,9 @@ def _unseen(findings: Findings, split: str) -> str:
     if not which.any():
         return ""
     return (
-        f"The training set has no example of {_classes(findings, which)}, but "
-        f"{100 * counts[which].sum() / counts.sum():.3g} % of the {split} set are of "
-        "this kind, and cannot be classified correctly except by chance."
+        f"The training set has no example of {_classes(findings, which)}, to which "
+        f"{100 * counts[which].sum() / counts.sum():.3g} % of the {split} set belong: "
+        "training cannot teach what they look like."
     )
 
 
@@ -235,9 +234,9 @@ def _untested(findings: Findings, split: str) -> str:
     if not which.any():
         return ""
     return (
-        f"The {split} set has no example of {_classes(findings, which)}, which "
-        f"{100 * train[which].sum() / train.sum():.3g} % of the training set are of: "
-        "the two are not split at random."
+        f"The {split} set has no example of {_classes(findings, which)}, to which "
+        f"{100 * train[which].sum() / train.sum():.3g} % of the training set belong: "
+        "the two sets are no random split."
     )
 
 

@@ -73,10 +73,10 @@ def test_copies_are_counted_across_types() -> None:
          "No split has an example of the 3 classes b, d, e; the network"),
         # A class that is tested, but never trained on.
         (np.arange(90) % 2, np.arange(30) % 3, (),
-         "The training set has no example of class 2, but 33.3 % of the test set"),
+         "The training set has no example of class 2, to which 33.3 % of the test"),
         # A class that is trained on, but never tested: not by chance.
         (np.arange(90) % 2, np.zeros(30, int), (),
-         "The test set has no example of class 1, which 50 % of the training set"),
+         "The test set has no example of class 1, to which 50 % of the training"),
         # A class with very few examples.
         (np.r_[np.arange(2000) % 2, [2] * 4], np.r_[np.arange(600) % 2, [2]], (),
          "The training set has fewer than 10 examples each of class 2, of 2,004 in"),
