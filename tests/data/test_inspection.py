@@ -90,8 +90,10 @@ def test_classes_are_looked_at(
     assert "\n" not in line
 
 
-def test_small_samples_lack_test_classes_by_chance() -> None:
+def test_small_samples_lack_examples_by_chance() -> None:
     assert make(np.arange(90) % 3, np.array([0, 1, 0, 1, 0])).notices() == []
+    few = np.r_[np.arange(90) % 9, [9] * 4]  # 4 of about 9 examples
+    assert make(few, np.arange(60) % 10).notices() == []
 
 
 @pytest.mark.parametrize(("copies", "is_noticed"), [(1, False), (2, True)])
