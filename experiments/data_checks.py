@@ -18,7 +18,7 @@ def answer(data: Data) -> Answer:
         "samples": data_set.samples(data),
         "distributions": data_set.distributions(data),
     }
-    return Answer(tables, figures, survey.sentences(tables))
+    return Answer(tables, figures, survey.sentences(tables, survey.notices(data)))
 
 
 EXPERIMENT = Experiment(

@@ -10,11 +10,12 @@ configuration. The same command resumes an interrupted reproduction.
 import os
 import sys
 import time
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from fmnist_jax.errors import UserError, unknown
+from fmnist_jax.errors import Notice, UserError, unknown
 from fmnist_jax.runner.command_line import run_command
 from fmnist_jax.runner.flags import FLAGS, TEXT, Flag, parse_flags
 from fmnist_jax.runner.help import asks_for_help
@@ -32,6 +33,7 @@ _FLAGS = (
     Flag("epochs", COUNT, "maximum number of epochs, for a quick look"),
     FLAGS["train_examples"],
     FLAGS["test_examples"],
+    FLAGS["subset"],
     FLAGS["dry_run"],
 )
 
@@ -93,7 +95,11 @@ def _measure_and_write(options: Mapping[str, Any], names: Sequence[str]) -> None
     runs = {}
     for number, name in enumerate(names, start=1):
         start = time.monotonic()
-        runs[name] = measure(name)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Notice)  # printed as lines
+            runs[name] = measure(name)
+        for line in runs[name].attrs.get("notices", ()):
+            print(f"Note: {line}")
         seconds = time.monotonic() - start
         print(f"{number}/{len(names)} {name}: {seconds:.0f} s", flush=True)
     claims = [name for name in options["only"] if name in DECISIONS]

@@ -5,6 +5,7 @@ from .data.dataset import Dataset as Dataset
 from .data.loading import load as load
 from .devices import use_compilation_cache as use_compilation_cache
 from .devices import use_cpu_cores as use_cpu_cores
+from .errors import Notice as Notice
 from .errors import UserError as UserError
 from .probes.activation import activation_stability_probe as activation_stability_probe
 from .probes.batch_sharpness import batch_sharpness_probe as batch_sharpness_probe

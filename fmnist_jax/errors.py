@@ -1,14 +1,19 @@
-"""The exception for mistakes of the user, and its messages."""
+"""The exception for mistakes of the user, the warning for possible ones, and texts."""
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeVar
 
 Choice = TypeVar("Choice")
+MAX_NAMES, MAX_CHARACTERS = 5, 30  # of a list of names, and of each of them
 
 
 class UserError(ValueError):
     """A mistake of the user, explained by a message of one line."""
+
+
+class Notice(UserWarning):
+    """What may be a mistake of the user, or may be meant: a message of one line."""
 
 
 def unknown(noun: str, value: object, choices: Iterable[str]) -> UserError:
@@ -32,6 +37,19 @@ def choose(noun: str, name: str, table: Mapping[str, Choice]) -> Choice:
     if name not in table:
         raise unknown(noun, name, table)
     return table[name]
+
+
+def shortened(name: str) -> str:
+    """Returns a name in one line; the middle of a long one is left out."""
+    text, half = " ".join(str(name).split()), MAX_CHARACTERS // 2
+    return text if len(text) <= MAX_CHARACTERS else f"{text[:half]}…{text[-half:]}"
+
+
+def listed(names: Sequence[str]) -> str:
+    """Returns the first names in one line, and the number of the others."""
+    texts = [shortened(name) for name in names[:MAX_NAMES]]
+    more = len(names) - len(texts)
+    return ", ".join(texts) + (f" and {more} more" if more else "")
 
 
 def reason(error: BaseException) -> str:

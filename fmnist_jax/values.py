@@ -108,6 +108,8 @@ TARGET = real(
     "a number from 0 to 1, or inf for never", lambda v: 0 <= v <= 1 or v == math.inf
 )
 COUNT = integer(1, 1_000_000)
+SUBSETS = ("first", "stratified")  # the examples that stay if some are left out
+SUBSET = choice(SUBSETS)
 SEED = integer(0, 2**32 - 1)
 HIDDEN_SIZES = ValueType(
     "none, or sizes from 1 to 1,000,000 such as 128 or 1000x1000 (in Python, tuples: "

@@ -80,6 +80,8 @@ def test_public_names_are_what_they_say() -> None:
         "from fmnist_jax import *\n"
         "from fmnist_jax import sweep, plan, join, load\n"
         "assert all(map(callable, (sweep, plan, join, load, Config, MLP)))\n"
+        "assert issubclass(Notice, UserWarning)\n"
+        "assert issubclass(UserError, ValueError)\n"
     )
     assert "jax" in loaded(code)
 

@@ -30,6 +30,7 @@ from fmnist_jax.sweeps.engine import sweep
 from fmnist_jax.training.loop import run_keys
 from fmnist_jax.training.models import dropout
 from fmnist_jax.training.step import init
+from fmnist_jax.values import SUBSETS
 
 DIVISORS = (1.0, 255.0, 1000.0, TINY_INPUTS)
 TIMED, REPEATS = (1.0, 255.0), 5
@@ -51,6 +52,7 @@ def make_measure(
             options["data_dir"],
             train_examples=options["train_examples"],
             test_examples=options["test_examples"],
+            subset=options["subset"] or SUBSETS[0],
         )
 
     def measure(name: str) -> xr.Dataset:

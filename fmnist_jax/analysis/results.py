@@ -95,7 +95,8 @@ def stack(axis: str, datasets: Mapping[str, xr.Dataset]) -> xr.Dataset:
     """Returns results side by side along a new first axis, by their labels.
 
     A setting with several values becomes a coordinate along the axis (NaN or "" if a
-    data set lacks it). Attributes with several values are joined by commas.
+    data set lacks it). Attributes with several values are joined by commas; notices are
+    collected.
     """
     parts = list(datasets.values())
     settings = {n: c for part in parts for n, c in part.coords.items() if not c.ndim}
@@ -112,10 +113,14 @@ def stack(axis: str, datasets: Mapping[str, xr.Dataset]) -> xr.Dataset:
         same = all(value == values[0] for value in values)
         variable = ((), values[0]) if same else (axis, values)
         stacked = stacked.assign_coords({name: (*variable, setting.attrs)})
+    lines = [line for part in parts for line in part.attrs.get("notices", [])]
+    stacked.attrs.pop("notices", None)
     for name in stacked.attrs:
         values = list(dict.fromkeys(part.attrs[name] for part in parts))
         same = len(values) == 1
         stacked.attrs[name] = values[0] if same else ", ".join(map(str, values))
+    if lines:
+        stacked.attrs["notices"] = list(dict.fromkeys(lines))
     return stacked
 
 
@@ -198,9 +203,12 @@ def load(path: Path | str) -> xr.Dataset:
         raise UserError(f"There are no results at {path}.")
     try:
         with xr.open_dataset(path, engine="h5netcdf") as dataset:
-            return dataset.load()
+            dataset.load()
     except (OSError, ValueError, KeyError) as error:
         raise UserError(
             f"{path} cannot be read as results ({reason(error)}); delete the file to "
             "measure it again."
         ) from error
+    if isinstance(line := dataset.attrs.get("notices"), str):  # a list of one
+        dataset.attrs["notices"] = [line]
+    return dataset

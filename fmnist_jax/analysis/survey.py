@@ -1,12 +1,13 @@
 """Is a data set shuffled, split, scaled, balanced? Tables and sentences. No jax."""
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 import pandas as pd
 
 from fmnist_jax.data.dataset import Data, Dataset
+from fmnist_jax.errors import shortened
 
 # Number of sequences of equal labels in a random order: at most this many standard
 # deviations from the mean. Chance alone exceeds this once in 16,000 times.
@@ -14,31 +15,37 @@ MAX_DEVIATIONS = 4
 BALANCED = 1.5  # maximum ratio of the largest class to the smallest
 CHUNK = 1000  # images at a time, in float64
 
+TITLES = {"train": "training", "validation": "validation", "test": "test"}
+
 Tables = Mapping[str, pd.DataFrame]
 
 
-def _splits(data: Data) -> Iterator[tuple[str, Dataset]]:
-    yield from (("train", data.train), ("test", data.test))
+def splits(data: Data) -> dict[str, Dataset]:
+    """Returns training, validation (if there is one) and test set by their names."""
+    parts = {"train": data.train, "validation": data.validation, "test": data.test}
+    return {name: part for name, part in parts.items() if part is not None}
 
 
-def class_names(data: Data) -> list[str]:
-    """Returns the name of each class, or its number if the classes have no names."""
-    return list(data.class_names) or [str(c) for c in range(data.num_classes)]
+def sizes(counts: Mapping[str, int]) -> str:
+    """Returns how many images each split has, in words."""
+    *first, last = (f"{count:,} {TITLES[split]}" for split, count in counts.items())
+    return f"{', '.join(first)} and {last} images"
 
 
 def classes(data: Data) -> pd.DataFrame:
     """Returns a row per class: its number of examples and its share of each split."""
-    table = pd.DataFrame({"class": class_names(data)})
-    for split, (_, labels) in _splits(data):
-        counts = np.bincount(labels, minlength=data.num_classes)
+    table = pd.DataFrame({"class": data.findings.class_names})
+    for split in splits(data):
+        counts = data.findings.counts[split]
         table[split] = counts
-        table[f"{split}_percent"] = 100 * counts / len(labels)
+        table[f"{split}_percent"] = 100 * counts / counts.sum()
     return table
 
 
 def pixels(data: Data) -> pd.DataFrame:
     """Returns a row per split: minimum, maximum, mean and deviation of the pixels.
 
+    ``constant``: how many of the pixels, or columns, are the same in all of its images.
     The last two columns are mean and deviation after division by 255.
     """
     table = pd.DataFrame(
@@ -47,11 +54,13 @@ def pixels(data: Data) -> pd.DataFrame:
             "images": len(images),
             "shape": "x".join(map(str, data.image_shape)),
             "type": images.dtype.name,
+            "pixels": images[0].size,
             "min": images.min(),
             "max": images.max(),
             **dict(zip(("mean", "std"), _moments(images), strict=True)),
+            "constant": np.count_nonzero(images.min(0) == images.max(0)),
         }
-        for split, (images, _) in _splits(data)
+        for split, (images, _) in splits(data).items()
     )
     table[["mean_per_255", "std_per_255"]] = table[["mean", "std"]] / 255
     return table
@@ -68,33 +77,31 @@ def _moments(images: np.ndarray) -> tuple[float, float]:
 def copies(data: Data) -> pd.DataFrame:
     """Returns how many images are exact copies of another, within and across splits.
 
-    Rows: training images equal to an earlier training image; test images likewise; test
-    images equal to a training image. ``other_label``: how many of these copies have a
-    label that no image they are equal to has.
+    Rows: images of each split equal to an earlier image of the split; images of each
+    other split equal to a training image. ``other_label``: how many of these copies
+    have a label that no image they are equal to has.
     """
-    train, test = (_keys(part) for _, part in _splits(data))
-    copied = {
-        ("train", "train"): train.apply(pd.Series.duplicated),
-        ("test", "test"): test.apply(pd.Series.duplicated),
-        ("test", "train"): test.apply(lambda column: column.isin(train[column.name])),
-    }
-    return pd.DataFrame(
-        {
-            "of": of,
-            "among": among,
-            "copies": copy.image.sum(),
-            "percent": 100 * copy.image.sum() / len(copy),
-            "other_label": (copy.image & ~copy.example).sum(),
-        }
-        for (of, among), copy in copied.items()
-    )
+    rows = []
+    for split, part in splits(data).items():
+        rows.append((split, split, len(part.labels), *_copies_within(part)))
+    for split, copies in data.findings.copies.items():
+        rows.append((split, "train", data.findings.counts[split].sum(), *copies))
+    table = pd.DataFrame(rows, columns=["of", "among", "all", "copies", "other_label"])
+    table.insert(4, "percent", 100 * table.copies / table.pop("all"))
+    return table
 
 
-def _keys(part: Dataset) -> pd.DataFrame:
-    """Returns a row per example: a digest of its image, and digest and label."""
+def _copies_within(part: Dataset) -> tuple[int, int]:
+    """Returns how many images equal an earlier one; and these with another label."""
     images = [hashlib.sha256(image.tobytes()).digest() for image in part.images]
-    examples = [*zip(images, part.labels.tolist(), strict=True)]
-    return pd.DataFrame({"image": images, "example": examples})
+    examples = pd.Series([*zip(images, part.labels.tolist(), strict=True)])
+    is_copy = pd.Series(images).duplicated()
+    return int(is_copy.sum()), int((is_copy & ~examples.duplicated()).sum())
+
+
+def notices(data: Data) -> list[str]:
+    """Returns what may be a mistake, if the images are divided by 255."""
+    return [line for line in data.notices([255.0]) if line != data.notice]
 
 
 def order(data: Data) -> pd.DataFrame:
@@ -105,7 +112,7 @@ def order(data: Data) -> pd.DataFrame:
     David 1957); ``deviations_above``: (runs − expected) / deviation; ``longest_run``.
     """
     rows = []
-    for split, (_, labels) in _splits(data):
+    for split, (_, labels) in splits(data).items():
         starts = np.flatnonzero(np.r_[True, labels[1:] != labels[:-1]])
         lengths = np.diff(starts, append=len(labels))
         expected, deviation = runs_at_random(np.bincount(labels).tolist())
@@ -131,20 +138,21 @@ def tables(data: Data) -> Tables:
     return {table.__name__: table(data) for table in (classes, pixels, copies, order)}
 
 
-def sentences(tables: Tables) -> list[str]:
-    """Returns the answers that the tables give."""
+def sentences(tables: Tables, notices: Iterable[str] = ()) -> list[str]:
+    """Returns the answers that the tables give, and the notices of the data set."""
     return [
         "Shuffled? " + _shuffled(tables["order"]),
         "Split? " + _split(tables["pixels"], tables["copies"]),
-        "Scaled? " + _scaled(tables["pixels"]),
+        "Scaled? " + _scaled(tables["pixels"].iloc[0]),
         "Balanced? " + _balanced(tables["classes"]),
         _majority(tables["classes"]),
+        *(f"Note: {line}" for line in notices),
     ]
 
 
 def _shuffled(table: pd.DataFrame) -> str:
     answers = []
-    for title, row in zip(("Training", "Test"), table.itertuples(), strict=True):
+    for row in table.itertuples():
         counts = (
             f"{row.runs:,} sequences of equal labels (longest: {row.longest_run}); "
             f"random orders have {row.expected:,.0f} ± {row.deviation:.0f}"
@@ -157,31 +165,38 @@ def _shuffled(table: pd.DataFrame) -> str:
             verdict = f"yes, mixed more evenly than by chance ({counts})"
         else:
             verdict = f"yes, consistent with a random order ({counts})"
-        answers.append(f"{title} set: {verdict}.")
+        answers.append(f"{TITLES[row.split].capitalize()} set: {verdict}.")
     answers.append("By default, training shuffles the examples in every epoch.")
     return " ".join(answers)
 
 
 def _split(images: pd.DataFrame, copied: pd.DataFrame) -> str:
-    train, test = images["images"]
-    within, _, across = copied["copies"]
+    counts = dict(zip(images["split"], images["images"], strict=True))
+    share = 100 * counts["test"] / sum(counts.values())
+    texts = [
+        f"{TITLES[row.of]} images that are also in the training set, byte for byte: "
+        f"{row.copies:,} ({row.other_label:,} of them with another label)"
+        for row in copied.itertuples()
+        if row.of != row.among
+    ]
+    texts.append(f"training images that are copies of another: {copied.copies[0]:,}.")
+    text = "; ".join(texts)
     return (
-        f"Yes: {train:,} training and {test:,} test images "
-        f"({100 * test / (train + test):.1f} %). Test images that are also in the "
-        f"training set, byte for byte: {across:,} "
-        f"({copied['other_label'].iloc[2]:,} of them with another label); training "
-        f"images that are copies of another: {within:,}."
+        f"Yes: {sizes(counts)} ({share:.1f} % for testing). {text[0].upper()}{text[1:]}"
     )
 
 
-def _scaled(table: pd.DataFrame) -> str:
-    row = table.iloc[0]
-    scaled = row["min"] >= -1 and row["max"] <= 1
+def _scaled(row: pd.Series) -> str:
+    is_standard = abs(row["mean"]) < 0.5 < row["std"] < 2
+    is_scaled = is_standard or (row["min"] >= -1 and row["max"] <= 1)
+    divided = (
+        f"; divided by 255: {row['mean_per_255']:.4f} and {row['std_per_255']:.4f}"
+    )
     return (
-        f"{'Yes' if scaled else 'No'}: the training pixels are {row['type']} from "
+        f"{'Yes' if is_scaled else 'No'}: the training pixels are {row['type']} from "
         f"{row['min']:g} to {row['max']:g}, with mean {row['mean']:.4f} and standard "
-        f"deviation {row['std']:.4f}; divided by 255: {row['mean_per_255']:.4f} and "
-        f"{row['std_per_255']:.4f}."
+        f"deviation {row['std']:.4f}{'' if is_scaled else divided}. The same in all "
+        f"training images: {row['constant']:,} of {row['pixels']:,} pixels."
     )
 
 
@@ -194,8 +209,8 @@ def _balanced(table: pd.DataFrame) -> str:
     verdict = "Nearly" if largest["train"] <= BALANCED * smallest["train"] else "No"
     return (
         f"{verdict}: from {smallest['train_percent']:.3f} % of the training images "
-        f"({smallest['class']}) to {largest['train_percent']:.3f} % "
-        f"({largest['class']})."
+        f"({shortened(smallest['class'])}) to {largest['train_percent']:.3f} % "
+        f"({shortened(largest['class'])})."
     )
 
 
@@ -203,9 +218,10 @@ def _majority(table: pd.DataFrame) -> str:
     largest = table[table["train"] == table["train"].max()]
     first, count = largest.iloc[0], len(largest)
     which = f"the first of {count} equally" if count > 1 else "the most"
+    name = shortened(first["class"])
     return (
         f"Predicting {which} frequent training class{'es' if count > 1 else ''}, "
-        f"{first['class']}, for every image is right for {first['train_percent']:.2f} "
+        f"{name}, for every image is right for {first['train_percent']:.2f} "
         f"% of the training and {first['test_percent']:.2f} % of the test images: a "
         "network must do better."
     )

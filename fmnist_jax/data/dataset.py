@@ -3,14 +3,14 @@
 import dataclasses
 import functools
 import hashlib
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from fmnist_jax.data import inspection, subsets
 from fmnist_jax.data.official import OFFICIAL
 from fmnist_jax.errors import UserError, reason
-
-MAX_SCALE_RATIO = 20.0  # between the scales of two splits; 255 if one is divided
 
 
 class Dataset(NamedTuple):
@@ -80,7 +80,12 @@ class Data:
                     f"train and {other[1:]} in {split}."
                 )
             if split != "train":
-                _check_scale(split, self.train.images, checked.images)
+                inspection.check_scale(split, self.train.images, checked.images)
+        if self.num_classes == 1:
+            raise UserError(
+                f"All examples have one label, {self.train.labels[0]}: there is "
+                "nothing to learn; give examples of at least two classes."
+            )
 
     @property
     def splits(self) -> Splits:
@@ -93,6 +98,11 @@ class Data:
         parts = [part for part in self.splits if part is not None]
         largest = max(part.labels.max() for part in parts)
         return len(self.class_names) or int(largest) + 1
+
+    @property
+    def _classes(self) -> tuple[str, ...]:
+        """The name of each class, or its number."""
+        return self.class_names or tuple(map(str, range(self.num_classes)))
 
     @property
     def largest_class_share(self) -> float:
@@ -118,10 +128,33 @@ class Data:
         """
         return dataclasses.replace(
             self,
-            class_names=self.class_names or tuple(map(str, range(self.num_classes))),
+            class_names=self._classes,
             train=Dataset(*(array[:train] for array in self.train)),
             test=Dataset(*(array[:test] for array in self.test)),
         )
+
+    def subset(
+        self, train: int | None = None, test: int | None = None, method: str = "first"
+    ) -> "Data":
+        """Returns at most ``train`` and ``test`` examples, in their order; None: all.
+
+        The classes stay those of the whole set.
+
+        Args:
+          train: number of training examples.
+          test: number of test examples.
+          method: 'first', or 'stratified': each class keeps its share, rounded.
+
+        Raises:
+          UserError: for an unknown method, and if the first examples lose classes, as
+            those of sorted files do.
+        """
+        names, kept = self._classes, []
+        for split, count in (("train", train), ("test", test)):
+            part = getattr(self, split)
+            index = subsets.select(split, part.labels, count, method, names)
+            kept.append(Dataset(*(array[index] for array in part)))
+        return dataclasses.replace(self, class_names=names, train=kept[0], test=kept[1])
 
     def with_validation(self, num_examples: int, seed: int = 0) -> "Data":
         """Returns the data with a validation set, taken from the training set.
@@ -147,19 +180,27 @@ class Data:
             )
         if not num_examples:
             return self
-        shares = np.bincount(labels) * num_examples / len(labels)
-        counts = np.floor(shares).astype(int)
-        largest_remainders = np.argsort(counts - shares, kind="stable")
-        counts[largest_remainders[: num_examples - counts.sum()]] += 1
-        order = np.random.default_rng(seed).permutation(len(labels))
-        is_chosen = np.zeros(len(labels), bool)
-        for label, count in enumerate(counts):
-            is_chosen[order[labels[order] == label][:count]] = True
+        is_chosen = subsets.stratified_mask(labels, num_examples, seed)
         return dataclasses.replace(
             self,
             train=Dataset(*(array[~is_chosen] for array in self.train)),
             validation=Dataset(*(array[is_chosen] for array in self.train)),
         )
+
+    @functools.cached_property
+    def findings(self) -> inspection.Findings:
+        """What is counted of the images and labels of all splits."""
+        splits = {k: v for k, v in self.splits._asdict().items() if v is not None}
+        return inspection.inspect(splits, self._classes)
+
+    def notices(self, divisors: Iterable[float] = ()) -> list[str]:
+        """Returns a line for everything that may be a mistake.
+
+        Args:
+          divisors: those of a sweep; the scale of the images is judged by them.
+        """
+        lines = [self.notice] if self.notice else []
+        return lines + inspection.notices(self.findings, divisors)
 
     @functools.cached_property
     def fingerprint(self) -> str:
@@ -185,32 +226,6 @@ def _checked(split: str, dataset: Any, num_classes: int) -> Dataset:
             f"{split} has {len(images):,} images, but {len(labels):,} labels."
         )
     return Dataset(images, labels)
-
-
-def _check_scale(split: str, train: np.ndarray, images: np.ndarray) -> None:
-    """Refuses images whose scale is far from that of the training images.
-
-    Both the largest absolute value and the mean of some have to differ: one alone does
-    so in tables with outliers. Zeros have any scale.
-    """
-    arrays = (train, images)
-    samples = [array[:: max(1, len(array) // 1000)] for array in arrays]
-    means = [float(np.abs(sample).mean(dtype=float)) for sample in samples]
-    if _is_one_scale(means):
-        return
-    ranges = [(float(array.min()), float(array.max())) for array in arrays]
-    if _is_one_scale([max(-low, high) for low, high in ranges]):
-        return
-    texts = [f"from {low:g} to {high:g}" for low, high in ranges]
-    raise UserError(
-        f"train images are {texts[0]}, but {split} images {texts[1]}: they are not on "
-        "one scale; scale both alike."
-    )
-
-
-def _is_one_scale(sizes: list[float]) -> bool:
-    smaller, larger = sorted(sizes)
-    return smaller == 0 or larger / smaller <= MAX_SCALE_RATIO
 
 
 def _as_array(name: str, values: Any) -> np.ndarray:
@@ -255,7 +270,7 @@ def _checked_images(name: str, values: Any) -> np.ndarray:
             f"{name} must be [N, ...] with at least one image, got shape "
             f"{images.shape}."
         )
-    if np.issubdtype(images.dtype, np.integer):
+    if images.dtype.kind in "iu":  # np.integer includes timedelta64
         low, high = images.min(), images.max()
         if low < 0 or high > 255:
             raise UserError(
@@ -275,7 +290,7 @@ def _checked_images(name: str, values: Any) -> np.ndarray:
 
 def _checked_labels(name: str, values: Any, num_classes: int) -> np.ndarray:
     labels = _as_array(name, values)
-    if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
+    if labels.ndim != 1 or labels.dtype.kind not in "iu":
         raise UserError(
             f"{name} must be whole numbers [N], got {labels.dtype} of shape "
             f"{labels.shape}."

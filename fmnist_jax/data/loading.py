@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from fmnist_jax.data import idx, locations, official
+from fmnist_jax.data import idx, locations, official, subsets
 from fmnist_jax.data.dataset import Data, Dataset
 from fmnist_jax.data.official import NUM_EXAMPLES, OFFICIAL
 from fmnist_jax.errors import UserError
@@ -24,8 +24,9 @@ def load(
     *,
     train_examples: int | None = None,
     test_examples: int | None = None,
+    subset: str = "first",
 ) -> Data:
-    """Loads a data set.
+    """Returns a data set, with its name and origin.
 
     'fashion_mnist' and 'mnist' are searched for in these locations, in order:
     ``data_dir`` or $FMNIST_JAX_DATA (the four IDX files, raw or .gz, or a TFDS
@@ -35,22 +36,20 @@ def load(
 
     Args:
       name: 'fashion_mnist' or 'mnist'; 'auto': Fashion-MNIST if it is available, else
-        'synthetic', with a notice, unless a folder was given; 'synthetic': the
-        generated data set; 'idx': other IDX files in ``data_dir``; or an image set that
-        TFDS has prepared on this machine (NAME or NAME/CONFIG).
+        (unless a folder was given) 'synthetic', the generated set; 'idx': other IDX
+        files in ``data_dir``; or a prepared image set of TFDS (NAME or NAME/CONFIG).
       data_dir: the folder to search first; it must exist.
-      train_examples: the number of training examples to keep, from the first one.
+      train_examples: the number of training examples to keep.
       test_examples: the same for the test set.
-
-    Returns:
-      The data, with their name and origin.
+      subset: the examples to keep: 'first' or 'stratified', see ``Data.subset``.
 
     Raises:
-      UserError: if the data set is not available, is damaged or is another one; the
-        message states the locations searched and what to do.
+      UserError: as ``Data.subset``; and if the data set is not available, is damaged
+        or is another one: the message states what was searched and what to do.
     """
     counts = {"train": train_examples, "test": test_examples}
     _check_counts(counts)
+    subsets.check_method(subset)
     root = locations.user_folder(data_dir)
     if name == "synthetic":
         return _load_synthetic(counts)
@@ -65,9 +64,8 @@ def load(
         data = _load_official(name, root)
     else:
         data = _load_idx(root) if name == "idx" else _load_tfds(name, root)
-    available = {split: len(getattr(data, split).labels) for split in counts}
-    _check_counts(counts, available)
-    return data.first(**counts)
+    _check_counts(counts, {s: len(getattr(data, s).labels) for s in counts})
+    return data.subset(**counts, method=subset)
 
 
 def _check_counts(
@@ -105,6 +103,7 @@ def _load_synthetic(counts: Mapping[str, int | None], notice: str = "") -> Data:
     from fmnist_jax.data import synthetic
 
     _check_counts(counts, NUM_EXAMPLES)
+    # Every ten examples contain each class once: the first ones are stratified.
     sizes = [counts[split] or NUM_EXAMPLES[split] for split in ("train", "test")]
     train, test = synthetic.generate(0, *sizes)
     classes = OFFICIAL["fashion_mnist"].class_names

@@ -1,21 +1,42 @@
-"""A data set as figures: sample images, classes, pixels. No jax."""
+"""A data set as figures: samples, classes, pixels. No jax."""
+
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogFormatter
 
-from fmnist_jax.analysis.survey import class_names
-from fmnist_jax.data.dataset import Data
+from fmnist_jax.analysis import survey
+from fmnist_jax.data.dataset import Data, Dataset
+from fmnist_jax.errors import shortened
 from fmnist_jax.figures import style
 
 MAX_CLASSES = 20  # that are drawn or named
 SAMPLES = 12  # of each class
 GAP = 2  # pixels between samples
+INCHES_PER_CHARACTER = 0.08  # of the class names
+MAX_ASPECT = 4  # of the sides of an image that is drawn as one
 
 
 def _title(figure: Figure, data: Data, subject: str) -> None:
-    train, test = len(data.train.labels), len(data.test.labels)
-    counts = f"{data.title}: {train:,} training and {test:,} test images"
-    figure.suptitle(f"{subject}\n{counts}", fontsize=12)
+    counts = {name: len(part.labels) for name, part in survey.splits(data).items()}
+    figure.suptitle(f"{subject}\n{data.title}: {survey.sizes(counts)}", fontsize=12)
+
+
+def _names(data: Data) -> list[str]:
+    """Returns the names of the first classes, shortened."""
+    return [shortened(name) for name in data.findings.class_names[:MAX_CLASSES]]
+
+
+def is_picture(shape: Sequence[int]) -> bool:
+    """Whether an image is drawn as one: ``[H, W]`` or ``[H, W, channels]``.
+
+    Tables, sequences and other arrays are not: ``[D]``, and long strips.
+    """
+    if len(shape) not in (2, 3):
+        return False
+    height, width = shape[:2]
+    return max(height, width) <= MAX_ASPECT * min(height, width)
 
 
 def _as_rgb(images: np.ndarray, low: float, high: float) -> np.ndarray:
@@ -28,65 +49,96 @@ def _as_rgb(images: np.ndarray, low: float, high: float) -> np.ndarray:
 
 
 def samples(data: Data) -> Figure:
-    """Draws the first training images of each class, in a row with the class name.
+    """Draws the first training examples of each class, next to the class name.
 
-    Images are ``[N, H, W]`` or ``[N, H, W, channels]``.
+    Pictures are drawn in a row. Of other arrays, each is a row: its values by position,
+    each position from its minimum to its maximum over the examples drawn.
     """
-    names = class_names(data)[:MAX_CLASSES]
-    height, width = data.image_shape[:2]
+    names = _names(data)
     images, labels = data.train
-    low, high = float(images.min()), float(images.max())
-    tiles = np.ones((len(names), height + GAP, SAMPLES, width + GAP, 3))
-    for row in range(len(names)):
-        first = images[np.flatnonzero(labels == row)[:SAMPLES]]
-        rgb = _as_rgb(first, low, high)
-        tiles[row, :height, : len(first), :width] = rgb.transpose(1, 0, 2, 3)
-    sheet = tiles.reshape(len(names) * (height + GAP), SAMPLES * (width + GAP), 3)
-    figure = Figure(figsize=(8, 1.2 + 0.55 * len(names)), layout="constrained")
+    chosen = [np.flatnonzero(labels == i)[:SAMPLES] for i in range(len(names))]
+    is_sheet = is_picture(data.image_shape)
+    height = data.image_shape[0] if is_sheet else SAMPLES
+    shown = _sheet(images, chosen) if is_sheet else _rows(images, chosen)
+    inches = 8 - INCHES_PER_CHARACTER * max(map(len, names))  # of the pictures
+    inches *= shown.shape[0] / shown.shape[1] if is_sheet else len(names) / 12
+    figure = Figure(figsize=(8, 1.2 + inches), layout="compressed")
     axes = figure.subplots()
-    axes.imshow(sheet[:-GAP, :-GAP], interpolation="nearest")
+    axes.imshow(shown, cmap="viridis", interpolation="nearest")
+    if is_sheet:
+        axes.set_xticks([])
+    else:
+        axes.set_aspect("auto")
+        axes.set_xlabel("position in the example; colours: its minimum to its maximum")
     axes.spines[:].set_visible(False)
-    axes.set_xticks([])
     axes.set_yticks(np.arange(len(names)) * (height + GAP) + (height - 1) / 2, names)
     axes.tick_params(length=0)
-    truncation = f" (the first {MAX_CLASSES} of {data.num_classes})"
-    truncation = truncation if data.num_classes > MAX_CLASSES else ""
-    _title(figure, data, f"The first training images of each class{truncation}")
+    is_cut = data.num_classes > MAX_CLASSES
+    truncation = f" (the first {MAX_CLASSES} of {data.num_classes})" if is_cut else ""
+    _title(figure, data, f"The first training examples of each class{truncation}")
     return figure
 
 
-def _edges(data: Data) -> np.ndarray:
+def _sheet(images: np.ndarray, chosen: Sequence[np.ndarray]) -> np.ndarray:
+    """Returns pictures side by side, a row for each class, as RGB ``[H, W, 3]``."""
+    height, width = images.shape[1:3]
+    low, high = float(images.min()), float(images.max())
+    tiles = np.ones((len(chosen), height + GAP, SAMPLES, width + GAP, 3))
+    for row, index in enumerate(chosen):
+        rgb = _as_rgb(images[index], low, high)
+        tiles[row, :height, : len(index), :width] = rgb.transpose(1, 0, 2, 3)
+    sheet = tiles.reshape(len(chosen) * (height + GAP), SAMPLES * (width + GAP), 3)
+    return sheet[:-GAP, :-GAP]
+
+
+def _rows(images: np.ndarray, chosen: Sequence[np.ndarray]) -> np.ndarray:
+    """Returns examples below each other, each position in 0…1; NaN for gaps."""
+    rows = np.full((len(chosen), SAMPLES + GAP, images[0].size), np.nan)
+    for row, index in enumerate(chosen):
+        rows[row, : len(index)] = images[index].reshape(len(index), -1)
+    rows = rows.reshape(-1, rows.shape[-1])[:-GAP]
+    low, high = np.fmin.reduce(rows), np.fmax.reduce(rows)
+    return (rows - low) / np.where(high > low, high - low, 1)
+
+
+def _edges(splits: Iterable[Dataset]) -> np.ndarray:
     """Returns the edges of 32 bins, of 8 whole numbers each if the pixels are uint8."""
-    splits = [data.train.images, data.test.images]
-    if all(images.dtype == np.uint8 for images in splits):
+    arrays = [images for images, _ in splits]
+    if all(images.dtype == np.uint8 for images in arrays):
         return np.arange(0, 257, 8)
-    low = min(float(images.min()) for images in splits)
-    high = max(float(images.max()) for images in splits)
+    low = min(float(images.min()) for images in arrays)
+    high = max(float(images.max()) for images in arrays)
     return np.linspace(low, high if high > low else low + 1, 33)
 
 
 def distributions(data: Data) -> Figure:
     """Draws the share of each class, and the distribution of the pixels."""
-    figure, ((by_class, by_pixel),) = style.grid_of_panels(1, 2)
-    names, edges = class_names(data), _edges(data)
-    splits = {"training": data.train, "test": data.test}
-    for position, (split, (images, labels)) in enumerate(splits.items()):
-        colour = style.COLOURS[position]
-        shares = 100 * np.bincount(labels, minlength=len(names)) / len(labels)
-        heights = np.arange(len(names)) + 0.4 * (position - 0.5)
-        by_class.barh(heights, shares, 0.4, color=colour, label=split)
-        counts, _ = np.histogram(images, edges)
-        by_pixel.stairs(100 * counts / images.size, edges, color=colour)
-    if len(names) <= MAX_CLASSES:
-        by_class.set_yticks(range(len(names)), names)
+    splits, names = survey.splits(data), _names(data)
+    size = max(4.4, 1.6 + 0.28 * len(names))
+    figure, ((by_class, by_pixel),) = style.grid_of_panels(1, 2, (9, size))
+    edges, count = _edges(splits.values()), data.num_classes
+    bar = 0.8 / len(splits)
+    for position, (split, (images, _)) in enumerate(splits.items()):
+        colour, title = style.COLOURS[position], survey.TITLES[split]
+        counts = data.findings.counts[split]
+        heights = np.arange(count) + bar * (position - (len(splits) - 1) / 2)
+        shares = 100 * counts / counts.sum()
+        by_class.barh(heights, shares, bar, color=colour, label=title)
+        pixels, _ = np.histogram(images, edges)
+        by_pixel.stairs(100 * pixels / images.size, edges, color=colour)
+    if count <= MAX_CLASSES:
+        by_class.set_yticks(range(count), names)
+    else:
+        by_class.set_ylabel("number of the class")
     by_class.invert_yaxis()
-    by_class.axvline(100 / len(names), **style.BASELINE, label="equal shares")
+    by_class.axvline(100 / count, **style.BASELINE, label="equal shares")
     by_class.set_xlabel("share of the split in %")
     by_class.set_title("Classes", fontsize=10)
     by_pixel.set(yscale="log", xlabel="pixel value")
     by_pixel.set_ylabel("share of the pixels in % (log scale)")
     by_pixel.yaxis.set_major_formatter("{x:g}")
+    by_pixel.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(1, 0.4)))
     by_pixel.set_title("Pixels", fontsize=10)
-    figure.legend(loc="outside lower center", ncols=3, frameon=False)
-    _title(figure, data, "Classes and pixels of both splits: balanced and scaled?")
+    figure.legend(loc="outside lower center", ncols=4, frameon=False)
+    _title(figure, data, "Classes and pixels of the splits: balanced and scaled?")
     return figure

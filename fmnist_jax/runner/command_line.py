@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from fmnist_jax.errors import UserError
 from fmnist_jax.runner.experiment import Experiment
+from fmnist_jax.values import SUBSETS
 
 if TYPE_CHECKING:
     from fmnist_jax.data.dataset import Data
@@ -148,6 +149,13 @@ def _load(jobs: Sequence["Job"], options: "Options") -> dict[str, "Data"]:
     """Returns the data sets that jobs need, by the names of their variants."""
     from fmnist_jax.data import load
 
+    counts = [options["train_examples"], options["test_examples"]]
+    counts += [job.experiment.train_examples for job in jobs]
+    if options["subset"] and not any(counts):
+        raise UserError(
+            f"--subset={options['subset']} has no effect, because no examples are left "
+            "out; add --train_examples or --test_examples."
+        )
     names = {variant.dataset for job in jobs for variant in job.variants}
     return {
         name: load(
@@ -155,6 +163,7 @@ def _load(jobs: Sequence["Job"], options: "Options") -> dict[str, "Data"]:
             options["data_dir"],
             train_examples=options["train_examples"],
             test_examples=options["test_examples"],
+            subset=options["subset"] or SUBSETS[0],
         )
         for name in sorted(names)
     }

@@ -12,7 +12,7 @@ from absl import flags
 from fmnist_jax.config import PRESETS, SETTINGS
 from fmnist_jax.errors import UserError
 from fmnist_jax.runner.experiment import Experiment
-from fmnist_jax.values import COUNT, CRITERION, SWITCH, ValueType, spaced_values
+from fmnist_jax.values import COUNT, CRITERION, SUBSET, SWITCH, ValueType, spaced_values
 
 MAX_VALUES = 100_000  # of one list
 TEXT = ValueType("a string")
@@ -55,8 +55,9 @@ _COMMON_FLAGS = (
         "mnist, synthetic, idx (other IDX files in --data_dir), or a TFDS image set",
     ),
     Flag("data_dir", TEXT, "folder of the data set (default: $FMNIST_JAX_DATA)"),
-    Flag("train_examples", COUNT, "use only the first N training examples"),
-    Flag("test_examples", COUNT, "use only the first N test examples"),
+    Flag("train_examples", COUNT, "use only N training examples"),
+    Flag("test_examples", COUNT, "use only N test examples"),
+    Flag("subset", SUBSET, "which: the first (default), or stratified by class"),
     Flag(
         "validation_examples",
         COUNT,

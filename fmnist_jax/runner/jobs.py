@@ -11,6 +11,7 @@ from fmnist_jax.config import PRESETS, SETTINGS, TRACED, Config, Hparams
 from fmnist_jax.errors import UserError, choose
 from fmnist_jax.runner.experiment import Experiment, Job, Options, Variant
 from fmnist_jax.runner.plane import plane_axes
+from fmnist_jax.values import SUBSETS
 
 if TYPE_CHECKING:
     from fmnist_jax.data.dataset import Data
@@ -153,10 +154,14 @@ def select_data(job: Job, datasets: Mapping[str, "Data"]) -> tuple["Data", ...]:
 
     An experiment may use fewer training examples, unless the flag is given. The
     validation examples are taken from these.
+
+    Raises:
+      UserError: as ``Data.subset`` and ``Data.with_validation``.
     """
     count = job.experiment.train_examples
     if count and not job.options["train_examples"]:
-        datasets = {name: data.first(train=count) for name, data in datasets.items()}
+        method = job.options["subset"] or SUBSETS[0]
+        datasets = {n: d.subset(count, method=method) for n, d in datasets.items()}
     held_out = job.options["validation_examples"]
     share = job.experiment.validation_share
     datasets = {
@@ -194,13 +199,16 @@ def fit_to_data(job: Job, datasets: Sequence["Data"]) -> Job:
     """Caps default batch sizes at the training examples.
 
     Raises:
-      UserError: for given batch sizes that are larger, and for runs that this machine's
-        memory cannot hold.
+      UserError: for given batch sizes that are larger, for runs that this machine's
+        memory cannot hold, and for data that teach nothing.
     """
+    from fmnist_jax.data.inspection import check_learnable
     from fmnist_jax.sweeps.cost import check_memory
 
     if not job.experiment.trains:
         return job
+    for data in datasets:
+        check_learnable(data.findings)
     job = _cap_batch_sizes(job, min(len(data.train.labels) for data in datasets))
     for config in job.configs:
         for data in datasets:

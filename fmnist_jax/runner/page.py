@@ -58,12 +58,17 @@ def _experiment(folder: Path) -> dict[str, Any]:
         "question": metadata["question"],
         "command": shlex.join(metadata["command"]),
         "datasets": metadata["datasets"],
+        "notices": metadata.get("notices") or _notices(metadata["datasets"]),
         "settings": {"Data": _data(metadata["datasets"]), **_settings(metadata)},
         "sentences": metadata["sentences"],
         "legend": metadata.get("legend", []),
         "figures": [_figure(folder / name) for name in metadata["figures"]],
         "tables": [_table(folder / name) for name in tables],
     }
+
+
+def _notices(datasets: Sequence[Mapping[str, Any]]) -> list[str]:
+    return [data["notice"] for data in datasets if data["notice"]]
 
 
 def _data(datasets: Sequence[Mapping[str, Any]]) -> str:

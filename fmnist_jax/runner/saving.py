@@ -107,6 +107,7 @@ def _run_metadata(task: Task, dataset: "xr.Dataset") -> Metadata:
         "devices": [str(device) for device in jax.devices()],
         "device_kind": jax.devices()[0].device_kind,
         "legend": report.legend(dataset),
+        "notices": list(dataset.attrs.get("notices", [])),
     }
 
 

@@ -10,6 +10,7 @@ from fmnist_jax.config import axis_label, coordinate, show
 from fmnist_jax.runner.experiment import Answer, Experiment
 from fmnist_jax.runner.jobs import Job
 from fmnist_jax.sweeps import cost
+from fmnist_jax.sweeps.labelling import notices
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -38,6 +39,7 @@ def overview(job: Job, plans: Sequence["Plan"], data: Sequence["Data"]) -> list[
       data: one for each variant of the job.
     """
     pairs = list(zip(plans, data, strict=True))
+    lines = [line for pair in pairs for line in _notices(*pair)] + [*job.notices]
     seconds = sum(cost.expected_seconds(*pair) for pair in pairs)
     seconds -= (len(pairs) - 1) * cost.SECONDS_TO_START
     megabytes = max(cost.memory_bytes(*pair) for pair in pairs) / 1e6
@@ -49,11 +51,16 @@ def overview(job: Job, plans: Sequence["Plan"], data: Sequence["Data"]) -> list[
     programs = _count(sum(plan.num_programs for plan in plans), "program")
     return [
         *introduction(job.experiment, data),
-        *(f"Note: {notice}" for notice in job.notices),
+        *(f"Note: {line}" for line in dict.fromkeys(lines)),
         f"Preset {job.options['preset']}, {epochs}: {' × '.join(axes)}.",
         f"{runs} in {programs}; expected: about {_duration(seconds)} and "
         f"{megabytes:.0f} MB on this processor.",
     ]
+
+
+def _notices(plan: "Plan", data: "Data") -> list[str]:
+    """Returns the notices that ``introduction`` does not show."""
+    return [line for line in notices(plan, data) if line != data.notice]
 
 
 def _axis(name: str, values: Sequence[Any]) -> str:

@@ -3,6 +3,7 @@
 import functools
 import math
 import types
+import warnings
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -14,11 +15,13 @@ from jax.sharding import Mesh, NamedSharding
 from fmnist_jax import training
 from fmnist_jax.config import Config, Hparams
 from fmnist_jax.data.dataset import Data
+from fmnist_jax.data.inspection import check_learnable
+from fmnist_jax.errors import Notice, check_is
 from fmnist_jax.probes.probe import Probe
 from fmnist_jax.sweeps import memory, programs
 from fmnist_jax.sweeps.checkpoints import Checkpoint
 from fmnist_jax.sweeps.checks import check_plan
-from fmnist_jax.sweeps.labelling import Part, join
+from fmnist_jax.sweeps.labelling import Part, join, notices
 from fmnist_jax.sweeps.planning import Group, Plan, plan
 from fmnist_jax.sweeps.precompile import precompiled
 from fmnist_jax.sweeps.program_data import (
@@ -262,7 +265,16 @@ def sweep(
       then "epoch"; and each run's ``status``.
 
     Raises:
-      UserError: for axes, settings, probes or networks that are not allowed.
+      UserError: for axes, settings, probes or networks that are not allowed, and for
+        data that teach nothing.
+
+    Warns:
+      Notice: for data and divisors that may be a mistake. The results keep the lines,
+        if there are any, as ``attrs["notices"]``.
     """
     planned = plan_for_local_devices(axes, data, config, hparams, probes, max_width)
+    check_is("data", data, Data, "Data, as load('fashion_mnist') returns it")
+    check_learnable(data.findings)
+    for line in notices(planned, data):
+        warnings.warn(line, Notice, stacklevel=2)
     return join(planned, run_groups(planned, data), data)

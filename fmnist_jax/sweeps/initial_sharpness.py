@@ -23,8 +23,8 @@ from fmnist_jax.probes.sharpness import (
     sharpness_probe,
 )
 from fmnist_jax.stability import PRECONDITIONED, has_stability_limit, stable_rate
-from fmnist_jax.sweeps.engine import sweep
-from fmnist_jax.sweeps.labelling import VARIABLES
+from fmnist_jax.sweeps.engine import plan_for_local_devices, run_groups
+from fmnist_jax.sweeps.labelling import VARIABLES, join
 from fmnist_jax.sweeps.planning import Plan, run_hparams
 
 # Settings of training steps and of what is recorded, on which the initial loss does not
@@ -109,7 +109,9 @@ def _at_initialisation(
         evaluate_dropout=False,
         batch_size=min(plan.config.batch_size, count),
     )
-    results = sweep(axes, few, config, plan.hparams, [probe])
+    # Not ``sweep``: these few examples are not what the user trains on.
+    planned = plan_for_local_devices(axes, few, config, plan.hparams, [probe])
+    results = join(planned, run_groups(planned, few), few)
     results = results[results.data_vars.keys() - VARIABLES.keys() - {"status"}]
     results = results.reset_coords(drop=True)
     if sizes:

@@ -6,7 +6,14 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from fmnist_jax.config import LOSS_LEGENDS, SETTINGS, STATIC, axis_label, coordinate
+from fmnist_jax.config import (
+    LOSS_LEGENDS,
+    SETTINGS,
+    STATIC,
+    axis_label,
+    coordinate,
+    resolve,
+)
 from fmnist_jax.data.dataset import Data
 from fmnist_jax.effects import owning_choice, uses_setting
 from fmnist_jax.errors import UserError
@@ -83,7 +90,18 @@ def join(plan: Plan, parts: Iterable[Part], data: Data) -> xr.Dataset:
     }
     if data.validation is not None:
         dataset.attrs["validation_examples"] = len(data.validation.labels)
+    if lines := notices(plan, data):
+        dataset.attrs["notices"] = lines
     return dataset
+
+
+def notices(plan: Plan, data: Data) -> list[str]:
+    """Returns a line for everything in data and divisors that may be a mistake."""
+    configs = [g.config for g in plan.groups if g.config.normalization == "none"]
+    if not configs:
+        return data.notices()
+    fixed = resolve(configs[0], plan.hparams).divisor
+    return data.notices(plan.axes.get("divisor", [fixed]))
 
 
 def _grids(plan: Plan, parts: Iterable[Part]) -> dict[str, tuple[np.ndarray, bool]]:

@@ -1,3 +1,4 @@
+import dataclasses
 import itertools
 from pathlib import Path
 from typing import Any
@@ -37,7 +38,7 @@ def test_counts_and_moments_are_those_of_numpy(small: Data) -> None:
         "28x28", "uint8", 0, 255
     )  # fmt: skip
     images = np.random.default_rng(0).normal(3, 2, (5000, 2, 2)).astype(np.float32)
-    row = survey.pixels(make(np.zeros(2500, int), images)).iloc[1]
+    row = survey.pixels(make(np.arange(2500) % 2, images)).iloc[1]
     assert row["mean"] == pytest.approx(images[2500:].astype(float).mean())
     assert row["std"] == pytest.approx(images[2500:].astype(float).std())
 
@@ -65,7 +66,7 @@ def test_runs_of_random_orders_against_all_orders(counts: list[int]) -> None:
 def test_orders_are_distinguished(
     labels: Any, runs: int | None, longest: int | None, verdict: str
 ) -> None:
-    data = make(labels)
+    data = make(labels, class_names=range(10))
     row = survey.order(data).iloc[0]
     if runs:
         assert (row["runs"], row["longest_run"]) == (runs, longest)
@@ -105,6 +106,68 @@ def test_answers_about_scale_and_balance() -> None:
     figure = data_set.samples(data)  # a class without an image leaves a gap
     assert {"cat", "dog", "emu"} <= set(texts_of(figure).splitlines())
     assert "zoo: 10 training and 10 test images" in texts_of(figure)
+
+
+def test_validation_sets_constant_pixels_and_notices_are_reported() -> None:
+    images = np.random.default_rng(0).normal(3, 1, (60, 2, 2)).astype(np.float32)
+    images[:, 0, 1] = 7.0
+    images[1] = images[0]
+    data = make(np.arange(30) % 2, images).with_validation(10)
+    data = dataclasses.replace(data, validation=data.train, notice="made up")
+    tables = survey.tables(data)
+    assert tables["pixels"]["split"].tolist() == ["train", "validation", "test"]
+    assert tables["pixels"]["constant"].tolist() == [1, 1, 1]
+    assert tables["classes"]["validation"].sum() == 20
+    copies = tables["copies"].set_index(["of", "among"]).copies
+    assert copies["validation", "train"] == 20
+    assert copies["test", "train"] == 0
+    answers = survey.sentences(tables, survey.notices(data))
+    assert answers[1].startswith(
+        "Split? Yes: 20 training, 20 validation and 30 test images (42.9 % for testing)"
+    )
+    assert answers[2].endswith("The same in all training images: 1 of 4 pixels.")
+    notes = [line for line in answers if line.startswith("Note: ")]
+    assert "20 of 20 validation images are also in the training set" in notes[0]
+    assert "divided by 255" in notes[1]
+    assert len(notes) == 2  # the note of the data set itself is printed above
+    colours = [
+        bar.get_label() for bar in data_set.distributions(data).axes[0].containers
+    ]
+    assert colours == ["training", "validation", "test"]
+
+
+@pytest.mark.parametrize(("shape", "columns"), [((6,), 6), ((20, 3), 60), ((2, 9), 18)])
+def test_tables_and_sequences_are_drawn_as_rows(
+    shape: tuple[int, ...], columns: int
+) -> None:
+    rng = np.random.default_rng(0)
+    images = rng.normal(size=(60, *shape)) * 10.0 ** rng.integers(-3, 4, shape)
+    data = make(np.arange(30) % 3, images.astype(np.float32))
+    axes = data_set.samples(data).axes[0]
+    rows = np.ma.masked_array(axes.images[0].get_array()).filled(np.nan)
+    assert rows.shape == (2 * 14 + 12, columns)
+    drawn = rows[~np.isnan(rows).all(1)]  # ten examples of each of three classes
+    flat = data.train.images.reshape(30, -1)[
+        np.argsort(data.train.labels, kind="stable")
+    ]
+    expected = (flat - flat.min(0)) / np.ptp(flat, 0)
+    np.testing.assert_allclose(drawn, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("count", [3, 120])
+def test_long_names_are_shortened_and_many_classes_are_numbered(count: int) -> None:
+    names = [
+        f"a name that is much too long for a figure, of class {i}" for i in range(count)
+    ]
+    data = make(np.arange(2 * count) % count, class_names=names)
+    by_class = data_set.distributions(data).axes[0]
+    assert len(by_class.containers[0]) == count
+    labels = [label.get_text() for label in by_class.get_yticklabels()]
+    if count == 3:
+        assert labels == [f"a name that is …ure, of class {i}" for i in range(3)]
+    else:
+        assert by_class.get_ylabel() == "number of the class"
+    assert "a name that is …ure, of class 2" in texts_of(data_set.samples(data))
 
 
 @pytest.mark.slow

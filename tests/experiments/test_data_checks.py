@@ -57,7 +57,7 @@ def test_data_checks_take_only_the_flags_that_they_use(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     checks = find_experiments()["data_checks"]
-    used = "dataset, --data_dir, --train_examples, --test_examples, --out_dir"
+    used = "--train_examples, --test_examples, --subset, --out_dir"
     for flag in ("--divisors=1", "--epochs=2", "--preset=book", "--num_seeds=1"):
         with pytest.raises(UserError, match="has no effect: data_checks") as error:
             flags.parse(["program", flag], [checks])

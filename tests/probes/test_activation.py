@@ -153,7 +153,7 @@ def test_too_few_images_are_refused(batch: Dataset) -> None:
 
 @pytest.mark.slow
 def test_a_sweep_records_it_for_its_batch_sizes(batch: Dataset) -> None:
-    data = Data(batch, batch)
+    data = Data(batch, Dataset(255 - batch.images, batch.labels))
     config = Config(hidden_sizes=(5,), num_epochs=1, optimizer="sgd")
     sizes = [8, SIZE]
     axes = {"batch_size": sizes, "divisor": [10.0, 255.0]}

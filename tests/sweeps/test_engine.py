@@ -12,7 +12,7 @@ import xarray as xr
 from fmnist_jax import training
 from fmnist_jax.config import Config, Hparams
 from fmnist_jax.data.dataset import Data, Dataset
-from fmnist_jax.errors import UserError
+from fmnist_jax.errors import Notice, UserError
 from fmnist_jax.probes.probe import Probe
 from fmnist_jax.sweeps import programs
 from fmnist_jax.sweeps.engine import run_groups, sweep
@@ -85,7 +85,8 @@ def test_classes_without_examples_are_the_same_in_a_sweep_and_alone() -> None:
     data = Data(part, part, class_names=("a", "b", "c", "d"))
     config = dataclasses.replace(CONFIG, num_epochs=1, batch_size=5)
     _, alone = training.train(config, Hparams(), 0, data)
-    run = sweep({}, data, config)
+    with pytest.warns(Notice):
+        run = sweep({}, data, config)
     np.testing.assert_allclose(run.train_loss[0], alone["train_loss"], rtol=1e-6)
 
 

@@ -1,0 +1,114 @@
+"""Parts of a data set: the first examples, if they are a fair sample, or stratified."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from fmnist_jax.errors import UserError, listed, unknown
+from fmnist_jax.values import SUBSETS
+
+MAX_CHANCE = 1e-6  # of a refusal, by class counts that a random sample has
+
+
+def check_method(method: str) -> None:
+    """Raises UserError if ``method`` is not one of ``SUBSETS``."""
+    if method not in SUBSETS:
+        raise unknown("subset", method, SUBSETS)
+
+
+def stratified_mask(labels: np.ndarray, count: int, seed: int = 0) -> np.ndarray:
+    """Chooses examples of which each class has its share.
+
+    The shares of ``count`` are rounded by the largest remainder.
+
+    Args:
+      labels: int ``[N]`` from 0.
+      count: the number of examples to choose, 0 to N.
+      seed: of the choice within each class.
+
+    Returns:
+      bool ``[N]``, with ``count`` times True.
+    """
+    shares = np.bincount(labels) * count / len(labels)
+    counts = np.floor(shares).astype(int)
+    largest_remainders = np.argsort(counts - shares, kind="stable")
+    counts[largest_remainders[: count - counts.sum()]] += 1
+    order = np.random.default_rng(seed).permutation(len(labels))
+    is_chosen = np.zeros(len(labels), bool)
+    for label, number in enumerate(counts):
+        is_chosen[order[labels[order] == label][:number]] = True
+    return is_chosen
+
+
+def select(
+    split: str,
+    labels: np.ndarray,
+    count: int | None,
+    method: str,
+    class_names: Sequence[str],
+) -> slice | np.ndarray:
+    """Returns the index of at most ``count`` examples of a split; None keeps all.
+
+    Args:
+      split: its name, for messages.
+      labels: int ``[N]``.
+      count: of examples.
+      method: one of ``SUBSETS``.
+      class_names: one per class.
+
+    Raises:
+      UserError: for an unknown method, and as ``check_first``.
+    """
+    check_method(method)
+    if count is None or count >= len(labels):
+        return slice(None)
+    if method == "stratified":
+        return stratified_mask(labels, count)
+    check_first(split, labels, count, class_names)
+    return slice(count)
+
+
+def check_first(
+    split: str, labels: np.ndarray, count: int, class_names: Sequence[str]
+) -> None:
+    """Refuses the first examples if they lose classes, as those of sorted files do.
+
+    A class is lost if it has less than half of its share of the whole split, or no
+    example. Random samples of few examples lose classes, too: the subset is refused
+    only if a random sample has a chance below ``MAX_CHANCE`` of losing so much. This
+    chance is bounded from above: by the number of choices of as many classes, times the
+    hypergeometric probability of so few examples of these classes together.
+
+    Raises:
+      UserError: the lost classes, and the cure.
+    """
+    totals = np.bincount(labels, minlength=len(class_names))
+    counts = np.bincount(labels[:count], minlength=len(class_names))
+    shares = totals * count / len(labels)
+    lost = np.flatnonzero(2 * counts < shares)
+    of_lost, present = int(totals[lost].sum()), int(counts[lost].sum())
+    # Below the mean, no term of the sum over 0…present is larger than the last one.
+    log_chance = (
+        _log_choose(int(np.count_nonzero(totals)), len(lost))
+        + math.log(present + 1)
+        + _log_choose(of_lost, present)
+        + _log_choose(len(labels) - of_lost, count - present)
+        - _log_choose(len(labels), count)
+    )
+    if log_chance >= math.log(MAX_CHANCE):
+        return
+    rows = [
+        f"{class_names[i]} ({counts[i]} of about {shares[i]:.0f})"
+        for i in lost.tolist()
+    ]
+    raise UserError(
+        f"The first {count:,} of {len(labels):,} {split} examples lose classes, as if "
+        f"the examples were sorted: {listed(rows)}. Pass --subset=stratified (in the "
+        "library: subset='stratified') to keep the share of each class."
+    )
+
+
+def _log_choose(n: int, k: int) -> float:
+    """Returns the logarithm of the number of choices of ``k`` out of ``n``."""
+    return math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1)
