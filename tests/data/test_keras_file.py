@@ -75,7 +75,10 @@ def npz_with_a_long_header(packing: int) -> bytes:
     [
         (lambda arrays: b"nonsense", "not a zip file"),
         (lambda arrays: npz(keras_arrays(arrays))[:-100], "zip"),
-        (lambda arrays: npz({"x_train": arrays["train_images"]}), "y_train.npy"),
+        (
+            lambda arrays: npz({"x_train": arrays["train_images"]}),
+            "x_train, but no labels for it",
+        ),
         (lambda arrays: npz({key: {} for key in keras_arrays(arrays)}), "object"),
         (lambda arrays: npz(keras_arrays(make_arrays(0, 5, 5))), "(5, 28, 28)"),
         (lambda arrays: npz(keras_arrays(make_arrays(5))), "the sha256"),

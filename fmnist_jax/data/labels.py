@@ -1,0 +1,243 @@
+"""Labels of any type as classes 0 to C-1, targets as given, stratified subsets."""
+
+import itertools
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+
+from fmnist_jax.errors import UserError
+
+FEW_CLASSES = 20  # so many are always plausible; more, up to half of the examples
+_SHOWN = 10  # entries of a list in a message
+
+
+class Encoded(NamedTuple):
+    """Labels as classes.
+
+    Attributes:
+      labels: int32 ``[N]`` of each split, from 0.
+      class_names: a name per class; empty if the labels were 0 to C-1 already.
+      note: the numbers that became the classes, with the gaps between them; or "".
+    """
+
+    labels: dict[str, np.ndarray]
+    class_names: tuple[str, ...]
+    note: str = ""
+
+
+def encode(labels: Mapping[str, np.ndarray], class_names: tuple[str, ...]) -> Encoded:
+    """Returns the labels of all splits as classes 0 to C-1.
+
+    With class names, a label is a name or its position. Without, the classes are the
+    labels that occur in any split, in sorted order: numbers (also as text) by value,
+    other text by character. Integers that are 0 to C-1 already are not changed.
+
+    Args:
+      labels: of each split: integers, whole floats, booleans or text ``[N]`` or
+        ``[N, 1]``, or one-hot ``[N, C]``.
+      class_names: of all classes, if they are known.
+
+    Raises:
+      UserError: if a label is missing, unknown or no class, or if the splits have
+        labels of different types.
+    """
+    parsed = {split: _parse(f"{split} labels", labels[split]) for split in labels}
+    columns = {split: column for split, (column, _) in parsed.items()}
+    types = {split: _type_name(*parsed[split]) for split in parsed}
+    if len(set(types.values())) > 1:
+        texts = [f"{split} labels are {name}" for split, name in types.items()]
+        raise UserError(f"{', but '.join(texts)}; use one type in all splits.")
+    if (width := next(iter(parsed.values()))[1]) and not class_names:
+        class_names = tuple(map(str, range(width)))
+    if class_names:
+        if width not in (0, len(class_names)):
+            raise UserError(
+                f"The one-hot labels have {width} columns, but there are "
+                f"{len(class_names)} class names."
+            )
+        known = {s: _known(f"{s} labels", c, class_names) for s, c in columns.items()}
+        return Encoded(known, class_names)
+    if all(values.dtype == bool for values in labels.values()):
+        classes = np.unique(np.concatenate([*columns.values()]))
+        class_names = tuple(str(bool(value)) for value in classes)
+        return Encoded(_positions(columns, classes), class_names)
+    return _by_occurrence(columns)
+
+
+def _by_occurrence(columns: dict[str, np.ndarray]) -> Encoded:
+    """Returns labels as positions among those that occur, in sorted order."""
+    classes = np.unique(np.concatenate([*columns.values()]))
+    if classes.dtype.kind == "U" and all(map(_is_plain_integer, classes.tolist())):
+        columns = {split: column.astype(int) for split, column in columns.items()}
+        classes = np.sort(classes.astype(int))
+    num_examples = sum(map(len, columns.values()))
+    if len(classes) > max(FEW_CLASSES, num_examples / 2):
+        raise UserError(
+            f"The labels have {len(classes):,} different values in {num_examples:,} "
+            "examples, which look like targets of a regression, not like classes; "
+            "group them into classes."
+        )
+    if classes.dtype.kind == "U":
+        return Encoded(_positions(columns, classes), tuple(classes.tolist()))
+    first, last = int(classes[0]), int(classes[-1])
+    if (first, last) == (0, len(classes) - 1):
+        same = {s: c.astype(np.int32, copy=False) for s, c in columns.items()}
+        return Encoded(same, ())
+    present = set(classes.tolist())
+    absent = (label for label in range(first, last) if label not in present)
+    gaps = [*map(str, itertools.islice(absent, _SHOWN + 1))]
+    note = f"labels {first} to {last}"
+    note += f" without {_shortened(gaps)}" if gaps else ""
+    names = tuple(map(str, classes.tolist()))
+    return Encoded(_positions(columns, classes), names, note)
+
+
+def _shortened(texts: list[str]) -> str:
+    return ", ".join(texts[:_SHOWN] + ["…"] * (len(texts) > _SHOWN))
+
+
+def _positions(
+    columns: Mapping[str, np.ndarray], classes: np.ndarray
+) -> dict[str, np.ndarray]:
+    return {
+        split: np.searchsorted(classes, column).astype(np.int32)
+        for split, column in columns.items()
+    }
+
+
+def _is_plain_integer(text: str) -> bool:
+    """Whether a text is an integer of at most 15 digits as Python writes it."""
+    digits = text.removeprefix("-")
+    return digits.isdecimal() and len(digits) <= 15 and str(int(text)) == text
+
+
+def _known(name: str, column: np.ndarray, class_names: tuple[str, ...]) -> np.ndarray:
+    """Returns names, or positions that are checked, as positions."""
+    if column.dtype.kind == "U":
+        positions = {label: position for position, label in enumerate(class_names)}
+        classes, inverse = np.unique(column, return_inverse=True)
+        if unknown := [label for label in classes.tolist() if label not in positions]:
+            raise UserError(
+                f"{name} contain {_shortened([*map(repr, unknown)])}, which the "
+                f"{len(class_names)} class names lack: {_shortened([*class_names])}."
+            )
+        return np.array([positions[c] for c in classes.tolist()], np.int32)[inverse]
+    largest = len(class_names) - 1
+    if column.size and (column.min() < 0 or column.max() > largest):
+        raise UserError(
+            f"{name} must be 0 to {largest}, with {len(class_names)} class names, got "
+            f"{column.min()} to {column.max()}."
+        )
+    return column.astype(np.int32, copy=False)
+
+
+def _type_name(column: np.ndarray, width: int) -> str:
+    if width:
+        return f"one-hot with {width} columns"
+    return "text" if column.dtype.kind == "U" else "numbers"
+
+
+def _parse(name: str, labels: np.ndarray) -> tuple[np.ndarray, int]:
+    """Returns labels as integers or text ``[N]``, and C if they are one-hot, else 0."""
+    given = f"{labels.dtype} of shape {labels.shape}"
+    if labels.dtype == object:
+        labels = _of_one_type(name, labels)
+    if labels.ndim == 2 and labels.shape[1] == 1:
+        labels = labels[:, 0]
+    if labels.dtype.kind in "SU":
+        labels = _text(name, labels)
+    elif not np.issubdtype(labels.dtype, np.integer):
+        labels = _integers(name, labels, given)
+    if labels.dtype == np.uint64:
+        labels = _integers(name, labels.astype(float), given)
+    if labels.ndim == 2 and labels.shape[1] > 1 and labels.dtype.kind != "U":
+        if not (((labels == 0) | (labels == 1)).all() and (labels.sum(1) == 1).all()):
+            raise UserError(
+                f"{name} of shape {labels.shape} must be one-hot: a single 1 in each "
+                "row and zeros elsewhere."
+            )
+        return labels.argmax(1), labels.shape[1]
+    if labels.ndim != 1:
+        raise UserError(f"{name} must be [N] or one-hot [N, C], got {given}.")
+    return labels, 0
+
+
+def _of_one_type(name: str, labels: np.ndarray) -> np.ndarray:
+    """Returns Python objects as an array of text or numbers; never mixes types."""
+    flat = labels.ravel().tolist()
+    absent = ("NoneType", "NAType", "NaTType")  # the last two of pandas
+    is_missing = [type(v).__name__ in absent or v != v for v in flat]
+    if missing := sum(is_missing):
+        raise UserError(f"{name} are missing for {missing:,} examples.")
+    for types in (str, bytes, bool, int, (int, float)):
+        if all(isinstance(value, types) for value in flat):
+            return np.array(flat).reshape(labels.shape)
+    names = sorted({type(value).__name__ for value in flat})
+    raise UserError(f"{name} must have one type, got {', '.join(names)}.")
+
+
+def _text(name: str, labels: np.ndarray) -> np.ndarray:
+    if labels.dtype.kind == "S":
+        try:
+            labels = np.char.decode(labels, "utf-8")
+        except UnicodeDecodeError as error:
+            raise UserError(
+                f"{name} are bytes that are no text in UTF-8; decode them first."
+            ) from error
+    if empty := int((labels == "").sum()):
+        raise UserError(f"{name} are missing: the text of {empty:,} is empty.")
+    return labels
+
+
+def _integers(name: str, labels: np.ndarray, given: str) -> np.ndarray:
+    """Returns booleans or whole floats as int64."""
+    # np.issubdtype does not recognise bfloat16.
+    is_float = labels.dtype.kind == "f" or "float" in labels.dtype.name
+    if labels.dtype != bool and not is_float:
+        raise UserError(f"{name} must be whole numbers or text [N], got {given}.")
+    values = labels.astype(float)
+    is_whole = np.isfinite(values) & (values == np.round(values))
+    is_whole &= np.abs(values) < 2**53  # larger ones are not exact
+    if not is_whole.all():
+        raise UserError(
+            f"{name} must be whole numbers or text, got {values[~is_whole][0]:g}, "
+            "which is no class (for targets of a regression in a training loop of your "
+            "own code: Data(…, targets='as_given'))."
+        )
+    return values.astype(np.int64)
+
+
+def as_given(name: str, targets: np.ndarray) -> np.ndarray:
+    """Returns targets as float32 or int32 ``[N, ...]``, otherwise unchanged."""
+    is_float = targets.dtype.kind == "f" or "float" in targets.dtype.name
+    if not is_float and not np.issubdtype(targets.dtype, np.integer):
+        raise UserError(f"{name} must be integers or floats, got {targets.dtype}.")
+    with np.errstate(over="ignore"):
+        converted = targets.astype(np.float32 if is_float else np.int32, copy=False)
+    if is_float and not np.isfinite(converted).all():
+        raise UserError(f"{name} must be finite float32.")
+    if not is_float and (converted != targets).any():
+        raise UserError(f"{name} must fit into int32, got up to {targets.max()}.")
+    return converted
+
+
+def stratified(labels: np.ndarray, num_examples: int, seed: int) -> np.ndarray:
+    """Returns which examples a random subset takes, bool ``[N]``.
+
+    Each class has its share of the subset, rounded.
+
+    Args:
+      labels: of the classes, integers ``[N]`` from 0.
+      num_examples: of the subset, at most N.
+      seed: of the choice.
+    """
+    shares = np.bincount(labels) * num_examples / len(labels)
+    counts = np.floor(shares).astype(int)
+    largest_remainders = np.argsort(counts - shares, kind="stable")
+    counts[largest_remainders[: num_examples - counts.sum()]] += 1
+    order = np.random.default_rng(seed).permutation(len(labels))
+    is_chosen = np.zeros(len(labels), bool)
+    for label, count in enumerate(counts):
+        is_chosen[order[labels[order] == label][:count]] = True
+    return is_chosen
