@@ -95,7 +95,8 @@ def stack(axis: str, datasets: Mapping[str, xr.Dataset]) -> xr.Dataset:
     """Returns results side by side along a new first axis, by their labels.
 
     A setting with several values becomes a coordinate along the axis (NaN or "" if a
-    data set lacks it). Attributes with several values are joined by commas.
+    data set lacks it). Attributes with several values are joined by commas; lists that
+    differ, such as names of classes, are left out.
     """
     parts = list(datasets.values())
     settings = {n: c for part in parts for n, c in part.coords.items() if not c.ndim}
@@ -112,10 +113,14 @@ def stack(axis: str, datasets: Mapping[str, xr.Dataset]) -> xr.Dataset:
         same = all(value == values[0] for value in values)
         variable = ((), values[0]) if same else (axis, values)
         stacked = stacked.assign_coords({name: (*variable, setting.attrs)})
-    for name in stacked.attrs:
-        values = list(dict.fromkeys(part.attrs[name] for part in parts))
-        same = len(values) == 1
-        stacked.attrs[name] = values[0] if same else ", ".join(map(str, values))
+    for name, value in [*stacked.attrs.items()]:
+        values = [part.attrs.get(name) for part in parts]
+        if all(np.array_equal(other, value) for other in values):
+            continue
+        if np.ndim(value):
+            del stacked.attrs[name]
+        else:
+            stacked.attrs[name] = ", ".join(map(str, dict.fromkeys(values)))
     return stacked
 
 

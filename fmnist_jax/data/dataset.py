@@ -91,8 +91,7 @@ class Data:
         parts = {s: p for s, p in self.splits._asdict().items() if p is not None}
         given = {split: part.labels for split, part in parts.items()}
         if self.targets == "as_given":
-            targets = {s: label_types.as_given(f"{s} targets", given[s]) for s in given}
-            encoded = label_types.Encoded(targets, self.class_names)
+            encoded = label_types.as_given(given, self.class_names)
         elif self.targets == "classes":
             encoded = label_types.encode(given, self.class_names)
         else:

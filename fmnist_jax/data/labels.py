@@ -208,8 +208,25 @@ def _integers(name: str, labels: np.ndarray, given: str) -> np.ndarray:
     return values.astype(np.int64)
 
 
-def as_given(name: str, targets: np.ndarray) -> np.ndarray:
-    """Returns targets as float32 or int32 ``[N, ...]``, otherwise unchanged."""
+def as_given(
+    targets: Mapping[str, np.ndarray], class_names: tuple[str, ...]
+) -> Encoded:
+    """Returns the targets of all splits as float32 or int32, otherwise unchanged.
+
+    Raises:
+      UserError: if they are no finite numbers, or differ in type or shape.
+    """
+    numbers = {s: _as_numbers(f"{s} targets", array) for s, array in targets.items()}
+    types = {split: (str(x.dtype), x.shape[1:]) for split, x in numbers.items()}
+    if len({*types.values()}) > 1:
+        texts = [f"{dtype} {shape} in {s}" for s, (dtype, shape) in types.items()]
+        raise UserError(
+            f"Targets must have one type and shape, got {', '.join(texts)}."
+        )
+    return Encoded(numbers, class_names)
+
+
+def _as_numbers(name: str, targets: np.ndarray) -> np.ndarray:
     is_float = targets.dtype.kind == "f" or "float" in targets.dtype.name
     if not is_float and not np.issubdtype(targets.dtype, np.integer):
         raise UserError(f"{name} must be integers or floats, got {targets.dtype}.")

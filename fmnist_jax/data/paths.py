@@ -63,8 +63,9 @@ def _checked(pairs: Pairs) -> Pairs:
     for split, (images, labels) in pairs.items():
         lengths = [len(array) if array.ndim else 0 for array in (images, labels)]
         if not lengths[0] or len({*lengths}) > 1:
+            start = "there are" if split == "all" else f"{split} has"
             raise UserError(
-                f"{split} has {lengths[0]:,} images or rows, and {lengths[1]:,} labels."
+                f"{start} {lengths[0]:,} images or rows, and {lengths[1]:,} labels."
             )
     if len(pairs) == 1:
         return {"all": next(iter(pairs.values()))}

@@ -5,6 +5,7 @@ position of each official example in this order, which restores the official one
 sha256 of the official files then proves that nothing else differs.
 """
 
+import contextlib
 import functools
 import re
 from pathlib import Path
@@ -94,18 +95,15 @@ def _codes(labels: np.ndarray, class_names: tuple[str, ...]) -> np.ndarray | Non
 
     Names are compared without signs, which names of folders may lack.
     """
-    try:
-        encoded = encode({"all": labels}, ())
-    except UserError:
-        return None
-    codes = encoded.labels["all"]
-    if encoded.class_names:
-        positions = {_letters(name): code for code, name in enumerate(class_names)}
-        letters = [_letters(name) for name in encoded.class_names]
-        if not {*letters} <= positions.keys():
-            return None
-        codes = np.array([positions[name] for name in letters])[codes]
-    return codes.astype(np.uint8) if codes.max() < len(class_names) else None
+    if labels.dtype.kind == "U":
+        different, inverse = np.unique(labels, return_inverse=True)
+        labels = np.array([_letters(name) for name in different.tolist()])[inverse]
+    digits = [str(position) for position in range(len(class_names))]
+    for names in (digits, [_letters(name) for name in class_names]):
+        with contextlib.suppress(UserError):
+            codes = encode({"all": labels}, tuple(names)).labels["all"]
+            return codes.astype(np.uint8)
+    return None
 
 
 def _letters(name: str) -> str:

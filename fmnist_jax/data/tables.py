@@ -190,11 +190,11 @@ def _is_uint8(values: np.ndarray) -> bool:
 
 def refuse_missing(column: Any, name: str, path: Path, first_row: int) -> None:
     """Raises UserError if a column of pyarrow has missing values."""
-    if count := column.null_count:
+    if column.null_count:
         row = first_row + column.is_null().index(True).as_py()
         raise UserError(
-            f"{path} has {count:,} missing values in column {name!r}, the first in row "
-            f"{row}; fill them, or leave these rows out."
+            f"{path} has missing values in column {name!r}, the first in row {row}; "
+            "fill them, or leave these rows out."
         )
 
 

@@ -25,6 +25,11 @@ def check_plan(plan: Plan, data: Data, num_devices: int) -> None:
       num_devices: number of devices of this process.
     """
     check_is("data", data, Data, "Data, as load('fashion_mnist') returns it")
+    if data.targets != "classes":
+        raise UserError(
+            "A sweep measures accuracies and losses of classes; the data has targets "
+            "as given. Use init and forward in a training loop of your own code."
+        )
     for probe in plan.probes:
         check_is("A probe", probe, Probe, "a Probe, such as Probe(function)")
     if plan.num_devices > num_devices:
