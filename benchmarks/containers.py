@@ -55,10 +55,10 @@ def to_idx(pairs: Pairs, folder: Path) -> Path:
 
 def to_npz(pairs: Pairs, folder: Path) -> Path:
     """Writes an archive with the names of Keras."""
-    arrays: dict[str, np.ndarray] = {}
+    arrays: dict[str, Any] = {}
     for split, (images, labels) in pairs.items():
         arrays |= {f"x_{split}": images, f"y_{split}": labels}
-    np.savez_compressed(folder / "data.npz", allow_pickle=False, **arrays)
+    np.savez_compressed(folder / "data.npz", **arrays)
     return folder
 
 
