@@ -8,6 +8,7 @@ fingerprint of the arrays, the time of ``load`` and the peak memory of the proce
 minutes on one core.
 """
 
+import contextlib
 import io
 import json
 import subprocess
@@ -133,7 +134,8 @@ def to_tfds(pairs: Pairs, folder: Path, name: str = "fashion_mnist") -> Path:
         split: examples(*arrays) for split, arrays in pairs.items()
     }
     config = tensorflow_datasets.download.DownloadConfig(try_download_gcs=False)
-    builder.download_and_prepare(download_config=config)
+    with contextlib.redirect_stdout(io.StringIO()):
+        builder.download_and_prepare(download_config=config)
     return Path(builder.data_dir)
 
 

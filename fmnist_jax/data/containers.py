@@ -11,7 +11,7 @@ from fmnist_jax.data.splits import SPLITS, num_shards, split_of, without_split
 from fmnist_jax.errors import UserError, reason
 
 # The first bytes of formats. Text with a delimiter in its first line is CSV.
-_STARTS = {b"PK\3\4": "npz", b"\x93NUMPY": "npy", b"PAR1": "Parquet"}
+_STARTS = {b"PK\3\4": ".npz", b"\x93NUMPY": ".npy", b"PAR1": "Parquet"}
 _TABLE_SUFFIXES = (".csv", ".tsv")  # in a folder, other texts are no data
 _EXPECTED = (
     "expected CSV, Parquet, .npz or .npy files, the four IDX files, folders of PNG or "
@@ -64,11 +64,13 @@ def _file(path: Path) -> Contents:
         with open(path, "rb") as file:
             contents = idx.description(file.read(64))
         raise UserError(f"{path} {contents}; {_EXPECTED}.")
-    if name == "npy" or split_of(path.name) is None:
-        return _files(path, name, [path])
+    siblings = sorted(filter(Path.is_file, path.parent.iterdir()))
+    if name == ".npy":
+        return _files(name, [p for p in siblings if p.suffix == path.suffix])
     pattern = without_split(path.name)
-    siblings = [p for p in path.parent.iterdir() if without_split(p.name) == pattern]
-    return _files(path, name, [p for p in siblings if p.is_file()])
+    if split_of(path.name):
+        return _files(name, [p for p in siblings if without_split(p.name) == pattern])
+    return _files(name, [path])
 
 
 def _format(path: Path) -> str | None:
@@ -84,8 +86,8 @@ def _format(path: Path) -> str | None:
 
 
 def _folder(folder: Path, depth: int) -> Contents:
-    if version := _tfds_version(folder):
-        return _tfds(version)
+    if contents := _tfds(folder):
+        return contents
     for idx_folder in (folder, folder / "raw"):
         if arrays := idx.read_folder(idx_folder):
             return Contents(_pairs(arrays), f"IDX files in {idx_folder}")
@@ -101,7 +103,7 @@ def _folder(folder: Path, depth: int) -> Contents:
             "of the files."
         )
     for name, paths in by_format.items():
-        return _files(folder, name, _one_set(folder, name, paths))
+        return _files(name, _one_set(folder, name, paths))
     if splits := images.split_folders(folder):
         pairs = images.read_folders(splits)
         return Contents(pairs, f"images by class in {folder}")
@@ -113,30 +115,29 @@ def _folder(folder: Path, depth: int) -> Contents:
 
 def _one_set(folder: Path, name: str, paths: list[Path]) -> list[Path]:
     """Returns the files of the only data set among files of one format."""
-    if name == "npy":
-        return paths
-    with_split = [path for path in paths if split_of(path.name)]
-    if len({without_split(path.name) for path in with_split or paths}) > 1:
-        names = ", ".join(path.name for path in (with_split or paths)[:4])
+    paths = [path for path in paths if split_of(path.name)] or paths
+    if name != ".npy" and len({without_split(path.name) for path in paths}) > 1:
         raise UserError(
-            f"{folder} has several {name} files ({names}, …), which are not the splits "
-            "of one data set; pass one of the files."
+            f"{folder} has several {name} files that are no splits of one data set, "
+            f"such as {paths[0].name} and {paths[-1].name}; pass one of the files."
         )
-    return with_split or paths
+    return paths
 
 
-def _files(location: Path, name: str, paths: Sequence[Path]) -> Contents:
+def _files(name: str, paths: Sequence[Path]) -> Contents:
     """Reads the files of one format that belong to a data set."""
-    if name == "npy":
-        folder = paths[0].parent
-        arrays = npy.read_files(sorted(folder.glob("*.npy")))
-        return Contents(npy.pairs(arrays, folder), f".npy files in {folder}")
+    names = [path.name for path in paths]
+    source = f"{name} {', '.join(names[:4])} in {paths[0].parent}"
+    if name == ".npy":
+        return Contents(npy.read_all(paths), source)
     by_split = _by_split(paths)
-    source = f"{name} {', '.join(p.name for p in paths[:3])} in {paths[0].parent}"
-    if name == "npz":
+    if name == ".npz":
         pairs: Pairs = {}
-        for split, path in by_split.items():
-            pairs |= _npz(split, path[0])
+        for outer, files in by_split.items():
+            inner = npy.read_all(files)
+            pairs |= {
+                outer if split == "all" else split: inner[split] for split in inner
+            }
         return Contents(pairs, source)
     if name == "Parquet":
         from fmnist_jax.data import parquet
@@ -170,32 +171,18 @@ def _by_split(paths: Sequence[Path]) -> dict[str, list[Path]]:
     return {split: by_split[split] for split in SPLITS if split in by_split}
 
 
-def _npz(split: str, path: Path) -> Pairs:
-    pairs = npy.pairs(npy.read_archive(path), path)
-    if split == "all":
-        return pairs
-    if pairs.keys() != {"all"}:
-        raise UserError(
-            f"{path} has arrays of several splits, although its name has the word of "
-            "one; pass it alone, under another name."
-        )
-    return {split: pairs["all"]}
-
-
-def _tfds_version(folder: Path) -> Path | None:
+def _tfds(folder: Path) -> Contents | None:
+    """Reads a prepared TFDS folder, NAME[/CONFIG][/VERSION]; None if it is none."""
     from fmnist_jax.data import tfds
 
     if (folder / "dataset_info.json").is_file():
-        return folder
-    config = f"{folder.parent.name}/{folder.name}"
-    return tfds.find(folder.parent, folder.name) or tfds.find(
-        folder.parents[min(1, len(folder.parents) - 1)], config
-    )
-
-
-def _tfds(version: Path) -> Contents:
-    from fmnist_jax.data import tfds
-
+        version: Path | None = folder
+    else:
+        config = f"{folder.parent.name}/{folder.name}"
+        version = tfds.find(folder.parent, folder.name)
+        version = version or tfds.find(folder.parent.parent, config)
+    if version is None:
+        return None
     arrays, class_names = tfds.read(version)
     return Contents(_pairs(arrays), f"TFDS directory {version}", class_names)
 

@@ -24,10 +24,10 @@ def is_visible(path: Path) -> bool:
 
 def is_image(path: Path) -> bool:
     """Whether a file is an image, or its name says so."""
-    if not path.is_file():
-        return False
+    if path.suffix.lower() in _SUFFIXES or not path.is_file():
+        return path.is_file()
     with open(path, "rb") as file:
-        return file.read(8).startswith(_STARTS) or path.suffix.lower() in _SUFFIXES
+        return file.read(8).startswith(_STARTS)
 
 
 def class_folders(folder: Path) -> dict[str, Path]:

@@ -44,28 +44,28 @@ def encode(labels: Mapping[str, np.ndarray], class_names: tuple[str, ...]) -> En
     """
     parsed = {split: _parse(f"{split} labels", labels[split]) for split in labels}
     columns = {split: column for split, (column, _) in parsed.items()}
-    types = {split: _type_name(*parsed[split]) for split in parsed}
-    if len(set(types.values())) > 1:
+    types = {
+        split: f"one-hot with {width} columns" if width else _type_name(column)
+        for split, (column, width) in parsed.items()
+    }
+    if len({*types.values()}) > 1:
         texts = [f"{split} labels are {name}" for split, name in types.items()]
         raise UserError(f"{', but '.join(texts)}; use one type in all splits.")
-    if (width := next(iter(parsed.values()))[1]) and not class_names:
-        class_names = tuple(map(str, range(width)))
-    if class_names:
-        if width not in (0, len(class_names)):
+    if width := next(iter(parsed.values()))[1]:
+        class_names = class_names or tuple(map(str, range(width)))
+        if width != len(class_names):
+            count = len(class_names)
             raise UserError(
-                f"The one-hot labels have {width} columns, but there are "
-                f"{len(class_names)} class names."
+                f"There are {width} one-hot columns, but {count} class names."
             )
+    if class_names:
         known = {s: _known(f"{s} labels", c, class_names) for s, c in columns.items()}
         return Encoded(known, class_names)
-    if all(values.dtype == bool for values in labels.values()):
-        classes = np.unique(np.concatenate([*columns.values()]))
-        class_names = tuple(str(bool(value)) for value in classes)
-        return Encoded(_positions(columns, classes), class_names)
-    return _by_occurrence(columns)
+    is_bool = all(values.dtype == bool for values in labels.values())
+    return _by_occurrence(columns, is_bool)
 
 
-def _by_occurrence(columns: dict[str, np.ndarray]) -> Encoded:
+def _by_occurrence(columns: dict[str, np.ndarray], is_bool: bool) -> Encoded:
     """Returns labels as positions among those that occur, in sorted order."""
     classes = np.unique(np.concatenate([*columns.values()]))
     if classes.dtype.kind == "U" and all(map(_is_plain_integer, classes.tolist())):
@@ -78,32 +78,25 @@ def _by_occurrence(columns: dict[str, np.ndarray]) -> Encoded:
             "examples, which look like targets of a regression, not like classes; "
             "group them into classes."
         )
-    if classes.dtype.kind == "U":
-        return Encoded(_positions(columns, classes), tuple(classes.tolist()))
-    first, last = int(classes[0]), int(classes[-1])
-    if (first, last) == (0, len(classes) - 1):
-        same = {s: c.astype(np.int32, copy=False) for s, c in columns.items()}
-        return Encoded(same, ())
-    present = set(classes.tolist())
-    absent = (label for label in range(first, last) if label not in present)
-    gaps = [*map(str, itertools.islice(absent, _SHOWN + 1))]
-    note = f"labels {first} to {last}"
-    note += f" without {_shortened(gaps)}" if gaps else ""
-    names = tuple(map(str, classes.tolist()))
-    return Encoded(_positions(columns, classes), names, note)
+    values, note = classes.tolist(), ""
+    if not is_bool and classes.dtype.kind != "U":
+        if values == [*range(len(values))]:
+            same = {s: c.astype(np.int32, copy=False) for s, c in columns.items()}
+            return Encoded(same, ())
+        gaps = (n for n in range(values[0], values[-1]) if n not in {*values})
+        texts = [*map(str, itertools.islice(gaps, _SHOWN + 1))]
+        note = f"labels {values[0]} to {values[-1]}"
+        note += f" without {_shortened(texts)}" if texts else ""
+    positions = {
+        split: np.searchsorted(classes, column).astype(np.int32)
+        for split, column in columns.items()
+    }
+    names = tuple(str(bool(value) if is_bool else value) for value in values)
+    return Encoded(positions, names, note)
 
 
 def _shortened(texts: list[str]) -> str:
     return ", ".join(texts[:_SHOWN] + ["…"] * (len(texts) > _SHOWN))
-
-
-def _positions(
-    columns: Mapping[str, np.ndarray], classes: np.ndarray
-) -> dict[str, np.ndarray]:
-    return {
-        split: np.searchsorted(classes, column).astype(np.int32)
-        for split, column in columns.items()
-    }
 
 
 def _is_plain_integer(text: str) -> bool:
@@ -132,43 +125,35 @@ def _known(name: str, column: np.ndarray, class_names: tuple[str, ...]) -> np.nd
     return column.astype(np.int32, copy=False)
 
 
-def _type_name(column: np.ndarray, width: int) -> str:
-    if width:
-        return f"one-hot with {width} columns"
+def _type_name(column: np.ndarray) -> str:
     return "text" if column.dtype.kind == "U" else "numbers"
 
 
 def _parse(name: str, labels: np.ndarray) -> tuple[np.ndarray, int]:
     """Returns labels as integers or text ``[N]``, and C if they are one-hot, else 0."""
-    given = f"{labels.dtype} of shape {labels.shape}"
     if labels.dtype == object:
         labels = _of_one_type(name, labels)
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels[:, 0]
-    if labels.dtype.kind in "SU":
-        labels = _text(name, labels)
-    elif not np.issubdtype(labels.dtype, np.integer):
-        labels = _integers(name, labels, given)
-    if labels.dtype == np.uint64:
-        labels = _integers(name, labels.astype(float), given)
-    if labels.ndim == 2 and labels.shape[1] > 1 and labels.dtype.kind != "U":
-        if not (((labels == 0) | (labels == 1)).all() and (labels.sum(1) == 1).all()):
-            raise UserError(
-                f"{name} of shape {labels.shape} must be one-hot: a single 1 in each "
-                "row and zeros elsewhere."
-            )
-        return labels.argmax(1), labels.shape[1]
-    if labels.ndim != 1:
-        raise UserError(f"{name} must be [N] or one-hot [N, C], got {given}.")
-    return labels, 0
+    is_text = labels.dtype.kind in "SU"
+    labels = _text(name, labels) if is_text else _integers(name, labels)
+    if labels.ndim == 1:
+        return labels, 0
+    if labels.ndim > 2 or is_text:
+        raise UserError(f"{name} must be [N] or one-hot [N, C], got {labels.shape}.")
+    if not (((labels == 0) | (labels == 1)).all() and (labels.sum(1) == 1).all()):
+        raise UserError(
+            f"{name} of shape {labels.shape} must be one-hot: a single 1 in each row "
+            "and zeros elsewhere."
+        )
+    return labels.argmax(1), labels.shape[1]
 
 
 def _of_one_type(name: str, labels: np.ndarray) -> np.ndarray:
     """Returns Python objects as an array of text or numbers; never mixes types."""
     flat = labels.ravel().tolist()
     absent = ("NoneType", "NAType", "NaTType")  # the last two of pandas
-    is_missing = [type(v).__name__ in absent or v != v for v in flat]
-    if missing := sum(is_missing):
+    if missing := sum(type(v).__name__ in absent or v != v for v in flat):
         raise UserError(f"{name} are missing for {missing:,} examples.")
     for types in (str, bytes, bool, int, (int, float)):
         if all(isinstance(value, types) for value in flat):
@@ -178,24 +163,23 @@ def _of_one_type(name: str, labels: np.ndarray) -> np.ndarray:
 
 
 def _text(name: str, labels: np.ndarray) -> np.ndarray:
-    if labels.dtype.kind == "S":
-        try:
-            labels = np.char.decode(labels, "utf-8")
-        except UnicodeDecodeError as error:
-            raise UserError(
-                f"{name} are bytes that are no text in UTF-8; decode them first."
-            ) from error
-    if empty := int((labels == "").sum()):
+    try:
+        text = np.char.decode(labels, "utf-8") if labels.dtype.kind == "S" else labels
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"{name} are bytes that are no text in UTF-8; decode them first."
+        ) from error
+    if empty := int((text == "").sum()):
         raise UserError(f"{name} are missing: the text of {empty:,} is empty.")
-    return labels
+    return text
 
 
-def _integers(name: str, labels: np.ndarray, given: str) -> np.ndarray:
-    """Returns booleans or whole floats as int64."""
-    # np.issubdtype does not recognise bfloat16.
-    is_float = labels.dtype.kind == "f" or "float" in labels.dtype.name
-    if labels.dtype != bool and not is_float:
-        raise UserError(f"{name} must be whole numbers or text [N], got {given}.")
+def _integers(name: str, labels: np.ndarray) -> np.ndarray:
+    """Returns integers, or booleans and whole floats as int64."""
+    if np.can_cast(labels.dtype, np.int64) and labels.dtype != bool:
+        return labels
+    if labels.dtype.kind not in "bu" and not _is_float(labels):
+        raise UserError(f"{name} must be whole numbers or text, got {labels.dtype}.")
     values = labels.astype(float)
     is_whole = np.isfinite(values) & (values == np.round(values))
     is_whole &= np.abs(values) < 2**53  # larger ones are not exact
@@ -206,6 +190,11 @@ def _integers(name: str, labels: np.ndarray, given: str) -> np.ndarray:
             "own code: Data(…, targets='as_given'))."
         )
     return values.astype(np.int64)
+
+
+def _is_float(array: np.ndarray) -> bool:
+    # np.issubdtype does not recognise bfloat16.
+    return array.dtype.kind == "f" or "float" in array.dtype.name
 
 
 def as_given(
@@ -227,7 +216,7 @@ def as_given(
 
 
 def _as_numbers(name: str, targets: np.ndarray) -> np.ndarray:
-    is_float = targets.dtype.kind == "f" or "float" in targets.dtype.name
+    is_float = _is_float(targets)
     if not is_float and not np.issubdtype(targets.dtype, np.integer):
         raise UserError(f"{name} must be integers or floats, got {targets.dtype}.")
     with np.errstate(over="ignore"):

@@ -9,8 +9,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-
 from fmnist_jax.data import idx, npy, official, recognition
 from fmnist_jax.data.official import NUM_EXAMPLES, OFFICIAL
 from fmnist_jax.errors import UserError, reason
@@ -142,18 +140,11 @@ def _read_npz(path: Path) -> idx.Arrays | None:
     """Reads MNIST as Keras stores it: a zip archive of .npy files."""
     if not os.path.lexists(path):
         return None
-    pairs = npy.pairs(npy.read_archive(path, _MAX_NPZ_BYTES), path)
+    pairs = npy.read_all([path], _MAX_NPZ_BYTES)
     if pairs.keys() != NUM_EXAMPLES.keys():
         raise UserError(f"{path} has {', '.join(pairs)}; expected train and test.")
-    arrays: idx.Arrays = {}
-    for split, count in NUM_EXAMPLES.items():
-        images, labels = pairs[split]
-        if (images.shape, labels.shape) != ((count, 28, 28), (count,)) or not (
-            images.dtype == labels.dtype == np.uint8
-        ):
-            raise UserError(
-                f"{path} has {split} images {images.dtype} {images.shape} and labels "
-                f"{labels.dtype} {labels.shape}; expected uint8 {(count, 28, 28)}."
-            )
-        arrays |= {f"{split}_images": images, f"{split}_labels": labels}
-    return arrays
+    return {
+        f"{split}_{role}": array
+        for split in pairs
+        for role, array in zip(("images", "labels"), pairs[split], strict=True)
+    }

@@ -8,7 +8,7 @@ one line.
 import math
 import re
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO
 
@@ -60,49 +60,68 @@ def read(file: IO[bytes], name: str, max_bytes: int) -> np.ndarray:
     return array
 
 
-def read_archive(path: Path, max_bytes: int | None = None) -> dict[str, np.ndarray]:
-    """Reads the images and labels in an .npz archive, by their names.
+def read_all(paths: Iterable[Path], max_bytes: int | None = None) -> Pairs:
+    """Reads the images and labels in .npy files and .npz archives, by their names.
 
     Arrays of other names are not read.
 
+    Args:
+      paths: of the files, which are in one folder.
+      max_bytes: limit on all arrays; None for that of ``limits``.
+
+    Returns:
+      Images and labels of each split; 'all' if the names have no split.
+
     Raises:
-      UserError: if the archive is damaged or over ``max_bytes``.
+      UserError: if a file is damaged, if the arrays are over the limit, or if images or
+        labels are absent or there twice.
     """
     remaining = limits.max_bytes() if max_bytes is None else max_bytes
-    try:
-        if not path.is_file() or path.stat().st_size > remaining:
-            raise ValueError(f"it is not a file of at most {remaining:,} bytes")
-        arrays = {}
-        with zipfile.ZipFile(path) as archive:
-            for member in archive.infolist():
-                key = member.filename.removesuffix(".npy")
-                if _role(key) is None:
-                    continue
-                # zipfile unpacks other compressions without a limit: a few bytes to
-                # a gigabyte.
-                if member.compress_type not in (0, zipfile.ZIP_DEFLATED):
-                    raise ValueError(f"{key}.npy is neither stored nor deflated")
-                with archive.open(member) as file:
-                    arrays[key] = read(file, f"{key}.npy", remaining)
-                remaining -= arrays[key].nbytes
-    except Exception as error:  # zipfile and NumPy raise many types for damaged files
-        raise UserError(f"{path} cannot be read: {reason(error)}.") from error
-    return arrays
-
-
-def read_files(paths: Iterable[Path]) -> dict[str, np.ndarray]:
-    """Reads the images and labels in .npy files, by the names of the files."""
-    remaining, arrays = limits.max_bytes(), {}
+    arrays: dict[tuple[str, str], np.ndarray] = {}
+    names: dict[tuple[str, str], str] = {}
     for path in paths:
-        if _role(path.stem) is None:
-            continue
         try:
-            with open(path, "rb") as file:
-                arrays[path.stem] = read(file, path.name, remaining)
-        except Exception as error:
+            if path.stat().st_size > remaining:
+                raise ValueError(f"it has more than {remaining:,} bytes")
+            for key, role, file in _members(path):
+                if role in names:
+                    raise ValueError(f"{names[role]} and {key} mean the same")
+                names[role] = key
+                arrays[role] = read(file, f"{key}.npy", remaining)
+                remaining -= arrays[role].nbytes
+        except Exception as error:  # zipfile and NumPy raise many types
             raise UserError(f"{path} cannot be read: {reason(error)}.") from error
-        remaining -= arrays[path.stem].nbytes
-    return arrays
+    splits = [s for s in ("all", *SPLITS) if {(s, "images"), (s, "labels")} & {*arrays}]
+    if (
+        len(arrays) != 2 * len(splits)
+        or (splits[1:] and splits[0] == "all")
+        or not splits
+    ):
+        present = ", ".join(names.values()) or "no known arrays"
+        raise UserError(f"{path} has {present}; expected images and labels: {NAMES}.")
+    return {s: (arrays[s, "images"], arrays[s, "labels"]) for s in splits}
+
+
+def _members(path: Path) -> Iterator[tuple[str, tuple[str, str], IO[bytes]]]:
+    """Yields name, split and role, and the open file of images and labels."""
+    with open(path, "rb") as file:
+        if file.read(2) != b"PK":
+            file.seek(0)
+            if role := _role(path.stem):
+                yield path.stem, role, file
+            return
+    with zipfile.ZipFile(path) as archive:
+        for member in archive.infolist():
+            key = member.filename.removesuffix(".npy")
+            role = _role(key)
+            if role is None:
+                continue
+            # zipfile unpacks other compressions without a limit: a few bytes to a
+            # gigabyte.
+            if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                raise ValueError(f"{key}.npy is neither stored nor deflated")
+            with archive.open(member) as file:
+                yield key, role, file
 
 
 def _role(key: str) -> tuple[str, str] | None:
@@ -113,37 +132,3 @@ def _role(key: str) -> tuple[str, str] | None:
     if len(roles) != 1 or len(words) != 1 + bool(split):
         return None
     return split or "all", roles[0]
-
-
-def pairs(arrays: Mapping[str, np.ndarray], location: Path) -> Pairs:
-    """Returns images and labels of each split; 'all' if the names have no split.
-
-    Raises:
-      UserError: if images or labels are absent or there twice.
-    """
-    by_role: dict[tuple[str, str], str] = {}
-    for key in arrays:
-        role = _role(key) or ("", "")
-        if role in by_role:
-            raise UserError(
-                f"{location} has {by_role[role]} and {key}, which mean the same; keep "
-                "one of them."
-            )
-        by_role[role] = key
-    splits = dict.fromkeys(split for split, _ in by_role)
-    if not splits or ("all" in splits and len(splits) > 1):
-        raise UserError(
-            f"{location} has {', '.join(arrays) or 'no arrays that are known'}; "
-            f"expected {NAMES}."
-        )
-    result = {}
-    for split in sorted(splits, key=("all", *SPLITS).index):
-        for wanted, other in (("images", "labels"), ("labels", "images")):
-            if (split, wanted) not in by_role:
-                raise UserError(
-                    f"{location} has {by_role[split, other]}, but no {wanted} for it; "
-                    f"expected {NAMES}."
-                )
-        images, labels = (arrays[by_role[split, r]] for r in ("images", "labels"))
-        result[split] = images, labels
-    return result

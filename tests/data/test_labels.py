@@ -119,7 +119,7 @@ def test_what_is_no_class_gets_one_line(
     [
         (["cat", "eel"], "contain 'eel', which the 2 class names lack: cat, dog"),
         ([0, 2], "must be 0 to 1, with 2 class names, got 0 to 2"),
-        (ONE_HOT[:2], "have 3 columns, but there are 2 class names"),
+        (ONE_HOT[:2], "There are 3 one-hot columns, but 2 class names"),
     ],
 )
 def test_labels_beside_the_class_names_get_one_line(train: Any, words: str) -> None:
