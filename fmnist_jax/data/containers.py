@@ -104,8 +104,7 @@ def _folder(folder: Path, depth: int) -> Contents:
         )
     for name, paths in by_format.items():
         return _files(name, _one_set(folder, name, paths))
-    if splits := images.split_folders(folder):
-        pairs = images.read_folders(splits)
+    if pairs := images.read_folders(folder):
         return Contents(pairs, f"images by class in {folder}")
     inner = [path for path in entries if path.is_dir()]
     if len(inner) == 1 and depth < _MAX_DEPTH:

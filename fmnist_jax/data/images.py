@@ -30,56 +30,50 @@ def is_image(path: Path) -> bool:
         return file.read(8).startswith(_STARTS)
 
 
-def class_folders(folder: Path) -> dict[str, Path]:
-    """Returns the visible subfolders that contain an image, sorted by their names."""
-    subfolders = sorted(p for p in folder.iterdir() if is_visible(p) and p.is_dir())
-    return {p.name: p for p in subfolders if any(map(is_image, p.iterdir()))}
+def _classes(folder: Path) -> dict[str, list[Path]]:
+    """Returns the images in the visible subfolders of a folder, by their names."""
+    subfolders = [p for p in sorted(folder.iterdir()) if is_visible(p) and p.is_dir()]
+    images = {
+        path.name: [p for p in sorted(path.iterdir()) if is_visible(p) and is_image(p)]
+        for path in subfolders
+    }
+    return {name: files for name, files in images.items() if files}
 
 
-def read_folders(folders: dict[str, Path]) -> Pairs:
-    """Reads images ``SPLIT/CLASS/*``, with the names of their folders as labels.
+def read_folders(folder: Path) -> Pairs:
+    """Reads images ``SPLIT/CLASS/*`` or ``CLASS/*``, with the classes as labels.
 
-    Args:
-      folders: of each split; 'all' if there is one only.
+    Returns:
+      Images and labels of each split, 'all' if there is one; nothing if there are no
+      images in such folders.
 
     Raises:
       UserError: if a split lacks a class of another one, or an image is damaged or has
         another size than the first one.
     """
-    files = {}
-    for split, folder in folders.items():
-        files[split] = {
-            name: sorted(p for p in path.iterdir() if is_visible(p) and is_image(p))
-            for name, path in class_folders(folder).items()
-        }
-    first = next(iter(files))
-    for split, classes in files.items():
-        for missing in classes.keys() ^ files[first].keys():
-            without = split if missing in files[first] else first
-            raise UserError(
-                f"{folders[without]} has no images of the class {missing!r}; all "
-                "splits must have the same classes."
-            )
-    pairs = {}
-    for split, classes in files.items():
-        paths = [(str(path), path) for group in classes.values() for path in group]
-        names = [name for name, group in classes.items() for _ in group]
-        pairs[split] = stack(len(paths), paths), np.array(names)
-    return pairs
-
-
-def split_folders(folder: Path) -> dict[str, Path]:
-    """Returns the folders of splits with classes in a folder, 'all' for itself."""
-    subfolders = {path.name.lower(): path for path in folder.iterdir()}
-    folders = {
-        split: subfolders[word]
+    subfolders = {path.name.lower(): path for path in folder.iterdir() if path.is_dir()}
+    splits = {
+        split: classes
         for split, words in SPLITS.items()
         for word in words
-        if word in subfolders and class_folders(subfolders[word])
+        if word in subfolders and (classes := _classes(subfolders[word]))
     }
-    if folders:
-        return folders
-    return {"all": folder} if class_folders(folder) else {}
+    if not splits and (classes := _classes(folder)):
+        splits["all"] = classes
+    for split, classes in splits.items():
+        first, others = next(iter(splits.items()))
+        for missing in classes.keys() ^ others.keys():
+            without = split if missing in others else first
+            raise UserError(
+                f"{folder} has no images of the class {missing!r} in the {without} "
+                "set; all splits must have the same classes."
+            )
+    pairs = {}
+    for split, classes in splits.items():
+        paths = [(str(path), path) for files in classes.values() for path in files]
+        labels = np.repeat([*classes], [len(files) for files in classes.values()])
+        pairs[split] = stack(len(paths), paths), labels
+    return pairs
 
 
 def stack(count: int, files: Iterable[tuple[str, Path | bytes]]) -> np.ndarray:

@@ -137,12 +137,10 @@ def _load_idx(root: Path | None) -> Data:
             "Dataset 'idx' needs --data_dir=FOLDER (or FMNIST_JAX_DATA) with the four "
             f"files {', '.join(idx.FILES.values())} (each may end in .gz); {problem}."
         )
-    names = set(official.match_official(arrays).values())
-    name = names.pop() if len(names) == 1 else None
-    if name:  # an official data set keeps its name
-        return _from_arrays(arrays, name, source=f"IDX files in {root}")
+    names = {*official.match_official(arrays).values()}
+    name = names.pop() if len(names) == 1 else None  # an official one is kept
     source = f"IDX files '{root.resolve().name}' in {root}"
-    return _from_arrays(arrays, "idx", source=source)
+    return _from_arrays(arrays, name or "idx", source=source)
 
 
 def _load_tfds_or_path(name: str | os.PathLike[str], root: Path | None) -> Data:

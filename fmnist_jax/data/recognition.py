@@ -64,13 +64,8 @@ def recognise(images: np.ndarray, labels: np.ndarray) -> Recognised | None:
       labels: ``[N]``; numbers, or names of the official classes.
     """
     split = {count: name for name, count in NUM_EXAMPLES.items()}.get(len(images))
-    if (
-        split is None
-        or images.shape[1:] not in _SHAPES
-        or images.dtype.kind not in "uif"
-    ):
-        return None
-    if not ((images >= 0) & (images <= 255)).all():
+    is_like = images.shape[1:] in _SHAPES and images.dtype.kind in "uif"
+    if split is None or not is_like or not ((images >= 0) & (images <= 255)).all():
         return None
     pixels = images.reshape(-1, 28, 28).astype(np.uint8)
     if (pixels.reshape(images.shape) != images).any():
