@@ -1,6 +1,8 @@
 """Data sets in files and folders: the same arrays from each, mistakes in one line."""
 
+import contextlib
 import io
+import random
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -13,9 +15,11 @@ from PIL import Image
 from benchmarks.containers import WRITERS, Pairs, png, to_csv, to_folders, to_parquet
 from fmnist_jax.data import idx, limits, load
 from fmnist_jax.data.official import OFFICIAL
+from fmnist_jax.errors import UserError
 from tests.data.data_files import (
     _empty_locations,  # noqa: F401 (autouse)
     assert_equal,
+    damage,
     error_of,
     make_arrays,
     make_official,
@@ -440,6 +444,18 @@ def test_python_objects_are_never_read(tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", np.array([{}, {}]), allow_pickle=True)
     np.save(tmp_path / "y.npy", np.arange(2))
     assert "x.npy has the type object" in error_of(tmp_path / "y.npy")
+
+
+@pytest.mark.parametrize("container", [c for c in WRITERS if c != "TFDS"])
+def test_damaged_files_never_crash(container: str, tmp_path: Path) -> None:
+    rng = random.Random(0)
+    root = WRITERS[container](pairs_of(make_arrays(3, 6, 6)), tmp_path)
+    path = sorted(p for p in root.rglob("*") if p.is_file())[-1]
+    body = path.read_bytes()
+    for _ in range(60):
+        path.write_bytes(damage(body, rng))
+        with contextlib.suppress(UserError):
+            load(root)
 
 
 @pytest.mark.parametrize(
