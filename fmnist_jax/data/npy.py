@@ -41,7 +41,7 @@ def read(file: IO[bytes], name: str, max_bytes: int) -> np.ndarray:
     if version != (1, 0):
         raise ValueError(f"{name} has npy version {version}, not (1, 0)")
     shape, is_fortran, dtype = np.lib.format.read_array_header_1_0(file)
-    if dtype.hasobject or dtype.kind not in "biufSU":
+    if dtype.kind not in "biufSU":
         raise ValueError(
             f"{name} has the type {dtype}; only numbers, booleans and text are read, "
             "never Python objects (save text with astype(str))"

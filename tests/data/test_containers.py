@@ -4,6 +4,7 @@ import contextlib
 import io
 import random
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,7 @@ def test_every_container_has_the_same_arrays(
     if is_official:
         make_official(monkeypatch, "fashion_mnist", arrays)
     (tmp_path / "d").mkdir()
+    (tmp_path / "d" / "notes.txt").write_text("no table, only text")
     data = load(WRITERS[container](pairs_of(arrays), tmp_path / "d"))
     if is_official:
         assert_equal(data, arrays)
@@ -121,6 +123,15 @@ def test_one_split_of_an_official_set(
     assert data.name == "mnist"
     assert data.source.endswith("recognised as the train set of MNIST")
     assert "5 of the 30 examples" in data.notice
+    official: dict[str, Any] = {
+        f"x_{s}": sets["mnist"][f"{s}_images"] for s in ("train", "test")
+    }
+    official |= {f"y_{s}": sets["mnist"][f"{s}_labels"] for s in ("train", "test")}
+    official |= {"x_val": images[:9], "y_val": labels[:9]}
+    np.savez(tmp_path / "mnist.npz", **official)
+    data = load(tmp_path / "mnist.npz")
+    assert data.name == "custom_mnist"  # not what others call MNIST
+    assert data.validation is not None
     few: dict[str, Any] = {"x_test": images[:9], "y_test": labels[:9]}
     np.savez(tmp_path / "two.npz", x_train=images, y_train=labels, **few)
     data = load(tmp_path / "two.npz")
@@ -140,6 +151,15 @@ def test_a_validation_set_is_kept_or_is_the_test_set(tmp_path: Path) -> None:
     data = load(tmp_path / "b.npz")
     assert data.validation is not None
     assert (data.test.images.max(), data.validation.images.max()) == (7, 1)
+
+
+def test_archives_by_split(tmp_path: Path) -> None:
+    for value, split in enumerate(("train", "test")):
+        images = np.full((4, 2), value)
+        np.savez(tmp_path / f"set_{split}.npz", x=images, y=np.arange(4) % 2)
+    for path in (tmp_path, tmp_path / "set_test.npz"):
+        data = load(path)
+        assert (data.train.images.max(), data.test.images.min()) == (0, 1)
 
 
 # Tables.
@@ -198,8 +218,10 @@ def test_pixel_columns_are_images_in_the_order_of_their_numbers(
     images = load(path).train.images
     if is_image:
         assert (images.dtype, images.tolist()) == (np.uint8, [[[0, 10], [20, 30]]])
-        scaled = load(csv(tmp_path, path.read_text().replace("30", "0.3"), "s.csv"))
-        assert (scaled.train.images.dtype, scaled.image_shape) == (np.float32, (2, 2))
+        for value in ("0.3", "300", "-30"):
+            other = load(csv(tmp_path, path.read_text().replace("30", value), "s.csv"))
+            assert (other.train.images.dtype, other.image_shape) == (np.float32, (2, 2))
+            assert other.train.images[0, 1, 1] == np.float32(value)
     else:
         assert (images.dtype, images.tolist()) == (np.float32, [[30, 10, 0, 20]])
 
@@ -425,16 +447,28 @@ def test_what_is_over_the_limit_is_not_read(small_limit: None, tmp_path: Path) -
     assert "takes 80,000 bytes" in error_of(encoded)
 
 
-@pytest.mark.parametrize("size", [2, 30_000])
+@pytest.mark.filterwarnings("default")  # not only where warnings are errors
+@pytest.mark.parametrize(
+    ("size", "words"),
+    [
+        (20, "cannot be read: image file is truncated"),
+        (10_000, "cannot be read: Image size (100000000 pixels) exceeds limit"),
+        (9_000, "takes 8,748,000,000 bytes; the limit is"),
+    ],
+)
 def test_an_image_that_unpacks_to_gigabytes_is_not_decoded(
-    size: int, tmp_path: Path
+    size: int, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Two images whose headers alone are true, of 2 and of 900 million pixels."""
-    root = folders(tmp_path, lambda i: Image.fromarray(GREY), "png")
-    body = bytearray((root / "cat" / "0.png").read_bytes())
+    monkeypatch.setattr(limits, "MAX_BYTES", 8 * 2**30)
+    root = tmp_path / "set"
+    for i in range(108):
+        save(root / "cat" / f"{i:03}.png", Image.fromarray(GREY))
+    path = root / "cat" / "000.png"
+    body = bytearray(path.read_bytes())
     body[16:24] = size.to_bytes(4, "big") * 2
-    (root / "cat" / "0.png").write_bytes(body)
-    assert f"{root / 'cat' / '0.png'} cannot be read: " in error_of(root)
+    body[29:33] = zlib.crc32(body[12:29]).to_bytes(4, "big")
+    path.write_bytes(body)
+    assert f"{path} {words}" in error_of(root).replace("is too large: reading it ", "")
 
 
 def test_python_objects_are_never_read(tmp_path: Path) -> None:
