@@ -66,11 +66,11 @@ def test_saved_results_load_unchanged(tmp_path: Path) -> None:
 
 
 def test_class_names_are_kept_if_the_data_sets_share_them(tmp_path: Path) -> None:
-    named = make().assign_attrs(class_names=["a", "b c"], machine="x")
-    results.save(named, tmp_path, {})
+    first = make().assign_attrs(class_names=["a", "b c"], machine="x")
+    results.save(first, tmp_path, {})
     saved = results.load(tmp_path)
     assert [*saved.attrs["class_names"]] == ["a", "b c"]
-    for other, names in ((named, ["a", "b c"]), (make(), None)):
+    for other, names in ((first, ["a", "b c"]), (make(), None)):
         stacked = results.stack(
             "set", {"1": saved, "2": other.assign_attrs(machine="y")}
         )
