@@ -96,7 +96,7 @@ def stack(axis: str, datasets: Mapping[str, xr.Dataset]) -> xr.Dataset:
 
     A setting with several values becomes a coordinate along the axis (NaN or "" if a
     data set lacks it). Attributes with several values are joined by commas; notices are
-    collected.
+    collected, and other lists that differ, such as names of classes, are left out.
     """
     parts = list(datasets.values())
     settings = {n: c for part in parts for n, c in part.coords.items() if not c.ndim}
@@ -115,10 +115,14 @@ def stack(axis: str, datasets: Mapping[str, xr.Dataset]) -> xr.Dataset:
         stacked = stacked.assign_coords({name: (*variable, setting.attrs)})
     lines = [line for part in parts for line in part.attrs.get("notices", [])]
     stacked.attrs.pop("notices", None)
-    for name in stacked.attrs:
-        values = list(dict.fromkeys(part.attrs[name] for part in parts))
-        same = len(values) == 1
-        stacked.attrs[name] = values[0] if same else ", ".join(map(str, values))
+    for name, value in [*stacked.attrs.items()]:
+        values = [part.attrs.get(name) for part in parts]
+        if all(np.array_equal(other, value) for other in values):
+            continue
+        if np.ndim(value):
+            del stacked.attrs[name]
+        else:
+            stacked.attrs[name] = ", ".join(map(str, dict.fromkeys(values)))
     if lines:
         stacked.attrs["notices"] = list(dict.fromkeys(lines))
     return stacked

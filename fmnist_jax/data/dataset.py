@@ -9,15 +9,17 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fmnist_jax.data import inspection, subsets
+from fmnist_jax.data import labels as label_types
+from fmnist_jax.data.arrays import as_array, label_array, read_only
 from fmnist_jax.data.official import OFFICIAL
-from fmnist_jax.errors import UserError, reason
+from fmnist_jax.errors import UserError, unknown
 
 
 class Dataset(NamedTuple):
     """Images and their labels: a whole data set or a batch."""
 
     images: Any  # uint8 or float32 [N, *image_shape]
-    labels: Any  # int32 [N]
+    labels: Any  # int32 [N]; of targets as given, int32 or float32 [N, ...]
 
 
 class Splits(NamedTuple):
@@ -33,21 +35,28 @@ class Data:
     """A training and a test set, both checked, with their name and origin.
 
     Images may be any integers from 0 to 255 or any floating type, ``[N, ...]``; they
-    are converted to uint8 or float32. Labels are integers ``[N]`` from 0, converted to
-    int32. The arrays are read-only, and copies of arrays that the caller could change.
+    are converted to uint8 or float32. Labels may be integers, whole floats, booleans or
+    text, ``[N]`` or ``[N, 1]``, or one-hot ``[N, C]``; they become int32 ``[N]`` from 0
+    to C-1, in sorted order over all splits. The arrays are read-only, and copies of
+    arrays that the caller could change.
 
     Attributes:
       train: the training set.
       test: the held-out set.
       name: the name in files and tables: 'fashion_mnist', 'mnist', 'synthetic', 'idx',
         the name of a TFDS data set, or any other.
-      class_names: one name per class; if empty, classes are 0 to the largest label.
+      class_names: a name per class; if given, the labels are these names or their
+        positions. Empty if the labels are 0 to the largest one, without gaps.
       source: the origin of the arrays, as text.
       notice: a note to the user, for instance that the images are synthetic; or "".
       validation: what settings are chosen by, as ``with_validation`` makes it; or None.
       fitted_to: the training set whose statistics a normalization uses, if this is a
         part of it; None: ``train``.
       memo: results of functions that are computed once for each ``Data``.
+      targets: 'classes', or 'as_given': labels are then any targets ``[N, ...]``, for a
+        training loop with a loss of the caller's; they are converted to float32 or
+        int32, but not mapped. ``num_classes`` is then the size of their last dimension,
+        or 1, unless there are class names.
 
     Raises:
       UserError: if an array has the wrong type, shape or values; the message states
@@ -65,13 +74,14 @@ class Data:
     memo: dict[Any, Any] = dataclasses.field(
         default_factory=dict, init=False, repr=False
     )
+    targets: str = "classes"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "class_names", tuple(self.class_names))
         for split in ("train", "test", "validation"):
             if split == "validation" and self.validation is None:
                 continue
-            checked = _checked(split, getattr(self, split), len(self.class_names))
+            checked = _checked(split, getattr(self, split))
             object.__setattr__(self, split, checked)
             train, other = self.train.images.shape, checked.images.shape
             if train[1:] != other[1:]:
@@ -81,11 +91,29 @@ class Data:
                 )
             if split != "train":
                 inspection.check_scale(split, self.train.images, checked.images)
-        if self.num_classes == 1:
+        self._convert_labels()
+        if self.targets == "classes" and self.num_classes == 1:
             raise UserError(
                 f"All examples have one label, {self.train.labels[0]}: there is "
                 "nothing to learn; give examples of at least two classes."
             )
+
+    def _convert_labels(self) -> None:
+        """Replaces labels by classes; class names and source tell which ones."""
+        parts = {s: p for s, p in self.splits._asdict().items() if p is not None}
+        given = {split: part.labels for split, part in parts.items()}
+        if self.targets == "as_given":
+            encoded = label_types.as_given(given, self.class_names)
+        elif self.targets == "classes":
+            encoded = label_types.encode(given, self.class_names)
+        else:
+            raise unknown("targets", self.targets, ("as_given", "classes"))
+        for split, part in parts.items():
+            labels = read_only(encoded.labels[split], given[split])
+            object.__setattr__(self, split, part._replace(labels=labels))
+        object.__setattr__(self, "class_names", encoded.class_names)
+        if encoded.note:
+            object.__setattr__(self, "source", f"{self.source}, {encoded.note}")
 
     @property
     def splits(self) -> Splits:
@@ -95,9 +123,12 @@ class Data:
     @property
     def num_classes(self) -> int:
         """The number of classes."""
+        if self.class_names:
+            return len(self.class_names)
+        if self.targets == "as_given":
+            return (1, *self.train.labels.shape[1:])[-1]
         parts = [part for part in self.splits if part is not None]
-        largest = max(part.labels.max() for part in parts)
-        return len(self.class_names) or int(largest) + 1
+        return int(max(part.labels.max() for part in parts)) + 1
 
     @property
     def _classes(self) -> tuple[str, ...]:
@@ -107,6 +138,8 @@ class Data:
     @property
     def largest_class_share(self) -> float:
         """The training accuracy of predicting the most frequent class."""
+        if self.targets == "as_given":
+            raise UserError("Targets as given have no classes, so no largest class.")
         return float(np.bincount(self.train.labels).max() / len(self.train.labels))
 
     @property
@@ -171,6 +204,8 @@ class Data:
             no training examples.
         """
         labels = self.train.labels
+        if self.targets == "as_given":
+            labels = np.zeros(len(labels), int)  # there are no classes to balance
         if self.validation is not None:
             raise UserError("The data has a validation set already.")
         if not 0 <= num_examples < len(labels):
@@ -212,7 +247,7 @@ class Data:
         return digest.hexdigest()
 
 
-def _checked(split: str, dataset: Any, num_classes: int) -> Dataset:
+def _checked(split: str, dataset: Any) -> Dataset:
     try:
         images, labels = dataset
     except (TypeError, ValueError):
@@ -220,7 +255,7 @@ def _checked(split: str, dataset: Any, num_classes: int) -> Dataset:
             f"{split} must be a Dataset(images, labels), got {type(dataset).__name__}."
         ) from None
     images = _checked_images(f"{split} images", images)
-    labels = _checked_labels(f"{split} labels", labels, num_classes)
+    labels = label_array(f"{split} labels", labels)
     if len(images) != len(labels):
         raise UserError(
             f"{split} has {len(images):,} images, but {len(labels):,} labels."
@@ -228,43 +263,8 @@ def _checked(split: str, dataset: Any, num_classes: int) -> Dataset:
     return Dataset(images, labels)
 
 
-def _as_array(name: str, values: Any) -> np.ndarray:
-    """Returns values as an array, and refuses those that would lose their meaning."""
-    parts = values if isinstance(values, list | tuple) else [values]
-    if any(np.ma.isMaskedArray(part) for part in parts):
-        raise UserError(
-            f"{name} are masked: the values under the mask would be used; fill them "
-            "with .filled(VALUE), or leave these examples out."
-        )
-    if any(hasattr(part, "toarray") for part in parts):
-        raise UserError(f"{name} are sparse; convert them with .toarray().")
-    try:
-        return np.asarray(values)
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise UserError(f"{name} must be one array: {reason(error)}.") from error
-
-
-def _read_only(array: np.ndarray, given: np.ndarray) -> np.ndarray:
-    """Returns the array; a copy of it if it could be changed through ``given``."""
-    if np.may_share_memory(array, given):
-        if not _is_writable(given):
-            return array
-        array = array.copy()
-    array.flags.writeable = False
-    return array
-
-
-def _is_writable(array: Any) -> bool:
-    """Whether an array can be changed, by itself or by an array that it is part of."""
-    while isinstance(array, np.ndarray):
-        if array.flags.writeable:
-            return True
-        array = array.base
-    return False
-
-
 def _checked_images(name: str, values: Any) -> np.ndarray:
-    images = _as_array(name, values)
+    images = as_array(name, values)
     if images.ndim < 2 or 0 in images.shape:
         raise UserError(
             f"{name} must be [N, ...] with at least one image, got shape "
@@ -277,7 +277,7 @@ def _checked_images(name: str, values: Any) -> np.ndarray:
                 f"{name} are {images.dtype} from {low} to {high}; whole numbers must "
                 "be 0 to 255 (or pass them as float32)."
             )
-        return _read_only(images.astype(np.uint8, copy=False), images)
+        return read_only(images.astype(np.uint8, copy=False), images)
     # np.issubdtype does not recognise bfloat16, which NumPy can nevertheless cast.
     if not (np.issubdtype(images.dtype, np.floating) or "float" in images.dtype.name):
         raise UserError(f"{name} must be uint8 or floating, got {images.dtype}.")
@@ -285,21 +285,4 @@ def _checked_images(name: str, values: Any) -> np.ndarray:
         converted = images.astype(np.float32, copy=False)
     if invalid := int(np.count_nonzero(~np.isfinite(converted))):
         raise UserError(f"{name} must be finite float32; {invalid:,} values are not.")
-    return _read_only(converted, images)
-
-
-def _checked_labels(name: str, values: Any, num_classes: int) -> np.ndarray:
-    labels = _as_array(name, values)
-    if labels.ndim != 1 or labels.dtype.kind not in "iu":
-        raise UserError(
-            f"{name} must be whole numbers [N], got {labels.dtype} of shape "
-            f"{labels.shape}."
-        )
-    largest = (num_classes or 2**31 - 1) - 1
-    if labels.size and (labels.min() < 0 or labels.max() > largest):
-        classes = f", with {num_classes} class names" if num_classes else ""
-        raise UserError(
-            f"{name} must be 0 to {largest}{classes}, got {labels.min()} to "
-            f"{labels.max()}."
-        )
-    return _read_only(labels.astype(np.int32, copy=False), labels)
+    return read_only(converted, images)

@@ -37,7 +37,13 @@ _OTHER_FILES = {
     b"BZh": "compressed by bzip2: unpack it",
     b"\xfd7zXZ": "compressed by xz: unpack it",
     b"\x28\xb5\x2f\xfd": "compressed by zstd: unpack it",
+    b"\x1f\x8b": "compressed by gzip: unpack it",
     b"\x93NUMPY": "a .npy file",
+    b"\x89HDF": "an HDF5 file",
+    b"\x80": "a pickle, which is not read because it could run code",
+    b"PAR1": "a Parquet file",
+    b"\x89PNG": "an image: pass the folder with the folders of the classes",
+    b"\xff\xd8\xff": "an image: pass the folder with the folders of the classes",
     b"{": "a JSON text",
 }
 
@@ -67,9 +73,9 @@ def read(path: Path, ndim: int) -> np.ndarray:
 
 
 def _parse(stream: IO[bytes] | gzip.GzipFile, path: Path, ndim: int) -> np.ndarray:
-    head = _read_bytes(stream, 4 + 4 * ndim)
+    head = read_bytes(stream, 4 + 4 * ndim)
     if len(head) < 4 or head[:2] != b"\0\0":
-        raise UserError(f"{path} is not an IDX file: it {_description(head)}.")
+        raise UserError(f"{path} is not an IDX file: it {description(head)}.")
     if head[2] != 8:
         raise UserError(
             f"{path} has IDX type 0x{head[2]:02x}; expected unsigned bytes (0x08)."
@@ -87,7 +93,7 @@ def _parse(stream: IO[bytes] | gzip.GzipFile, path: Path, ndim: int) -> np.ndarr
         )
     if size == 0:
         raise UserError(f"{path} is empty: its {claim}.")
-    body = _read_bytes(stream, size + 1)  # one more, to detect trailing bytes
+    body = read_bytes(stream, size + 1)  # one more, to detect trailing bytes
     if len(body) < size:
         raise UserError(f"{path} is truncated: its {claim}, {len(body):,} follow.")
     if len(body) > size:
@@ -97,15 +103,16 @@ def _parse(stream: IO[bytes] | gzip.GzipFile, path: Path, ndim: int) -> np.ndarr
     return array
 
 
-def _description(head: bytes | bytearray) -> str:
-    """Returns what a file that is no IDX file is, by its first bytes."""
+def description(head: bytes | bytearray) -> str:
+    """Returns what a file of no format that is read is, by its first bytes."""
     for start, kind in _OTHER_FILES.items():
         if head.lstrip().startswith(start):
             return f"is {kind}"
     return f"begins with {head[:4].hex()!r}" if head else "is empty"
 
 
-def _read_bytes(stream: IO[bytes] | gzip.GzipFile, size: int) -> bytearray:
+def read_bytes(stream: IO[bytes] | gzip.GzipFile, size: int) -> bytearray:
+    """Returns at most ``size`` bytes of a stream."""
     # In chunks: the memory allocated depends on the bytes present, not on the header.
     body = bytearray()
     while len(body) < size and (chunk := stream.read(min(_CHUNK, size - len(body)))):

@@ -8,8 +8,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from fmnist_jax.data import idx, locations, official, subsets
 from fmnist_jax.data.dataset import Data, Dataset
 from fmnist_jax.data.official import NUM_EXAMPLES, OFFICIAL
@@ -19,7 +17,7 @@ NAMES = ("auto", *OFFICIAL, "synthetic", "idx")
 
 
 def load(
-    name: str = "auto",
+    name: str | os.PathLike[str] = "auto",
     data_dir: str | os.PathLike[str] | None = None,
     *,
     train_examples: int | None = None,
@@ -36,9 +34,11 @@ def load(
 
     Args:
       name: 'fashion_mnist' or 'mnist'; 'auto': Fashion-MNIST if it is available, else
-        (unless a folder was given) 'synthetic', the generated set; 'idx': other IDX
-        files in ``data_dir``; or a prepared image set of TFDS (NAME or NAME/CONFIG).
-      data_dir: the folder to search first; it must exist.
+        'synthetic', the generated set, with a notice, unless a folder was given; 'idx':
+        other IDX files in ``data_dir``; a prepared image set of TFDS (NAME or
+        NAME/CONFIG); or a file or folder, whose content decides how it is read
+        (``docs/your_data.md``). If a name is also a path, it is a name.
+      data_dir: the folder to search first for a name; it must exist.
       train_examples: the number of training examples to keep.
       test_examples: the same for the test set.
       subset: the examples to keep: 'first' or 'stratified', see ``Data.subset``.
@@ -50,22 +50,27 @@ def load(
     counts = {"train": train_examples, "test": test_examples}
     _check_counts(counts)
     subsets.check_method(subset)
-    root = locations.user_folder(data_dir)
+    data = _load(name, locations.user_folder(data_dir), counts)
+    _check_counts(counts, {s: len(getattr(data, s).labels) for s in counts})
+    return data.subset(**counts, method=subset)
+
+
+def _load(
+    name: str | os.PathLike[str], root: Path | None, counts: Mapping[str, int | None]
+) -> Data:
+    """Returns a data set; of the synthetic one, at most ``counts`` examples."""
     if name == "synthetic":
         return _load_synthetic(counts)
     if name == "auto":
         try:
-            data = _load_official("fashion_mnist", root)
+            return _load_official("fashion_mnist", root)
         except locations.NotFoundError as error:
             if root is not None:
                 raise
             return _load_synthetic(counts, _fallback_notice(error.notable))
-    elif name in OFFICIAL:
-        data = _load_official(name, root)
-    else:
-        data = _load_idx(root) if name == "idx" else _load_tfds(name, root)
-    _check_counts(counts, {s: len(getattr(data, s).labels) for s in counts})
-    return data.subset(**counts, method=subset)
+    if isinstance(name, str) and name in OFFICIAL:
+        return _load_official(name, root)
+    return _load_idx(root) if name == "idx" else _load_tfds_or_path(name, root)
 
 
 def _check_counts(
@@ -131,34 +136,33 @@ def _load_idx(root: Path | None) -> Data:
             "Dataset 'idx' needs --data_dir=FOLDER (or FMNIST_JAX_DATA) with the four "
             f"files {', '.join(idx.FILES.values())} (each may end in .gz); {problem}."
         )
-    names = set(official.match_official(arrays).values())
-    name = names.pop() if len(names) == 1 else None
-    if name:  # an official data set keeps its name
-        return _from_arrays(arrays, name, source=f"IDX files in {root}")
-    labels = np.union1d(arrays["train_labels"], arrays["test_labels"])
-    missing = [str(label) for label in range(labels[-1]) if label not in labels]
-    text = f"labels {labels[0]} to {labels[-1]}"
-    if missing:
-        text += f" without {', '.join(missing[:10])}{', …' if missing[10:] else ''}"
-    source = f"IDX files '{root.resolve().name}' in {root}, {text}"
-    return _from_arrays(arrays, "idx", source=source)
+    names = {*official.match_official(arrays).values()}
+    name = names.pop() if len(names) == 1 else None  # an official one is kept
+    source = f"IDX files '{root.resolve().name}' in {root}"
+    return _from_arrays(arrays, name or "idx", source=source)
 
 
-def _load_tfds(name: str, root: Path | None) -> Data:
+def _load_tfds_or_path(name: str | os.PathLike[str], root: Path | None) -> Data:
     from fmnist_jax.data import tfds
 
     roots = locations.tfds_roots(root)
-    for tfds_root in roots:
+    for tfds_root in roots if isinstance(name, str) else ():
         if folder := tfds.find(tfds_root, str(name)):
             arrays, classes = tfds.read(folder)
             source = f"TFDS directory {folder}"
-            return _from_arrays(arrays, name, class_names=classes, source=source)
+            return _from_arrays(arrays, str(name), class_names=classes, source=source)
+    path = os.path.expanduser(name) if isinstance(name, str | os.PathLike) else ""
+    if path and os.path.exists(path):
+        from fmnist_jax.data import paths
+
+        return paths.load(Path(path), NAMES)
     if not tfds.is_known(str(name)):
         plain = str(name).lower().replace("-", "_")
         close = difflib.get_close_matches(plain, [*NAMES, *tfds.known_names()], 1)
         raise UserError(
-            f"Unknown dataset {name!r}; expected {', '.join(NAMES)} or an image set of "
-            f"TFDS{f'; did you mean {close[0]!r}?' if close else '.'}"
+            f"Unknown dataset {name!r}; expected {', '.join(NAMES)}, an image set of "
+            "TFDS, or a file or folder (none of this name exists)"
+            f"{f'; did you mean {close[0]!r}?' if close else '.'}"
         )
     option = f" --data_dir={shlex.quote(str(root))}" if root else ""
     raise UserError(

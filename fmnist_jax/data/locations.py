@@ -4,16 +4,12 @@ An error in a location that the user passes is raised. An error in a cache is re
 and the search continues.
 """
 
-import math
 import os
-import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-
-from fmnist_jax.data import idx, official
+from fmnist_jax.data import idx, npy, official, recognition
 from fmnist_jax.data.official import NUM_EXAMPLES, OFFICIAL
 from fmnist_jax.errors import UserError, reason
 
@@ -120,7 +116,9 @@ def _read_tfds(folder: Path) -> idx.Arrays | None:
     from fmnist_jax.data import tfds
 
     version = tfds.find(folder.parent, folder.name)
-    return tfds.official_order(tfds.read(version)[0]) if version else None
+    if version is None:
+        return None
+    return recognition.in_official_order(tfds.read(version)[0])
 
 
 def _download(folder: Path) -> idx.Arrays:
@@ -142,39 +140,11 @@ def _read_npz(path: Path) -> idx.Arrays | None:
     """Reads MNIST as Keras stores it: a zip archive of .npy files."""
     if not os.path.lexists(path):
         return None
-    arrays = {}
-    try:
-        if not path.is_file() or path.stat().st_size > _MAX_NPZ_BYTES:
-            raise ValueError(f"it is not a file of at most {_MAX_NPZ_BYTES:,} bytes")
-        with zipfile.ZipFile(path) as archive:
-            for split, count in NUM_EXAMPLES.items():
-                images, labels = f"x_{split}.npy", f"y_{split}.npy"
-                shape = (count, 28, 28)
-                arrays[f"{split}_images"] = _read_npy(archive, images, shape)
-                arrays[f"{split}_labels"] = _read_npy(archive, labels, shape[:1])
-    except Exception as error:  # zipfile and NumPy raise many types for damaged files
-        raise UserError(f"{path} cannot be read: {reason(error)}.") from error
-    return arrays
-
-
-def _read_npy(
-    archive: zipfile.ZipFile, name: str, shape: tuple[int, ...]
-) -> np.ndarray:
-    member = archive.getinfo(name)
-    # zipfile unpacks other compressions without a limit: a few bytes to a gigabyte.
-    if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        raise ValueError(f"{name} is neither stored nor deflated")
-    with archive.open(member) as file:
-        # np.load would allocate whatever a header claims; and a header of a later
-        # version may itself claim 4 GiB.
-        version = np.lib.format.read_magic(file)
-        if version != (1, 0):
-            raise ValueError(f"{name} has npy version {version}, not (1, 0)")
-        actual, fortran_order, dtype = np.lib.format.read_array_header_1_0(file)
-        if (actual, fortran_order, dtype) != (shape, False, np.uint8):
-            raise ValueError(f"{name} is {dtype} {actual}, not uint8 {shape}")
-        size = math.prod(shape)
-        body = file.read(size)
-        if len(body) != size or file.read(1):
-            raise ValueError(f"{name} does not have the {size:,} bytes of its header")
-    return np.frombuffer(body, np.uint8).reshape(shape)
+    pairs = npy.read_all([path], _MAX_NPZ_BYTES)
+    if pairs.keys() != NUM_EXAMPLES.keys():
+        raise UserError(f"{path} has {', '.join(pairs)}; expected train and test.")
+    return {
+        f"{split}_{role}": array
+        for split in pairs
+        for role, array in zip(("images", "labels"), pairs[split], strict=True)
+    }

@@ -221,20 +221,3 @@ def _tfrecords(path: Path) -> Iterator[bytes]:
                 raise UserError(f"{path} is truncated or damaged.")
             yield file.read(size)
             file.read(4)
-
-
-def official_order(arrays: idx.Arrays) -> idx.Arrays:
-    """Restores the official order of Fashion-MNIST or MNIST from that of TFDS.
-
-    TFDS sorts examples by a hash of their keys, with the name of the split as the salt;
-    the keys of both data sets are the positions in the official files.
-    """
-    from tensorflow_datasets.core import hashing
-
-    restored = {}
-    for split in ("train", "test"):
-        keys = range(len(arrays[f"{split}_labels"]))
-        position = np.argsort(sorted(keys, key=hashing.Hasher(split).hash_key))
-        for role in (f"{split}_images", f"{split}_labels"):
-            restored[role] = arrays[role][position].astype(np.uint8)
-    return restored

@@ -52,7 +52,8 @@ _COMMON_FLAGS = (
         "dataset",
         TEXT,
         "auto (Fashion-MNIST if available, else a synthetic data set), fashion_mnist, "
-        "mnist, synthetic, idx (other IDX files in --data_dir), or a TFDS image set",
+        "mnist, synthetic, idx (other IDX files in --data_dir), a TFDS image set, or a "
+        "path: a file or folder (CSV, Parquet, .npz, .npy, IDX, images by class)",
     ),
     Flag("data_dir", TEXT, "folder of the data set (default: $FMNIST_JAX_DATA)"),
     Flag("train_examples", COUNT, "use only N training examples"),

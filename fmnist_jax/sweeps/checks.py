@@ -17,6 +17,16 @@ from fmnist_jax.sweeps.program_data import fitted
 from fmnist_jax.training.models import make_model, takes_train
 
 
+def check_data(data: Data) -> None:
+    """Raises UserError for anything but ``Data`` whose targets are classes."""
+    check_is("data", data, Data, "Data, as load('fashion_mnist') returns it")
+    if data.targets != "classes":
+        raise UserError(
+            "A sweep measures accuracies and losses of classes; the data has targets "
+            "as given. Use init and forward in a training loop of your own code."
+        )
+
+
 def check_plan(plan: Plan, data: Data, num_devices: int) -> None:
     """Raises UserError for the first thing that does not fit.
 
@@ -25,7 +35,7 @@ def check_plan(plan: Plan, data: Data, num_devices: int) -> None:
       data: training and test set.
       num_devices: number of devices of this process.
     """
-    check_is("data", data, Data, "Data, as load('fashion_mnist') returns it")
+    check_data(data)
     for probe in plan.probes:
         check_is("A probe", probe, Probe, "a Probe, such as Probe(function)")
     if plan.num_devices > num_devices:

@@ -16,11 +16,11 @@ from fmnist_jax import training
 from fmnist_jax.config import Config, Hparams
 from fmnist_jax.data.dataset import Data
 from fmnist_jax.data.inspection import check_learnable
-from fmnist_jax.errors import Notice, check_is
+from fmnist_jax.errors import Notice
 from fmnist_jax.probes.probe import Probe
 from fmnist_jax.sweeps import memory, programs
 from fmnist_jax.sweeps.checkpoints import Checkpoint
-from fmnist_jax.sweeps.checks import check_plan
+from fmnist_jax.sweeps.checks import check_data, check_plan
 from fmnist_jax.sweeps.labelling import Part, join, notices
 from fmnist_jax.sweeps.planning import Group, Plan, plan
 from fmnist_jax.sweeps.precompile import precompiled
@@ -273,7 +273,7 @@ def sweep(
         if there are any, as ``attrs["notices"]``.
     """
     planned = plan_for_local_devices(axes, data, config, hparams, probes, max_width)
-    check_is("data", data, Data, "Data, as load('fashion_mnist') returns it")
+    check_data(data)
     check_learnable(data.findings)
     for line in notices(planned, data):
         warnings.warn(line, Notice, stacklevel=2)

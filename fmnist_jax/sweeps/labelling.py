@@ -88,6 +88,8 @@ def join(plan: Plan, parts: Iterable[Part], data: Data) -> xr.Dataset:
         "largest_class_share": data.largest_class_share,
         "groups_halved_for_memory": len(halved),
     }
+    if data.class_names not in ((), tuple(map(str, range(data.num_classes)))):
+        dataset.attrs["class_names"] = list(data.class_names)
     if data.validation is not None:
         dataset.attrs["validation_examples"] = len(data.validation.labels)
     if lines := notices(plan, data):

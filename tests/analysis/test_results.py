@@ -65,6 +65,21 @@ def test_saved_results_load_unchanged(tmp_path: Path) -> None:
     }  # fmt: skip
 
 
+def test_class_names_are_kept_if_the_data_sets_share_them(tmp_path: Path) -> None:
+    first = make().assign_attrs(class_names=["a", "b c"], machine="x")
+    results.save(first, tmp_path, {})
+    saved = results.load(tmp_path)
+    assert [*saved.attrs["class_names"]] == ["a", "b c"]
+    for other, names in ((first, ["a", "b c"]), (make(), None)):
+        stacked = results.stack(
+            "set", {"1": saved, "2": other.assign_attrs(machine="y")}
+        )
+        kept = stacked.attrs.get("class_names")
+        assert (None if kept is None else [*kept]) == names
+        assert stacked.attrs["machine"] == "x, y"
+        assert stacked.attrs["num_classes"] == 10
+
+
 def test_a_failed_save_leaves_the_old_file_only(tmp_path: Path) -> None:
     path = tmp_path / "results.nc"
     path.write_text("old")

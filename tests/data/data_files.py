@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fmnist_jax.data import idx, load, official
+from fmnist_jax.data import idx, load, official, recognition
 from fmnist_jax.data.dataset import Data
 from fmnist_jax.data.official import OFFICIAL
 from fmnist_jax.errors import UserError
@@ -75,8 +75,10 @@ def make_official(
     digests = {role: sha256(encode(array)) for role, array in arrays.items()}
     monkeypatch.setitem(OFFICIAL, name, OFFICIAL[name]._replace(sha256=digests))
     for split in ("train", "test"):
-        count = len(arrays[f"{split}_labels"])
-        monkeypatch.setitem(official.NUM_EXAMPLES, split, count)
+        images, labels = arrays[f"{split}_images"], arrays[f"{split}_labels"]
+        monkeypatch.setitem(official.NUM_EXAMPLES, split, len(labels))
+        ranks = recognition.ranks(images, labels)
+        monkeypatch.setitem(recognition.official_ranks(), f"{name}_{split}", ranks)
 
 
 def assert_equal(data: Data, arrays: idx.Arrays) -> None:

@@ -69,9 +69,7 @@ def test_fingerprint_depends_on_types_shapes_and_values() -> None:
         (np.full((4, 2, 3), 1e300), None, {}, ["finite float32"]),
         (np.zeros((4, 3, 3)), None, {}, ["one shape", "(3, 3)", "(2, 3)"]),
         (None, [0, 1, 2], {}, ["4 images", "3 labels"]),
-        (None, [0.0, 1, 2, 3], {}, ["train labels", "whole numbers", "float64"]),
-        (None, np.eye(4, dtype=int), {}, ["whole numbers [N]", "(4, 4)"]),
-        (None, [0, 1, 2, -1], {}, ["0 to 2147483646", "-1"]),
+        (None, [0.5, 1, 2, 3], {}, ["train labels", "whole numbers", "0.5"]),
         (None, [0, 1, 2, 3], {"class_names": "abc"}, ["0 to 2", "3 class names"]),
     ],
 )
@@ -133,7 +131,8 @@ def test_splits_on_different_scales_are_refused(
 def test_a_subset_keeps_the_classes_of_the_whole_set() -> None:
     images, labels = np.ones((6, 2)), np.array([0, 0, 1, 1, 2, 5])
     data = Data(Dataset(images, labels), Dataset(images[:2], labels[:2]))
-    assert data.num_classes == data.first(2).num_classes == 6
+    assert data.num_classes == data.first(2).num_classes == 4
+    assert data.first(2).class_names == data.class_names == ("0", "1", "2", "5")
 
 
 def test_an_outlier_is_not_another_scale() -> None:

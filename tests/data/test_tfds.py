@@ -1,19 +1,19 @@
 """Reading data sets prepared by TensorFlow Datasets (TFDS), without TensorFlow."""
 
-import io
 import json
 import logging
 import shutil
 import struct
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from benchmarks.containers import to_tfds
 from fmnist_jax.data import idx, load, tfds
 from fmnist_jax.errors import UserError
 from tests.data.data_files import (
@@ -27,40 +27,11 @@ from tests.data.data_files import (
     needs_real,
 )
 
-Image = pytest.importorskip("PIL.Image")
-
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of TFDS
 
 
-def png(image: np.ndarray) -> bytes:
-    file = io.BytesIO()
-    Image.fromarray(image).save(file, "png", compress_level=1)
-    return file.getvalue()
-
-
 def prepare(name: str, root: Path, **splits: tuple[np.ndarray, np.ndarray]) -> Path:
-    """Prepares a TFDS array_record directory by the builder and writer of TFDS.
-
-    Returns:
-        The folder of the prepared version.
-    """
-    import tensorflow_datasets
-
-    def examples(images: np.ndarray, labels: np.ndarray) -> Iterator[Any]:
-        for index, (image, label) in enumerate(zip(images, labels, strict=True)):
-            example = {"image": png(image), "label": int(label), "id": str(index)}
-            yield index, {key: example[key] for key in builder.info.features}
-
-    tensorflow_datasets.disable_progress_bar()
-    builder = tensorflow_datasets.builder(
-        name, data_dir=str(root), file_format="array_record"
-    )
-    builder._split_generators = lambda *_: {
-        split: examples(*arrays) for split, arrays in splits.items()
-    }
-    config = tensorflow_datasets.download.DownloadConfig(try_download_gcs=False)
-    builder.download_and_prepare(download_config=config)
-    return Path(builder.data_dir)
+    return to_tfds(splits, root, name)
 
 
 def split_pairs(arrays: idx.Arrays) -> dict[str, tuple[np.ndarray, np.ndarray]]:

@@ -88,6 +88,7 @@ def test_classes_without_examples_are_the_same_in_a_sweep_and_alone() -> None:
     with pytest.warns(Notice):
         run = sweep({}, data, config)
     np.testing.assert_allclose(run.train_loss[0], alone["train_loss"], rtol=1e-6)
+    assert (run.attrs["class_names"], run.attrs["num_classes"]) == ([*"abcd"], 4)
 
 
 @pytest.mark.slow
@@ -221,6 +222,7 @@ def test_a_module_and_arrays_of_the_users() -> None:
     config = Config(model=Tiny(3), batch_size=16, num_epochs=20, optimizer="sgd")
     axes = {"learning_rate": [1e-6, 1e-1], "seed": [0, 1, 2]}
     results = sweep(axes, data, config, Hparams(divisor=1.0))
+    assert "class_names" not in results.attrs  # they are 0 to 2
     assert results.model.item() == "Tiny"
     assert "hidden_sizes" not in results.coords
     final = results.test_accuracy.isel(epoch=-1).mean("seed")
@@ -311,6 +313,15 @@ def test_a_name_is_no_data() -> None:
     name: Any = "fashion_mnist"
     with pytest.raises(UserError, match="data is a str; expected Data, as load"):
         sweep({"divisor": [1.0, 2.0]}, name, CONFIG)
+
+
+def test_targets_as_given_are_for_other_losses() -> None:
+    part = Dataset(np.ones((4, 3)), np.linspace(0, 1, 4))
+    data = Data(part, part, targets="as_given")
+    with pytest.raises(
+        UserError, match=r"accuracies and losses of classes; .*as given"
+    ):
+        sweep({"divisor": [1.0, 2.0]}, data, CONFIG)
 
 
 @pytest.mark.slow

@@ -1,0 +1,52 @@
+"""Arrays of the caller, taken over without loss of meaning and without aliases."""
+
+from typing import Any
+
+import numpy as np
+
+from fmnist_jax.errors import UserError, reason
+
+
+def as_array(name: str, values: Any) -> np.ndarray:
+    """Returns values as an array, and refuses those that would lose their meaning."""
+    parts = values if isinstance(values, list | tuple) else [values]
+    if any(np.ma.isMaskedArray(part) for part in parts):
+        raise UserError(
+            f"{name} are masked: the values under the mask would be used; fill them "
+            "with .filled(VALUE), or leave these examples out."
+        )
+    if any(hasattr(part, "toarray") for part in parts):
+        raise UserError(f"{name} are sparse; convert them with .toarray().")
+    try:
+        return np.asarray(values)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise UserError(f"{name} must be one array: {reason(error)}.") from error
+
+
+def read_only(array: np.ndarray, given: np.ndarray) -> np.ndarray:
+    """Returns the array; a copy of it if it could be changed through ``given``."""
+    if np.may_share_memory(array, given):
+        if not _is_writable(given):
+            return array
+        array = array.copy()
+    array.flags.writeable = False
+    return array
+
+
+def _is_writable(array: Any) -> bool:
+    """Whether an array can be changed, by itself or by an array that it is part of."""
+    while isinstance(array, np.ndarray):
+        if array.flags.writeable:
+            return True
+        array = array.base
+    return False
+
+
+def label_array(name: str, values: Any) -> np.ndarray:
+    """Returns labels as an array; lists that mix text and numbers as objects."""
+    labels = as_array(name, values)
+    if not labels.ndim:
+        raise UserError(f"{name} must be [N], got {values!r}.")
+    # NumPy makes text of lists that have numbers beside text.
+    is_list = isinstance(values, list | tuple) and labels.dtype.kind in "SU"
+    return np.array(values, object) if is_list else labels

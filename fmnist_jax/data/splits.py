@@ -1,0 +1,33 @@
+"""The split of a file, folder or array, by the words in its name."""
+
+import re
+from pathlib import Path
+
+SPLITS = {
+    "train": ("train", "training"),
+    "test": ("test", "testing", "t10k"),
+    "validation": ("validation", "valid", "val"),
+}
+_SHARD = re.compile(r"-\d{5}-of-(\d{5})(?=\.)")
+
+
+def split_of(name: str) -> str | None:
+    """Returns 'train', 'test' or 'validation' if a word of the name is one of them."""
+    words = re.split(r"[^a-z0-9]+", name.lower())
+    return next((split for split in SPLITS if {*SPLITS[split]} & {*words}), None)
+
+
+def without_split(name: str) -> str:
+    """Returns a name with * for the word of its split, and without a shard's number.
+
+    Names that differ in nothing else belong to one data set.
+    """
+    words = [word for words in SPLITS.values() for word in words]
+    pattern = rf"(?<![a-z0-9])({'|'.join(words)})(?![a-z0-9])"
+    return re.sub(pattern, "*", _SHARD.sub("", name), flags=re.IGNORECASE)
+
+
+def num_shards(path: Path) -> int:
+    """Returns of how many files a split consists, by the name of one of them."""
+    match = _SHARD.search(path.name)
+    return int(match[1]) if match else 1
