@@ -71,7 +71,7 @@ def test_settings_are_those_of_the_rows(name: str) -> None:
     for row_name in configuration.rows:
         words = REFERENCES.rows[row_name].config
         if "÷" in words and "{" not in words and " and " not in words:
-            divisor = f"÷{hparams.divisor:g}".replace("e+06", "e6")
+            divisor = f"÷{resolve(config, hparams).divisor:g}".replace("e+06", "e6")
             assert divisor in words or "÷(255·10⁴)" in words, (words, divisor)
         for optimizer in ("Adam", "SGD"):
             if f"{optimizer} " in words:
