@@ -149,8 +149,9 @@ def sentences(rows: pd.DataFrame, axis: str, reference: str) -> list[str]:
         widest = part.loc[part.decades.fillna(-1).idxmax()]
         base = part[part[axis] == reference].iloc[0]
         lines.append(
-            f"{optimizer}: the best input by validation is {best[axis]}, with a test "
-            f"accuracy of {100 * best.accuracy:.1f} % at {show(RATE, best.best_rate)}"
+            f"{optimizer}: the best input by validation is {best[axis]}"
+            f"{_ties_text(part, best, axis)}, with a test accuracy of "
+            f"{100 * best.accuracy:.1f} % at {show(RATE, best.best_rate)}"
             f"{_gain_text(best, reference)}."
         )
         lines.append(
@@ -159,6 +160,12 @@ def sentences(rows: pd.DataFrame, axis: str, reference: str) -> list[str]:
             f"{_window_text(base)}."
         )
     return lines
+
+
+def _ties_text(part: pd.DataFrame, best: Mapping[str, Any], axis: str) -> str:
+    ties = part[part.validation_accuracy == best["validation_accuracy"]][axis]
+    others = [name for name in ties if name != best[axis]]
+    return f" (equal by validation: {', '.join(others)})" if others else ""
 
 
 def _gain_text(best: Mapping[str, Any], reference: str) -> str:

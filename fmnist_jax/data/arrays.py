@@ -1,10 +1,12 @@
-"""Arrays of the caller, taken over without loss of meaning and without aliases."""
+"""Arrays of the caller: no loss of meaning, no aliases, one scale."""
 
 from typing import Any
 
 import numpy as np
 
 from fmnist_jax.errors import UserError, reason
+
+MAX_SCALE_RATIO = 20.0  # between the scales of two splits; 255 if one is divided
 
 
 def as_array(name: str, values: Any) -> np.ndarray:
@@ -50,3 +52,29 @@ def label_array(name: str, values: Any) -> np.ndarray:
     # NumPy makes text of lists that have numbers beside text.
     is_list = isinstance(values, list | tuple) and labels.dtype.kind in "SU"
     return np.array(values, object) if is_list else labels
+
+
+def check_scale(split: str, train: np.ndarray, images: np.ndarray) -> None:
+    """Refuses images whose scale is far from that of the training images.
+
+    Both the largest absolute value and the mean of some have to differ: one alone does
+    so in tables with outliers. Zeros have any scale.
+    """
+    arrays = (train, images)
+    samples = [array[:: max(1, len(array) // 1000)] for array in arrays]
+    means = [float(np.abs(sample).mean(dtype=float)) for sample in samples]
+    if _is_one_scale(means):
+        return
+    ranges = [(float(array.min()), float(array.max())) for array in arrays]
+    if _is_one_scale([max(-low, high) for low, high in ranges]):
+        return
+    texts = [f"from {low:g} to {high:g}" for low, high in ranges]
+    raise UserError(
+        f"train images are {texts[0]}, but {split} images {texts[1]}: they are not on "
+        "one scale; scale both alike."
+    )
+
+
+def _is_one_scale(sizes: list[float]) -> bool:
+    smaller, larger = sorted(sizes)
+    return smaller == 0 or larger / smaller <= MAX_SCALE_RATIO

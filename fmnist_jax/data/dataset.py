@@ -10,7 +10,7 @@ import numpy as np
 
 from fmnist_jax.data import inspection, subsets
 from fmnist_jax.data import labels as label_types
-from fmnist_jax.data.arrays import as_array, label_array, read_only
+from fmnist_jax.data.arrays import as_array, check_scale, label_array, read_only
 from fmnist_jax.data.official import OFFICIAL
 from fmnist_jax.errors import UserError, unknown
 
@@ -90,7 +90,7 @@ class Data:
                     f"train and {other[1:]} in {split}."
                 )
             if split != "train":
-                inspection.check_scale(split, self.train.images, checked.images)
+                check_scale(split, self.train.images, checked.images)
         self._convert_labels()
         if self.targets == "classes" and self.num_classes == 1:
             raise UserError(

@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from fmnist_jax.data.statistics import moments
 from fmnist_jax.data.subsets import MAX_CHANCE
 from fmnist_jax.errors import UserError, listed
 
-MAX_SCALE_RATIO = 20.0  # between the scales of two splits; 255 if one is divided
 MAX_COPIES = 0.01  # share of a split that may be copies of training images
 FEW = 10  # training examples: a class with fewer, and ...
 RARE = 0.1  # ... less than this part of an equal share, has very few
@@ -20,6 +20,7 @@ USUAL_SIZES = (0.1, 10.0)  # of the largest inputs, after division
 SAMPLE = 1000  # images, of which the size is taken
 MIN_VALUES = 1000  # of a sample whose range is compared
 MAX_SIZE_RATIO = 1.5  # between the sizes of two splits
+MAX_COLUMN_RATIO = 30.0  # between the deviations of a table's columns
 MIN_NEGATIVE = 0.05  # share of values below 0, if the other split has none
 
 
@@ -63,6 +64,8 @@ class Findings(NamedTuple):
       num_pixels: values per image.
       constant_pixels: those that are the same in all training images.
       ranges: name of each split to the range of its images.
+      deviations: the smallest and largest of a table's training columns that vary; None
+        for images.
     """
 
     class_names: Sequence[str]
@@ -71,6 +74,7 @@ class Findings(NamedTuple):
     num_pixels: int
     constant_pixels: int
     ranges: Mapping[str, Range]
+    deviations: tuple[float, float] | None = None
 
 
 def inspect(splits: Mapping[str, Any], class_names: Sequence[str]) -> Findings:
@@ -95,7 +99,13 @@ def inspect(splits: Mapping[str, Any], class_names: Sequence[str]) -> Findings:
         num_pixels=is_constant.size,
         constant_pixels=int(np.count_nonzero(is_constant)),
         ranges={name: _range(images) for name, (images, _) in splits.items()},
+        deviations=_deviations(images) if images.ndim == 2 else None,
     )
+
+
+def _deviations(rows: np.ndarray) -> tuple[float, float] | None:
+    varying = moments(rows).variance[rows.min(0) != rows.max(0)] ** 0.5
+    return (float(varying.min()), float(varying.max())) if varying.size else None
 
 
 def _range(images: np.ndarray) -> Range:
@@ -145,32 +155,6 @@ def check_learnable(findings: Findings) -> None:
         )
 
 
-def check_scale(split: str, train: np.ndarray, images: np.ndarray) -> None:
-    """Refuses images whose scale is far from that of the training images.
-
-    Both the largest absolute value and the mean of some have to differ: one alone does
-    so in tables with outliers. Zeros have any scale.
-    """
-    arrays = (train, images)
-    samples = [array[:: max(1, len(array) // 1000)] for array in arrays]
-    means = [float(np.abs(sample).mean(dtype=float)) for sample in samples]
-    if _is_one_scale(means):
-        return
-    ranges = [(float(array.min()), float(array.max())) for array in arrays]
-    if _is_one_scale([max(-low, high) for low, high in ranges]):
-        return
-    texts = [f"from {low:g} to {high:g}" for low, high in ranges]
-    raise UserError(
-        f"train images are {texts[0]}, but {split} images {texts[1]}: they are not on "
-        "one scale; scale both alike."
-    )
-
-
-def _is_one_scale(sizes: list[float]) -> bool:
-    smaller, larger = sorted(sizes)
-    return smaller == 0 or larger / smaller <= MAX_SCALE_RATIO
-
-
 def notices(findings: Findings, divisors: Iterable[float] = ()) -> list[str]:
     """Returns a line for everything that may be a mistake.
 
@@ -182,7 +166,8 @@ def notices(findings: Findings, divisors: Iterable[float] = ()) -> list[str]:
     for split in findings.copies:
         lines += [_unseen(findings, split), _untested(findings, split)]
         lines += [_copied(findings, split), _shifted(findings, split)]
-    lines.append(_scale(findings, list(divisors)))
+    divisors = list(divisors)
+    lines += [_scale(findings, divisors), _columns(findings) if divisors else ""]
     return [line for line in lines if line]
 
 
@@ -289,6 +274,19 @@ def _scale(findings: Findings, divisors: list[float]) -> str:
         f"{_short(train.size / divisor)}, but networks are usually trained on "
         f"values of about 1. To divide by {better}, pass --divisors={better} (in the "
         f"library: divisor={better})."
+    )
+
+
+def _columns(findings: Findings) -> str:
+    """Compares the columns of a table, which one divisor scales alike."""
+    smallest, largest = findings.deviations or (1.0, 1.0)
+    if largest <= MAX_COLUMN_RATIO * smallest:
+        return ""
+    return (
+        f"The columns have standard deviations from {_short(smallest)} to "
+        f"{_short(largest)}, and one divisor cannot scale them all. To divide each by "
+        "its own, pass --normalizations=per_feature (in the library: "
+        "normalization='per_feature')."
     )
 
 

@@ -50,13 +50,16 @@ def load(
     counts = {"train": train_examples, "test": test_examples}
     _check_counts(counts)
     subsets.check_method(subset)
-    data = _load(name, locations.user_folder(data_dir), counts)
+    data = _load(name, locations.user_folder(data_dir), counts, bool(data_dir))
     _check_counts(counts, {s: len(getattr(data, s).labels) for s in counts})
     return data.subset(**counts, method=subset)
 
 
 def _load(
-    name: str | os.PathLike[str], root: Path | None, counts: Mapping[str, int | None]
+    name: str | os.PathLike[str],
+    root: Path | None,
+    counts: Mapping[str, int | None],
+    folder_given: bool,
 ) -> Data:
     """Returns a data set; of the synthetic one, at most ``counts`` examples."""
     if name == "synthetic":
@@ -70,7 +73,9 @@ def _load(
             return _load_synthetic(counts, _fallback_notice(error.notable))
     if isinstance(name, str) and name in OFFICIAL:
         return _load_official(name, root)
-    return _load_idx(root) if name == "idx" else _load_tfds_or_path(name, root)
+    if name == "idx":
+        return _load_idx(root)
+    return _load_tfds_or_path(name, root, folder_given)
 
 
 def _check_counts(
@@ -142,7 +147,9 @@ def _load_idx(root: Path | None) -> Data:
     return _from_arrays(arrays, name or "idx", source=source)
 
 
-def _load_tfds_or_path(name: str | os.PathLike[str], root: Path | None) -> Data:
+def _load_tfds_or_path(
+    name: str | os.PathLike[str], root: Path | None, folder_given: bool
+) -> Data:
     from fmnist_jax.data import tfds
 
     roots = locations.tfds_roots(root)
@@ -155,6 +162,11 @@ def _load_tfds_or_path(name: str | os.PathLike[str], root: Path | None) -> Data:
     if path and os.path.exists(path):
         from fmnist_jax.data import paths
 
+        if folder_given:
+            raise UserError(
+                f"--data_dir={root} has no effect, because --dataset={name} is a path; "
+                "leave one of the two out."
+            )
         return paths.load(Path(path), NAMES)
     if not tfds.is_known(str(name)):
         plain = str(name).lower().replace("-", "_")

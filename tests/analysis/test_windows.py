@@ -111,6 +111,15 @@ def test_sentences_choose_by_validation() -> None:
     )
 
 
+def test_equal_inputs_are_listed() -> None:
+    runs = made_up()
+    best = runs.validation_accuracy.sel(input="sgd: standard")
+    runs.validation_accuracy.loc[{"input": "sgd: raw"}] = best
+    rows = windows.table(runs, "input", "÷255")
+    (line, *_) = windows.sentences(rows, "input", "÷255")
+    assert "validation is standard (equal by validation: raw), with" in line
+
+
 def test_runs_without_a_validation_set_are_refused() -> None:
     with pytest.raises(UserError, match="chosen on a validation set"):
         windows.table(made_up().drop_vars("validation_accuracy"), "input", "÷255")

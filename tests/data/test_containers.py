@@ -101,6 +101,16 @@ def test_names_precede_paths(
     assert "a file or folder (none of this name exists)" in line
 
 
+def test_a_path_and_a_folder_are_not_both_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "t.csv").write_text("y,x\n" + "0,1\n1,2\n" * 6)
+    with pytest.raises(UserError, match=r"has no effect, because --dataset=.* a path"):
+        load(tmp_path / "t.csv", tmp_path)
+    monkeypatch.setenv("FMNIST_JAX_DATA", str(tmp_path))  # for names
+    assert len(load(tmp_path / "t.csv").test.labels) == 2
+
+
 def test_without_a_test_set_a_stratified_sixth_is_one(tmp_path: Path) -> None:
     rows = [f"{'ab'[i >= 20]},{i}" for i in range(30)]
     (tmp_path / "t.csv").write_text("\n".join(["y,x", *rows]))

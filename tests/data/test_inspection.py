@@ -192,3 +192,22 @@ def test_official_sets_are_silent_and_quickly_looked_at() -> None:
         assert time.perf_counter() - start < 2  # 0.2 s on an idle core
         assert data.findings.copies["test"] == Copies(0, 0)
         assert data.findings.constant_pixels == (67 if name == "mnist" else 0)
+
+
+@pytest.mark.parametrize(("ratio", "is_noted"), [(29.0, False), (31.0, True)])
+def test_columns_on_different_scales_are_noted(ratio: float, is_noted: bool) -> None:
+    """One divisor cannot scale them; a normalization can, and images are one column."""
+    random = np.random.default_rng(0)
+    rows = random.standard_normal((400, 3)).astype(np.float32)
+    rows = (rows - rows.mean(0)) / rows.std(0) * [1, 3, ratio] + [0, 2, 1]
+    rows[:, 1] = 7  # constant: not on any scale
+    labels = np.arange(400) % 2
+    data = Data(Dataset(rows, labels), Dataset(rows[:200] + 1e-3, labels[:200]))
+    lines = [line for line in data.notices([1.0]) if "deviations" in line]
+    assert len(lines) == is_noted
+    if is_noted:
+        assert lines[0].startswith("The columns have standard deviations from 1 to 31,")
+    assert not [line for line in data.notices() if "deviations" in line]
+    images = rows.reshape(400, 3, 1)
+    data = Data(Dataset(images, labels), Dataset(images[:200] + 1e-3, labels[:200]))
+    assert not [line for line in data.notices([1.0]) if "deviations" in line]
