@@ -109,7 +109,9 @@ def train(
         path = folder / f"{name}.seeds{missing[0]}-{missing[-1]}.nc"
         results.append(_save(new, path))
     machines = dict.fromkeys(map(machine_of, results))
-    merged = xr.concat(results, "seed", combine_attrs="override").sortby("seed")
+    known = set.intersection(*(set(part.coords) for part in results))
+    parts = [part.drop_vars(part.coords.keys() - known) for part in results]
+    merged = xr.concat(parts, "seed", combine_attrs="override").sortby("seed")
     merged.attrs[MACHINE] = " and ".join(machines)
     return merged.sel(seed=range(num_seeds))
 
@@ -138,9 +140,12 @@ def _check(
             "--out_dir."
         )
     settings = vars(config) | vars(resolve(config, hparams))
+    defaults = vars(Config()) | vars(Hparams())
     for setting, value in settings.items():
         if value is None or setting == "name" or not uses_setting(config, setting):
             continue
+        if setting not in saved.coords and value == defaults[setting]:
+            continue  # a setting that is newer than the results
         previous = saved.coords[setting].item() if setting in saved.coords else None
         expected = coordinate(setting, value)
         if previous != (str(expected) if isinstance(expected, bool) else expected):
