@@ -45,6 +45,7 @@ from fmnist_jax.analysis.trainability import LEARNING_RATE, largest_trainable
 from fmnist_jax.errors import unknown
 from fmnist_jax.figures import style
 from fmnist_jax.probes.sharpness import EXAMPLES, sharpness_probe
+from fmnist_jax.sweeps.program_data import share_statistics
 
 FOLDER = Path(__file__).parent
 PREDICTED, MEASURED = FOLDER / "predictions.csv", FOLDER / "predictions_measured.csv"
@@ -135,7 +136,8 @@ def data_of(case: Case, num_images: int, data: Mapping[str, Data]) -> Data:
     """Returns the first training images of a case, with the statistics of all."""
     whole = data[case.dataset]
     first = whole.first(train=num_images, test=1000)
-    return dataclasses.replace(first, fitted_to=whole.train)
+    share_statistics(first, whole, [settings(case)[0]])
+    return first
 
 
 def predict(data: Mapping[str, Data]) -> Iterator[dict[str, Any]]:

@@ -31,11 +31,11 @@ VARIANTS = {
 def answer(dataset: Results) -> Answer:
     """Windows of learning rates and accuracies, by input and optimizer."""
     from fmnist_jax.analysis.windows import sentences, table
-    from fmnist_jax.figures.windows import figure
+    from fmnist_jax.figures.windows import figures
 
     rows = table(dataset, "input", REFERENCE)
-    figures = {"windows": figure(dataset, "input", rows)}
-    return Answer({"windows": rows}, figures, sentences(rows, "input", REFERENCE))
+    drawn = figures(dataset, "input", rows)
+    return Answer({"windows": rows}, drawn, sentences(rows, "input", REFERENCE))
 
 
 EXPERIMENT = Experiment(

@@ -86,6 +86,14 @@ def use_compilation_cache(folder: Path | None = None) -> Path:
     return folder
 
 
+def host_bytes() -> int:
+    """Returns the memory of this machine; 2^62 if the system does not report it."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, OSError, ValueError):
+        return 1 << 62
+
+
 def device_bytes(device: Any) -> int | None:
     """Returns the memory of an accelerator; None on a CPU and if it is not reported."""
     stats = None if device.platform == "cpu" else device.memory_stats()

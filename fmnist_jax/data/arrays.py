@@ -7,6 +7,7 @@ import numpy as np
 from fmnist_jax.errors import UserError, reason
 
 MAX_SCALE_RATIO = 20.0  # between the scales of two splits; 255 if one is divided
+MIN_COMPARED = 10  # examples: fewer have no scale of their own
 
 
 def as_array(name: str, values: Any) -> np.ndarray:
@@ -57,13 +58,16 @@ def label_array(name: str, values: Any) -> np.ndarray:
 def check_scale(split: str, train: np.ndarray, images: np.ndarray) -> None:
     """Refuses images whose scale is far from that of the training images.
 
-    Both the largest absolute value and the mean of some have to differ: one alone does
-    so in tables with outliers. Zeros have any scale.
+    The largest absolute value, and the mean and the median of some, have to differ: one
+    alone does so in tables with outliers. Zeros have any scale.
     """
     arrays = (train, images)
-    samples = [array[:: max(1, len(array) // 1000)] for array in arrays]
-    means = [float(np.abs(sample).mean(dtype=float)) for sample in samples]
-    if _is_one_scale(means):
+    if min(map(len, arrays)) < MIN_COMPARED:
+        return
+    samples = [np.abs(a[:: max(1, len(a) // 1000)]).astype(float) for a in arrays]
+    if _is_one_scale([sample.mean() for sample in samples]):
+        return
+    if _is_one_scale([np.median(s[s > 0]) if s.any() else 0.0 for s in samples]):
         return
     ranges = [(float(array.min()), float(array.max())) for array in arrays]
     if _is_one_scale([max(-low, high) for low, high in ranges]):

@@ -27,11 +27,13 @@ class Contents(NamedTuple):
       pairs: images ``[N, ...]`` and labels of each split; of 'all' if there is one.
       source: the container and its path.
       class_names: of all classes, if the container lists them; or empty.
+      notice: a line for the user, or "".
     """
 
     pairs: Pairs
     source: str
     class_names: tuple[str, ...] = ()
+    notice: str = ""
 
 
 def read(path: Path) -> Contents:
@@ -102,9 +104,16 @@ def _folder(folder: Path, depth: int) -> Contents:
             f"{folder} has files of several formats ({', '.join(by_format)}); pass one "
             "of the files."
         )
+    has_images = images.has_folders(folder)
     for name, paths in by_format.items():
+        if has_images:
+            raise UserError(
+                f"{folder} has images by class, and beside them {paths[0].name}; pass "
+                "a folder that has only the images, or that file."
+            )
         return _files(name, _one_set(folder, name, paths))
-    if pairs := images.read_folders(folder):
+    if has_images:
+        pairs = images.read_folders(folder)
         return Contents(pairs, f"images by class in {folder}")
     inner = [path for path in entries if path.is_dir()]
     if len(inner) == 1 and depth < _MAX_DEPTH:
@@ -147,7 +156,7 @@ def _files(name: str, paths: Sequence[Path]) -> Contents:
 
         table = tables.read_csv({split: path[0] for split, path in by_split.items()})
     source += f", labels from column {table.label!r}"
-    return Contents(table.pairs, source, table.class_names)
+    return Contents(table.pairs, source, table.class_names, table.notice)
 
 
 def _by_split(paths: Sequence[Path]) -> dict[str, list[Path]]:

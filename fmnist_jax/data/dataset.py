@@ -50,8 +50,6 @@ class Data:
       source: the origin of the arrays, as text.
       notice: a note to the user, for instance that the images are synthetic; or "".
       validation: what settings are chosen by, as ``with_validation`` makes it; or None.
-      fitted_to: the training set whose statistics a normalization uses, if this is a
-        part of it; None: ``train``.
       memo: results of functions that are computed once for each ``Data``.
       targets: 'classes', or 'as_given': labels are then any targets ``[N, ...]``, for a
         training loop with a loss of the caller's; they are converted to float32 or
@@ -70,7 +68,6 @@ class Data:
     source: str = "arrays given"
     notice: str = ""
     validation: Dataset | None = None
-    fitted_to: Dataset | None = None
     memo: dict[Any, Any] = dataclasses.field(
         default_factory=dict, init=False, repr=False
     )
@@ -94,7 +91,7 @@ class Data:
         self._convert_labels()
         if self.targets == "classes" and self.num_classes == 1:
             raise UserError(
-                f"All examples have one label, {self.train.labels[0]}: there is "
+                f"All examples have one label, {self._classes[0]!r}: there is "
                 "nothing to learn; give examples of at least two classes."
             )
 
@@ -185,7 +182,10 @@ class Data:
         names, kept = self._classes, []
         for split, count in (("train", train), ("test", test)):
             part = getattr(self, split)
-            index = subsets.select(split, part.labels, count, method, names)
+            labels = part.labels
+            if self.targets == "as_given":
+                labels = np.zeros(len(labels), int)  # there are no classes to keep
+            index = subsets.select(split, labels, count, method, names)
             kept.append(Dataset(*(array[index] for array in part)))
         return dataclasses.replace(self, class_names=names, train=kept[0], test=kept[1])
 
@@ -235,6 +235,8 @@ class Data:
           divisors: those of a sweep; the scale of the images is judged by them.
         """
         lines = [self.notice] if self.notice else []
+        if self.targets == "as_given":
+            return lines
         return lines + inspection.notices(self.findings, divisors)
 
     @functools.cached_property

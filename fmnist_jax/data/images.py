@@ -33,11 +33,46 @@ def is_image(path: Path) -> bool:
 def _classes(folder: Path) -> dict[str, list[Path]]:
     """Returns the images in the visible subfolders of a folder, by their names."""
     subfolders = [p for p in sorted(folder.iterdir()) if is_visible(p) and p.is_dir()]
-    images = {
-        path.name: [p for p in sorted(path.iterdir()) if is_visible(p) and is_image(p)]
-        for path in subfolders
-    }
-    return {name: files for name, files in images.items() if files}
+    images = {}
+    for path in subfolders:
+        entries = [p for p in sorted(path.iterdir()) if is_visible(p)]
+        if files := [p for p in entries if is_image(p)]:
+            images[path.name] = files
+            if inner := [p for p in entries if p.is_dir()]:
+                raise UserError(
+                    f"{path} has images, and a folder {inner[0].name} beside them; a "
+                    "class is one folder of images."
+                )
+    return images
+
+
+def _splits(folder: Path) -> dict[str, dict[str, list[Path]]]:
+    """Returns the images of each split by class; of 'all' if the folders are classes.
+
+    Raises:
+      UserError: if two folders are one split, such as train and training.
+    """
+    subfolders = {path.name.lower(): path for path in folder.iterdir() if path.is_dir()}
+    splits: dict[str, dict[str, list[Path]]] = {}
+    for split, words in SPLITS.items():
+        present = [word for word in words if word in subfolders]
+        contents = {word: _classes(subfolders[word]) for word in present}
+        contents = {word: classes for word, classes in contents.items() if classes}
+        if len(contents) > 1:
+            raise UserError(
+                f"{folder} has {' and '.join(contents)}, which are both the {split} "
+                "set; leave one out."
+            )
+        for classes in contents.values():
+            splits[split] = classes
+    if not splits and (alone := _classes(folder)):
+        splits["all"] = alone
+    return splits
+
+
+def has_folders(folder: Path) -> bool:
+    """Whether a folder has images by class, which ``read_folders`` reads."""
+    return bool(_splits(folder))
 
 
 def read_folders(folder: Path) -> Pairs:
@@ -51,15 +86,7 @@ def read_folders(folder: Path) -> Pairs:
       UserError: if a split lacks a class of another one, or an image is damaged or has
         another size than the first one.
     """
-    subfolders = {path.name.lower(): path for path in folder.iterdir() if path.is_dir()}
-    splits = {
-        split: classes
-        for split, words in SPLITS.items()
-        for word in words
-        if word in subfolders and (classes := _classes(subfolders[word]))
-    }
-    if not splits and (classes := _classes(folder)):
-        splits["all"] = classes
+    splits = _splits(folder)
     for split, classes in splits.items():
         first, others = next(iter(splits.items()))
         for missing in classes.keys() ^ others.keys():

@@ -44,7 +44,7 @@ class Range(NamedTuple):
       high: the maximum.
       size: 99th percentile of the absolute values other than 0; 0 if there is none.
       negative: share of the values below 0.
-      number: of the values that size and share are taken of.
+      number: how many values ``size`` and ``negative`` are computed from.
     """
 
     low: float
@@ -64,8 +64,8 @@ class Findings(NamedTuple):
       num_pixels: values per image.
       constant_pixels: those that are the same in all training images.
       ranges: name of each split to the range of its images.
-      deviations: the smallest and largest of a table's training columns that vary; None
-        for images.
+      deviations: the smallest and the largest standard deviation among the training
+        columns of a table that are not constant; None for images.
     """
 
     class_names: Sequence[str]
@@ -221,7 +221,7 @@ def _untested(findings: Findings, split: str) -> str:
     return (
         f"The {split} set has no example of {_classes(findings, which)}, to which "
         f"{100 * train[which].sum() / train.sum():.3g} % of the training set belong: "
-        "the two sets are no random split."
+        "the two sets are not a random split."
     )
 
 

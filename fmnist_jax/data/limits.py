@@ -1,7 +1,6 @@
 """The memory that the arrays of a file may take, checked before they are read."""
 
-import os
-
+from fmnist_jax.devices import host_bytes
 from fmnist_jax.errors import UserError
 
 MAX_BYTES = 8 * 2**30
@@ -9,11 +8,7 @@ MAX_BYTES = 8 * 2**30
 
 def max_bytes() -> int:
     """Returns the limit on the arrays of a file: 8 GiB, or half of the memory."""
-    try:
-        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, OSError, ValueError):  # not known on this system
-        return MAX_BYTES
-    return min(MAX_BYTES, memory // 2)
+    return min(MAX_BYTES, host_bytes() // 2)
 
 
 def check(location: object, size: int) -> None:

@@ -84,7 +84,8 @@ def _check_counts(
     for split, count in counts.items():
         if count is None:
             continue
-        if not isinstance(count, numbers.Integral) or count < 1:
+        is_whole = isinstance(count, numbers.Integral) and not isinstance(count, bool)
+        if not is_whole or count < 1:
             raise UserError(
                 f"{split}_examples must be a whole number of at least 1, got {count!r}."
             )

@@ -53,7 +53,7 @@ def load(path: Path, reserved: Collection[str] = ()) -> Data:
             name=name or _name(path, reserved),
             class_names=class_names,
             source=", ".join(filter(None, (contents.source, note))),
-            notice=notice,
+            notice=" ".join(filter(None, (contents.notice, notice))),
         )
     except UserError as error:
         raise UserError(f"{contents.source}: {error}") from error

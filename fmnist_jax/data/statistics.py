@@ -31,6 +31,11 @@ class Moments(NamedTuple):
         """Where all images are the same; a variance may be above 0 by rounding."""
         return self.low == self.high
 
+    @property
+    def centre(self) -> np.ndarray:
+        """The means; of a constant pixel exactly its value."""
+        return np.where(self.is_constant, self.low, self.mean)
+
     def pooled(self, axes: tuple[int, ...]) -> "Moments":
         """Returns the moments over these axes of an image, which have size 1, too."""
         mean = self.mean.mean(axes, keepdims=True)
@@ -60,7 +65,7 @@ def whitening_matrix(
       images: ``[N, *image_shape]``.
       statistics: their moments.
       eps: share of the mean variance of a pixel that is added to the variance of each
-        principal axis. With 0, axes along which nothing varies are not scaled.
+        principal axis. With 0, axes along which nothing varies are left out.
       is_zca: whether to rotate from the principal axes back to pixels.
 
     Returns:
@@ -82,7 +87,7 @@ def whitening_matrix(
     rounding = np.finfo(float).eps * len(axes) * variances[0]
     variances = np.where(variances <= rounding, 0, variances)
     total = variances + eps * variances.mean()
-    scaled = axes / np.sqrt(np.where(total == 0, 1, total))
+    scaled = axes / np.sqrt(np.where(total == 0, np.inf, total))
     matrix[np.ix_(varies_P, varies_P)] = scaled @ axes.T if is_zca else scaled
     return matrix
 

@@ -26,6 +26,7 @@ class Tables(NamedTuple):
     pairs: Pairs
     label: str  # name of the label column
     class_names: tuple[str, ...] = ()
+    notice: str = ""
 
 
 class Columns(NamedTuple):
@@ -72,7 +73,18 @@ def read_csv(paths: Mapping[str, Path]) -> Tables:
         except (ArrowException, OSError, ValueError) as error:
             raise _damage(path, names, reason(error)) from error
         pairs[split] = arrays(table, columns, path, 1 + has_header)
-    return Tables(pairs, columns.label if columns else "")
+    label = columns.label if columns else ""
+    return Tables(pairs, label, (), label_notice([label]) if has_header else "")
+
+
+def label_notice(names: Sequence[str]) -> str:
+    """Returns a notice if no column is named like labels, so that the first is."""
+    if named_label(names):
+        return ""
+    return (
+        f"No column is called {', '.join(LABELS[:-1])} or {LABELS[-1]}: the first, "
+        f"{names[0]!r}, was taken for the labels. To use another, rename it to label."
+    )
 
 
 def _header(path: Path) -> tuple[list[str], str, bool]:
@@ -112,9 +124,19 @@ def _is_number(text: str) -> bool:
 
 
 def named_label(names: Sequence[str]) -> str | None:
-    """Returns the column that is named like labels, or None."""
-    plain = {name.strip().lower(): name for name in reversed(names)}
-    return next((plain[name] for name in LABELS if name in plain), None)
+    """Returns the column that is named like labels, or None.
+
+    Raises:
+      UserError: if there are several, of which the others would be features.
+    """
+    matches = [name for name in names if name.strip().lower() in LABELS[:-1]]
+    matches = matches or [name for name in names if name.strip().lower() == LABELS[-1]]
+    if len(matches) > 1:
+        raise UserError(
+            f"The columns {' and '.join(map(repr, matches))} are both named like "
+            "labels; rename or leave out the one that is not."
+        )
+    return matches[0] if matches else None
 
 
 def choose(names: Sequence[str], path: Path) -> Columns:
@@ -131,6 +153,13 @@ def choose(names: Sequence[str], path: Path) -> Columns:
         *(list(itertools.product(range(s, s + side), repeat=2)) for s in (0, 1)),
         *([(s + i,) for i in range(side**2)] for s in (0, 1)),
     ]
+    pixels = sorted(filter(None, keys))
+    if pixels != sorted(keys) and len(pixels) > 1:
+        others = [name for name, key in zip(features, keys, strict=True) if not key]
+        raise UserError(
+            f"{path} has pixel columns, and beside them {', '.join(others[:3])}; leave "
+            "these columns out."
+        )
     if sorted(keys) not in grids:
         return Columns(path, label, features, ())
     ordered = [name for _, name in sorted(zip(keys, features, strict=True))]
@@ -156,7 +185,8 @@ def _damage(path: Path, names: Sequence[str], text: str) -> UserError:
         row = match[2].rstrip(":").replace("Row #", "row ")
         return UserError(
             f"{path} has {match[3]} in {row}, column {names[int(match[1])]!r}; all "
-            "columns but the labels must be numbers."
+            f"columns but the labels ({named_label(names) or names[0]!r}) must be "
+            "numbers. If it holds the labels, rename it to label."
         )
     return UserError(f"{path} cannot be read as CSV: {text}.")
 

@@ -8,6 +8,7 @@ import xarray as xr
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from fmnist_jax.analysis.results import combinations, sweep_axes
 from fmnist_jax.analysis.windows import (
     RATE,
     by_optimizer,
@@ -15,18 +16,37 @@ from fmnist_jax.analysis.windows import (
     input_name,
     windows,
 )
-from fmnist_jax.config import axis_label
+from fmnist_jax.config import axis_label, show
 
 ROW_INCHES, PANEL_INCHES = 0.36, 5.2
 
 
-def figure(dataset: xr.Dataset, axis: str, rows: pd.DataFrame) -> Figure:
+def figures(dataset: xr.Dataset, axis: str, rows: pd.DataFrame) -> dict[str, Figure]:
+    """Draws ``figure`` for each combination of further axes; returns them by name."""
+    others = [name for name in sweep_axes(dataset) if name not in (axis, RATE)]
+    if not others:
+        return {"windows": figure(dataset, axis, rows)}
+    drawn = {}
+    for position in combinations(dataset, axis, RATE):
+        values = {name: dataset[name].values[at] for name, at in position.items()}
+        is_part = (rows[others] == pd.Series(values)[others]).all(axis=1)
+        title = ", ".join(f"{axis_label(n)} {show(n, v)}" for n, v in values.items())
+        part = dataset.isel(position)
+        name = "-".join(["windows", *map(str, values.values())])
+        drawn[name] = figure(part, axis, rows[is_part], title)
+    return drawn
+
+
+def figure(
+    dataset: xr.Dataset, axis: str, rows: pd.DataFrame, title: str = ""
+) -> Figure:
     """Draws a panel for each optimizer: inputs down, learning rates across.
 
     Args:
       dataset: results along ``axis``, "learning_rate" and "seed" only.
       axis: of the inputs.
       rows: the table of ``analysis.windows``.
+      title: what else is fixed.
     """
     dataset = dataset.sortby(RATE)
     accuracy = 100 * final_accuracy(dataset, "validation").mean("seed")
@@ -54,9 +74,10 @@ def figure(dataset: xr.Dataset, axis: str, rows: pd.DataFrame) -> Figure:
     bar = drawn.colorbar(image, ax=panels.tolist(), pad=0.01)
     bar.set_label("validation accuracy, %")
     drawn.suptitle(
-        f"{dataset.attrs['dataset_title']}: accuracy by input and learning rate\n"
-        "outlined: at least half-way from guessing to the best of all; dot: best of "
-        "the row; dashed: the optimizer's usual learning rate",
+        f"{dataset.attrs['dataset_title']}: accuracy by input and learning rate"
+        f"{', ' + title if title else ''}\n"
+        "outlined: the unbroken stretch around the best (dot) that is at least "
+        "half-way from guessing to the best of all; dashed: usual learning rate",
         fontsize=10,
     )
     return drawn
@@ -83,8 +104,8 @@ def _mark(
             corner, width = (columns[0] - 0.5, row - 0.5), len(columns)
             outline = Rectangle(corner, width, 1, fill=False, color="black", lw=1.5)
             panel.add_patch(outline)
-    best = [int(np.argmin(np.abs(rates - rate))) for rate in rows.best_rate]
+    best = [int(np.argmin(np.abs(rates - rate))) for rate in rows.best_learning_rate]
     panel.plot(best, range(len(best)), "o", color="tab:red", ms=6, mec="white")
-    usual = rows.usual_rate.iloc[0]
+    usual = rows.usual_learning_rate.iloc[0]
     if np.isfinite(usual):
         panel.axvline(np.argmin(np.abs(rates - usual)), color="black", ls="--", lw=1)

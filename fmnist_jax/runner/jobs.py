@@ -137,8 +137,9 @@ def _variants(
     for name in options["settings"]:
         if name in varied:
             raise UserError(
-                f"--{SETTINGS[name].flag}: this experiment compares fixed settings "
-                f"({', '.join(table)}), which a flag cannot change."
+                f"--{SETTINGS[name].flag}: {experiment.name} compares fixed settings, "
+                f"{len(table)} values of {axis!r}, which a flag cannot change; another "
+                "experiment, such as scale_sweep, takes the flag."
             )
     variants = []
     for label, settings in table.items():
@@ -164,6 +165,12 @@ def select_data(job: Job, datasets: Mapping[str, "Data"]) -> tuple["Data", ...]:
         datasets = {n: d.subset(count, method=method) for n, d in datasets.items()}
     held_out = job.options["validation_examples"]
     share = job.experiment.validation_share
+    for data in datasets.values() if share and not held_out else ():
+        if int(share * len(data.train.labels)) < 1:
+            raise UserError(
+                f"{len(data.train.labels)} training examples are too few: this "
+                f"experiment holds {share:.2g} of them out for validation."
+            )
     datasets = {
         name: data.with_validation(held_out or int(share * len(data.train.labels)))
         for name, data in datasets.items()
@@ -185,14 +192,16 @@ def leave_out_variants(job: Job, datasets: Mapping[str, "Data"]) -> Job:
         if variant.config.normalization == "whiten" and math.prod(shape) > MAX_WHITENED:
             problem = f"an image has more than {MAX_WHITENED:,} pixels"
         if variant.config.normalization == "per_channel" and not has_channels(shape):
-            problem = "the images have no channels"
+            problem = f"the {'images' if len(shape) > 1 else 'rows'} have no channels"
         if problem:
-            notices.append(f"{variant.label} is left out: {problem}.")
+            name = variant.label.removeprefix(f"{variant.config.optimizer}: ")
+            notices.append(f"{name} is left out: {problem}.")
         else:
             kept.append(variant)
     if len(job.variants) == 1 or not kept:
         return job
-    return dataclasses.replace(job, variants=tuple(kept), notices=tuple(notices))
+    unique = tuple(dict.fromkeys(notices))
+    return dataclasses.replace(job, variants=tuple(kept), notices=unique)
 
 
 def fit_to_data(job: Job, datasets: Sequence["Data"]) -> Job:

@@ -23,8 +23,11 @@ def introduction(experiment: Experiment, datasets: Sequence["Data"]) -> list[str
     """Returns the question of an experiment and its data sets."""
     lines = [experiment.question, ""]
     for data in {data.fingerprint: data for data in datasets}.values():
-        train, test = len(data.train.labels), len(data.test.labels)
-        images = f"{train} training and {test} test images"
+        noun = "images" if len(data.image_shape) > 1 else "rows"
+        held_out = data.validation
+        counts = f"{len(data.train.labels)} training"
+        counts += "" if held_out is None else f", {len(held_out.labels)} validation"
+        images = f"{counts} and {len(data.test.labels)} test {noun}"
         lines.append(f"Data set: {data.title}, {images} ({data.source}).")
         lines += [f"Note: {data.notice}"] if data.notice else []
     return lines

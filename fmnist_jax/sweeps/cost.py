@@ -1,14 +1,13 @@
 """Estimates the time and the memory of a plan. Imports no jax."""
 
 import math
-import os
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fmnist_jax.devices import num_cpu_cores
+from fmnist_jax.devices import host_bytes, num_cpu_cores
 from fmnist_jax.errors import UserError
 from fmnist_jax.sweeps.model_size import num_parameters, state_bytes
 
@@ -105,13 +104,15 @@ def run_memory_bytes(
     runs = num_runs * state_bytes(config, math.prod(data.image_shape))
     parts = [part for part in data.splits if part is not None]
     arrays = sum(array.nbytes for part in parts for array in part)
+    if config.normalization == "whiten":  # copies in float32
+        arrays += sum(4 * part.images.size for part in parts)
     return 2 * runs + (1 + num_devices) * arrays
 
 
 def check_memory(config: "Config", data: "Data") -> None:
     """Raises UserError if a run needs more memory than this machine has."""
     expected = run_memory_bytes(config, data)
-    available = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    available = host_bytes()
     if expected > available:
         raise UserError(
             f"A run needs about {expected / 1e9:,.0f} GB, but this machine has "

@@ -1,6 +1,5 @@
 """Runs the groups of a plan, one after the other."""
 
-import functools
 import math
 import types
 import warnings
@@ -29,6 +28,8 @@ from fmnist_jax.sweeps.program_data import (
     fitted,
     in_advance,
     is_applied_in_advance,
+    max_examples,
+    normalization_settings,
 )
 from fmnist_jax.sweeps.programs import SHARED, Program
 from fmnist_jax.sweeps.run_batch import (
@@ -108,18 +109,20 @@ def _arrays(plan: Plan, data: Data, mesh: Mesh) -> Callable[[Config], ProgramDat
     """
     stored = _replicate(data.splits, mesh)
 
-    @functools.lru_cache(maxsize=1)
+    latest: dict[Any, ProgramData] = {}
+
     def arrays(config: Config) -> ProgramData:
-        normalization = fitted(config, data)
-        if normalization and is_applied_in_advance(config, data, plan.num_devices):
-            return _replicate(in_advance(normalization, data.splits), mesh)
-        return ProgramData(stored, _replicate(normalization, mesh))
+        settings = normalization_settings(config)
+        if settings not in latest:
+            latest.clear()  # before the next ones take memory
+            normalization = fitted(config, data)
+            shared = ProgramData(stored, normalization)
+            if is_applied_in_advance(config, data, plan.num_devices):
+                shared = in_advance(shared, max_examples(plan))
+            latest[settings] = _replicate(shared, mesh)
+        return latest[settings]
 
-    def settings(config: Config) -> Config:
-        names = ("normalization", "whitening", "whitening_eps")
-        return Config(**{name: getattr(config, name) for name in names})
-
-    return lambda config: arrays(settings(config))
+    return arrays
 
 
 def _replicate(arrays: Any, mesh: Mesh) -> Any:

@@ -26,6 +26,7 @@ from fmnist_jax.stability import PRECONDITIONED, has_stability_limit, stable_rat
 from fmnist_jax.sweeps.engine import plan_for_local_devices, run_groups
 from fmnist_jax.sweeps.labelling import VARIABLES, join
 from fmnist_jax.sweeps.planning import Plan, run_hparams
+from fmnist_jax.sweeps.program_data import share_statistics
 
 # Settings of training steps and of what is recorded, on which the initial loss does not
 # depend. A new setting is taken to matter unless it is listed here.
@@ -92,10 +93,8 @@ def _at_initialisation(
     examples: int = EXAMPLES,
 ) -> xr.Dataset:
     """Returns the outputs of a probe along the axes of a plan in ``names``."""
-    fitted_to = data.train if data.fitted_to is None else data.fitted_to
-    few = dataclasses.replace(
-        data.first(train=examples, test=1), validation=None, fitted_to=fitted_to
-    )
+    few = dataclasses.replace(data.first(train=examples, test=1), validation=None)
+    share_statistics(few, data, (group.config for group in plan.groups))
     count = len(few.train.labels)  # no batch is larger
     axes = {name: values for name, values in plan.axes.items() if name in names}
     sizes = axes.get("batch_size", ())

@@ -67,7 +67,7 @@ def lower_programs(plan: Plan, config: Config, data: Data, width: int) -> Iterat
     inputs = RunInputs(hparams, seeds, index)
     shared = jax.tree.map(
         lambda x: shape_struct(SHARED, x.shape, x.dtype),
-        program_data.shapes(config, data, plan.num_devices),
+        program_data.shapes(config, data, plan),
     )
     shape = (num_orders(plan, slots), len(data.train.labels))
     orders = shape_struct(SHARED, shape, np.int32)

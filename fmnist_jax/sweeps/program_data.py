@@ -1,13 +1,15 @@
 """What all runs of a program share: the arrays, and the normalization of the images."""
 
-import os
+import functools
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import jax
 
 from fmnist_jax.config import Config
 from fmnist_jax.data.dataset import Data, Dataset, Splits
-from fmnist_jax.devices import device_bytes
+from fmnist_jax.devices import device_bytes, host_bytes
+from fmnist_jax.sweeps.planning import Plan
 from fmnist_jax.training.normalization import (
     Normalization,
     fit_normalization,
@@ -23,10 +25,23 @@ class ProgramData(NamedTuple):
     Attributes:
       splits: images as stored, or normalized in advance.
       normalization: fitted to the training set; None for none.
+      probed: the images that probes take, as stored, and their normalization, if
+        ``splits`` are normalized in advance.
     """
 
     splits: Splits
     normalization: Normalization | None = None
+    probed: tuple[Dataset, Normalization] | None = None
+
+    @property
+    def for_probes(self) -> tuple[Dataset, Normalization | None]:
+        """Training images as stored, and their normalization."""
+        return self.probed or (self.splits.train, self.normalization)
+
+
+def normalization_settings(config: Config) -> tuple[Any, ...]:
+    """Returns what determines a normalization of given data."""
+    return config.normalization, config.whitening, config.whitening_eps
 
 
 def fitted(config: Config, data: Data) -> Normalization | None:
@@ -35,11 +50,16 @@ def fitted(config: Config, data: Data) -> Normalization | None:
     Raises:
       UserError: as ``fit_normalization``.
     """
-    settings = config.normalization, config.whitening, config.whitening_eps
+    settings = normalization_settings(config)
     if settings not in data.memo:
-        train = data.train if data.fitted_to is None else data.fitted_to
-        data.memo[settings] = fit_normalization(config, train)
+        data.memo[settings] = fit_normalization(config, data.train)
     return data.memo[settings]
+
+
+def share_statistics(few: Data, whole: Data, configs: Iterable[Config]) -> None:
+    """Gives a part of a data set the normalizations of the whole training set."""
+    for config in configs:
+        few.memo[normalization_settings(config)] = fitted(config, whole)
 
 
 def is_applied_in_advance(config: Config, data: Data, num_devices: int) -> bool:
@@ -54,30 +74,37 @@ def is_applied_in_advance(config: Config, data: Data, num_devices: int) -> bool:
     size = sum(4 * part.images.size for part in splits)
     limit = device_bytes(jax.local_devices()[0])
     if limit is None:
-        size *= num_devices + 1
-        limit = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        size, limit = size * (num_devices + 1), host_bytes()
     return size <= WHITENED_SHARE * limit
 
 
-def shapes(config: Config, data: Data, num_devices: int) -> ProgramData:
+def shapes(config: Config, data: Data, plan: Plan) -> ProgramData:
     """Returns the shapes and types of what a program of ``config`` takes."""
-    splits = data.splits
-    normalization = fitted(config, data)
-    if is_applied_in_advance(config, data, num_devices):
-        splits, normalization = jax.eval_shape(in_advance, normalization, splits)
-    return jax.tree.map(
-        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype),
-        ProgramData(splits, normalization),
-    )
+    shared = ProgramData(data.splits, fitted(config, data))
+    if is_applied_in_advance(config, data, plan.num_devices):
+        whiten = functools.partial(in_advance, count=max_examples(plan))
+        shared = jax.eval_shape(whiten, shared)
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), shared)
 
 
-@jax.jit
-def in_advance(normalization: Normalization, splits: Splits) -> ProgramData:
-    """Returns data whose images are normalized, and need no normalization."""
+def max_examples(plan: Plan) -> int:
+    """Returns the number of images that the probes of a plan take at most."""
+    configs = {group.config for group in plan.groups}
+    sizes = (probe.num_examples(config) for probe in plan.probes for config in configs)
+    return max(sizes, default=1)
+
+
+@functools.partial(jax.jit, static_argnames="count")
+def in_advance(shared: ProgramData, count: int) -> ProgramData:
+    """Returns data whose images are normalized, but for the first ``count``."""
+    normalization = shared.normalization
+    assert normalization is not None
 
     def normalized(part: Dataset | None) -> Any:
         if part is None:
             return None
         return part._replace(images=normalize(normalization, part.images))
 
-    return ProgramData(Splits(*map(normalized, splits)), Normalization())
+    probed = Dataset(*(array[:count] for array in shared.splits.train))
+    splits = Splits(*map(normalized, shared.splits))
+    return ProgramData(splits, Normalization(), (probed, normalization))

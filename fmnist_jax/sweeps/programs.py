@@ -107,9 +107,10 @@ def init_runs(
 
     def init_one(inputs: RunInputs, data: ProgramData) -> Any:
         init_key, _, probes_key = training.run_keys(inputs.seeds)
-        (train, *_), normalization = data
+        train, normalization = data.for_probes
         shapes = train.images.shape[1:], program.num_classes
-        state = training.init(config, inputs.hparams, init_key, *shapes, normalization)
+        statistics = None if config.normalization == "none" else normalization
+        state = training.init(config, inputs.hparams, init_key, *shapes, statistics)
         key = jax.random.fold_in(probes_key, 0)
         values = run_probes(probes, config, inputs.hparams, state, key, train)
         return _with_normalization(state, None), values
@@ -166,8 +167,9 @@ def train_epoch_of_runs(
 
     def train_one(runs: tuple[RunInputs, training.State], shared: Any) -> Any:
         inputs, before = runs
-        number, orders, (splits, normalization) = shared
-        before = _with_normalization(before, normalization)
+        number, orders, data = shared
+        splits = data.splits
+        before = _with_normalization(before, data.normalization)
         _, epochs_key, probes_key = training.run_keys(inputs.seeds)
         key = jax.random.fold_in(epochs_key, number)
         order = orders[inputs.order_index]
@@ -175,7 +177,9 @@ def train_epoch_of_runs(
             config, inputs.hparams, before, key, splits, order
         )
         key = jax.random.fold_in(probes_key, number)
-        outputs = run_probes(probes, config, inputs.hparams, state, key, splits.train)
+        train, normalization = data.for_probes
+        probed = _with_normalization(state, normalization)
+        outputs = run_probes(probes, config, inputs.hparams, probed, key, train)
         is_settled = _is_settled(config, before, state)
         return _with_normalization(state, None), metrics | outputs, is_settled
 
@@ -195,7 +199,7 @@ def run_end_probes(
 
     def probe_one(runs: tuple[RunInputs, training.State], data: ProgramData) -> Any:
         inputs, state = runs
-        (train, *_), normalization = data
+        train, normalization = data.for_probes
         state = _with_normalization(state, normalization)
         _, _, probes_key = training.run_keys(inputs.seeds)
         key = jax.random.fold_in(probes_key, config.num_epochs + 1)

@@ -1,6 +1,6 @@
 """Normalization of images by statistics of the training set.
 
-What each does to the pixels p of an image, before ``offset`` and ``divisor``:
+Each normalization maps a pixel p as follows; ``offset`` and ``divisor`` come after it:
 
     none         p
     unit         p / 255 for uint8, else (p - min) / (max - min)
@@ -26,12 +26,7 @@ from jax import Array
 from fmnist_jax.choices import NORMALIZATIONS
 from fmnist_jax.config import Config
 from fmnist_jax.data.dataset import Dataset
-from fmnist_jax.data.statistics import (
-    MAX_WHITENED,
-    Moments,
-    moments,
-    whitening_matrix,
-)
+from fmnist_jax.data.statistics import MAX_WHITENED, moments, whitening_matrix
 from fmnist_jax.errors import UserError, choose
 
 
@@ -41,7 +36,7 @@ class Normalization(NamedTuple):
     Attributes:
       shift: float32, ``[]`` or broadcast to images, ``[1, …]``; None for 0.
       scale: the same; None for 1.
-      matrix: of the flattened image, float32 ``[P, P]``; None for the identity.
+      matrix: multiplies the flattened image, float32 ``[P, P]``; None for the identity.
     """
 
     shift: Any = None
@@ -94,7 +89,7 @@ def fit_normalization(config: Config, train: Dataset) -> Normalization | None:
     axes = {"standard": all_axes, "per_channel": channel_axes, "per_feature": ()}[name]
     pooled = moments(images).pooled(axes)
     scale = np.where(pooled.is_constant, 1, pooled.variance**0.5)
-    return _as_float32(_centre(pooled), scale[None])
+    return _as_float32(pooled.centre[None], scale[None])
 
 
 def _fit_whitening(config: Config, images: np.ndarray) -> Normalization:
@@ -107,15 +102,21 @@ def _fit_whitening(config: Config, images: np.ndarray) -> Normalization:
     pixels = moments(images)
     is_zca = config.whitening == "zca"
     matrix = whitening_matrix(images, pixels, config.whitening_eps, is_zca=is_zca)
-    return _as_float32(_centre(pixels), None, matrix)
+    return _as_float32(pixels.centre[None], None, matrix)
 
 
-def _centre(pixels: Moments) -> np.ndarray:
-    """Returns the means, ``[1, …]``; of a constant pixel exactly its value."""
-    return np.where(pixels.is_constant, pixels.low, pixels.mean)[None]
-
-
-def _as_float32(*arrays: Any) -> Normalization:
-    return Normalization(
-        *(None if array is None else np.asarray(array, np.float32) for array in arrays)
-    )
+def _as_float32(shift: Any, scale: Any, matrix: Any = None) -> Normalization:
+    """Returns arrays in float32; refuses those that float32 cannot hold."""
+    with np.errstate(over="ignore", under="ignore"):
+        arrays = [
+            None if array is None else np.asarray(array, np.float32)
+            for array in (shift, scale, matrix)
+        ]
+    tiny = np.finfo(np.float32).tiny
+    is_finite = all(a is None or np.isfinite(a).all() for a in arrays)
+    if not is_finite or (arrays[1] is not None and (arrays[1] < tiny).any()):
+        raise UserError(
+            "The training images have a range or a deviation that float32 cannot hold; "
+            "scale them before."
+        )
+    return Normalization(*arrays)

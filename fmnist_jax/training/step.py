@@ -136,12 +136,13 @@ def init(
     ``normalization`` is what ``fit_normalization(config, train)`` returns.
 
     Raises:
-      UserError: if ``config`` has a normalization and none is passed.
+      UserError: if only one of ``config`` and ``normalization`` has a normalization.
     """
-    if config.normalization != "none" and normalization is None:
+    if (config.normalization == "none") != (normalization is None):
+        got = "no statistics" if normalization is None else "statistics of another one"
         raise UserError(
-            f"normalization is {config.normalization!r}, but init got no statistics; "
-            "pass fit_normalization(config, data.train) as its last argument."
+            f"normalization is {config.normalization!r}, but init got {got}; pass "
+            "fit_normalization(config, data.train) as its last argument."
         )
     model = make_model(config, hparams, num_classes)
     variables = init_variables(model, key, jnp.zeros((1, *image_shape), jnp.float32))

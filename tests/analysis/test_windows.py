@@ -10,7 +10,7 @@ from scipy import stats
 
 from fmnist_jax.analysis import windows
 from fmnist_jax.errors import UserError
-from fmnist_jax.figures.windows import figure
+from fmnist_jax.figures.windows import figure, figures
 
 RATES = [1e-4, 1e-3, 1e-2, 1e-1, 1.0]
 # Mean validation accuracies; the best is 0.9, so that half-way from 0.1 is 0.5.
@@ -34,10 +34,15 @@ def made_up() -> xr.Dataset:
         {
             "validation_accuracy": (dims, validation[..., None]),
             "test_accuracy": (dims, test[..., None]),
+            "validation_loss": (dims, 1 - validation[..., None]),
             "status": (dims[:-1], np.full(validation.shape, "trained")),
         },
         {"input": list(MEANS), "learning_rate": RATES, "seed": [0, 1, 2], "epoch": [1]},
-        {"largest_class_share": 0.1, "dataset_title": "made up"},
+        {
+            "largest_class_share": 0.1,
+            "validation_examples": 100,
+            "dataset_title": "made up",
+        },
     )
     optimizers = [label.partition(": ")[0] for label in MEANS]
     return runs.assign_coords(optimizer=("input", optimizers))
@@ -57,6 +62,16 @@ def test_a_learning_rate_counts_half_way_from_guessing_to_the_best() -> None:
         assert is_inside.sel(input=label).values.tolist() == [bool(v) for v in values]
 
 
+def test_a_sweep_that_learns_nothing_has_no_windows() -> None:
+    runs = made_up()
+    for accuracies in (np.nan, 0.1, 0.18):  # three standard errors are 0.09
+        runs["validation_accuracy"] = runs.validation_accuracy * 0 + accuracies
+        assert not windows.windows(runs).any()
+    rows = windows.table(runs, "input", "÷255")
+    (line, *_) = [x for x in windows.sentences(rows, "input", "÷255") if "train" in x]
+    assert line == "sgd: no learning rate trains any input."
+
+
 def test_the_order_of_learning_rates_does_not_matter() -> None:
     shuffled = made_up().isel(learning_rate=[3, 0, 4, 2, 1])
     rows = windows.table(made_up(), "input", "÷255")
@@ -66,10 +81,14 @@ def test_the_order_of_learning_rates_does_not_matter() -> None:
 def test_rows_have_windows_and_gains_paired_over_seeds() -> None:
     rows = windows.table(made_up(), "input", "÷255").set_index(["optimizer", "input"])
     row = rows.loc["sgd", "standard"]
-    assert (row.lowest_rate, row.highest_rate, row.decades) == (1e-3, 1.0, 3.0)
+    assert (row.lowest_learning_rate, row.highest_learning_rate, row.decades) == (
+        1e-3,
+        1.0,
+        3.0,
+    )
     assert row.at_edge
     assert not rows.loc[("sgd", "÷255"), "at_edge"]
-    assert (row.best_rate, row.validation_accuracy) == (0.1, 0.9)
+    assert (row.best_learning_rate, row.validation_accuracy) == (0.1, 0.9)
     runs = made_up().sel(epoch=1).test_accuracy
     ours = runs.sel(input="sgd: standard", learning_rate=0.1).values
     theirs = runs.sel(input="sgd: ÷255", learning_rate=0.01).values
@@ -78,8 +97,11 @@ def test_rows_have_windows_and_gains_paired_over_seeds() -> None:
     actual = [row.gain, row.gain_low, row.gain_high]
     assert actual == pytest.approx([(ours - theirs).mean(), low, high], abs=1e-4)
     usual = runs.sel(input="sgd: standard", learning_rate=0.01).mean()
-    assert (row.usual_rate, row.usual_accuracy) == (0.01, round(float(usual), 4))
-    assert rows.loc[("adam", "÷255"), "usual_rate"] == 1e-3
+    assert (row.usual_learning_rate, row.usual_accuracy) == (
+        0.01,
+        round(float(usual), 6),
+    )
+    assert rows.loc[("adam", "÷255"), "usual_learning_rate"] == 1e-3
     assert math.isnan(rows.loc[("sgd", "raw"), "decades"])
 
 
@@ -106,18 +128,50 @@ def test_sentences_choose_by_validation() -> None:
         "at 0.1 (-10.0 points compared with ÷255, 95 % interval over seeds -10.0 to "
     )
     assert lines[1] == (
-        "sgd: the widest window of learning rates is that of standard, at least 3.0 "
-        "decades (0.001 to 1); that of ÷255 is 1.0 decades (0.001 to 0.01)."
+        "sgd: the widest window of learning rates, at least 3.0 decades (0.001 to 1), "
+        "is that of standard; that of ÷255 is 1.0 decades (0.001 to 0.01)."
     )
 
 
-def test_equal_inputs_are_listed() -> None:
+def test_inputs_that_validation_cannot_tell_apart_are_listed() -> None:
+    """By the paired interval: 0.1 points behind with a spread of as much."""
     runs = made_up()
     best = runs.validation_accuracy.sel(input="sgd: standard")
-    runs.validation_accuracy.loc[{"input": "sgd: raw"}] = best
+    behind = xr.DataArray([0.001, 0.0, 0.002], {"seed": [0, 1, 2]}, ["seed"])
+    runs.validation_accuracy.loc[{"input": "sgd: raw"}] = best - behind
     rows = windows.table(runs, "input", "÷255")
-    (line, *_) = windows.sentences(rows, "input", "÷255")
-    assert "validation is standard (equal by validation: raw), with" in line
+    sgd = rows[rows.optimizer == "sgd"].set_index("input").may_be_best
+    assert sgd.to_dict() == {"÷255": False, "standard": True, "raw": True}
+    lines = windows.sentences(rows, "input", "÷255")
+    assert lines[1] == "sgd: validation cannot tell standard from raw."
+
+
+def test_of_equal_accuracies_the_lowest_loss_is_the_best() -> None:
+    """Up to one validation example: large learning rates may have enormous losses."""
+    runs = made_up()
+    runs.validation_accuracy.loc[{"input": "sgd: standard", "learning_rate": 1e-3}] = (
+        0.8905
+    )
+    runs["validation_loss"] = runs.validation_loss * 0 + runs.learning_rate
+    rows = windows.table(runs, "input", "÷255").set_index(["optimizer", "input"])
+    assert rows.loc[("sgd", "standard"), "best_learning_rate"] == 1e-3
+    runs.attrs["validation_examples"] = 200
+    rows = windows.table(runs, "input", "÷255").set_index(["optimizer", "input"])
+    assert rows.loc[("sgd", "standard"), "best_learning_rate"] == 0.1
+
+
+def test_further_axes_have_a_figure_for_each_value() -> None:
+    both = {32: made_up(), 64: made_up().isel(learning_rate=slice(None, None, -1))}
+    runs = xr.concat(
+        [part.sortby("learning_rate") for part in both.values()],
+        xr.DataArray([32, 64], dims="batch_size", name="batch_size"),
+        data_vars="all",
+    ).transpose("input", "batch_size", "learning_rate", "seed", "epoch")
+    rows = windows.table(runs, "input", "÷255")
+    assert len(rows) == 2 * len(MEANS)
+    drawn = figures(runs, "input", rows)
+    assert list(drawn) == ["windows-32", "windows-64"]
+    assert "batch size 64" in drawn["windows-64"].get_suptitle()
 
 
 def test_runs_without_a_validation_set_are_refused() -> None:

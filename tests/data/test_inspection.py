@@ -165,7 +165,7 @@ def test_ranges_of_the_splits_are_compared(
 def test_sets_that_teach_nothing_are_refused() -> None:
     images = np.random.default_rng(1).uniform(0, 255, (6, 5))
     one = Dataset(images, np.zeros(6, int))
-    with pytest.raises(UserError, match="All examples have one label, 0: "):
+    with pytest.raises(UserError, match="All examples have one label, '0': "):
         Data(one, one)
     named_classes = Data(one, one, class_names=("cat", "dog"))  # may be a subset
     with pytest.raises(UserError, match="has only class cat: there is nothing"):

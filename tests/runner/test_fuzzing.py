@@ -1,6 +1,7 @@
 """Random command lines are parsed exactly, or refused in one line."""
 
 import math
+import operator
 from typing import Any
 
 import hypothesis.strategies as st
@@ -22,11 +23,14 @@ CHOICES = {
     "batch_norm": list(config.BATCH_NORMS),
     "penalized": list(config.PENALIZED),
     "order": list(config.ORDERS),
+    "normalization": list(config.NORMALIZATIONS),
+    "whitening": list(config.WHITENINGS),
 }
 counts = st.integers(1, 1_000_000)
 floats = st.floats(values.FLOAT32_TINY, values.FLOAT32_MAX)
 NUMBERS = {
     values.POSITIVE: floats,
+    values.FINITE: st.just(0.0) | floats | floats.map(operator.neg),
     values.NOT_NEGATIVE: st.just(0.0) | floats,
     values.BELOW_1: st.floats(0, 1, exclude_max=True),
     values.UP_TO_1: st.floats(0, 1),

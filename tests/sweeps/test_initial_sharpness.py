@@ -37,7 +37,7 @@ class Linear(nn.Module):
 
 # Two values of every setting. A new setting needs an entry.
 VALUES: dict[str, tuple[Any, Any]] = {
-    "divisor": (1e-3, 2e-3),  # saturates outputs, so that the losses differ
+    "divisor": (0.02, 0.04),  # saturates outputs, so that the losses differ
     "offset": (0.5, 1.0),
     "learning_rate": (0.1, 0.2),
     "momentum": (0.9, 0.5),

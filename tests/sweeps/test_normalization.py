@@ -1,12 +1,24 @@
 """Sweeps whose images are normalized: in advance, or in each step."""
 
 import dataclasses
+from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fmnist_jax import Config, Data, Dataset, Hparams, UserError, plan, sweep, training
+from fmnist_jax import (
+    Config,
+    Data,
+    Dataset,
+    Hparams,
+    Probe,
+    UserError,
+    plan,
+    sweep,
+    training,
+)
 from fmnist_jax.choices import NORMALIZATIONS
 from fmnist_jax.sweeps import initial_sharpness, program_data
 from fmnist_jax.sweeps.engine import checkpoint, run_groups_resumably
@@ -50,16 +62,42 @@ def test_images_are_whitened_in_advance_where_memory_allows(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     assert program_data.is_applied_in_advance(WHITE, DATA, 2)
-    shapes = program_data.shapes(WHITE, DATA, 2)
+    planned = plan({}, WHITE, WITHOUT_DIVISOR)
+    shapes = program_data.shapes(WHITE, DATA, planned)
     assert shapes.splits.train.images.dtype == np.float32
     assert jax.tree.leaves(shapes.normalization) == []
     axes = {"divisor": [1.0, 2.0], "seed": range(3)}
     in_advance = sweep(axes, DATA, WHITE, WITHOUT_DIVISOR)
     monkeypatch.setattr(program_data, "WHITENED_SHARE", 0)
-    assert program_data.shapes(WHITE, DATA, 2).splits.train.images.dtype == np.uint8
+    stored = program_data.shapes(WHITE, DATA, planned)
+    assert stored.splits.train.images.dtype == np.uint8
     in_steps = sweep(axes, DATA, WHITE, WITHOUT_DIVISOR)
     for metric in METRICS:
         np.testing.assert_allclose(in_advance[metric], in_steps[metric], rtol=1e-3)
+
+
+@pytest.mark.parametrize("share", [1.0, 0.0])
+def test_probes_take_images_as_stored(
+    share: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the normalization, wherever it is applied."""
+    monkeypatch.setattr(program_data, "WHITENED_SHARE", share)
+
+    def measured(config: Any, hparams: Any, state: Any, key: Any, batch: Any) -> Any:
+        logits, _ = training.forward(config, hparams, state, None, batch.images, False)
+        return {"pixels": batch.images.sum(), "first_logit": logits[0, 0]}
+
+    probes = [Probe(measured, when, examples=16) for when in ("init", "epoch", "end")]
+    for probe in probes:
+        runs = sweep({}, DATA, WHITE, WITHOUT_DIVISOR, [probe])
+        assert (runs.pixels == DATA.train.images[:16].astype(int).sum()).all()
+        if probe.when == "end":
+            state, _ = training.train(WHITE, WITHOUT_DIVISOR, 0, DATA)
+            images = DATA.train.images[:1]
+            logits, _ = training.forward(
+                WHITE, WITHOUT_DIVISOR, state, None, jnp.asarray(images), False
+            )
+            np.testing.assert_allclose(runs.first_logit, logits[0, 0], rtol=1e-3)
 
 
 def test_normalizations_share_the_statistics_of_one_pass() -> None:

@@ -167,13 +167,26 @@ def test_a_constant_training_set_stays_finite(name: str) -> None:
 
 
 def test_pixels_that_depend_on_others_are_whitened() -> None:
-    """The covariance is singular: with eps 0 the empty direction is not scaled."""
+    """The covariance is singular: with eps 0 the empty direction is left out."""
     images = correlated((3, 4))
     images[:, 0, 0] = images[:, 0, 1] + images[:, 0, 2]
     settings = {"normalization": "whiten", "whitening": "pca", "whitening_eps": 0.0}
     variances = np.var(flat(normalized(images, images, **settings)), axis=0)
     np.testing.assert_allclose(variances[:-1], 1, atol=1e-3)
-    np.testing.assert_allclose(variances[-1], 0, atol=1e-6)
+    others = images.copy()
+    others[:, 0, 0] += 1  # outside of the plane
+    last = flat(normalized(images, others, **settings))[:, -1]
+    np.testing.assert_array_equal(last, 0)
+    np.testing.assert_array_equal(variances[-1], 0)
+
+
+@pytest.mark.parametrize("name", ["unit", "per_feature"])
+def test_a_range_that_float32_cannot_hold_is_refused(name: str) -> None:
+    wide = np.array([[3e38, 0], [-3e38, 1]] * 5, np.float32)
+    narrow = np.array([[1e-39, 0], [0, 1]] * 5, np.float32)
+    images = narrow if name == "per_feature" else wide
+    with pytest.raises(UserError, match="that float32 cannot hold"):
+        normalized(images, images, normalization=name)
 
 
 def test_large_images_are_not_whitened() -> None:
@@ -213,7 +226,11 @@ def test_init_refuses_a_normalization_without_statistics() -> None:
     config = dataclasses.replace(CONFIG, normalization="standard")
     with pytest.raises(UserError, match=r"pass fit_normalization\(config, data.train"):
         training.init(config, Hparams(), jax.random.key(0), (3, 4), 3)
-    config, train = dataclasses.replace(config, normalization="st"), make_data().train
+    train = make_data().train
+    fitted = fit_normalization(config, make_data().train)
+    with pytest.raises(UserError, match=r"'none', but init got statistics"):
+        training.init(CONFIG, Hparams(), jax.random.key(0), (3, 4), 3, fitted)
+    config = dataclasses.replace(config, normalization="st")
     with pytest.raises(UserError, match="Unknown normalization 'st'"):
         fit_normalization(config, train)
 
