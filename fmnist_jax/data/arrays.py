@@ -55,6 +55,29 @@ def label_array(name: str, values: Any) -> np.ndarray:
     return np.array(values, object) if is_list else labels
 
 
+def is_lost_in_float32(column: np.ndarray) -> bool:
+    """Whether the values of a column differ by less than float32 can tell apart.
+
+    The rounding error exceeds a hundredth of their standard deviation.
+    """
+    values = column.astype(np.float64)
+    with np.errstate(over="ignore", invalid="ignore"):
+        errors = np.abs(values.astype(np.float32) - values)
+    if not np.isfinite(errors).all():  # refused elsewhere
+        return False
+    return bool(values.size and errors.max() > 0.01 * values.std() > 0)
+
+
+def check_columns(name: str, table: np.ndarray) -> None:
+    """Refuses columns whose values are lost in float32."""
+    for number, column in enumerate(table.T):
+        if is_lost_in_float32(column):
+            raise UserError(
+                f"{name} have values from {column.min():g} to {column.max():g} in "
+                f"column {number}, which float32 cannot tell apart; subtract an offset."
+            )
+
+
 def check_scale(split: str, train: np.ndarray, images: np.ndarray) -> None:
     """Refuses images whose scale is far from that of the training images.
 

@@ -10,7 +10,13 @@ import numpy as np
 
 from fmnist_jax.data import inspection, subsets
 from fmnist_jax.data import labels as label_types
-from fmnist_jax.data.arrays import as_array, check_scale, label_array, read_only
+from fmnist_jax.data.arrays import (
+    as_array,
+    check_columns,
+    check_scale,
+    label_array,
+    read_only,
+)
 from fmnist_jax.data.official import OFFICIAL
 from fmnist_jax.errors import UserError, unknown
 
@@ -287,4 +293,6 @@ def _checked_images(name: str, values: Any) -> np.ndarray:
         converted = images.astype(np.float32, copy=False)
     if invalid := int(np.count_nonzero(~np.isfinite(converted))):
         raise UserError(f"{name} must be finite float32; {invalid:,} values are not.")
+    if images.ndim == 2 and converted is not images:
+        check_columns(name, images)
     return read_only(converted, images)

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fmnist_jax.data import limits
+from fmnist_jax.data.arrays import is_lost_in_float32
 from fmnist_jax.data.npy import Pairs
 from fmnist_jax.errors import UserError, reason
 
@@ -48,15 +49,16 @@ def read_csv(paths: Mapping[str, Path]) -> Tables:
       UserError: if a table lacks a header, a column of another one or a value, has a
         feature that is not a number, or is damaged.
     """
-    from pyarrow import ArrowException, float32
+    from pyarrow import ArrowException, float32, float64
     from pyarrow import csv as reader
 
     columns, pairs = None, {}
     for split, path in paths.items():
-        limits.check(path, 4 * path.stat().st_size)  # float32 of "0,", twice
+        limits.check(path, 6 * path.stat().st_size)  # float64 and float32 of "0,"
         names, delimiter, has_header = _header(path)
         columns = columns or choose(names, path)
         compare(names, columns, path)
+        number = float32() if columns.image_shape else float64()
         try:
             with open(path, "rb") as file:
                 table = reader.read_csv(
@@ -67,7 +69,7 @@ def read_csv(paths: Mapping[str, Path]) -> Tables:
                     ),
                     reader.ParseOptions(delimiter=delimiter),
                     reader.ConvertOptions(
-                        column_types=dict.fromkeys(columns.features, float32())
+                        column_types=dict.fromkeys(columns.features, number)
                     ),
                 )
         except (ArrowException, OSError, ValueError) as error:
@@ -205,7 +207,15 @@ def arrays(
     by_feature = np.empty((len(columns.features), table.num_rows), np.float32)
     for position, name in enumerate(columns.features):
         refuse_missing(table[name], name, path, first_row)
-        by_feature[position] = table[name].to_numpy()
+        values = table[name].to_numpy()
+        if is_lost_in_float32(values):
+            raise UserError(
+                f"{path} has values from {values.min():g} to {values.max():g} in "
+                f"column {name!r}, which float32 cannot tell apart; subtract an offset "
+                "from them, or leave the column out."
+            )
+        with np.errstate(over="ignore"):  # infinity is refused later
+            by_feature[position] = values
     labels = label_values(table[columns.label], columns.label, path, first_row)
     if columns.image_shape and _is_uint8(by_feature):
         pixels = by_feature.T.astype(np.uint8, order="C")

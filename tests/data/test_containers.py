@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from benchmarks.containers import WRITERS, Pairs, png, to_csv, to_folders, to_parquet
-from fmnist_jax.data import idx, limits, load
+from fmnist_jax.data import Data, Dataset, idx, limits, load
 from fmnist_jax.data.official import OFFICIAL
 from fmnist_jax.errors import UserError
 from tests.data.data_files import (
@@ -115,6 +115,21 @@ def test_columns_of_unclear_meaning_are_refused(
     row = ",".join(map(str, range(header.count(",") + 1)))
     with pytest.raises(UserError, match=words):
         load(csv(tmp_path, f"{header}\n{row}\n{row}"))
+
+
+def test_columns_that_float32_cannot_tell_apart_are_refused(tmp_path: Path) -> None:
+    """As times in seconds: all would be the same number."""
+    rows = "\n".join(f"{i % 2},{1_600_000_000 + i},{i}" for i in range(60))
+    with pytest.raises(UserError, match=r"1\.6e\+09 in column 'time', which float32"):
+        load(csv(tmp_path, f"y,time,x\n{rows}"))
+    images = 1.6e9 + np.arange(120.0).reshape(60, 2)
+    dataset = Dataset(images, np.arange(60) % 2)
+    with pytest.raises(UserError, match="in column 0, which float32 cannot tell apart"):
+        Data(dataset, dataset)
+    seconds = Dataset(images - 1.6e9, dataset.labels)
+    assert Data(seconds, seconds).train.images[-1].tolist() == [118, 119]
+    same = load(csv(tmp_path, "y,x\n" + "0,0.1\n1,0.1\n0,0.2\n" * 9, "s.csv"))
+    assert same.train.images.dtype == np.float32  # 0.1 is rounded, and stays itself
 
 
 def test_labels_from_the_first_column_are_noted(tmp_path: Path) -> None:

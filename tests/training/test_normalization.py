@@ -12,6 +12,7 @@ from sklearn.preprocessing import MinMaxScaler, StandardScaler
 
 from fmnist_jax import Config, Data, Dataset, Hparams, UserError, training
 from fmnist_jax.choices import NORMALIZATIONS
+from fmnist_jax.data.statistics import moments, whitening_matrix
 from fmnist_jax.training import fit_normalization, normalize, scaled_inputs
 from fmnist_jax.training.normalization import Normalization
 
@@ -111,6 +112,9 @@ def test_pca_whitening_is_scikit_learns() -> None:
     train = Dataset(images, np.zeros(len(images), np.int32))
     fitted = fit_normalization(Config(**settings), train)  # type: ignore[arg-type]
     assert fitted is not None
+    exact = whitening_matrix(images, moments(images), 0.0, is_zca=False)
+    centred = flat(others) - flat(images).mean(0)
+    np.testing.assert_allclose(centred @ exact, signs * expected, atol=1e-9)
     in_float64 = (flat(others) - flat(fitted.shift)) @ np.float64(fitted.matrix)
     np.testing.assert_allclose(in_float64, signs * expected, atol=2e-6)
 
