@@ -92,13 +92,15 @@ def _measure_and_write(options: Mapping[str, Any], names: Sequence[str]) -> None
     use_cpu_cores()
     use_compilation_cache()
     measure = make_measure(options, names)
-    runs = {}
+    runs, printed = {}, []
     for number, name in enumerate(names, start=1):
         start = time.monotonic()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Notice)  # printed as lines
             runs[name] = measure(name)
-        for line in runs[name].attrs.get("notices", ()):
+        new = [n for n in runs[name].attrs.get("notices", ()) if n not in printed]
+        printed += new
+        for line in new:
             print(f"Note: {line}")
         seconds = time.monotonic() - start
         print(f"{number}/{len(names)} {name}: {seconds:.0f} s", flush=True)

@@ -42,7 +42,7 @@ def read(paths: Mapping[str, Sequence[Path]]) -> tables.Tables:
             images, labels = _images(files, image, label)
             class_names = class_names or _class_names(file.schema_arrow, label)
         pairs[split] = images, labels
-    return tables.Tables(pairs, label, class_names, tables.label_notice([label]))
+    return tables.Tables(pairs, label, class_names, tables.label_notice(label, names))
 
 
 def _open(path: Path) -> Any:

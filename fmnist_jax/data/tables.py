@@ -76,17 +76,23 @@ def read_csv(paths: Mapping[str, Path]) -> Tables:
             raise _damage(path, names, reason(error)) from error
         pairs[split] = arrays(table, columns, path, 1 + has_header)
     label = columns.label if columns else ""
-    return Tables(pairs, label, (), label_notice([label]) if has_header else "")
+    return Tables(pairs, label, (), label_notice(label, names) if has_header else "")
 
 
-def label_notice(names: Sequence[str]) -> str:
-    """Returns a notice if no column is named like labels, so that the first is."""
-    if named_label(names):
-        return ""
-    return (
-        f"No column is called {', '.join(LABELS[:-1])} or {LABELS[-1]}: the first, "
-        f"{names[0]!r}, was taken for the labels. To use another, rename it to label."
-    )
+def label_notice(label: str, names: Sequence[str]) -> str:
+    """Returns a notice if another column than ``label`` may have the labels, or ""."""
+    plain = {name.strip().lower() for name in names}
+    if not plain & {*LABELS}:
+        return (
+            f"No column is called {', '.join(LABELS[:-1])} or {LABELS[-1]}: the first, "
+            f"{label!r}, was taken for the labels. To use another, rename it to label."
+        )
+    if label.strip().lower() == "y" and "x" in plain and len(names) > 2:
+        return (
+            f"{label!r} was taken for the labels. If it is a coordinate, as 'x' may "
+            "be, rename the column of the labels to label."
+        )
+    return ""
 
 
 def _header(path: Path) -> tuple[list[str], str, bool]:

@@ -163,19 +163,24 @@ def select_data(job: Job, datasets: Mapping[str, "Data"]) -> tuple["Data", ...]:
     if count and not job.options["train_examples"]:
         method = job.options["subset"] or SUBSETS[0]
         datasets = {n: d.subset(count, method=method) for n, d in datasets.items()}
-    held_out = job.options["validation_examples"]
-    share = job.experiment.validation_share
-    for data in datasets.values() if share and not held_out else ():
-        if int(share * len(data.train.labels)) < 1:
-            raise UserError(
-                f"{len(data.train.labels)} training examples are too few: this "
-                f"experiment holds {share:.2g} of them out for validation."
-            )
-    datasets = {
-        name: data.with_validation(held_out or int(share * len(data.train.labels)))
-        for name, data in datasets.items()
-    }
+    datasets = {name: _with_validation(job, data) for name, data in datasets.items()}
     return tuple(datasets[variant.dataset] for variant in job.variants)
+
+
+def _with_validation(job: Job, data: "Data") -> "Data":
+    """Returns data with the validation set that the flag or the experiment asks for.
+
+    The share of the experiment is not taken from data that have a validation set.
+    """
+    count, share = job.options["validation_examples"], job.experiment.validation_share
+    if share and not count and data.validation is None:
+        count = int(share * len(data.train.labels))
+        if not count:
+            raise UserError(
+                f"{len(data.train.labels)} training examples are too few: "
+                f"{job.experiment.name} holds {share:.2g} of them out for validation."
+            )
+    return data.with_validation(count) if count else data
 
 
 def leave_out_variants(job: Job, datasets: Mapping[str, "Data"]) -> Job:

@@ -105,10 +105,9 @@ def run_groups_resumably(
 def _arrays(plan: Plan, data: Data, mesh: Mesh) -> Callable[[Config], ProgramData]:
     """Returns a function from the settings of a program to its arrays on every device.
 
-    Images that are normalized in advance are kept for one program after another.
+    Images that are normalized in advance are kept for one normalization at a time.
     """
     stored = _replicate(data.splits, mesh)
-
     latest: dict[Any, ProgramData] = {}
 
     def arrays(config: Config) -> ProgramData:

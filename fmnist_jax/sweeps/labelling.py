@@ -1,6 +1,6 @@
 """Labels the results of runs: parts to one Dataset with named axes."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from fmnist_jax.config import (
     resolve,
 )
 from fmnist_jax.data.dataset import Data
+from fmnist_jax.data.inspection import DIVISOR, USUAL_SIZES
 from fmnist_jax.effects import owning_choice, uses_setting
 from fmnist_jax.errors import UserError
 from fmnist_jax.probes.status import STATUSES, status
@@ -98,12 +99,23 @@ def join(plan: Plan, parts: Iterable[Part], data: Data) -> xr.Dataset:
 
 
 def notices(plan: Plan, data: Data) -> list[str]:
-    """Returns a line for everything in data and divisors that may be a mistake."""
-    configs = [g.config for g in plan.groups if g.config.normalization == "none"]
-    if not configs:
-        return data.notices()
-    fixed = resolve(configs[0], plan.hparams).divisor
-    return data.notices(plan.axes.get("divisor", [fixed]))
+    """Returns a line for everything in data and settings that may be a mistake."""
+    configs = {group.config.normalization: group.config for group in plan.groups}
+    divisors: Sequence[float] = ()
+    if "none" in configs:
+        fixed = resolve(configs["none"], plan.hparams).divisor
+        divisors = plan.axes.get("divisor", [fixed])
+    lines = data.notices(divisors)
+    train = data.findings.ranges["train"]
+    is_uint8, high = data.train.images.dtype == np.uint8, train.high
+    is_small = is_uint8 and train.size < USUAL_SIZES[0] * DIVISOR
+    if is_small and {"unit", "symmetric"} & configs.keys():
+        lines.append(
+            "unit and symmetric take uint8 as 0 to 255, but the maximum here is "
+            f"{high:g}. To divide by it, pass --normalizations=none --divisors={high:g}"
+            " (in the library: images of type float32, whose range is measured)."
+        )
+    return lines
 
 
 def _grids(plan: Plan, parts: Iterable[Part]) -> dict[str, tuple[np.ndarray, bool]]:

@@ -96,7 +96,10 @@ def max_examples(plan: Plan) -> int:
 
 @functools.partial(jax.jit, static_argnames="count")
 def in_advance(shared: ProgramData, count: int) -> ProgramData:
-    """Returns data whose images are normalized, but for the first ``count``."""
+    """Returns data with normalized images.
+
+    The first ``count`` training images are kept as stored, for probes.
+    """
     normalization = shared.normalization
     assert normalization is not None
 

@@ -139,7 +139,7 @@ def init(
       UserError: if only one of ``config`` and ``normalization`` has a normalization.
     """
     if (config.normalization == "none") != (normalization is None):
-        got = "no statistics" if normalization is None else "statistics of another one"
+        got = "no statistics" if normalization is None else "statistics"
         raise UserError(
             f"normalization is {config.normalization!r}, but init got {got}; pass "
             "fit_normalization(config, data.train) as its last argument."

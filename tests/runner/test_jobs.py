@@ -196,3 +196,17 @@ def test_an_experiment_holds_out_its_share_unless_the_flag_is_given() -> None:
         assert len(chosen.train.labels) == 120 - expected
     (chosen, *_) = jobs.select_data(jobs.make_job(EXPERIMENT, options()), data)
     assert chosen.validation is None
+    few = {"auto": load("synthetic", train_examples=5, test_examples=10)}
+    with pytest.raises(UserError, match="5 training examples are too few: normal"):
+        jobs.select_data(normalization_job(), few)
+
+
+def test_a_validation_set_of_the_data_is_used() -> None:
+    """By every experiment; only the flag would take a second one."""
+    whole = load("synthetic", train_examples=120, test_examples=10)
+    data = {"auto": whole.with_validation(30)}
+    for job in (normalization_job(), jobs.make_job(EXPERIMENT, options())):
+        (chosen, *_) = jobs.select_data(job, data)
+        assert chosen.fingerprint == data["auto"].fingerprint
+    with pytest.raises(UserError, match="has a validation set already"):
+        jobs.select_data(normalization_job("--validation_examples=5"), data)

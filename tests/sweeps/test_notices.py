@@ -63,6 +63,28 @@ def test_the_divisors_are_those_of_the_sweep(axes: Any, is_noticed: bool) -> Non
     assert len(attrs["notices"]) == 1 + is_noticed
 
 
+@pytest.mark.parametrize(
+    ("normalization", "high", "is_noticed"),
+    [
+        ("unit", 16, True),
+        ("symmetric", 16, True),
+        ("standard", 16, False),
+        ("unit", 200, False),
+    ],
+)
+def test_bytes_that_do_not_reach_255_are_noticed(
+    normalization: str, high: int, is_noticed: bool
+) -> None:
+    """As scikit-learn's digits, which unit and symmetric would take for 0 to 255."""
+    images = RNG.integers(0, high + 1, (2, 100, 4), dtype=np.uint8)
+    data = Data(Dataset(images[0], LABELS), Dataset(images[1], LABELS))
+    config = dataclasses.replace(CONFIG, normalization=normalization)
+    attrs = join(plan({}, config, Hparams()), [part()], data).attrs
+    lines = attrs.get("notices", [])
+    assert len(lines) == is_noticed
+    assert all("maximum here is 16. To divide by it, pass" in line for line in lines)
+
+
 def part(runs: int = 1) -> Any:
     """Results as a group of runs of one epoch gives them."""
     names = (
