@@ -1,6 +1,6 @@
 """Which settings a run depends on, and the error for a setting without effect."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 from fmnist_jax.choices import NORMALIZATIONS, OPTIMIZERS, SCHEDULES
 from fmnist_jax.config import SETTINGS, Config, Hparams
@@ -10,9 +10,11 @@ _SAME_USERS = {"first_kernel_eps": "eps"}  # the same optimizers use both
 _FIRST_KERNEL = ("first_kernel_scale", "first_kernel_rate", "first_kernel_eps")
 _MLP_SETTINGS = ("hidden_sizes", "initializer", "dropout_rate", *_FIRST_KERNEL)
 _WHITENING = ("whitening", "whitening_eps")
+_PENALTIES = {"l1", "l2", "l2_squared"}
 # What a setting needs, in words and as a condition.
 _CONDITIONS: Mapping[str, tuple[str, Callable[[Config], bool]]] = {
     "model": ("a Flax module", lambda config: config.model is not None),
+    "penalized": ("a penalty: --l1s, --l2s or --l2s_squared", lambda config: True),
     "batch_norm": (
         "the built-in MLP with hidden layers",
         lambda config: config.model is None and bool(config.hidden_sizes),
@@ -58,6 +60,40 @@ def setting_with_flag(name: str) -> str:
     """Returns the name of a setting with its flag, for messages."""
     flag = SETTINGS[name].flag
     return f"{name} (--{flag})" if flag not in (None, name) else name
+
+
+def given_settings(config: Config, hparams: Hparams) -> list[str]:
+    """Returns the names of the settings that differ from their defaults."""
+    defaults = vars(Config()) | vars(Hparams())
+    given = vars(config) | vars(hparams)
+    return [name for name, value in given.items() if value != defaults[name]]
+
+
+def unread_settings(
+    names: Iterable[str], configs: Iterable[Config], given: Collection[str]
+) -> list[str]:
+    """Returns those of ``names`` that no run of ``configs`` depends on.
+
+    ``given`` are the names of all axes and given settings, because a setting may need
+    another one.
+    """
+    unread = []
+    for name in names:
+        if name == "penalized":
+            is_read = not _PENALTIES.isdisjoint(given)
+        else:
+            is_read = name == "seed" or any(uses_setting(c, name) for c in configs)
+        if not is_read:
+            unread.append(name)
+    return unread
+
+
+def check_effects(
+    names: Iterable[str], configs: Iterable[Config], given: Collection[str]
+) -> None:
+    """Raises UserError for the first setting that no run of ``configs`` depends on."""
+    for name in unread_settings(names, configs, given):
+        raise no_effect_error(name)
 
 
 def no_effect_error(name: str) -> UserError:

@@ -7,6 +7,7 @@ from typing import Any
 from fmnist_jax.config import PRESETS, Config, Hparams, resolve
 from fmnist_jax.errors import choose
 from fmnist_jax.runner.jobs import with_settings
+from fmnist_jax.sweeps.axes import drop_unread
 
 TINY_INPUTS = 255e4  # divisor
 
@@ -33,7 +34,7 @@ class Configuration:
         """Returns the settings of a run."""
         config, hparams = choose("preset", self.preset, PRESETS)
         settings = {"num_epochs": self.epochs, **self.settings}
-        return with_settings(config, hparams, settings)
+        return drop_unread({}, *with_settings(config, hparams, settings))
 
 
 def _keras(*rows: str, **settings: Any) -> Configuration:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from fmnist_jax.config import Config, Hparams
+from fmnist_jax.effects import check_effects, given_settings
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -137,12 +138,14 @@ class Job:
         Raises:
           UserError: for settings that are not allowed or have no effect.
         """
-        from fmnist_jax.sweeps.planning import check_effects, check_sweep
+        from fmnist_jax.sweeps.axes import check_sweep
 
         configs: list[Config] = []
+        given = {*self.axes}
         for variant in self.variants:
             configs += check_sweep(self.axes, variant.config, variant.hparams)[1]
-        check_effects(self.options["settings"], configs)
+            given.update(given_settings(variant.config, variant.hparams))
+        check_effects(self.options["settings"], configs, given)
         return configs
 
     @functools.cached_property

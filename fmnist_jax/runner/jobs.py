@@ -44,8 +44,8 @@ class Task(NamedTuple):
     @property
     def settings(self) -> list[Any]:
         """Data, axes and settings of each variant, as JSON."""
+        from fmnist_jax.sweeps.axes import check_sweep
         from fmnist_jax.sweeps.fingerprint import settings_fingerprint
-        from fmnist_jax.sweeps.planning import check_sweep
 
         fingerprints = []
         for variant, data in zip(self.job.variants, self.data, strict=True):
@@ -119,9 +119,22 @@ def make_job(experiment: Experiment, options: Options) -> Job:
     fixed = {n: v[0] for n, v in given.items() if not is_axis[n]}
     config, hparams = with_settings(config, hparams, fixed)
     variants = _variants(experiment, config, hparams, options)
+    variants = tuple(_without_unread(axes, variant) for variant in variants)
     job = Job(experiment, {**options, "preset": preset}, axes, variants)
     _ = job.configs, job.probes  # which refuse mistakes
     return job
+
+
+def _without_unread(axes: Mapping[str, Any], variant: Variant) -> Variant:
+    """Drops settings of preset and experiment that no run of a variant depends on.
+
+    It also drops given ones that another variant uses; ``Job.configs`` refuses those
+    that none uses.
+    """
+    from fmnist_jax.sweeps.axes import drop_unread
+
+    config, hparams = drop_unread(axes, variant.config, variant.hparams)
+    return variant._replace(config=config, hparams=hparams)
 
 
 def _variants(

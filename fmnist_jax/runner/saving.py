@@ -113,7 +113,7 @@ def _run_metadata(task: Task, dataset: "xr.Dataset") -> Metadata:
 
 def _statistics(task: Task) -> Metadata:
     """Returns the statistics of each normalization: numbers, or a summary of arrays."""
-    from fmnist_jax.sweeps.planning import check_sweep
+    from fmnist_jax.sweeps.axes import check_sweep
     from fmnist_jax.sweeps.program_data import fitted
 
     statistics: dict[str, Any] = {}

@@ -10,8 +10,9 @@ from typing import Any
 
 from fmnist_jax.config import STATIC, coordinate
 from fmnist_jax.data.dataset import Data
+from fmnist_jax.sweeps.axes import Axes
 from fmnist_jax.sweeps.checkpoints import digest
-from fmnist_jax.sweeps.planning import Axes, Group, Plan, run_settings
+from fmnist_jax.sweeps.planning import Group, Plan, run_settings
 
 Fingerprint = Mapping[str, Any]
 Words = tuple[str, ...]  # the start of a sentence and, if they are short, two values

@@ -23,6 +23,7 @@ from fmnist_jax.probes.sharpness import (
     sharpness_probe,
 )
 from fmnist_jax.stability import PRECONDITIONED, has_stability_limit, stable_rate
+from fmnist_jax.sweeps.axes import drop_unread
 from fmnist_jax.sweeps.engine import plan_for_local_devices, run_groups
 from fmnist_jax.sweeps.labelling import VARIABLES, join
 from fmnist_jax.sweeps.planning import Plan, run_hparams
@@ -109,7 +110,8 @@ def _at_initialisation(
         batch_size=min(plan.config.batch_size, count),
     )
     # Not ``sweep``: these few examples are not what the user trains on.
-    planned = plan_for_local_devices(axes, few, config, plan.hparams, [probe])
+    settings = drop_unread(axes, config, plan.hparams)
+    planned = plan_for_local_devices(axes, few, *settings, [probe])
     results = join(planned, run_groups(planned, few), few)
     results = results[results.data_vars.keys() - VARIABLES.keys() - {"status"}]
     results = results.reset_coords(drop=True)

@@ -2,27 +2,17 @@
 
 import collections
 import dataclasses
-import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from fmnist_jax.config import (
-    STATIC,
-    TRACED,
-    Config,
-    Hparams,
-    check,
-    check_all,
-    coordinate,
-    resolve,
-)
-from fmnist_jax.effects import no_effect_error, setting_with_flag, uses_setting
-from fmnist_jax.errors import UserError, check_is, unknown
+from fmnist_jax.config import TRACED, Config, Hparams, resolve
+from fmnist_jax.errors import UserError, check_is
+from fmnist_jax.sweeps.axes import Axes, check_sweep, with_plain_values
 from fmnist_jax.sweeps.model_size import state_bytes
-from fmnist_jax.values import COUNT, plain
+from fmnist_jax.values import COUNT
 
 # Bytes of state that the runs of one device work on at once: more does not stay in the
 # cache. A 128-wide network under Adam is fastest at up to 5 runs per device, a
@@ -32,13 +22,6 @@ CACHE_BYTES = 8.2e6
 # Trained one at a time on both cores, they are as fast (1000-wide under Adam) or up to
 # a fifth faster (two such layers). More than two cores were not measured.
 PAIR_BYTES = 12.5e6
-MAX_RUNS = 1_000_000
-
-# All runs of a sweep share these: their results have one epoch axis and one shape.
-_NO_AXES = ("num_epochs", "evaluate_train", "evaluate_dropout", "name")
-_STATIC_AXES = STATIC.keys() - {*_NO_AXES}
-
-Axes = Mapping[str, tuple[Any, ...]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,7 +107,7 @@ def plan(
         )
     check_is("config", config, Config, "a Config")
     check_is("hparams", hparams, Hparams, "an Hparams")
-    config, hparams = map(_with_plain_values, (config, hparams))
+    config, hparams = map(with_plain_values, (config, hparams))
     checked, programs = check_sweep(axes, config, hparams)
     smallest = min(map(state_bytes, programs))
     if max_width is None and num_devices == 2 and smallest > PAIR_BYTES:
@@ -135,99 +118,6 @@ def plan(
         width = max_width or max(1, int(CACHE_BYTES / state_bytes(program)))
         groups += make_groups(program, runs, num_devices, width)
     return Plan(checked, config, hparams, tuple(groups), num_devices, tuple(probes))
-
-
-def check_sweep(
-    axes: Mapping[str, Any], config: Config, hparams: Hparams
-) -> tuple[Axes, Mapping[Config, Sequence[int]]]:
-    """Checks the settings of a sweep.
-
-    Returns:
-      The axes with plain values, "seed" last; and the programs of the sweep: each
-      distinct ``Config`` with the positions of its runs in the flattened grid.
-
-    Raises:
-      UserError: as ``plan`` does for axes and settings.
-    """
-    check_is("axes", axes, Mapping, "a dict of settings to lists of their values")
-    check_all(config, hparams)
-    checked = _check_axes(axes)
-    programs = _programs(checked, config)
-    check_effects(checked, programs)
-    _check_penalized(checked, hparams)
-    return checked, programs
-
-
-def _programs(axes: Axes, config: Config) -> dict[Config, list[int]]:
-    """Returns each program with the positions of its runs in the flattened grid."""
-    shape = [len(values) for values in axes.values()]
-    if math.prod(shape) > MAX_RUNS:
-        raise UserError(
-            f"The axes make {math.prod(shape):,} runs; expected at most {MAX_RUNS:,}."
-        )
-    names = list(axes)
-    static = [i for i, name in enumerate(names) if name in _STATIC_AXES]
-    traced = [i for i in range(len(names)) if i not in static]
-    grid = np.arange(math.prod(shape)).reshape(shape).transpose(*static, *traced)
-    runs_by_program = grid.reshape(math.prod(shape[i] for i in static), -1)
-    choices = itertools.product(*(axes[names[i]] for i in static))
-    programs: dict[Config, list[int]] = {}
-    for choice, runs in zip(choices, runs_by_program, strict=True):
-        settings = {names[i]: value for i, value in zip(static, choice, strict=True)}
-        programs[dataclasses.replace(config, **settings)] = runs.tolist()
-    return programs
-
-
-def _check_axes(axes: Mapping[str, Any]) -> dict[str, tuple[Any, ...]]:
-    """Returns the axes with plain values, "seed" last."""
-    allowed = [*_STATIC_AXES, *TRACED, "seed"]
-    checked = {}
-    for name, given in axes.items():
-        if name in _NO_AXES:
-            raise UserError(f"{name} cannot be an axis: set it in Config for all runs.")
-        if name not in allowed:
-            raise unknown("axis", name, allowed)
-        if isinstance(given, str) or not isinstance(given, Iterable):
-            raise UserError(f"The axis {name} is {given!r}; expected a list of values.")
-        values = tuple(map(plain, given))
-        if not values:
-            raise UserError(f"The axis {name} has no values; give at least one.")
-        for value in values:
-            check(name, value)
-        _check_distinct(name, [coordinate(name, value) for value in values])
-        checked[name] = values
-    seeds = checked.pop("seed", (0,))
-    return {**checked, "seed": seeds}
-
-
-def _check_distinct(name: str, values: Iterable[Any]) -> None:
-    """Refuses values that are the same to a run."""
-    used = [float(np.float32(v)) for v in values] if name in TRACED else values
-    value, count = collections.Counter(used).most_common(1)[0]
-    if count > 1:
-        raise UserError(f"The axis {name} has {value} twice; give it once.")
-
-
-def _with_plain_values(settings: Any) -> Any:
-    """Returns a ``Config`` or ``Hparams`` whose numbers are Python's."""
-    values = {f.name: getattr(settings, f.name) for f in dataclasses.fields(settings)}
-    return dataclasses.replace(settings, **{n: plain(v) for n, v in values.items()})
-
-
-def check_effects(names: Iterable[str], configs: Iterable[Config]) -> None:
-    """Raises UserError for the first setting that no run of ``configs`` depends on."""
-    for name in names:
-        if name != "seed" and not any(uses_setting(c, name) for c in configs):
-            raise no_effect_error(name)
-
-
-def _check_penalized(axes: Axes, hparams: Hparams) -> None:
-    """Refuses the axis "penalized" if there is no penalty."""
-    penalties = ("l1", "l2", "l2_squared")
-    has_penalty = any(n in axes or getattr(hparams, n) is not None for n in penalties)
-    if "penalized" in axes and not has_penalty:
-        flags = ", ".join(map(setting_with_flag, penalties))
-        raise UserError(f"penalized has no effect here: give {flags}, or leave it out.")
 
 
 def make_groups(

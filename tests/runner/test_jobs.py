@@ -210,3 +210,21 @@ def test_a_validation_set_of_the_data_is_used() -> None:
         assert chosen.fingerprint == data["auto"].fingerprint
     with pytest.raises(UserError, match="has a validation set already"):
         jobs.select_data(normalization_job("--validation_examples=5"), data)
+
+
+def test_settings_of_the_preset_that_no_run_reads_are_dropped() -> None:
+    # The preset sets epsilon, which SGD does not read.
+    for arguments, eps in (("--optimizers=sgd", None), ("--optimizers=sgd,adam", 1e-7)):
+        job = jobs.make_job(EXPERIMENT, options("--preset=keras", arguments))
+        assert job.variants[0].hparams.eps == eps
+        assert job.variants[0].config.hidden_sizes == (128,)
+
+
+@pytest.mark.parametrize("flag", ["--momenta=0.5", "--penalized=kernels", "--eps=1"])
+def test_a_given_setting_that_no_run_reads_is_refused(flag: str) -> None:
+    name = {"--momenta=0.5": "momentum"}.get(flag, flag[2:].split("=")[0])
+    optimizer = "sgd" if name == "eps" else "adam"
+    with pytest.raises(UserError, match=f"^{name}.* has no effect here"):
+        jobs.make_job(
+            EXPERIMENT, options("--preset=keras", f"--optimizers={optimizer}", flag)
+        )

@@ -118,7 +118,7 @@ def test_two_devices_share_runs_that_fit_into_a_cache_together(
             {"batch_norm": ["on"], "hidden_sizes": [()]},
             r"\(--batch_norms\) has no effect here: .* MLP with hidden layers",
         ),
-        ({"penalized": ["all"]}, r"has no effect here: give l1 \(--l1s\), l2 "),
+        ({"penalized": ["all"]}, "has no effect here: it needs a penalty: --l1s, "),
         (["divisor"], "axes is a list; expected a dict"),
         ({"first_kernel_eps": [0]}, "first_kernel_eps is 0; expected a positive"),
         (

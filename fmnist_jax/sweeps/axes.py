@@ -1,0 +1,126 @@
+"""The settings of a sweep: axes and fixed settings, checked. Imports no jax."""
+
+import collections
+import dataclasses
+import itertools
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from fmnist_jax.config import (
+    STATIC,
+    TRACED,
+    Config,
+    Hparams,
+    check,
+    check_all,
+    coordinate,
+)
+from fmnist_jax.effects import check_effects, given_settings, unread_settings
+from fmnist_jax.errors import UserError, check_is, unknown
+from fmnist_jax.values import plain
+
+MAX_RUNS = 1_000_000
+
+# All runs of a sweep share these: their results have one epoch axis and one shape.
+_NO_AXES = ("num_epochs", "evaluate_train", "evaluate_dropout", "name")
+_STATIC_AXES = STATIC.keys() - {*_NO_AXES}
+
+Axes = Mapping[str, tuple[Any, ...]]
+
+
+def check_sweep(
+    axes: Mapping[str, Any], config: Config, hparams: Hparams
+) -> tuple[Axes, Mapping[Config, Sequence[int]]]:
+    """Checks the settings of a sweep.
+
+    Returns:
+      The axes with plain values, "seed" last; and the programs of the sweep: each
+      distinct ``Config`` with the positions of its runs in the flattened grid.
+
+    Raises:
+      UserError: as ``plan`` does for axes and settings.
+    """
+    check_is("axes", axes, Mapping, "a dict of settings to lists of their values")
+    check_all(config, hparams)
+    checked = _check_axes(axes)
+    programs = _programs(checked, config)
+    names = [*checked, *given_settings(config, hparams)]
+    check_effects(names, programs, names)
+    return checked, programs
+
+
+def _programs(axes: Axes, config: Config) -> dict[Config, list[int]]:
+    """Returns each program with the positions of its runs in the flattened grid."""
+    shape = [len(values) for values in axes.values()]
+    if math.prod(shape) > MAX_RUNS:
+        raise UserError(
+            f"The axes make {math.prod(shape):,} runs; expected at most {MAX_RUNS:,}."
+        )
+    names = list(axes)
+    static = [i for i, name in enumerate(names) if name in _STATIC_AXES]
+    traced = [i for i in range(len(names)) if i not in static]
+    grid = np.arange(math.prod(shape)).reshape(shape).transpose(*static, *traced)
+    runs_by_program = grid.reshape(math.prod(shape[i] for i in static), -1)
+    choices = itertools.product(*(axes[names[i]] for i in static))
+    programs: dict[Config, list[int]] = {}
+    for choice, runs in zip(choices, runs_by_program, strict=True):
+        settings = {names[i]: value for i, value in zip(static, choice, strict=True)}
+        programs[dataclasses.replace(config, **settings)] = runs.tolist()
+    return programs
+
+
+def _check_axes(axes: Mapping[str, Any]) -> dict[str, tuple[Any, ...]]:
+    """Returns the axes with plain values, "seed" last."""
+    allowed = [*_STATIC_AXES, *TRACED, "seed"]
+    checked = {}
+    for name, given in axes.items():
+        if name in _NO_AXES:
+            raise UserError(f"{name} cannot be an axis: set it in Config for all runs.")
+        if name not in allowed:
+            raise unknown("axis", name, allowed)
+        if isinstance(given, str) or not isinstance(given, Iterable):
+            raise UserError(f"The axis {name} is {given!r}; expected a list of values.")
+        values = tuple(map(plain, given))
+        if not values:
+            raise UserError(f"The axis {name} has no values; give at least one.")
+        for value in values:
+            check(name, value)
+        _check_distinct(name, [coordinate(name, value) for value in values])
+        checked[name] = values
+    seeds = checked.pop("seed", (0,))
+    return {**checked, "seed": seeds}
+
+
+def _check_distinct(name: str, values: Iterable[Any]) -> None:
+    """Refuses values that are the same to a run."""
+    used = [float(np.float32(v)) for v in values] if name in TRACED else values
+    value, count = collections.Counter(used).most_common(1)[0]
+    if count > 1:
+        raise UserError(f"The axis {name} has {value} twice; give it once.")
+
+
+def with_plain_values(settings: Any) -> Any:
+    """Returns a ``Config`` or ``Hparams`` whose numbers are Python's."""
+    values = {f.name: getattr(settings, f.name) for f in dataclasses.fields(settings)}
+    return dataclasses.replace(settings, **{n: plain(v) for n, v in values.items()})
+
+
+def drop_unread(
+    axes: Mapping[str, Any], config: Config, hparams: Hparams
+) -> tuple[Config, Hparams]:
+    """Returns settings without those that no run of the axes depends on.
+
+    For settings that the user did not give, such as those of a preset: ``check_sweep``
+    refuses them.
+    """
+    check_all(config, hparams)
+    checked = _check_axes(axes)
+    given = given_settings(config, hparams)
+    programs = _programs(checked, config)
+    unread = unread_settings(given, programs, {*given, *checked})
+    static = {name: getattr(Config(), name) for name in unread if name in STATIC}
+    traced = {name: None for name in unread if name in TRACED}
+    return dataclasses.replace(config, **static), dataclasses.replace(hparams, **traced)
