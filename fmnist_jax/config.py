@@ -9,6 +9,7 @@ jax nor NumPy, so that command lines are checked quickly.
 import dataclasses
 import math
 from collections.abc import Mapping
+from types import MappingProxyType as Frozen
 from typing import Any
 
 from fmnist_jax.choices import (
@@ -202,20 +203,22 @@ class Config:
 
 # Settings of the sources: Modern Computer Vision with PyTorch, chapter 3, and question
 # 13722 on AI StackExchange; C1_W2_Lab1 of a Coursera course, as Keras runs it today.
-PRESETS: Mapping[str, tuple[Config, Hparams]] = {
-    "book": (
-        Config(hidden_sizes=(1000,), initializer="pytorch", optimizer="sgd"),
-        Hparams(learning_rate=1e-2),
-    ),
-    "keras": (
-        Config(hidden_sizes=(128,), initializer="keras", loss="clipped"),
-        Hparams(learning_rate=1e-3, eps=1e-7),
-    ),
-    "lab": (
-        Config(hidden_sizes=(128,), initializer="keras", num_epochs=10),
-        Hparams(learning_rate=1e-3, eps=1e-7),
-    ),
-}
+PRESETS: Mapping[str, tuple[Config, Hparams]] = Frozen(
+    {
+        "book": (
+            Config(hidden_sizes=(1000,), initializer="pytorch", optimizer="sgd"),
+            Hparams(learning_rate=1e-2),
+        ),
+        "keras": (
+            Config(hidden_sizes=(128,), initializer="keras", loss="clipped"),
+            Hparams(learning_rate=1e-3, eps=1e-7),
+        ),
+        "lab": (
+            Config(hidden_sizes=(128,), initializer="keras", num_epochs=10),
+            Hparams(learning_rate=1e-3, eps=1e-7),
+        ),
+    }
+)
 
 STATIC, TRACED = settings_of(Config), settings_of(Hparams)
 SETTINGS: Mapping[str, Setting] = {**TRACED, **STATIC}

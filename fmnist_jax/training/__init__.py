@@ -3,6 +3,7 @@
 from fmnist_jax.training.evaluation import EVALUATION_BATCH as EVALUATION_BATCH
 from fmnist_jax.training.evaluation import evaluate as evaluate
 from fmnist_jax.training.evaluation import judged_examples as judged_examples
+from fmnist_jax.training.loop import end_epoch as end_epoch
 from fmnist_jax.training.loop import epoch_order as epoch_order
 from fmnist_jax.training.loop import example_order as example_order
 from fmnist_jax.training.loop import run_epoch as run_epoch

@@ -13,6 +13,7 @@ from jax import Array
 
 from fmnist_jax.config import Config, Hparams
 from fmnist_jax.data.dataset import Data, Dataset, Splits
+from fmnist_jax.errors import UserError
 from fmnist_jax.training.evaluation import (
     evaluate_dropout,
     evaluate_splits,
@@ -39,7 +40,10 @@ def train_epoch(
     dataset: Dataset,
     order: Array,
 ) -> tuple[State, Metrics]:
-    """Trains on each example of ``order`` once.
+    """Trains on each example of ``order`` once, and counts the epoch.
+
+    ``end_epoch`` advances what else changes between epochs: the plateau schedule and
+    the target accuracy. ``run_epoch`` does all of it.
 
     Args:
       config: static settings.
@@ -47,13 +51,18 @@ def train_epoch(
       state: before the epoch.
       key: for dropout.
       dataset: the training set, ``[N, …]``.
-      order: positions in ``dataset``, int ``[M]``, cut into batches; the last batch may
-        be smaller.
+      order: positions in ``dataset``, int ``[M]`` from 0 to N-1, cut into batches; the
+        last batch may be smaller. A traced order is not checked: the results of
+        positions out of range are undefined.
 
     Returns:
       The state after the epoch, and the means over the examples of the metrics of
       ``train_step``; each batch is measured before its step.
+
+    Raises:
+      UserError: for an order that is not int ``[M]``, or is out of range.
     """
+    _check_order(order, len(dataset.labels))
 
     def step(state: State, index: Any, rows: Array) -> tuple[State, Metrics]:
         batch = jax.tree.map(
@@ -64,6 +73,23 @@ def train_epoch(
 
     state, means = scan_batches(step, state, jnp.asarray(order), config.batch_size)
     return dataclasses.replace(state, epoch=state.epoch + 1), means
+
+
+def _check_order(order: Any, num_examples: int) -> None:
+    """Refuses an order that is not int ``[M]``; of a concrete one, also its range."""
+    shape, dtype = jnp.shape(order), jnp.result_type(order)
+    if len(shape) != 1 or not shape[0] or not jnp.issubdtype(dtype, jnp.integer):
+        raise UserError(
+            f"order is {dtype} {list(shape)}; expected int [M], positions of examples."
+        )
+    if isinstance(order, jax.core.Tracer):
+        return
+    low, high = int(np.min(order)), int(np.max(order))
+    if low < 0 or high >= num_examples:
+        raise UserError(
+            f"order has positions from {low} to {high}; expected 0 to "
+            f"{num_examples - 1} for {num_examples} examples."
+        )
 
 
 def run_epoch(
@@ -89,13 +115,11 @@ def run_epoch(
       with ``Config.evaluate_dropout`` the evaluations with dropout on,
       ``…_with_dropout``; and with a target accuracy ``stopped``, 0 or 1.
     """
-    learning_rate = epoch_learning_rate(config, hparams, state.schedule, state.epoch)
     after, means = train_epoch(config, hparams, state, key, data.train, order)
     metrics = {
         "train_loss": means["loss"],
         "train_penalty": means["penalty"],
         "train_accuracy_running": means["accuracy"],
-        "epoch_learning_rate": learning_rate,
     }
     metrics |= evaluate_splits(config, hparams, after, data)
     if config.evaluate_dropout:
@@ -103,9 +127,44 @@ def run_epoch(
         dropout_key = jax.random.fold_in(key, 2**31 - 1)
         metrics |= evaluate_dropout(config, hparams, after, dropout_key, data)
     chosen_by = "test_loss" if data.validation is None else "validation_loss"
-    schedule = next_schedule(config, hparams, state.schedule, metrics[chosen_by])
-    after = dataclasses.replace(after, schedule=schedule)
-    return _stop_at_target(hparams, state, after, metrics)
+    return end_epoch(config, hparams, state, after, metrics, metrics[chosen_by])
+
+
+def end_epoch(
+    config: Config,
+    hparams: Hparams,
+    before: State,
+    after: State,
+    metrics: Metrics,
+    loss: Array,
+) -> tuple[State, Metrics]:
+    """Ends an epoch of a loop around ``train_step`` or ``train_epoch``.
+
+    It counts the epoch, on which cosine schedules and frozen batch norm depend, applies
+    the plateau rule, and stops a run at its target accuracy. ``run_epoch`` calls it.
+
+    Args:
+      config: static settings.
+      hparams: traced settings.
+      before: the state before the first step of the epoch.
+      after: the state after its last step.
+      metrics: of the epoch; with a target accuracy, ``train_accuracy_running`` among
+        them, which is the mean ``accuracy`` of the steps.
+      loss: after the epoch, which the plateau rule reads; a float32 scalar.
+
+    Returns:
+      The state before the next epoch; and ``metrics`` with ``epoch_learning_rate`` and,
+      with a target accuracy, ``stopped``. Of a run that had reached its target, both
+      are those of the epoch in which it did.
+
+    Raises:
+      UserError: if ``metrics`` lacks ``train_accuracy_running``, with a target.
+    """
+    learning_rate = epoch_learning_rate(config, hparams, before.schedule, before.epoch)
+    metrics = {**metrics, "epoch_learning_rate": learning_rate}
+    schedule = next_schedule(config, hparams, after.schedule, loss)
+    after = dataclasses.replace(after, epoch=before.epoch + 1, schedule=schedule)
+    return _stop_at_target(hparams, before, after, metrics)
 
 
 def _stop_at_target(
@@ -114,12 +173,19 @@ def _stop_at_target(
     """Returns an epoch's state and metrics; those before it if the run has stopped."""
     if before.stopping is None:
         return after, metrics
+    if "train_accuracy_running" not in metrics:
+        raise UserError(
+            "target_accuracy needs the metric 'train_accuracy_running' of each epoch: "
+            "the mean of the accuracies that train_step returns."
+        )
     stopped, last = before.stopping
+    previous = {name: last.get(name, value) for name, value in metrics.items()}
     after, metrics = jax.tree.map(
-        lambda b, a: jnp.where(stopped, b, a), (before, last), (after, metrics)
+        lambda b, a: jnp.where(stopped, b, a), (before, previous), (after, metrics)
     )
     stopped |= metrics["train_accuracy_running"] >= hparams.target_accuracy - ROUNDING
-    after = dataclasses.replace(after, stopping=Stopping(stopped, metrics))
+    kept = {name: metrics.get(name, value) for name, value in last.items()}
+    after = dataclasses.replace(after, stopping=Stopping(stopped, kept))
     return after, metrics | {"stopped": stopped.astype(jnp.float32)}
 
 

@@ -3,7 +3,8 @@
 Shapes in names: B examples, C classes.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType as Frozen
 from typing import Any
 
 import jax
@@ -48,10 +49,9 @@ def clipped(logits_BxC: Array, labels_B: Array) -> Array:
     return -jnp.log(jnp.clip(probability_B, CLIP, 1 - CLIP))
 
 
-LOSSES: dict[str, Callable[[Array, Array], Array]] = {
-    "clipped": clipped,
-    "softmax": softmax,
-}
+LOSSES: Mapping[str, Callable[[Array, Array], Array]] = Frozen(
+    {"clipped": clipped, "softmax": softmax}
+)
 
 
 def get_loss(name: str) -> Callable[[Array, Array], Array]:

@@ -5,6 +5,8 @@ Shapes in names: B examples, I inputs of a layer, O its outputs.
 
 import contextlib
 import functools
+from collections.abc import Mapping
+from types import MappingProxyType as Frozen
 from typing import Any, NamedTuple
 
 import jax
@@ -26,11 +28,13 @@ class Precision(NamedTuple):
     name: str  # JAX's, for such products (on a GPU its "bfloat16" would mean TF32)
 
 
-PRECISIONS: dict[str, Precision] = {
-    "float32": Precision(None, "float32"),
-    "tf32": Precision(10, "tensorfloat32"),
-    "bf16": Precision(7, "BF16_BF16_F32"),
-}
+PRECISIONS: Mapping[str, Precision] = Frozen(
+    {
+        "float32": Precision(None, "float32"),
+        "tf32": Precision(10, "tensorfloat32"),
+        "bf16": Precision(7, "BF16_BF16_F32"),
+    }
+)
 
 
 def default_precision(precision: str) -> contextlib.AbstractContextManager[None]:

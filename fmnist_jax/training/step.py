@@ -222,6 +222,10 @@ def train_step(
 ) -> tuple[State, Metrics]:
     """Takes one step of the optimizer on one batch.
 
+    It advances the parameters, the model state and the optimizer's state. In a loop
+    around it, ``end_epoch`` advances the rest after each epoch: the number of epochs,
+    the schedule and the target accuracy.
+
     Args:
       config: static settings.
       hparams: traced settings.

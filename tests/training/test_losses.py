@@ -1,7 +1,7 @@
 """Losses and penalties against float64, near saturation and far from it."""
 
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -20,6 +20,7 @@ from fmnist_jax.training.losses import (
     penalty,
     softmax,
 )
+from fmnist_jax.training.matmul import PRECISIONS
 
 LOSS = pytest.mark.parametrize("loss", [softmax, clipped])
 # The float32 number closest to 1 - 1e-7, which the loss clips at.
@@ -237,3 +238,25 @@ def test_penalties_equal_numpy(weights: dict[str, float], penalized: str) -> Non
     vmapped = jax.jit(jax.vmap(both, axis_size=3))(several)
     for run in range(3):
         assert_close(jax.tree.map(operator.itemgetter(run), vmapped), run)
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        LOSSES,
+        PRECISIONS,
+        config.OPTIMIZERS,
+        config.SCHEDULES,
+        config.NORMALIZATIONS,
+        config.PRESETS,
+    ],
+)
+def test_tables_that_decide_a_program_are_read_only(table: Any) -> None:
+    """A changed entry would not reach programs that are compiled already."""
+    name, entry = next(iter(table.items()))
+    entries: Any = entry
+    with pytest.raises(TypeError, match="does not support item assignment"):
+        table[name] = entry
+    if isinstance(entry, Mapping):
+        with pytest.raises(TypeError, match="does not support item assignment"):
+            entries["learning_rate"] = 1.0
