@@ -3,6 +3,7 @@ from .config import Config as Config
 from .data.dataset import Data as Data
 from .data.dataset import Dataset as Dataset
 from .data.loading import load as load
+from .data.normalization import fit_normalization as fit_normalization
 from .devices import use_compilation_cache as use_compilation_cache
 from .devices import use_cpu_cores as use_cpu_cores
 from .errors import Notice as Notice
@@ -25,7 +26,6 @@ from .training.loop import run_keys as run_keys
 from .training.loop import train as train
 from .training.loop import train_epoch as train_epoch
 from .training.models import MLP as MLP
-from .training.normalization import fit_normalization as fit_normalization
 from .training.optimizers import Hparams as Hparams
 from .training.step import State as State
 from .training.step import forward as forward

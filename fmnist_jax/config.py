@@ -42,9 +42,11 @@ from fmnist_jax.values import (
     Setting,
     ValueType,
     choice,
+    choice_or_function,
     setting,
     settings_of,
 )
+from fmnist_jax.values import show as show
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,6 +84,8 @@ class Hparams:
       first_kernel_rate: factor for the learning rate of the first layer's weights.
       first_kernel_eps: factor for epsilon, and for adagrad's initial accumulator,
         of the first layer's weights.
+      extra: settings of the caller's own optimizer or schedule, name to number, which
+        reads them as ``hparams.extra["clip_norm"]``; each can be an axis.
     """
 
     divisor: Any = setting(
@@ -133,6 +137,7 @@ class Hparams:
     first_kernel_eps: Any = setting(
         None, POSITIVE, "first_kernel_eps", off=1.0, span=(1e-4, 1e6)
     )
+    extra: Any = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -142,6 +147,11 @@ class Config:
     ``model`` is called as ``apply(variables, x, train=…, rngs={"dropout": key})`` with
     x float32 ``[B, *image_shape]``, already normalized and divided, and returns logits
     ``[B, num_classes]``.
+
+    In Python, ``loss``, ``optimizer`` and ``schedule`` can also be functions: a loss
+    from logits ``[B, C]`` and labels to losses ``[B]``; an optimizer from ``Hparams``
+    to an ``optax.GradientTransformation``; a schedule from ``Hparams`` to a function
+    from the number of steps taken to the learning rate, as optax's are.
 
     Attributes:
       name: name of the model in results; None: the module's name or its class name.
@@ -184,9 +194,9 @@ class Config:
     initializer: str = setting(
         "keras", choice(INITIALIZERS), "initializers", "initialiser"
     )
-    loss: str = setting("softmax", choice(LOSS_LEGENDS), "losses")
-    optimizer: str = setting("adam", choice(OPTIMIZERS), "optimizers")
-    schedule: str = setting("constant", choice(SCHEDULES), "schedules")
+    loss: Any = setting("softmax", choice_or_function(LOSS_LEGENDS), "losses")
+    optimizer: Any = setting("adam", choice_or_function(OPTIMIZERS), "optimizers")
+    schedule: Any = setting("constant", choice_or_function(SCHEDULES), "schedules")
     batch_norm: str = setting("off", choice(BATCH_NORMS), "batch_norms")
     penalized: str = setting(
         "all", choice(PENALIZED), "penalized", "penalised parameters"
@@ -250,11 +260,16 @@ def resolve(config: Config, hparams: Hparams) -> Hparams:
     Raises:
       UserError: for an unknown optimizer, schedule or normalization.
     """
-    defaults = {
-        **choose("optimizer", config.optimizer, OPTIMIZERS),
-        **choose("schedule", config.schedule, SCHEDULES),
-        **choose("normalization", config.normalization, NORMALIZATIONS),
+    tables: Mapping[str, Mapping[str, Mapping[str, float]]] = {
+        "optimizer": OPTIMIZERS,
+        "schedule": SCHEDULES,
+        "normalization": NORMALIZATIONS,
     }
+    defaults: dict[str, float] = {}
+    for name, table in tables.items():
+        chosen = getattr(config, name)
+        if not callable(chosen):  # a function has no defaults
+            defaults |= choose(name, chosen, table)
     missing = {n: v for n, v in defaults.items() if getattr(hparams, n) is None}
     return dataclasses.replace(hparams, **missing)
 
@@ -263,18 +278,6 @@ def coordinate(name: str, value: Any) -> Any:
     """Returns the coordinate of a value on the axis ``name`` of the results."""
     value_type = _value_type(name)
     return value if value_type.numeric else value_type.text(value)
-
-
-def show(name: str, value: Any) -> str:
-    """Returns a coordinate as it is written on figures and in tables: ``÷255``."""
-    if isinstance(value, str):
-        return value
-    number = float(value)
-    if math.isinf(number) and name == "target_accuracy":
-        return "never"
-    is_short = number.is_integer() and abs(number) < 1e8
-    text = f"{number:.0f}" if is_short else f"{number:g}"
-    return f"÷{text}" if name == "divisor" else text
 
 
 def is_log(name: str) -> bool:
@@ -289,4 +292,6 @@ def axis_label(name: str) -> str:
 
 
 def _value_type(name: str) -> ValueType:
-    return SEED if name == "seed" else SETTINGS[name].value_type
+    if name == "seed":
+        return SEED
+    return SETTINGS[name].value_type if name in SETTINGS else FINITE  # of Hparams.extra

@@ -1,10 +1,14 @@
 """Which settings a run depends on, and the error for a setting without effect."""
 
+import contextlib
+import functools
 from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import Any
 
 from fmnist_jax.choices import NORMALIZATIONS, OPTIMIZERS, SCHEDULES
-from fmnist_jax.config import SETTINGS, Config, Hparams
-from fmnist_jax.errors import UserError
+from fmnist_jax.config import SETTINGS, TRACED, Config, Hparams
+from fmnist_jax.errors import UserError, reason
+from fmnist_jax.values import Function, function_name
 
 _SAME_USERS = {"first_kernel_eps": "eps"}  # the same optimizers use both
 _FIRST_KERNEL = ("first_kernel_scale", "first_kernel_rate", "first_kernel_eps")
@@ -14,6 +18,7 @@ _PENALTIES = {"l1", "l2", "l2_squared"}
 # What a setting needs, in words and as a condition.
 _CONDITIONS: Mapping[str, tuple[str, Callable[[Config], bool]]] = {
     "model": ("a Flax module", lambda config: config.model is not None),
+    "schedule": ("an optimizer that reads the learning rate", lambda config: True),
     "penalized": ("a penalty: --l1s, --l2s or --l2s_squared", lambda config: True),
     "batch_norm": (
         "the built-in MLP with hidden layers",
@@ -48,25 +53,90 @@ def choices_using(name: str) -> list[str]:
     return [choice for choice, defaults in tables if name in defaults]
 
 
+@functools.cache
+def settings_read(function: Function) -> frozenset[str]:
+    """Returns the settings that an optimizer or a schedule of the user's reads.
+
+    The function is called with 0.5 for every setting, and what it returns is called
+    too, because it may read more.
+
+    Raises:
+      UserError: if the function fails.
+    """
+    names: set[str] = set()
+
+    class Recorder(Hparams):
+        def __getattribute__(self, name: str) -> Any:
+            if name == "extra":
+                return RecordedExtra()
+            if name in TRACED:
+                names.add(name)
+                return 0.5
+            return super().__getattribute__(name)
+
+    class RecordedExtra(dict[str, Any]):
+        def __missing__(self, name: str) -> float:
+            names.add(name)
+            return 0.5
+
+    try:
+        returned = function(Recorder())
+    except Exception as error:
+        raise UserError(
+            f"{function_name(function)}(hparams), with 0.5 for each setting, failed: "
+            f"{type(error).__name__}: {reason(error)}"
+        ) from error
+    with contextlib.suppress(Exception):  # it may need the user's own parameters
+        if hasattr(returned, "update"):
+            import numpy as np  # not at the top: command lines are checked without
+
+            ones = np.ones((1, 1), np.float32)
+            params = {"Dense_0": {"kernel": ones, "bias": ones[0]}}
+            returned.update(params, returned.init(params), params)
+        else:
+            returned(0)
+    return frozenset(names)
+
+
 def uses_setting(config: Config, name: str) -> bool:
     """Whether a run of ``config`` depends on the setting ``name``."""
+    optimizer, schedule = (
+        settings_read(choice) if callable(choice) else None
+        for choice in (config.optimizer, config.schedule)
+    )
+    reads_learning_rate = optimizer is None or "learning_rate" in optimizer
+    if name == "learning_rate":
+        return reads_learning_rate and (schedule is None or name in schedule)
+    if name == "schedule":
+        return reads_learning_rate
+    if name in (optimizer or ()) or (reads_learning_rate and name in (schedule or ())):
+        return True
+    if name not in SETTINGS:  # of Hparams.extra
+        return False
     if name in _CONDITIONS and not _CONDITIONS[name][1](config):
         return False
     users = choices_using(name)
-    return not users or config.optimizer in users or config.schedule in users
+    is_scheduled = reads_learning_rate and config.schedule in users
+    return not users or config.optimizer in users or is_scheduled
 
 
 def setting_with_flag(name: str) -> str:
     """Returns the name of a setting with its flag, for messages."""
-    flag = SETTINGS[name].flag
+    flag = SETTINGS[name].flag if name in SETTINGS else None
     return f"{name} (--{flag})" if flag not in (None, name) else name
+
+
+def settings_by_name(config: Config, hparams: Hparams) -> dict[str, Any]:
+    """Returns all settings, those of ``Hparams.extra`` by their own names."""
+    settings = {**vars(config), **vars(hparams)}
+    return settings | dict(settings.pop("extra"))
 
 
 def given_settings(config: Config, hparams: Hparams) -> list[str]:
     """Returns the names of the settings that differ from their defaults."""
-    defaults = vars(Config()) | vars(Hparams())
-    given = vars(config) | vars(hparams)
-    return [name for name, value in given.items() if value != defaults[name]]
+    defaults = settings_by_name(Config(), Hparams())
+    given = settings_by_name(config, hparams)
+    return [name for name, value in given.items() if value != defaults.get(name)]
 
 
 def unread_settings(
@@ -99,6 +169,8 @@ def check_effects(
 def no_effect_error(name: str) -> UserError:
     """Returns the error for a setting that no run depends on."""
     needs = [_CONDITIONS[name][0]] if name in _CONDITIONS else []
+    if name not in SETTINGS:
+        needs.append(f"an optimizer or a schedule that reads hparams.extra[{name!r}]")
     if users := choices_using(name):
         choice = owning_choice(_SAME_USERS.get(name, name)) or ""
         needs.append(f"{setting_with_flag(choice)} {' or '.join(users)}")

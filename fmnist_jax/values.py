@@ -5,9 +5,10 @@ import inspect
 import math
 import numbers
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+Function = Callable[..., Any]  # a loss, an optimizer or a schedule of the user's
 FLOAT32_TINY, FLOAT32_MAX = 1.1754944e-38, 3.4028235e38
 
 
@@ -58,17 +59,43 @@ def choice(names: Iterable[str]) -> ValueType:
     return ValueType(f"one of {', '.join(names)}", accepts=names.__contains__)
 
 
+def choice_or_function(names: Iterable[str]) -> ValueType:
+    """Returns the type of a value that is one of ``names``, or a hashable function."""
+    names = tuple(names)
+    return ValueType(
+        f"one of {', '.join(names)} (in Python, also a function)",
+        accepts=lambda v: v in names if isinstance(v, str) else _is_function(v),
+        text=function_name,
+    )
+
+
+def _is_function(value: object) -> bool:
+    return callable(value) and not isinstance(value, type) and _is_hashable(value)
+
+
+def _is_hashable(value: object) -> bool:
+    try:
+        hash(value)
+    except TypeError:
+        return False
+    return True
+
+
+def function_name(value: Any) -> str:
+    """Returns a name as it is; of a function, its name without its module."""
+    if isinstance(value, str):
+        return value
+    value = getattr(value, "func", value)  # of a partial
+    return getattr(value, "__name__", None) or type(value).__name__
+
+
 def _is_number(value: object, cls: type) -> bool:
     return isinstance(value, cls) and not isinstance(value, bool)
 
 
 def _is_model(value: object) -> bool:
-    try:
-        hash(value)
-    except TypeError:
-        return False
     is_module = callable(getattr(value, "apply", None)) and not isinstance(value, type)
-    return value is None or is_module
+    return value is None or (is_module and _is_hashable(value))
 
 
 def _show_model(model: Any) -> str:
@@ -83,6 +110,8 @@ def plain(value: Any) -> Any:
         # 0.001, not the 0.0010000000474974513 of the same float32.
         is_float32 = str(value.dtype) == "float32"
         return float(str(value)) if is_float32 else value.item()
+    if isinstance(value, Mapping):
+        return {name: plain(item) for name, item in value.items()}
     return tuple(map(plain, value)) if isinstance(value, list | tuple) else value
 
 
@@ -163,10 +192,24 @@ def settings_of(cls: type) -> dict[str, Setting]:
     help_texts = {name: " ".join(text.split()).rstrip(".") for name, text in entries}
     settings = {}
     for field in dataclasses.fields(cls):
+        if not field.metadata:
+            continue  # holds settings of the user's
         label = field.metadata["label"] or field.name.replace("_", " ")
         texts = {"label": label, "help": help_texts.get(field.name, "")}
         settings[field.name] = Setting(**{**field.metadata, **texts})
     return settings
+
+
+def show(name: str, value: Any) -> str:
+    """Returns a coordinate as it is written on figures and in tables: ``÷255``."""
+    if isinstance(value, str):
+        return value
+    number = float(value)
+    if math.isinf(number) and name == "target_accuracy":
+        return "never"
+    is_short = number.is_integer() and abs(number) < 1e8
+    text = f"{number:.0f}" if is_short else f"{number:g}"
+    return f"÷{text}" if name == "divisor" else text
 
 
 def spaced_values(start: float, stop: float, count: int, is_log: bool) -> list[float]:

@@ -42,3 +42,12 @@ def test_own_loop_lowers_the_loss() -> None:
     assert losses[-1] < 0.8 * losses[0]
     # Half a cosine over three epochs.
     assert [row[1] for row in rows] == ["1.0e-03", "7.5e-04", "2.5e-04"]
+
+
+@pytest.mark.slow
+def test_own_functions_label_their_setting() -> None:
+    rows = _run(ROOT / "examples" / "own_functions.py").splitlines()
+    assert rows[0].split() == ["learning_rate", "0.001", "0.010"]
+    assert rows[1].split() == ["clip_norm"]
+    (_, *tight), (_, *loose) = (map(float, row.split()) for row in rows[2:])
+    assert min(*tight, *loose) > 0.3  # chance is 0.1

@@ -21,7 +21,7 @@ from fmnist_jax.analysis.results import load as read_results
 from fmnist_jax.analysis.results import save_netcdf
 from fmnist_jax.config import PRESETS, Config, Hparams, coordinate, resolve
 from fmnist_jax.data.dataset import Data
-from fmnist_jax.effects import uses_setting
+from fmnist_jax.effects import settings_by_name, uses_setting
 from fmnist_jax.errors import UserError
 from fmnist_jax.files import explaining_write_errors
 from fmnist_jax.probes import health, histograms
@@ -139,8 +139,8 @@ def _check(
             f"The results of {name} were measured on different data; choose another "
             "--out_dir."
         )
-    settings = vars(config) | vars(resolve(config, hparams))
-    defaults = vars(Config()) | vars(Hparams())
+    settings = settings_by_name(config, resolve(config, hparams))
+    defaults = settings_by_name(Config(), Hparams())
     for setting, value in settings.items():
         if value is None or setting == "name" or not uses_setting(config, setting):
             continue

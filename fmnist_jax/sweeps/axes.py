@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from fmnist_jax.config import (
+    SETTINGS,
     STATIC,
     TRACED,
     Config,
@@ -18,14 +19,20 @@ from fmnist_jax.config import (
     check_all,
     coordinate,
 )
-from fmnist_jax.effects import check_effects, given_settings, unread_settings
+from fmnist_jax.effects import (
+    check_effects,
+    given_settings,
+    unread_settings,
+    uses_setting,
+)
 from fmnist_jax.errors import UserError, check_is, unknown
-from fmnist_jax.values import plain
+from fmnist_jax.values import function_name, plain
 
 MAX_RUNS = 1_000_000
 
 # All runs of a sweep share these: their results have one epoch axis and one shape.
 _NO_AXES = ("num_epochs", "evaluate_train", "evaluate_dropout", "name")
+_RESERVED = ("seed", "epoch", "method", "tolerance", "drop", "indexers")
 _STATIC_AXES = STATIC.keys() - {*_NO_AXES}
 
 Axes = Mapping[str, tuple[Any, ...]]
@@ -45,8 +52,9 @@ def check_sweep(
     """
     check_is("axes", axes, Mapping, "a dict of settings to lists of their values")
     check_all(config, hparams)
-    checked = _check_axes(axes)
+    checked = _check_axes(axes, hparams.extra)
     programs = _programs(checked, config)
+    _check_learning_rates(checked, hparams, programs)
     names = [*checked, *given_settings(config, hparams)]
     check_effects(names, programs, names)
     return checked, programs
@@ -72,9 +80,19 @@ def _programs(axes: Axes, config: Config) -> dict[Config, list[int]]:
     return programs
 
 
-def _check_axes(axes: Mapping[str, Any]) -> dict[str, tuple[Any, ...]]:
-    """Returns the axes with plain values, "seed" last."""
-    allowed = [*_STATIC_AXES, *TRACED, "seed"]
+def _check_axes(
+    axes: Mapping[str, Any], extra: Mapping[str, Any]
+) -> dict[str, tuple[Any, ...]]:
+    """Returns the axes with plain values, "seed" last; checks also ``extra``."""
+    check_is("Hparams.extra", extra, Mapping, "a dict of names to numbers")
+    for name, value in extra.items():
+        if name in (*SETTINGS, *_RESERVED) or not str(name).isidentifier():
+            raise UserError(
+                f"Hparams.extra has the name {name!r}; expected an identifier that is "
+                "no setting and no axis of the results."
+            )
+        check(name, value)
+    allowed = [*_STATIC_AXES, *TRACED, *extra, "seed"]
     checked = {}
     for name, given in axes.items():
         if name in _NO_AXES:
@@ -88,16 +106,37 @@ def _check_axes(axes: Mapping[str, Any]) -> dict[str, tuple[Any, ...]]:
             raise UserError(f"The axis {name} has no values; give at least one.")
         for value in values:
             check(name, value)
-        _check_distinct(name, [coordinate(name, value) for value in values])
+        _check_distinct(name, values)
         checked[name] = values
     seeds = checked.pop("seed", (0,))
     return {**checked, "seed": seeds}
 
 
-def _check_distinct(name: str, values: Iterable[Any]) -> None:
-    """Refuses values that are the same to a run."""
-    used = [float(np.float32(v)) for v in values] if name in TRACED else values
+def _check_learning_rates(
+    axes: Axes, hparams: Hparams, programs: Iterable[Config]
+) -> None:
+    """Refuses an optimizer without defaults that reads a learning rate of None."""
+    if "learning_rate" in axes or hparams.learning_rate is not None:
+        return
+    for config in programs:
+        if callable(config.optimizer) and uses_setting(config, "learning_rate"):
+            raise UserError(
+                f"The optimizer {function_name(config.optimizer)} has no default "
+                "learning rate: set Hparams(learning_rate=…), or make it an axis."
+            )
+
+
+def _check_distinct(name: str, values: Sequence[Any]) -> None:
+    """Refuses values that are the same to a run, or in the results."""
+    is_traced = name not in STATIC and name != "seed"
+    shown = [coordinate(name, value) for value in values]
+    used = [float(np.float32(v)) for v in shown] if is_traced else shown
     value, count = collections.Counter(used).most_common(1)[0]
+    if count > 1 and any(map(callable, values)) and len({*values}) == len(values):
+        raise UserError(
+            f"The axis {name} has different values that are all called {value}; give "
+            "them different names."
+        )
     if count > 1:
         raise UserError(f"The axis {name} has {value} twice; give it once.")
 
@@ -117,10 +156,17 @@ def drop_unread(
     refuses them.
     """
     check_all(config, hparams)
-    checked = _check_axes(axes)
+    checked = _check_axes(axes, hparams.extra)
     given = given_settings(config, hparams)
     programs = _programs(checked, config)
     unread = unread_settings(given, programs, {*given, *checked})
     static = {name: getattr(Config(), name) for name in unread if name in STATIC}
     traced = {name: None for name in unread if name in TRACED}
     return dataclasses.replace(config, **static), dataclasses.replace(hparams, **traced)
+
+
+def with_traced(hparams: Hparams, values: Mapping[str, Any]) -> Hparams:
+    """Returns ``hparams`` with other values; those of ``extra`` by their own names."""
+    traced = {name: value for name, value in values.items() if name in TRACED}
+    extra = {name: values.get(name, value) for name, value in hparams.extra.items()}
+    return dataclasses.replace(hparams, **traced, extra=extra)

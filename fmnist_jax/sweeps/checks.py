@@ -17,13 +17,20 @@ from fmnist_jax.sweeps.program_data import fitted
 from fmnist_jax.training.models import make_model, takes_train
 
 
-def check_data(data: Data) -> None:
-    """Raises UserError for anything but ``Data`` whose targets are classes."""
+def check_data(data: Data, plan: Plan) -> None:
+    """Raises UserError for anything but ``Data``, and for targets that do not fit."""
     check_is("data", data, Data, "Data, as load('fashion_mnist') returns it")
-    if data.targets != "classes":
+    if data.targets == "classes":
+        return
+    needs = ["target_accuracy"] if "target_accuracy" in plan.axes else []
+    needs += [] if plan.hparams.target_accuracy is None else ["target_accuracy"]
+    for config in {group.config for group in plan.groups}:
+        needs += [f"the loss {config.loss!r}"] if isinstance(config.loss, str) else []
+        needs += ["order 'sorted'"] if config.order == "sorted" else []
+    if needs:
         raise UserError(
-            "A sweep measures accuracies and losses of classes; the data has targets "
-            "as given. Use init and forward in a training loop of your own code."
+            f"The data has targets as given, but {needs[0]} needs classes. Choose "
+            "another, such as a function of your own as Config.loss, or leave it out."
         )
 
 
@@ -35,7 +42,7 @@ def check_plan(plan: Plan, data: Data, num_devices: int) -> None:
       data: training and test set.
       num_devices: number of devices of this process.
     """
-    check_data(data)
+    check_data(data, plan)
     for probe in plan.probes:
         check_is("A probe", probe, Probe, "a Probe, such as Probe(function)")
     if plan.num_devices > num_devices:

@@ -80,7 +80,8 @@ def expected_seconds(plan: "Plan", data: "Data") -> float:
         # Two FLOPs per parameter forward, and as many for each of two gradients.
         flops = parameters * (6 * (train_examples + probed) + 2 * evaluated)
         steps = math.ceil(train_examples / config.batch_size)
-        traffic = 4 * parameters * STREAMS[config.optimizer] * steps
+        streams = STREAMS.get(config.optimizer, STREAMS["adam"])
+        traffic = 4 * parameters * streams * steps
         seconds = flops / flops_per_second + traffic / bytes_per_second
         total += group.width * config.num_epochs * seconds / efficiency
     return total

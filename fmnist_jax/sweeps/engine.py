@@ -275,8 +275,9 @@ def sweep(
         if there are any, as ``attrs["notices"]``.
     """
     planned = plan_for_local_devices(axes, data, config, hparams, probes, max_width)
-    check_data(data)
-    check_learnable(data.findings)
+    check_data(data, planned)
+    if data.targets == "classes":
+        check_learnable(data.findings)
     for line in notices(planned, data):
         warnings.warn(line, Notice, stacklevel=2)
     return join(planned, run_groups(planned, data), data)

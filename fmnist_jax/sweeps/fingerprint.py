@@ -10,6 +10,7 @@ from typing import Any
 
 from fmnist_jax.config import STATIC, coordinate
 from fmnist_jax.data.dataset import Data
+from fmnist_jax.effects import settings_by_name
 from fmnist_jax.sweeps.axes import Axes
 from fmnist_jax.sweeps.checkpoints import digest
 from fmnist_jax.sweeps.planning import Group, Plan, run_settings
@@ -36,7 +37,7 @@ def settings_fingerprint(axes: Axes, config: Any, hparams: Any, data: Data) -> A
       hparams: traced settings that are not axes.
       data: what the sweep trains on.
     """
-    settings = {**vars(config), **vars(hparams)}
+    settings = settings_by_name(config, hparams)
     content = {
         "data": {"fingerprint": data.fingerprint, "num_classes": data.num_classes},
         # Pairs, because their order determines the positions of runs.

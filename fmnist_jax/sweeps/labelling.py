@@ -16,7 +16,7 @@ from fmnist_jax.config import (
 )
 from fmnist_jax.data.dataset import Data
 from fmnist_jax.data.inspection import DIVISOR, USUAL_SIZES
-from fmnist_jax.effects import owning_choice, uses_setting
+from fmnist_jax.effects import owning_choice, settings_by_name, uses_setting
 from fmnist_jax.errors import UserError
 from fmnist_jax.probes.status import STATUSES, status
 from fmnist_jax.sweeps.checkpoints import Part
@@ -63,21 +63,27 @@ def join(plan: Plan, parts: Iterable[Part], data: Data) -> xr.Dataset:
     """
     dataset = xr.Dataset(coords=_coordinates(plan))
     parts = list(parts)
+    is_own_loss = any(callable(group.config.loss) for group in plan.groups)
     grids = _grids(plan, parts)
     for name in sorted(grids, key=lambda n: [*VARIABLES, n].index(n)):
         grid, has_epochs = grids[name]
         if name in VALIDATION and data.validation is None:
+            continue
+        if data.targets != "classes" and "accuracy" in name and name in VARIABLES:
             continue
         if name in LAST_EPOCH_ONLY:
             grid, has_epochs = grid[..., -1], False
         inner = next((p.dims[name] for p in plan.probes if name in p.dims), ())
         dims = (*plan.axes, *(["epoch"] if has_epochs else []), *inner)
         label, unit = (VARIABLES | PROBED).get(name, (name.replace("_", " "), ""))
+        if unit == "nats" and is_own_loss:
+            unit = ""
         attrs = {"long_name": label} | ({"units": unit} if unit else {})
         dataset[name] = xr.Variable(dims, grid, attrs)
     if "stopped" in dataset:
         dataset["stopped_epoch"] = _stopped_epoch(dataset.stopped)
-    dataset["status"] = _status(dataset, data.largest_class_share)
+    share = data.largest_class_share if data.targets == "classes" else np.nan
+    dataset["status"] = _status(dataset, share)
     halved = {p.group for p in parts if len(p.runs) < len(plan.groups[p.group].runs)}
     dataset.attrs = {
         "dataset": data.name,
@@ -86,9 +92,10 @@ def join(plan: Plan, parts: Iterable[Part], data: Data) -> xr.Dataset:
         "num_classes": data.num_classes,
         "train_examples": len(data.train.labels),
         "test_examples": len(data.test.labels),
-        "largest_class_share": data.largest_class_share,
         "groups_halved_for_memory": len(halved),
     }
+    if data.targets == "classes":
+        dataset.attrs["largest_class_share"] = share
     if data.class_names not in ((), tuple(map(str, range(data.num_classes)))):
         dataset.attrs["class_names"] = list(data.class_names)
     if data.validation is not None:
@@ -106,6 +113,8 @@ def notices(plan: Plan, data: Data) -> list[str]:
         fixed = resolve(configs["none"], plan.hparams).divisor
         divisors = plan.axes.get("divisor", [fixed])
     lines = data.notices(divisors)
+    if data.targets != "classes":
+        return lines
     train = data.findings.ranges["train"]
     is_uint8, high = data.train.images.dtype == np.uint8, train.high
     is_small = is_uint8 and train.size < USUAL_SIZES[0] * DIVISOR
@@ -173,7 +182,7 @@ def _coordinates(plan: Plan) -> dict[str, xr.Variable]:
         coordinates[name] = xr.Variable((name,), shown, attrs)
     epochs = np.arange(1, plan.config.num_epochs + 1)
     coordinates["epoch"] = xr.Variable(("epoch",), epochs, {"long_name": "epoch"})
-    for name in SETTINGS:
+    for name in (*SETTINGS, *plan.hparams.extra):
         is_fixed = name != "name" and name not in plan.axes
         if is_fixed and (setting := _fixed_setting(plan, name)) is not None:
             coordinates[name] = setting
@@ -197,7 +206,7 @@ def _fixed_setting(plan: Plan, name: str) -> xr.Variable | None:
         if name == "model" and plan.config.name:
             value = plan.config.name
     elif choice is None:
-        value = getattr(plan.hparams, name)
+        value = settings_by_name(plan.config, plan.hparams)[name]
         value = SETTINGS[name].off if value is None else value
     else:
         used = {

@@ -6,7 +6,8 @@ from fmnist_jax.config import Config
 
 NUM_INPUTS, NUM_CLASSES = 28 * 28, 10
 UNKNOWN_PARAMETERS = 100_000  # assumed for a user's own network, like a small MLP
-# Arrays of the size of the parameters in the state of each optimizer.
+# Arrays of the size of the parameters in the state of each optimizer; of a function of
+# the user's, those of adam are assumed.
 SLOTS = {
     "sgd": 0,
     "momentum": 1,
@@ -33,5 +34,5 @@ def state_bytes(
     config: Config, num_inputs: int = NUM_INPUTS, num_classes: int = NUM_CLASSES
 ) -> int:
     """Returns the memory of a run: parameters, gradients and optimizer state."""
-    arrays = 2 + SLOTS[config.optimizer]
+    arrays = 2 + SLOTS.get(config.optimizer, SLOTS["adam"])
     return 4 * arrays * num_parameters(config, num_inputs, num_classes)

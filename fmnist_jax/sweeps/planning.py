@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from fmnist_jax.config import TRACED, Config, Hparams, resolve
+from fmnist_jax.config import STATIC, Config, Hparams, resolve
 from fmnist_jax.errors import UserError, check_is
-from fmnist_jax.sweeps.axes import Axes, check_sweep, with_plain_values
+from fmnist_jax.sweeps.axes import Axes, check_sweep, with_plain_values, with_traced
 from fmnist_jax.sweeps.model_size import state_bytes
 from fmnist_jax.values import COUNT
 
@@ -180,5 +180,5 @@ def run_settings(plan: Plan, run: int) -> dict[str, Any]:
 def run_hparams(plan: Plan, config: Config, run: int) -> Hparams:
     """Returns the traced settings of a run, resolved."""
     settings = run_settings(plan, run)
-    traced = {name: float(v) for name, v in settings.items() if name in TRACED}
-    return resolve(config, dataclasses.replace(plan.hparams, **traced))
+    traced = {n: float(v) for n, v in settings.items() if n not in (*STATIC, "seed")}
+    return resolve(config, with_traced(plan.hparams, traced))

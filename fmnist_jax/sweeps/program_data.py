@@ -8,13 +8,10 @@ import jax
 
 from fmnist_jax.config import Config
 from fmnist_jax.data.dataset import Data, Dataset, Splits
+from fmnist_jax.data.normalization import Normalization, fit_normalization
 from fmnist_jax.devices import device_bytes, host_bytes
 from fmnist_jax.sweeps.planning import Plan
-from fmnist_jax.training.normalization import (
-    Normalization,
-    fit_normalization,
-    normalize,
-)
+from fmnist_jax.training.normalization import normalize
 
 WHITENED_SHARE = 0.25  # of the memory, for all copies of images whitened in advance
 

@@ -122,13 +122,15 @@ def _is_settled(config: Config, before: training.State, after: training.State) -
     """Whether all further epochs of a run are known after an epoch, a bool scalar.
 
     The run has stopped, or it began the epoch with NaN in all biases of its logits. Its
-    logits and their gradients are then NaN forever, whatever dropout omits. (A network
-    of the user's may treat NaN differently, and a schedule keeps changing.)
+    logits and their gradients are then NaN forever, whatever dropout omits. (A network,
+    loss or optimizer of the user's may treat NaN differently, and a schedule keeps
+    changing.)
     """
     settled = jnp.zeros((), bool)
     if after.stopping is not None:
         settled |= after.stopping.stopped
-    if config.model is None and config.schedule == "constant":
+    is_known = isinstance(config.optimizer, str) and isinstance(config.loss, str)
+    if is_known and config.model is None and config.schedule == "constant":
         logits_layer = before.params[f"Dense_{len(config.hidden_sizes)}"]
         settled |= jnp.all(jnp.isnan(logits_layer["bias"]))
     return settled

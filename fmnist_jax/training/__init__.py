@@ -1,5 +1,7 @@
 """One run as pure functions, which work plain, jitted and vmapped."""
 
+from fmnist_jax.data.normalization import Normalization as Normalization
+from fmnist_jax.data.normalization import fit_normalization as fit_normalization
 from fmnist_jax.training.evaluation import EVALUATION_BATCH as EVALUATION_BATCH
 from fmnist_jax.training.evaluation import evaluate as evaluate
 from fmnist_jax.training.evaluation import judged_examples as judged_examples
@@ -10,8 +12,6 @@ from fmnist_jax.training.loop import run_epoch as run_epoch
 from fmnist_jax.training.loop import run_keys as run_keys
 from fmnist_jax.training.loop import train as train
 from fmnist_jax.training.loop import train_epoch as train_epoch
-from fmnist_jax.training.normalization import Normalization as Normalization
-from fmnist_jax.training.normalization import fit_normalization as fit_normalization
 from fmnist_jax.training.normalization import normalize as normalize
 from fmnist_jax.training.step import Metrics as Metrics
 from fmnist_jax.training.step import State as State

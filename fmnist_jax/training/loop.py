@@ -13,13 +13,13 @@ from jax import Array
 
 from fmnist_jax.config import Config, Hparams
 from fmnist_jax.data.dataset import Data, Dataset, Splits
+from fmnist_jax.data.normalization import fit_normalization
 from fmnist_jax.errors import UserError
 from fmnist_jax.training.evaluation import (
     evaluate_dropout,
     evaluate_splits,
     scan_batches,
 )
-from fmnist_jax.training.normalization import fit_normalization
 from fmnist_jax.training.schedules import epoch_learning_rate, next_schedule
 from fmnist_jax.training.step import (
     Metrics,

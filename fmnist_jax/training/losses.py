@@ -13,13 +13,24 @@ import optax
 from jax import Array
 
 from fmnist_jax.config import Config, Hparams
-from fmnist_jax.errors import choose
+from fmnist_jax.errors import UserError, choose
+from fmnist_jax.values import Function, function_name
 
 CLIP = 1e-7  # Keras's backend epsilon
 
 
+def is_classes(labels: Array) -> bool:
+    """Whether labels are classes, int ``[B]``."""
+    return jnp.ndim(labels) == 1 and jnp.issubdtype(labels.dtype, jnp.integer)
+
+
 def _at_labels(values_BxC: Array, labels_B: Array) -> Array:
     """Returns each row's value at its label; the gradient needs no scatter."""
+    if not is_classes(labels_B):
+        raise UserError(
+            f"The labels are {labels_B.dtype} {list(labels_B.shape)}, but the losses "
+            "softmax and clipped need int [B]; pass a function as Config.loss."
+        )
     is_label_BxC = labels_B[:, None] == jnp.arange(values_BxC.shape[-1])[None, :]
     return jnp.sum(jnp.where(is_label_BxC, values_BxC, 0), axis=-1)
 
@@ -54,9 +65,28 @@ LOSSES: Mapping[str, Callable[[Array, Array], Array]] = Frozen(
 )
 
 
-def get_loss(name: str) -> Callable[[Array, Array], Array]:
-    """Returns a loss by name: from logits ``[B, C]`` and labels ``[B]`` to ``[B]``."""
-    return choose("loss", name, LOSSES)
+def get_loss(loss: str | Function) -> Callable[[Array, Array], Array]:
+    """Returns a loss: from logits ``[B, C]`` and labels to the losses ``[B]``, float32.
+
+    Args:
+      loss: a name in ``LOSSES``, or a function of the user's.
+
+    Raises:
+      UserError: for another name; when it is called, for a loss of another shape.
+    """
+    if isinstance(loss, str):
+        return choose("loss", loss, LOSSES)
+
+    def checked(logits_BxC: Array, labels: Array) -> Array:
+        losses = jnp.asarray(loss(logits_BxC, labels))
+        if losses.shape != logits_BxC.shape[:1]:
+            raise UserError(
+                f"The loss {function_name(loss)} returns shape {losses.shape}; expected"
+                f" {logits_BxC.shape[:1]}, a loss for each example."
+            )
+        return losses.astype(jnp.promote_types(losses.dtype, jnp.float32))
+
+    return checked
 
 
 def penalty(config: Config, hparams: Hparams, params: Any) -> Array:

@@ -13,7 +13,9 @@ from fmnist_jax.config import OPTIMIZERS, TRACED, Config, Hparams, resolve
 from fmnist_jax.effects import check_first_kernel, uses_setting
 
 # Here, because config.py imports no jax; code with traced settings imports this module.
-jax.tree_util.register_dataclass(Hparams, data_fields=list(TRACED), meta_fields=[])
+jax.tree_util.register_dataclass(
+    Hparams, data_fields=[*TRACED, "extra"], meta_fields=[]
+)
 
 FIRST_KERNEL = DictKey("Dense_0"), DictKey("kernel")  # of the built-in MLP
 EPS_IN_ROOT = ("rmsprop", "adagrad")  # g / √(v + eps); Adam: g / (√v + eps)
@@ -49,8 +51,11 @@ def make_optimizer(config: Config, hparams: Hparams) -> optax.GradientTransforma
     """
     check_first_kernel(config, hparams)
     h = resolve(config, hparams)
-    settings = {name: getattr(h, name) for name in OPTIMIZERS[config.optimizer]}
-    transforms = [_FUNCTIONS[config.optimizer](**settings)]
+    if callable(config.optimizer):
+        transforms = [config.optimizer(h)]
+    else:
+        settings = {name: getattr(h, name) for name in OPTIMIZERS[config.optimizer]}
+        transforms = [_FUNCTIONS[config.optimizer](**settings)]
     if h.first_kernel_rate is not None:
         transforms.append(_first_kernel_scaling(h.first_kernel_rate))
     eps = h.first_kernel_eps

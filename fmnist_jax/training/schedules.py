@@ -22,8 +22,13 @@ class Plateau(NamedTuple):
     num_bad_epochs: Array  # consecutive epochs without improvement
 
 
-def init_schedule(config: Config, hparams: Hparams) -> Plateau | None:
-    """Returns the schedule's state before the first epoch; None if it has no state."""
+def init_schedule(config: Config, hparams: Hparams) -> Plateau | Array | None:
+    """Returns the schedule's state before the first epoch; None if it has no state.
+
+    The state of a schedule of the user's is the number of steps taken, an int32 scalar.
+    """
+    if callable(config.schedule):
+        return jnp.zeros((), jnp.int32)
     if config.schedule != "plateau":
         return None
     learning_rate = resolve(config, hparams).learning_rate
@@ -31,12 +36,20 @@ def init_schedule(config: Config, hparams: Hparams) -> Plateau | None:
 
 
 def epoch_learning_rate(
-    config: Config, hparams: Hparams, schedule: Plateau | None, epoch: Array
+    config: Config, hparams: Hparams, schedule: Plateau | Array | None, epoch: Array
 ) -> Array:
-    """Returns the learning rate after ``epoch`` completed epochs, a float32 scalar."""
+    """Returns the learning rate after ``epoch`` completed epochs, a float32 scalar.
+
+    With a schedule of the user's, it is that of the next step. NaN if an optimizer of
+    the user's is given no learning rate.
+    """
     h = resolve(config, hparams)
-    if schedule is not None:
+    if callable(config.schedule):
+        return jnp.asarray(config.schedule(h)(schedule), jnp.float32)
+    if isinstance(schedule, Plateau):
         return schedule.learning_rate
+    if h.learning_rate is None:
+        return jnp.full((), jnp.nan)
     learning_rate = jnp.asarray(h.learning_rate, jnp.float32)
     if config.schedule == "constant":
         return learning_rate
@@ -47,16 +60,16 @@ def epoch_learning_rate(
 
 
 def next_schedule(
-    config: Config, hparams: Hparams, schedule: Plateau | None, loss: Array
-) -> Plateau | None:
+    config: Config, hparams: Hparams, schedule: Plateau | Array | None, loss: Array
+) -> Plateau | Array | None:
     """Returns the schedule's state after an epoch that ended with a test loss.
 
     The plateau rule is PyTorch's ``ReduceLROnPlateau`` with ``threshold_mode="abs"``
     and no cooldown: a patience of 0 reduces after the first epoch without improvement.
     A loss of NaN is no improvement.
     """
-    if schedule is None:
-        return None
+    if not isinstance(schedule, Plateau):
+        return schedule
     h = resolve(config, hparams)
     learning_rate, best, num_bad = schedule
     is_better = loss < best - h.plateau_threshold

@@ -13,10 +13,11 @@ import optax
 from jax import Array
 
 from fmnist_jax.choices import NORMALIZATIONS
-from fmnist_jax.config import Config, Hparams
+from fmnist_jax.config import Config, Hparams, resolve
 from fmnist_jax.data.dataset import Dataset
+from fmnist_jax.data.normalization import Normalization
 from fmnist_jax.errors import UserError
-from fmnist_jax.training.losses import get_loss, penalty
+from fmnist_jax.training.losses import get_loss, is_classes, penalty
 from fmnist_jax.training.matmul import default_precision
 from fmnist_jax.training.models import (
     HIDDEN,
@@ -25,9 +26,9 @@ from fmnist_jax.training.models import (
     init_variables,
     make_model,
 )
-from fmnist_jax.training.normalization import Normalization, normalize
+from fmnist_jax.training.normalization import normalize
 from fmnist_jax.training.optimizers import make_optimizer, scale_first_kernel
-from fmnist_jax.training.schedules import Plateau, epoch_learning_rate, init_schedule
+from fmnist_jax.training.schedules import epoch_learning_rate, init_schedule
 
 Metrics = dict[str, Array]
 
@@ -48,7 +49,7 @@ class State:
     model_state: Variables  # its other collections, such as batch statistics
     opt_state: optax.OptState
     epoch: Array  # number of completed epochs, an int32 scalar
-    schedule: Plateau | None  # None: the schedule has no state
+    schedule: Any  # Plateau, or the steps taken (own schedules); None: no state
     stopping: Stopping | None  # None: no target accuracy
     num_classes: int = dataclasses.field(metadata={"static": True})
     normalization: Normalization | None = None  # None: pixels are only divided
@@ -175,8 +176,11 @@ def accuracy(logits_BxC: Array, labels_B: Array) -> Array:
     """Returns the share of examples whose largest logit is the label's.
 
     NaN if any logit is not finite: the argmax of NaNs is class 0, so that a diverged
-    network would seem to predict at chance level.
+    network would seem to predict at chance level. Also NaN if the labels are not
+    classes, int ``[B]``.
     """
+    if not is_classes(labels_B):
+        return jnp.full((), jnp.nan)
     correct = jnp.mean(jnp.argmax(logits_BxC, axis=-1) == labels_B, dtype=jnp.float32)
     return jnp.where(jnp.all(jnp.isfinite(logits_BxC)), correct, jnp.nan)
 
@@ -211,8 +215,10 @@ def updates(
     config: Config, hparams: Hparams, state: State, grads: Any
 ) -> tuple[Any, optax.OptState]:
     """Returns the optimizer's updates of the parameters, and its new state."""
-    learning_rate = epoch_learning_rate(config, hparams, state.schedule, state.epoch)
-    hparams = dataclasses.replace(hparams, learning_rate=learning_rate)
+    hparams = resolve(config, hparams)
+    if callable(config.schedule) or hparams.learning_rate is not None:
+        rate = epoch_learning_rate(config, hparams, state.schedule, state.epoch)
+        hparams = dataclasses.replace(hparams, learning_rate=rate)
     optimizer = make_optimizer(config, hparams)
     return optimizer.update(grads, state.opt_state, state.params)
 
@@ -240,7 +246,7 @@ def train_step(
     grads, (metrics, model_state) = gradients(config, hparams, state, key, batch)
     param_updates, opt_state = updates(config, hparams, state, grads)
     params = optax.apply_updates(state.params, param_updates)
-    state = dataclasses.replace(
-        state, params=params, model_state=model_state, opt_state=opt_state
-    )
-    return state, metrics
+    changes = {"params": params, "model_state": model_state, "opt_state": opt_state}
+    if callable(config.schedule):
+        changes["schedule"] = state.schedule + 1  # steps taken
+    return dataclasses.replace(state, **changes), metrics

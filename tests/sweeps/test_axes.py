@@ -4,14 +4,14 @@ from typing import Any
 import flax.linen as nn
 import pytest
 
-from fmnist_jax.config import OPTIMIZERS, SCHEDULES, Config, Hparams
+from fmnist_jax.config import OPTIMIZERS, SCHEDULES, TRACED, Config, Hparams
 from fmnist_jax.errors import UserError
 from fmnist_jax.sweeps.axes import check_sweep, drop_unread
 from fmnist_jax.training.models import MLP
 
 # Each with a value that is not its default.
 VALUES: dict[str, Any] = {
-    **{f.name: 0.5 for f in dataclasses.fields(Hparams)},
+    **dict.fromkeys(TRACED, 0.5),
     "plateau_patience": 3,
     "hidden_sizes": (7,),
     "initializer": "flax",

@@ -16,6 +16,7 @@ from fmnist_jax import training
 from fmnist_jax.config import OPTIMIZERS, SETTINGS, TRACED, Config, Hparams
 from fmnist_jax.data import load
 from fmnist_jax.data.dataset import Data, Dataset
+from fmnist_jax.data.normalization import Normalization
 from fmnist_jax.errors import Notice
 from fmnist_jax.probes import sharpness
 from fmnist_jax.probes.activation import activation_stability_probe
@@ -25,7 +26,6 @@ from fmnist_jax.sweeps import initial_sharpness
 from fmnist_jax.sweeps.engine import sweep
 from fmnist_jax.sweeps.initial_sharpness import DEPENDS_ON, PRECONDITIONED_BY
 from fmnist_jax.sweeps.planning import plan
-from fmnist_jax.training.normalization import Normalization
 from fmnist_jax.training.optimizers import make_optimizer
 
 

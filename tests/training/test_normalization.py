@@ -12,9 +12,9 @@ from sklearn.preprocessing import MinMaxScaler, StandardScaler
 
 from fmnist_jax import Config, Data, Dataset, Hparams, UserError, training
 from fmnist_jax.choices import NORMALIZATIONS
+from fmnist_jax.data.normalization import Normalization
 from fmnist_jax.data.statistics import moments, whitening_matrix
 from fmnist_jax.training import fit_normalization, normalize, scaled_inputs
-from fmnist_jax.training.normalization import Normalization
 
 FITTED = [name for name in NORMALIZATIONS if name != "none"]
 CONFIG = Config(hidden_sizes=(5,), batch_size=20, num_epochs=2)
