@@ -60,8 +60,8 @@ def test_tables_list_what_is_implemented() -> None:
 def test_resolve_fills_in_the_defaults_of_the_optimizer(optimizer: str) -> None:
     config = Config(optimizer=optimizer)
     defaults = OPTIMIZERS[optimizer]
-    resolved = dataclasses.asdict(resolve(config, Hparams()))
-    numbers = {name: v for name, v in resolved.items() if v is not None}
+    resolved = vars(resolve(config, Hparams()))
+    numbers = {name: v for name, v in resolved.items() if v is not None and v != {}}
     assert numbers == {"divisor": 255.0, **defaults}
     assert resolve(config, Hparams(learning_rate=0.25)).learning_rate == 0.25
     optimizer_settings = {name for table in OPTIMIZERS.values() for name in table}
