@@ -13,10 +13,16 @@ from .probes.batch_sharpness import batch_sharpness_probe as batch_sharpness_pro
 from .probes.probe import Probe as Probe
 from .sweeps.checkpoints import Part as Part
 from .sweeps.engine import run_groups as run_groups
-from .sweeps.engine import sweep as sweep
 from .sweeps.labelling import join as join
 from .sweeps.planning import Plan as Plan
 from .sweeps.planning import plan as plan
+from .sweeps.prediction import ensemble as ensemble
+from .sweeps.prediction import predict as predict
+from .sweeps.state_files import load_states as load_states
+from .sweeps.state_files import save_states as save_states
+from .sweeps.states import Run as Run
+from .sweeps.states import States as States
+from .sweeps.sweep import sweep as sweep
 from .training.evaluation import evaluate as evaluate
 from .training.loop import end_epoch as end_epoch
 from .training.loop import epoch_order as epoch_order

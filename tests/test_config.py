@@ -1,4 +1,3 @@
-import dataclasses
 from typing import Any
 
 import numpy as np

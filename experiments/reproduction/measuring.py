@@ -26,7 +26,7 @@ from fmnist_jax.errors import UserError
 from fmnist_jax.files import explaining_write_errors
 from fmnist_jax.probes import health, histograms
 from fmnist_jax.probes.probe import Probe
-from fmnist_jax.sweeps.engine import sweep
+from fmnist_jax.sweeps.sweep import sweep
 from fmnist_jax.training.loop import run_keys
 from fmnist_jax.training.models import dropout
 from fmnist_jax.training.step import init

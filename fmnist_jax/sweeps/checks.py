@@ -11,7 +11,7 @@ from fmnist_jax.config import Config
 from fmnist_jax.data.dataset import Data, Dataset
 from fmnist_jax.errors import UserError, check_is
 from fmnist_jax.probes.probe import Probe, run_probes
-from fmnist_jax.sweeps.labelling import VARIABLES
+from fmnist_jax.sweeps.labelling import STATE, VARIABLES
 from fmnist_jax.sweeps.planning import Plan, run_hparams
 from fmnist_jax.sweeps.program_data import fitted
 from fmnist_jax.training.models import make_model, takes_train
@@ -128,6 +128,8 @@ def _check_probe(
 ) -> None:
     """Checks the names and dimensions of a probe's outputs; adds them to ``owners``."""
     for name, value in values.items():
+        if name.startswith(STATE):
+            continue  # not part of the results
         if name in owners:
             raise UserError(
                 f"The probe output {name!r} has the same name as one of "

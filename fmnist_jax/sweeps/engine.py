@@ -2,25 +2,21 @@
 
 import math
 import types
-import warnings
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-import xarray as xr
 from jax.sharding import Mesh, NamedSharding
 
 from fmnist_jax import training
 from fmnist_jax.config import Config, Hparams
 from fmnist_jax.data.dataset import Data
-from fmnist_jax.data.inspection import check_learnable
-from fmnist_jax.errors import Notice
 from fmnist_jax.probes.probe import Probe
 from fmnist_jax.sweeps import memory, programs
 from fmnist_jax.sweeps.checkpoints import Checkpoint
-from fmnist_jax.sweeps.checks import check_data, check_plan
-from fmnist_jax.sweeps.labelling import Part, join, notices
+from fmnist_jax.sweeps.checks import check_plan
+from fmnist_jax.sweeps.labelling import Part
 from fmnist_jax.sweeps.planning import Group, Plan, plan
 from fmnist_jax.sweeps.precompile import precompiled
 from fmnist_jax.sweeps.program_data import (
@@ -241,43 +237,3 @@ def plan_for_local_devices(
         return planned
     check_plan(planned, data, len(devices))
     return memory.fit_to_memory(planned, data, limit)
-
-
-def sweep(
-    axes: Mapping[str, Any],
-    data: Data,
-    config: Config = Config(),  # noqa: B008 - frozen
-    hparams: Hparams = Hparams(),  # noqa: B008 - frozen
-    probes: Iterable[Probe] = (),
-    max_width: int | None = None,
-) -> xr.Dataset:
-    """Trains a run for each combination of the axes' values.
-
-    Args:
-      axes: name of a field of ``Config`` or ``Hparams``, or "seed", to its values. Each
-        value of a field of ``Config`` makes a program of its own; the rest are vmapped.
-      data: training and test set.
-      config: static settings that are not axes.
-      hparams: traced settings that are not axes.
-      probes: what to record in addition to the metrics.
-      max_width: maximum number of runs per device at once; None: set by the device.
-
-    Returns:
-      The metrics of every run and epoch, labelled: dimensions as ``axes``, then "seed",
-      then "epoch"; and each run's ``status``.
-
-    Raises:
-      UserError: for axes, settings, probes or networks that are not allowed, and for
-        data that teach nothing.
-
-    Warns:
-      Notice: for data and divisors that may be a mistake. The results keep the lines,
-        if there are any, as ``attrs["notices"]``.
-    """
-    planned = plan_for_local_devices(axes, data, config, hparams, probes, max_width)
-    check_data(data, planned)
-    if data.targets == "classes":
-        check_learnable(data.findings)
-    for line in notices(planned, data):
-        warnings.warn(line, Notice, stacklevel=2)
-    return join(planned, run_groups(planned, data), data)

@@ -1,12 +1,17 @@
 """What determines the results of a plan, as JSON, and how two fingerprints differ."""
 
+import contextlib
 import dataclasses
+import functools
 import itertools
 import json
 import math
 import re
+import types
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
+
+import numpy as np
 
 from fmnist_jax.config import STATIC, coordinate
 from fmnist_jax.data.dataset import Data
@@ -58,9 +63,9 @@ def fingerprint(plan: Plan, data: Data, environment: Mapping[str, str]) -> Finge
     """
     probes = [
         [
-            _name(p.function),
+            code_name(p.function),
             p.when,
-            p.examples if isinstance(p.examples, int) else _name(p.examples),
+            p.examples if isinstance(p.examples, int) else code_name(p.examples),
             sorted(p.dims.items()),
         ]
         for p in plan.probes
@@ -79,15 +84,44 @@ def _value(name: str, value: Any) -> Any:
     """Returns a setting's value as JSON, distinct from that of every other value."""
     if value is None:
         return None
-    return _name(value) if name == "model" else coordinate(name, value)
+    is_code = name == "model" or callable(value)
+    return code_name(value) if is_code else coordinate(name, value)
 
 
-def _name(thing: Any) -> str:
-    """Returns where a function is defined; of another object its class and content."""
+def code_name(thing: Any, within: tuple[Any, ...] = ()) -> str:
+    """Returns where a function is defined; of another object its class and content.
+
+    For functions it ends with a digest of their code, so that another function of the
+    same name, such as a second lambda, differs. ``within`` are the functions that refer
+    to this one.
+    """
+    if isinstance(thing, functools.partial):
+        parts = [thing.func, *thing.args, *sorted(thing.keywords.items())]
+        return " ".join(code_name(part, within) for part in parts)
+    if isinstance(thing, np.ndarray):
+        return f"{thing.dtype} {thing.shape} {digest(thing.tolist())[:8]}"
     if hasattr(thing, "__qualname__"):
-        return f"{thing.__module__}.{thing.__qualname__}"
+        name = f"{thing.__module__}.{thing.__qualname__}"
+        has_code = hasattr(thing, "__code__") and thing not in within
+        return f"{name} {_code_digest(thing, within)}" if has_code else name
     content = re.sub(r" at 0x[0-9a-f]+", "", " ".join(repr(thing).split()))
     return f"{type(thing).__module__}.{type(thing).__qualname__}: {content}"
+
+
+def _code_digest(function: Any, within: tuple[Any, ...]) -> str:
+    """Returns 8 digits for the code of a function, its defaults and its closure."""
+
+    def describe(value: Any) -> Any:
+        if isinstance(value, types.CodeType):
+            constants = [describe(constant) for constant in value.co_consts]
+            return [value.co_code.hex(), value.co_names, constants]
+        return code_name(value, (*within, function))
+
+    values = [function.__code__, *(function.__defaults__ or ())]
+    for cell in function.__closure__ or ():
+        with contextlib.suppress(ValueError):  # an empty cell
+            values.append(cell.cell_contents)
+    return digest([describe(value) for value in values])[:8]
 
 
 def is_fingerprint(value: Any) -> bool:

@@ -1,6 +1,6 @@
 """Labels the results of runs: parts to one Dataset with named axes."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -44,6 +44,7 @@ VARIABLES = {
     "dead_layers": ("dead hidden layers", "1"),
     "zero_gradient_share": ("share of examples with zero gradient", "1"),
 }
+STATE = "state."  # begins the names of a state's arrays among the results of a run
 LAST_EPOCH_ONLY = ("final_train_loss", "final_train_accuracy")
 VALIDATION = ("validation_loss", "validation_accuracy")  # NaN without validation set
 # Likewise for outputs of probes whose name is not a sufficient label.
@@ -64,7 +65,8 @@ def join(plan: Plan, parts: Iterable[Part], data: Data) -> xr.Dataset:
     dataset = xr.Dataset(coords=_coordinates(plan))
     parts = list(parts)
     is_own_loss = any(callable(group.config.loss) for group in plan.groups)
-    grids = _grids(plan, parts)
+    kept = [p._replace(values=_without_states(p.values)) for p in parts]
+    grids = _grids(plan, kept)
     for name in sorted(grids, key=lambda n: [*VARIABLES, n].index(n)):
         grid, has_epochs = grids[name]
         if name in VALIDATION and data.validation is None:
@@ -125,6 +127,10 @@ def notices(plan: Plan, data: Data) -> list[str]:
             " (in the library: images of type float32, whose range is measured)."
         )
     return lines
+
+
+def _without_states(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: v for name, v in values.items() if not name.startswith(STATE)}
 
 
 def _grids(plan: Plan, parts: Iterable[Part]) -> dict[str, tuple[np.ndarray, bool]]:

@@ -220,7 +220,12 @@ def updates(
         rate = epoch_learning_rate(config, hparams, state.schedule, state.epoch)
         hparams = dataclasses.replace(hparams, learning_rate=rate)
     optimizer = make_optimizer(config, hparams)
-    return optimizer.update(grads, state.opt_state, state.params)
+    changes, opt_state = optimizer.update(grads, state.opt_state, state.params)
+    # float32 settings would promote the state of parameters of lower precision.
+    opt_state = jax.tree.map(
+        lambda new, old: new.astype(old.dtype), opt_state, state.opt_state
+    )
+    return changes, opt_state
 
 
 def train_step(

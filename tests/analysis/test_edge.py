@@ -15,7 +15,7 @@ from fmnist_jax.config import Config, Hparams
 from fmnist_jax.data.dataset import Data
 from fmnist_jax.figures.edge import figure as edge_figure
 from fmnist_jax.runner.experiment import Variant
-from fmnist_jax.sweeps.engine import sweep
+from fmnist_jax.sweeps.sweep import sweep
 from tests.figures.test_curves import texts_of
 
 LEARNING_RATES = [0.01, 0.1, 1.0, 1e4]

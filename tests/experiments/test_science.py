@@ -11,7 +11,7 @@ from docs.scaling import below_clip_probe
 from fmnist_jax.config import PRESETS
 from fmnist_jax.data import load
 from fmnist_jax.data.dataset import Data
-from fmnist_jax.sweeps.engine import sweep
+from fmnist_jax.sweeps.sweep import sweep
 from fmnist_jax.training.losses import CLIP
 
 

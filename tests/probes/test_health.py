@@ -16,7 +16,7 @@ from fmnist_jax.data.dataset import Data, Dataset
 from fmnist_jax.probes.health import health, saturation
 from fmnist_jax.probes.probe import Probe
 from fmnist_jax.probes.status import STATUSES, status
-from fmnist_jax.sweeps.engine import sweep
+from fmnist_jax.sweeps.sweep import sweep
 
 SHARE = 0.1  # of the largest class; 55 % is half-way to 100 %
 

@@ -19,7 +19,7 @@ from fmnist_jax.probes.histograms import (
     parameter_probe,
     predicted_shares,
 )
-from fmnist_jax.sweeps.engine import sweep
+from fmnist_jax.sweeps.sweep import sweep
 
 CONFIG, HPARAMS = Config(hidden_sizes=(7,), batch_norm="on"), Hparams(divisor=3.0)
 

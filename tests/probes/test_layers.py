@@ -13,7 +13,7 @@ from fmnist_jax import training
 from fmnist_jax.config import Config, Hparams
 from fmnist_jax.data.dataset import Data, Dataset
 from fmnist_jax.probes.layers import layer_probes, signal_scales, step_sizes
-from fmnist_jax.sweeps.engine import sweep
+from fmnist_jax.sweeps.sweep import sweep
 
 CONFIG = Config(hidden_sizes=(7,), initializer="pytorch", optimizer="sgd")
 HPARAMS = Hparams(divisor=30.0, learning_rate=0.5)

@@ -21,7 +21,7 @@ from fmnist_jax.probes.sharpness import (
     sharpness,
     sharpness_probe,
 )
-from fmnist_jax.sweeps.engine import sweep
+from fmnist_jax.sweeps.sweep import sweep
 
 SHAPE, CLASSES = (2, 3), 4
 jit_sharpness = jax.jit(sharpness, static_argnums=0)

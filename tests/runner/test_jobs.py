@@ -15,7 +15,7 @@ from fmnist_jax.analysis import results
 from fmnist_jax.data import Data, Dataset, load
 from fmnist_jax.errors import UserError
 from fmnist_jax.runner import command_line, flags, jobs
-from fmnist_jax.sweeps.engine import sweep
+from fmnist_jax.sweeps.sweep import sweep
 from tests.command_lines import options
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from fmnist_jax import training
-from fmnist_jax.sweeps.engine import sweep
+from fmnist_jax.sweeps.sweep import sweep
 from fmnist_jax.training.loop import run_keys
 from tests.sweeps.runs import CONFIG, DATA, HPARAMS, SEED
 

@@ -15,9 +15,10 @@ from fmnist_jax.data.dataset import Data, Dataset
 from fmnist_jax.errors import Notice, UserError
 from fmnist_jax.probes.probe import Probe
 from fmnist_jax.sweeps import programs
-from fmnist_jax.sweeps.engine import run_groups, sweep
+from fmnist_jax.sweeps.engine import run_groups
 from fmnist_jax.sweeps.labelling import join
 from fmnist_jax.sweeps.planning import plan
+from fmnist_jax.sweeps.sweep import sweep
 from fmnist_jax.training import loop
 
 CONFIG = Config(hidden_sizes=(16,), num_epochs=2)

@@ -23,9 +23,9 @@ from fmnist_jax.probes.activation import activation_stability_probe
 from fmnist_jax.probes.sharpness import sharpness_probe
 from fmnist_jax.stability import PRECONDITIONED
 from fmnist_jax.sweeps import initial_sharpness
-from fmnist_jax.sweeps.engine import sweep
 from fmnist_jax.sweeps.initial_sharpness import DEPENDS_ON, PRECONDITIONED_BY
 from fmnist_jax.sweeps.planning import plan
+from fmnist_jax.sweeps.sweep import sweep
 from fmnist_jax.training.optimizers import make_optimizer
 
 

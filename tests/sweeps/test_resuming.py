@@ -30,10 +30,10 @@ from fmnist_jax.runner import (
     output_folder,
 )
 from fmnist_jax.sweeps import checkpoints, environment, programs, resuming
-from fmnist_jax.sweeps.engine import sweep
 from fmnist_jax.sweeps.plan_file import SINGLE, Shard
 from fmnist_jax.sweeps.planning import plan
 from fmnist_jax.sweeps.resuming import SweepProgress
+from fmnist_jax.sweeps.sweep import sweep
 
 ROOT = Path(__file__).parents[2]
 # Two programs of a group each, four epochs.

@@ -14,7 +14,7 @@ from fmnist_jax.config import Config, Hparams
 from fmnist_jax.data.dataset import Dataset, Splits
 from fmnist_jax.probes.probe import Probe
 from fmnist_jax.sweeps import programs
-from fmnist_jax.sweeps.engine import sweep
+from fmnist_jax.sweeps.sweep import sweep
 from fmnist_jax.training.step import init
 from tests.sweeps.runs import CONFIG, DATA, HPARAMS, SEED, shuffled
 

@@ -1,0 +1,155 @@
+"""States of runs, saved in a folder and loaded.
+
+The folder has a file of settings, ``states.json``, and a safetensors file for each
+program, with arrays ``[runs, …]`` named like ``params/Dense_0/kernel``. Nothing is
+pickled: loading runs no code of the folder.
+"""
+
+import itertools
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.flax import load_file, save_file
+
+from fmnist_jax.config import Config, Hparams
+from fmnist_jax.data.normalization import Normalization
+from fmnist_jax.errors import UserError, reason
+from fmnist_jax.files import atomic_write, explaining_write_errors
+from fmnist_jax.sweeps.axes import check_sweep
+from fmnist_jax.sweeps.fingerprint import code_name
+from fmnist_jax.sweeps.states import States
+
+FILE = "states.json"
+CODE = "code"  # marks the name of a function or a network in FILE
+
+
+def save_states(states: States, folder: Path | str) -> None:
+    """Saves states in a folder, which is created; files there are replaced.
+
+    Raises:
+      UserError: if the folder cannot be written.
+    """
+    folder = Path(folder)
+    content: dict[str, Any] = {
+        "axes": [[n, [_encoded(v) for v in vs]] for n, vs in states.axes.items()],
+        "config": {n: _encoded(v) for n, v in vars(states.config).items()},
+        "hparams": {n: _encoded(v) for n, v in vars(states.hparams).items()},
+        "image_shape": states.shapes[0],
+        "num_classes": states.shapes[1],
+        "programs": [],
+    }
+    _, programs = check_sweep(states.axes, states.config, states.hparams)
+    with explaining_write_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        for number, (config, positions) in enumerate(programs.items()):
+            runs = [run for run in positions if run in states.arrays]
+            content["programs"].append(runs)
+            if not runs:
+                continue
+            names = states.arrays[runs[0]]
+            arrays = {n: np.stack([states.arrays[r][n] for r in runs]) for n in names}
+            normalization = states.normalizations.get(config, Normalization())
+            for name, array in normalization._asdict().items():
+                if array is not None:
+                    arrays[f"normalization/{name}"] = np.asarray(array)
+            tensors = {n: jax.numpy.asarray(a) for n, a in arrays.items()}
+            with atomic_write(folder / f"{number}.safetensors") as new:
+                save_file(tensors, new)
+        with atomic_write(folder / FILE) as new:
+            new.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+def _encoded(value: Any) -> Any:
+    """Returns a setting as JSON; functions and networks by name."""
+    if value is None or isinstance(value, str | bool | int | float | dict):
+        return value
+    return [*value] if isinstance(value, tuple) else {CODE: code_name(value)}
+
+
+def load_states(
+    folder: Path | str,
+    config: Config = Config(),  # noqa: B008 - frozen
+    axes: Mapping[str, Sequence[Any]] | None = None,
+) -> States:
+    """Returns the states that ``save_states`` has saved.
+
+    Args:
+      folder: with the file ``states.json``.
+      config: the functions and the network with which the states were trained, which
+        are not saved; its other settings are not read.
+      axes: the values of axes that are functions or networks.
+
+    Raises:
+      UserError: if the folder has no states, they are damaged, or code is missing or
+        has another name.
+    """
+    folder = Path(folder)
+    try:
+        content = json.loads((folder / FILE).read_text(encoding="utf-8"))
+        return _states(folder, content, config, axes or {})
+    except UserError:
+        raise
+    except OSError as error:
+        raise UserError(f"{folder} has no saved states: {reason(error)}.") from error
+    except (ValueError, TypeError, LookupError, SafetensorError) as error:
+        raise UserError(
+            f"The states in {folder} are damaged or were saved by another version: "
+            f"{reason(error)}."
+        ) from error
+
+
+def _states(
+    folder: Path, content: Any, config: Config, given: Mapping[str, Sequence[Any]]
+) -> States:
+    static = {
+        name: _decoded(name, value, getattr(config, name))
+        for name, value in dict(content["config"]).items()
+    }
+    axes = {
+        name: tuple(
+            _decoded(name, value, other)
+            for value, other in itertools.zip_longest(values, given.get(name, ()))
+        )
+        for name, values in content["axes"]
+    }
+    fixed = Config(**static), Hparams(**content["hparams"])
+    _, programs = check_sweep(axes, *fixed)
+    arrays: dict[int, Mapping[str, np.ndarray]] = {}
+    normalizations = {}
+    for number, (program, runs) in enumerate(
+        zip(programs, content["programs"], strict=True)
+    ):
+        if not runs:
+            continue
+        stacked = load_file(folder / f"{number}.safetensors")
+        statistics = {
+            name: np.asarray(stacked.pop(f"normalization/{name}"))
+            for name in Normalization._fields
+            if f"normalization/{name}" in stacked
+        }
+        if statistics:
+            normalizations[program] = Normalization(**statistics)
+        host = {name: np.asarray(array) for name, array in stacked.items()}
+        for row, run in enumerate(runs):
+            arrays[run] = {name: array[row] for name, array in host.items()}
+    shapes = tuple(content["image_shape"]), content["num_classes"]
+    return States(axes, *fixed, dict(sorted(arrays.items())), shapes, normalizations)
+
+
+def _decoded(name: str, value: Any, given: Any) -> Any:
+    if isinstance(value, dict):
+        wanted = value[CODE]
+        if given is None or isinstance(given, str) or code_name(given) != wanted:
+            got = "was not given" if given is None else f"is {code_name(given)}"
+            raise UserError(
+                f"The states were trained with the {name} {wanted}, which {got}. Pass "
+                f"load_states(folder, config=Config({name}=…)), or axes={{…}} if it "
+                "is an axis."
+            )
+        return given
+    return tuple(value) if isinstance(value, list) else value

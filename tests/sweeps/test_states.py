@@ -1,0 +1,226 @@
+"""What was trained comes out: kept, saved, loaded, evaluated, bit for bit."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from fmnist_jax import (
+    Config,
+    Hparams,
+    States,
+    UserError,
+    ensemble,
+    evaluate,
+    load_states,
+    predict,
+    save_states,
+    sweep,
+    train,
+)
+from tests.sweeps.runs import CONFIG, DATA, HPARAMS
+
+SMALL = dataclasses.replace(CONFIG, num_epochs=2)
+HELD_OUT = DATA.with_validation(16)
+AXES: dict[str, Any] = {
+    "optimizer": ["sgd", "adam"],
+    "divisor": [1.0, 100.0],
+    "seed": range(3),
+}
+
+
+def assert_equal(one: Any, other: Any) -> None:
+    def check(a: Any, b: Any) -> None:
+        assert a.dtype == b.dtype
+        np.testing.assert_array_equal(a, b)
+
+    jax.tree.map(check, one, other)  # which compares the structures
+
+
+@pytest.mark.slow
+def test_kept_states_give_the_recorded_results(tmp_path: Path) -> None:
+    config = dataclasses.replace(SMALL, batch_norm="on", schedule="plateau")
+    hparams = dataclasses.replace(HPARAMS, target_accuracy=0.9, dropout_rate=0.1)
+    results, states = sweep(AXES, HELD_OUT, config, hparams, keep_states="all")
+    plain = sweep(AXES, HELD_OUT, config, hparams)
+    for name in plain.data_vars:  # keeping states changes no bit
+        np.testing.assert_array_equal(plain[name], results[name], err_msg=name)
+    assert set(plain.data_vars) == set(results.data_vars)
+    assert len(states) == 12
+    save_states(states, tmp_path)
+    names = {"states.json", "0.safetensors", "1.safetensors"}
+    assert {path.name for path in tmp_path.iterdir()} == names
+    loaded = load_states(tmp_path)
+    assert loaded.settings == states.settings
+    for settings in states.settings:
+        run, same = states.sel(**settings), loaded.sel(**settings)
+        assert run[:2] == same[:2]
+        assert run.config.optimizer == settings["optimizer"]
+        assert_equal(run.state, same.state)
+        last = results.sel(**settings).isel(epoch=-1)
+        test = jax.jit(evaluate, static_argnums=0)(*same, HELD_OUT.test)
+        assert float(test["accuracy"]) == float(last.test_accuracy)
+        np.testing.assert_allclose(test["loss"], last.test_loss, rtol=1e-6)
+        logits = predict(*same, HELD_OUT.test.images)
+        is_correct = np.argmax(logits, axis=-1) == HELD_OUT.test.labels
+        np.testing.assert_allclose(is_correct.mean(), last.test_accuracy, rtol=1e-6)
+
+
+@pytest.mark.slow
+def test_a_kept_state_is_that_of_the_run_alone() -> None:
+    _, states = sweep(AXES, DATA, SMALL, HPARAMS, keep_states="all")
+    config, hparams, state = states.sel(optimizer="adam", divisor=100, seed=1)
+    alone, _ = train(config, hparams, 1, DATA)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6),
+        alone, state,
+    )  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("normalization", ["standard", "whiten"])
+def test_the_normalization_is_kept(normalization: str, tmp_path: Path) -> None:
+    config = dataclasses.replace(SMALL, normalization=normalization)
+    results, states = sweep({}, DATA, config, Hparams(), keep_states="all")
+    save_states(states, tmp_path)
+    run = load_states(tmp_path).sel()
+    test = evaluate(*run, DATA.test)
+    np.testing.assert_allclose(test["loss"], results.test_loss[0, -1], rtol=1e-5)
+
+
+@pytest.mark.slow
+def test_the_best_setting_is_chosen_on_validation_images() -> None:
+    axes = {"divisor": [1e6, 100.0, 1e5], "seed": range(3)}
+    results, states = sweep(axes, HELD_OUT, SMALL, HPARAMS, keep_states="best")
+    means = results.validation_accuracy.isel(epoch=-1).mean("seed")
+    best = float(means.idxmax("divisor"))
+    expected = [{"divisor": best, "seed": seed} for seed in range(3)]
+    assert states.settings == expected
+    # Without a validation set, by the test accuracy.
+    results, states = sweep(axes, DATA, SMALL, HPARAMS, keep_states="best")
+    means = results.test_accuracy.isel(epoch=-1).mean("seed")
+    assert {s["divisor"] for s in states.settings} == {float(means.idxmax("divisor"))}
+
+
+@pytest.mark.slow
+def test_an_ensemble_averages_probabilities() -> None:
+    _, states = sweep(AXES, DATA, SMALL, HPARAMS, keep_states="all")
+    runs = states.runs(optimizer="adam", divisor=100)
+    result = ensemble(runs, DATA.test)
+    logits = np.stack([predict(*run, DATA.test.images) for run in runs]).astype(float)
+    p = np.exp(logits - logits.max(-1, keepdims=True))
+    p = (p / p.sum(-1, keepdims=True)).mean(0)
+    np.testing.assert_allclose(result["probabilities"], p, rtol=1e-5)
+    right = logits.argmax(-1) == DATA.test.labels
+    np.testing.assert_allclose(result["accuracies"], right.mean(1))
+    accuracy = (p.argmax(-1) == DATA.test.labels).mean()
+    assert result["accuracy"] == pytest.approx(accuracy)
+    assert result["gain"] == pytest.approx(accuracy - right.mean())
+    gains = (p.argmax(-1) == DATA.test.labels) - right.mean(0)
+    half = 1.96 * gains.std(ddof=1) / len(gains) ** 0.5
+    assert result["gain_high"] - result["gain_low"] == pytest.approx(2 * half)
+    with pytest.raises(UserError, match="at least two runs; these are 1"):
+        ensemble(runs[:1], DATA.test)
+
+
+class Tiny(nn.Module):
+    width: int = 4
+
+    @nn.compact
+    def __call__(self, x: Any) -> Any:
+        dense = nn.Dense(self.width, param_dtype=jnp.bfloat16, dtype=jnp.float32)
+        return nn.Dense(3)(nn.relu(dense(x)))
+
+
+def negative_log(logits: Any, labels: Any) -> Any:
+    return -jnp.take_along_axis(jax.nn.log_softmax(logits), labels[:, None], 1)[:, 0]
+
+
+@pytest.mark.slow
+def test_code_is_given_again_and_checked(tmp_path: Path) -> None:
+    config = dataclasses.replace(
+        SMALL, model=Tiny(), loss=negative_log, hidden_sizes=(128,)
+    )
+    _, states = sweep({"seed": [0]}, DATA, config, HPARAMS, keep_states="all")
+    save_states(states, tmp_path)
+    state = load_states(tmp_path, config).sel().state
+    assert_equal(state, states.sel().state)
+    dtypes = {str(leaf.dtype) for leaf in jax.tree.leaves(state.params)}
+    assert dtypes == {"bfloat16", "float32"}
+    with pytest.raises(UserError, match=r"the model .*Tiny.* was not given. Pass"):
+        load_states(tmp_path)
+    other = dataclasses.replace(config, loss=lambda z, y: negative_log(z, y))
+    with pytest.raises(UserError, match=r"loss tests.*negative_log .*, which is .*lam"):
+        load_states(tmp_path, other)
+    wider = dataclasses.replace(config, model=Tiny(width=5))
+    with pytest.raises(UserError, match=r"the model .*, which is .*5"):
+        load_states(tmp_path, wider)
+    axes = {"model": [Tiny(), nn.Dense(3)]}
+    base = dataclasses.replace(SMALL, loss="softmax", hidden_sizes=(128,))
+    _, states = sweep(axes, DATA, base, HPARAMS, keep_states="all")
+    save_states(states, tmp_path / "axis")
+    loaded = load_states(tmp_path / "axis", axes=axes)
+    assert_equal(loaded.sel(model="Dense").state, states.sel(model="Dense").state)
+
+
+@pytest.fixture(scope="module")
+def small_states() -> States:
+    axes = {"divisor": [1.0, 100.0], "seed": range(2)}
+    config = dataclasses.replace(SMALL, num_epochs=1)
+    return sweep(axes, DATA, config, HPARAMS, keep_states="all")[1]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"divisor": 1}, "2 of 4 kept runs have divisor=1; expected one. .* by seed"),
+        ({}, "4 of 4 kept runs have these settings; .* by divisor, seed"),
+        ({"divisor": 2}, "None of the 4 kept runs has divisor=2"),
+        ({"optimizer": "sgd"}, "optimizer is no axis of these runs; .* divisor, seed"),
+    ],
+)
+def test_selections_that_fail(
+    settings: Any, message: str, small_states: States
+) -> None:
+    with pytest.raises(UserError, match=message):
+        small_states.sel(**settings)
+
+
+def test_damaged_folders_are_one_line(small_states: States, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="has no saved states: No such file"):
+        load_states(tmp_path)
+    save_states(small_states, tmp_path)
+    text, weights = tmp_path / "states.json", tmp_path / "0.safetensors"
+    content, data = text.read_text(), weights.read_bytes()
+    weights.write_bytes(data[: len(data) // 2])
+    with pytest.raises(UserError, match="are damaged or were saved by another vers"):
+        load_states(tmp_path)
+    weights.write_bytes(data)
+    for broken in ("{", "[]", "{}", json.dumps({**json.loads(content), "config": 3})):
+        text.write_text(broken)
+        with pytest.raises(UserError, match="are damaged or were saved by another"):
+            load_states(tmp_path)
+    changed = json.loads(content)
+    changed["config"]["hidden_sizes"] = [7]
+    text.write_text(json.dumps(changed))
+    with pytest.raises(UserError, match=r"The array params/Dense_0/bias .* is float32"):
+        load_states(tmp_path).runs()
+
+
+def test_an_unknown_choice_of_states_is_refused() -> None:
+    with pytest.raises(UserError, match="Unknown keep_states 'some'; expected one of"):
+        sweep({}, DATA, SMALL, HPARAMS, keep_states="some")  # type: ignore[call-overload]
+
+
+def test_the_config_is_not_read_beside_its_code(
+    small_states: States, tmp_path: Path
+) -> None:
+    save_states(small_states, tmp_path)
+    loaded = load_states(tmp_path, Config(optimizer="lion", hidden_sizes=()))
+    assert loaded.config == small_states.config
