@@ -97,7 +97,7 @@ def code_name(thing: Any, within: tuple[Any, ...] = ()) -> str:
     """
     if isinstance(thing, functools.partial):
         parts = [thing.func, *thing.args, *sorted(thing.keywords.items())]
-        return " ".join(code_name(part, within) for part in parts)
+        return "partial: " + " ".join(code_name(part, within) for part in parts)
     if isinstance(thing, np.ndarray):
         return f"{thing.dtype} {thing.shape} {digest(thing.tolist())[:8]}"
     if hasattr(thing, "__qualname__"):

@@ -78,16 +78,20 @@ def join(plan: Plan, parts: Iterable[Part], data: Data) -> xr.Dataset:
         inner = next((p.dims[name] for p in plan.probes if name in p.dims), ())
         dims = (*plan.axes, *(["epoch"] if has_epochs else []), *inner)
         label, unit = (VARIABLES | PROBED).get(name, (name.replace("_", " "), ""))
-        if unit == "nats" and is_own_loss:
-            unit = ""
+        unit = "" if unit == "nats" and is_own_loss else unit
         attrs = {"long_name": label} | ({"units": unit} if unit else {})
         dataset[name] = xr.Variable(dims, grid, attrs)
     if "stopped" in dataset:
         dataset["stopped_epoch"] = _stopped_epoch(dataset.stopped)
     share = data.largest_class_share if data.targets == "classes" else np.nan
     dataset["status"] = _status(dataset, share)
+    dataset.attrs = _attributes(plan, parts, data)
+    return dataset
+
+
+def _attributes(plan: Plan, parts: Iterable[Part], data: Data) -> dict[str, Any]:
     halved = {p.group for p in parts if len(p.runs) < len(plan.groups[p.group].runs)}
-    dataset.attrs = {
+    attributes: dict[str, Any] = {
         "dataset": data.name,
         "dataset_title": data.title,
         "dataset_fingerprint": data.fingerprint,
@@ -97,14 +101,14 @@ def join(plan: Plan, parts: Iterable[Part], data: Data) -> xr.Dataset:
         "groups_halved_for_memory": len(halved),
     }
     if data.targets == "classes":
-        dataset.attrs["largest_class_share"] = share
+        attributes["largest_class_share"] = data.largest_class_share
     if data.class_names not in ((), tuple(map(str, range(data.num_classes)))):
-        dataset.attrs["class_names"] = list(data.class_names)
+        attributes["class_names"] = list(data.class_names)
     if data.validation is not None:
-        dataset.attrs["validation_examples"] = len(data.validation.labels)
+        attributes["validation_examples"] = len(data.validation.labels)
     if lines := notices(plan, data):
-        dataset.attrs["notices"] = lines
-    return dataset
+        attributes["notices"] = lines
+    return attributes
 
 
 def notices(plan: Plan, data: Data) -> list[str]:

@@ -30,7 +30,7 @@ class Run(NamedTuple):
     state: training.State
 
 
-def _named_leaves(state: training.State, separator: str = "/") -> dict[str, Any]:
+def _leaves_by_path(state: training.State, separator: str = "/") -> dict[str, Any]:
     """Returns the arrays of a state by their path, ``params/Dense_0/kernel``."""
     leaves = jax.tree_util.tree_leaves_with_path(state)
     return {
@@ -44,7 +44,7 @@ def _record(
 ) -> dict[str, Any]:
     """Outputs the state as a probe. Its normalization is shared by all runs."""
     bare = dataclasses.replace(state, normalization=None)
-    return {STATE + name: leaf for name, leaf in _named_leaves(bare, ".").items()}
+    return {STATE + name: leaf for name, leaf in _leaves_by_path(bare, ".").items()}
 
 
 STATE_PROBE = Probe(_record, when="end", examples=1)
@@ -135,7 +135,7 @@ class States:
             jax.eval_shape(lambda: jax.random.key(0)),
         )
         bare = dataclasses.replace(like, normalization=None)
-        leaves = [self._leaf(run, name, x) for name, x in _named_leaves(bare).items()]
+        leaves = [self._leaf(run, name, x) for name, x in _leaves_by_path(bare).items()]
         state = jax.tree.unflatten(jax.tree.structure(bare), leaves)
         return Run(
             config, hparams, dataclasses.replace(state, normalization=normalization)
@@ -169,11 +169,11 @@ def kept_states(plan: Plan, parts: Iterable[Part], data: Data) -> States:
     """
     arrays: dict[int, dict[str, np.ndarray]] = {}
     for part in parts:
-        named = {n: v for n, v in part.values.items() if n.startswith(STATE)}
-        for row, run in enumerate(part.runs if named else ()):
+        leaves = {n: v for n, v in part.values.items() if n.startswith(STATE)}
+        for row, run in enumerate(part.runs if leaves else ()):
             arrays[run] = {
                 name.removeprefix(STATE).replace(".", "/"): values[row]
-                for name, values in named.items()
+                for name, values in leaves.items()
             }
     configs = {group.config for group in plan.groups}
     normalizations = {config: fitted(config, data) for config in configs}

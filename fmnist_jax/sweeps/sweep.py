@@ -14,6 +14,7 @@ from fmnist_jax.probes.probe import Probe
 from fmnist_jax.sweeps.checks import check_data
 from fmnist_jax.sweeps.engine import plan_for_local_devices, run_groups
 from fmnist_jax.sweeps.labelling import join, notices
+from fmnist_jax.sweeps.planning import Plan
 from fmnist_jax.sweeps.states import KEEP, STATE_PROBE, States, keep_best, kept_states
 
 
@@ -85,13 +86,18 @@ def sweep(
         probes = (*probes, STATE_PROBE)
     planned = plan_for_local_devices(axes, data, config, hparams, probes, max_width)
     check_data(data, planned)
-    if data.targets == "classes":
-        check_learnable(data.findings)
-    for line in notices(planned, data):
-        warnings.warn(line, Notice, stacklevel=2)
+    _check_findings(planned, data)
     parts = list(run_groups(planned, data))
     results = join(planned, parts, data)
     if keep_states == "none":
         return results
     states = kept_states(planned, parts, data)
     return results, states if keep_states == "all" else keep_best(states, results)
+
+
+def _check_findings(planned: Plan, data: Data) -> None:
+    """Refuses data that teach nothing; warns of what may be a mistake."""
+    if data.targets == "classes":
+        check_learnable(data.findings)
+    for line in notices(planned, data):
+        warnings.warn(line, Notice, stacklevel=3)
