@@ -23,13 +23,8 @@ from benchmarks import scripts
 from experiments.reproduction.configurations import CONFIGURATIONS
 from fmnist_jax import Config, Data, Hparams, load, use_cpu_cores
 from fmnist_jax.config import resolve
-from fmnist_jax.training.evaluation import evaluate
-from fmnist_jax.training.loop import (
-    epoch_order,
-    run_keys,
-    train_epoch,
-)
-from fmnist_jax.training.models import BATCH_NORM_EPS
+from fmnist_jax.networks.layers import BATCH_NORM_EPS
+from fmnist_jax.training import epoch_order, evaluate, run_keys, train_epoch
 from fmnist_jax.training.step import State, init, scaled_inputs
 
 SEEDS, EPOCHS = (0, 1), 2

@@ -1,13 +1,21 @@
-from .config import PRESETS as PRESETS
 from .config import Config as Config
+from .data.channels import add_channel_axis as add_channel_axis
 from .data.dataset import Data as Data
 from .data.dataset import Dataset as Dataset
 from .data.loading import load as load
 from .data.normalization import fit_normalization as fit_normalization
+from .data.orders import epoch_order as epoch_order
+from .data.orders import example_order as example_order
+from .data.orders import run_orders as run_orders
 from .devices import use_compilation_cache as use_compilation_cache
 from .devices import use_cpu_cores as use_cpu_cores
 from .errors import Notice as Notice
+from .errors import SweepInterrupted as SweepInterrupted
 from .errors import UserError as UserError
+from .networks.equinox import from_equinox as from_equinox
+from .networks.haiku import from_haiku as from_haiku
+from .networks.network import Network as Network
+from .networks.nnx import from_nnx as from_nnx
 from .probes.activation import activation_stability_probe as activation_stability_probe
 from .probes.batch_sharpness import batch_sharpness_probe as batch_sharpness_probe
 from .probes.probe import Probe as Probe
@@ -23,19 +31,20 @@ from .sweeps.state_files import save_states as save_states
 from .sweeps.states import Run as Run
 from .sweeps.states import States as States
 from .sweeps.sweep import sweep as sweep
+from .training import PRESETS as PRESETS
+from .training import Hparams as Hparams
 from .training.evaluation import evaluate as evaluate
 from .training.loop import end_epoch as end_epoch
-from .training.loop import epoch_order as epoch_order
-from .training.loop import example_order as example_order
 from .training.loop import run_epoch as run_epoch
 from .training.loop import run_keys as run_keys
 from .training.loop import train as train
 from .training.loop import train_epoch as train_epoch
 from .training.models import MLP as MLP
-from .training.optimizers import Hparams as Hparams
 from .training.step import State as State
 from .training.step import forward as forward
 from .training.step import gradients as gradients
 from .training.step import init as init
 from .training.step import train_step as train_step
 from .training.step import updates as updates
+
+__version__: str

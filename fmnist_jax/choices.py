@@ -4,6 +4,7 @@ No NumPy, no jax. The tables are read-only: a compiled program is reused by the 
 its choices, so that a changed entry would not reach it.
 """
 
+import collections
 from collections.abc import Mapping
 from types import MappingProxyType as Frozen
 from typing import TypeVar
@@ -72,3 +73,17 @@ NORMALIZATIONS: Mapping[str, Mapping[str, float]] = frozen(
         **{name: {"divisor": 1.0} for name in _NAMES},
     }
 )
+
+
+def defaults_by_choice(name: str) -> str:
+    """Returns a setting's defaults, such as "0.1 for plateau"; "" if there are none.
+
+    ``name`` is that of the setting in the tables of optimizers, schedules and
+    normalizations.
+    """
+    choices = collections.defaultdict(list)
+    for table in (OPTIMIZERS, SCHEDULES, NORMALIZATIONS):
+        for choice, defaults in table.items():
+            if name in defaults:
+                choices[defaults[name]].append(choice)
+    return "; ".join(f"{value:g} for {', '.join(c)}" for value, c in choices.items())

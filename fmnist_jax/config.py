@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from types import MappingProxyType as Frozen
 from typing import Any
 
+from fmnist_jax import network_values
 from fmnist_jax.choices import (
     BATCH_NORMS,
     INITIALIZERS,
@@ -40,9 +41,11 @@ from fmnist_jax.values import (
     UP_TO_1,
     WHOLE_NUMBER,
     Setting,
+    Traced,
     ValueType,
     choice,
     choice_or_function,
+    plain,
     setting,
     settings_of,
 )
@@ -60,7 +63,7 @@ class Hparams:
 
     Attributes:
       divisor: number that the pixels are divided by, after the normalization and the
-        offset; by default 255, or 1 with a normalization.
+        offset.
       offset: number that is subtracted from the pixels after the normalization.
       learning_rate: step size of the optimizer.
       momentum: fraction of the previous update that is added to the next; with 1,
@@ -88,45 +91,47 @@ class Hparams:
         reads them as ``hparams.extra["clip_norm"]``; each can be an axis.
     """
 
-    divisor: Any = setting(
+    divisor: Traced = setting(
         None, POSITIVE, "divisors", "pixel divisor", span=(1e-2, 1e6)
     )
-    offset: Any = setting(
+    offset: Traced = setting(
         None, FINITE, "offsets", "pixel offset", off=0.0, span=(0, 255)
     )
-    learning_rate: Any = setting(None, POSITIVE, "learning_rates", span=(1e-9, 1e3))
-    momentum: Any = setting(None, UP_TO_1, "momenta", span=(0, 0.99))
-    decay: Any = setting(
+    learning_rate: Traced = setting(None, POSITIVE, "learning_rates", span=(1e-9, 1e3))
+    momentum: Traced = setting(None, UP_TO_1, "momenta", span=(0, 0.99))
+    decay: Traced = setting(
         None, BELOW_1, "decays", "decay of the squared gradients", span=(0, 0.999)
     )
-    b1: Any = setting(None, BELOW_1, "b1s", span=(0, 0.99))
-    b2: Any = setting(None, BELOW_1, "b2s", span=(0, 0.999))
-    eps: Any = setting(None, NOT_NEGATIVE, "eps", "epsilon", span=(1e-12, 1))
-    initial_accumulator_value: Any = setting(
+    b1: Traced = setting(None, BELOW_1, "b1s", span=(0, 0.99))
+    b2: Traced = setting(None, BELOW_1, "b2s", span=(0, 0.999))
+    eps: Traced = setting(None, NOT_NEGATIVE, "eps", "epsilon", span=(1e-12, 1))
+    initial_accumulator_value: Traced = setting(
         None, NOT_NEGATIVE, "initial_accumulator_values", span=(1e-6, 100)
     )
-    weight_decay: Any = setting(None, NOT_NEGATIVE, "weight_decays", span=(1e-6, 10))
-    dropout_rate: Any = setting(None, BELOW_1, "dropout_rates", off=0.0, span=(0, 0.9))
-    l1: Any = setting(
+    weight_decay: Traced = setting(None, NOT_NEGATIVE, "weight_decays", span=(1e-6, 10))
+    dropout_rate: Traced = setting(
+        None, BELOW_1, "dropout_rates", off=0.0, span=(0, 0.9)
+    )
+    l1: Traced = setting(
         None, NOT_NEGATIVE, "l1s", "L1 penalty", off=0.0, span=(1e-8, 0.1)
     )
-    l2: Any = setting(
+    l2: Traced = setting(
         None, NOT_NEGATIVE, "l2s", "L2 penalty (norm)", off=0.0, span=(1e-6, 1)
     )
-    l2_squared: Any = setting(
+    l2_squared: Traced = setting(
         None, NOT_NEGATIVE, "l2s_squared", "squared L2 penalty", off=0.0, span=(1e-8, 1)
     )
-    target_accuracy: Any = setting(None, TARGET, "target_accuracies", off=math.inf)
-    plateau_factor: Any = setting(None, UP_TO_1, "plateau_factors")
-    plateau_patience: Any = setting(None, WHOLE_NUMBER, "plateau_patiences")
-    plateau_threshold: Any = setting(None, NOT_NEGATIVE, "plateau_thresholds")
-    min_learning_rate: Any = setting(
+    target_accuracy: Traced = setting(None, TARGET, "target_accuracies", off=math.inf)
+    plateau_factor: Traced = setting(None, UP_TO_1, "plateau_factors")
+    plateau_patience: Traced = setting(None, WHOLE_NUMBER, "plateau_patiences")
+    plateau_threshold: Traced = setting(None, NOT_NEGATIVE, "plateau_thresholds")
+    min_learning_rate: Traced = setting(
         None, NOT_NEGATIVE, "min_learning_rates", "minimum learning rate"
     )
-    first_kernel_scale: Any = setting(
+    first_kernel_scale: Traced = setting(
         None, NOT_NEGATIVE, "first_kernel_scales", off=1.0, span=(1e-6, 1000)
     )
-    first_kernel_rate: Any = setting(
+    first_kernel_rate: Traced = setting(
         None,
         NOT_NEGATIVE,
         "first_kernel_rates",
@@ -134,7 +139,7 @@ class Hparams:
         off=1.0,
         span=(1e-12, 1e4),
     )
-    first_kernel_eps: Any = setting(
+    first_kernel_eps: Traced = setting(
         None, POSITIVE, "first_kernel_eps", off=1.0, span=(1e-4, 1e6)
     )
     extra: Any = dataclasses.field(default_factory=dict)
@@ -144,9 +149,9 @@ class Hparams:
 class Config:
     """The static settings of a run: a program is compiled for each distinct ``Config``.
 
-    ``model`` is called as ``apply(variables, x, train=…, rngs={"dropout": key})`` with
-    x float32 ``[B, *image_shape]``, already normalized and divided, and returns logits
-    ``[B, num_classes]``.
+    ``model`` is a Flax Linen module or a ``Network``. It gets x, float32
+    ``[B, *image_shape]``, already normalized and divided, and its switch between
+    training and evaluation, such as ``train``, and returns logits ``[B, num_classes]``.
 
     In Python, ``loss``, ``optimizer`` and ``schedule`` can also be functions: a loss
     from logits ``[B, C]`` and labels to losses ``[B]``; an optimizer from ``Hparams``
@@ -154,8 +159,8 @@ class Config:
     from the number of steps taken to the learning rate, as optax's are.
 
     Attributes:
-      name: name of the model in results; None: the module's name or its class name.
-      model: Flax module that replaces the MLP of hidden_sizes.
+      name: name of the model in results; None: that of the network or of its class.
+      model: network that replaces the MLP of hidden_sizes.
       normalization: of the pixels, by statistics of the training set: to 0…1 (unit) or
         -1…1 (symmetric); to mean 0 and deviation 1 of all pixels (standard), each pixel
         or column (per_feature) or each channel; or to uncorrelated pixels (whiten).
@@ -175,7 +180,7 @@ class Config:
         sorted by class.
       batch_size: examples per step; the last batch of an epoch may be smaller.
       precision: rounding of the operands of matrix products (sums are float32); on a
-        CPU, a user's Flax module always uses float32.
+        CPU, a user's network always uses float32.
       num_epochs: passes over the training set.
       evaluate_train: whether each epoch ends with a pass over the training set.
       evaluate_dropout: whether each epoch also ends with an evaluation with dropout on.
@@ -210,24 +215,19 @@ class Config:
     evaluate_train: bool = setting(True, SWITCH, None, "evaluate on the training set")
     evaluate_dropout: bool = setting(False, SWITCH, None, "evaluate with dropout on")
 
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():  # of NumPy, JAX or Python
+            object.__setattr__(self, name, plain(value))
+
 
 # Settings of the sources: Modern Computer Vision with PyTorch, chapter 3, and question
 # 13722 on AI StackExchange; C1_W2_Lab1 of a Coursera course, as Keras runs it today.
+_BOOK = Config(hidden_sizes=(1000,), initializer="pytorch", optimizer="sgd")
+_KERAS = Config(hidden_sizes=(128,), initializer="keras", loss="clipped")
+_LAB = Config(hidden_sizes=(128,), initializer="keras", num_epochs=10)
+_SGD, _ADAM = Hparams(learning_rate=1e-2), Hparams(learning_rate=1e-3, eps=1e-7)
 PRESETS: Mapping[str, tuple[Config, Hparams]] = Frozen(
-    {
-        "book": (
-            Config(hidden_sizes=(1000,), initializer="pytorch", optimizer="sgd"),
-            Hparams(learning_rate=1e-2),
-        ),
-        "keras": (
-            Config(hidden_sizes=(128,), initializer="keras", loss="clipped"),
-            Hparams(learning_rate=1e-3, eps=1e-7),
-        ),
-        "lab": (
-            Config(hidden_sizes=(128,), initializer="keras", num_epochs=10),
-            Hparams(learning_rate=1e-3, eps=1e-7),
-        ),
-    }
+    {"book": (_BOOK, _SGD), "keras": (_KERAS, _ADAM), "lab": (_LAB, _ADAM)}
 )
 
 STATIC, TRACED = settings_of(Config), settings_of(Hparams)
@@ -238,8 +238,9 @@ def check(name: str, value: Any) -> None:
     """Raises UserError if ``value`` is not allowed for the setting ``name``."""
     value_type = _value_type(name)
     if not value_type.accepts(value):
-        given = f"a {type(value).__name__}" if name == "model" else repr(value)
-        raise UserError(f"{name} is {given}; expected {value_type.allowed}.")
+        if name == "model":
+            raise UserError(network_values.problem(value))
+        raise UserError(f"{name} is {value!r}; expected {value_type.allowed}.")
 
 
 def check_all(config: Config, hparams: Hparams) -> None:

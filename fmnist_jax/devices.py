@@ -3,7 +3,10 @@
 import math
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, SupportsIndex
+
+from fmnist_jax.errors import UserError
+from fmnist_jax.values import COUNT, plain
 
 # By default XLA uses half of a 512-bit vector unit, which doubles the time of Adam's
 # square root and divisions. Other processors ignore the option.
@@ -34,10 +37,11 @@ def _cgroup_quota(root: Path = Path("/sys/fs/cgroup")) -> int:
     return math.ceil(int(quota) / int(period))
 
 
-def use_cpu_cores(n: int | None = None) -> int:
+def use_cpu_cores(n: SupportsIndex | None = None) -> int:
     """Gives JAX one CPU device per core, so that sweeps use all cores.
 
-    Call it before any other use of JAX's devices. GPUs are not affected.
+    Without it, JAX has one CPU device. Call it before any other use of JAX's devices.
+    GPUs are not affected.
 
     Args:
       n: number of devices; None for the number of available cores.
@@ -46,21 +50,23 @@ def use_cpu_cores(n: int | None = None) -> int:
       The number of CPU devices.
 
     Raises:
+      UserError: for another ``n``.
       RuntimeError: if JAX has already started with another number.
     """
     import jax
 
-    n = num_cpu_cores() if n is None else n
+    count = num_cpu_cores() if n is None else plain(n)
+    if not COUNT.accepts(count):
+        raise UserError(f"n is {count!r}; expected {COUNT.allowed}, or None.")
     try:
-        jax.config.update("jax_num_cpu_devices", n)
+        jax.config.update("jax_num_cpu_devices", count)
     except RuntimeError as error:
-        if len(jax.devices("cpu")) == n:
-            return n
-        raise RuntimeError(
-            "use_cpu_cores() was called too late: JAX has already started. Call it "
-            "before any other use of jax."
-        ) from error
-    return n
+        if len(jax.devices("cpu")) != count:
+            raise RuntimeError(
+                "use_cpu_cores() was called too late: JAX has already started. Call it "
+                "before any other use of jax."
+            ) from error
+    return count
 
 
 def use_compilation_cache(folder: Path | None = None) -> Path:

@@ -17,7 +17,7 @@ _WHITENING = ("whitening", "whitening_eps")
 _PENALTIES = {"l1", "l2", "l2_squared"}
 # What a setting needs, in words and as a condition.
 _CONDITIONS: Mapping[str, tuple[str, Callable[[Config], bool]]] = {
-    "model": ("a Flax module", lambda config: config.model is not None),
+    "model": ("a network in place of the MLP", lambda config: config.model is not None),
     "schedule": ("an optimizer that reads the learning rate", lambda config: True),
     "penalized": ("a penalty: --l1s, --l2s or --l2s_squared", lambda config: True),
     "batch_norm": (

@@ -1,15 +1,44 @@
 """The exception for mistakes of the user, the warning for possible ones, and texts."""
 
+import contextlib
 import difflib
-from collections.abc import Iterable, Mapping, Sequence
-from typing import TypeVar
+import sys
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
 
 Choice = TypeVar("Choice")
 MAX_NAMES, MAX_CHARACTERS = 5, 30  # of a list of names, and of each of them
+# Packages whose code is not the user's: a message names the line that called them.
+_PACKAGES = {
+    *("chex", "equinox", "flax", "fmnist_jax", "haiku", "jax", "jaxlib", "jaxtyping"),
+    *("numpy", "optax"),
+    *sys.stdlib_module_names,
+}
+_TRACED_HINT = (
+    "Its values are unknown while it is compiled: use jax.numpy instead of NumPy, and "
+    "jnp.where or jax.lax.cond instead of if."
+)
 
 
 class UserError(ValueError):
     """A mistake of the user, explained by a message of one line."""
+
+
+class SweepInterrupted(KeyboardInterrupt):
+    """Ctrl-C during a sweep.
+
+    Attributes:
+      results: of the epochs that were finished, NaN for the others; None if there are
+        none. In a notebook, ``sys.last_value.results`` after the traceback.
+    """
+
+    def __init__(self, finished: int, total: int, results: Any) -> None:
+        super().__init__(
+            f"Interrupted: {finished} of {total} runs are finished. The attribute "
+            "`results` of this exception has the results so far."
+        )
+        self.results = results
 
 
 class Notice(UserWarning):
@@ -58,3 +87,46 @@ def reason(error: BaseException) -> str:
         return error.strerror
     text = " ".join(str(error).split()) or type(error).__name__
     return text if len(text) <= 160 else text[:157] + "..."
+
+
+@contextlib.contextmanager
+def explaining(
+    subject: str, shape_hint: str = "", function: Callable[..., Any] | None = None
+) -> Iterator[None]:
+    """Turns exceptions of a user's code into a UserError of one line.
+
+    Args:
+      subject: what happened, as the start of a sentence: "The network failed".
+      shape_hint: a sentence on the likely cure if shapes do not fit.
+      function: the user's, whose place is named if no line of it was running.
+
+    Raises:
+      UserError: with type, message and place of the exception.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        name, lines = type(error).__name__, str(error).strip().splitlines()
+        first = ValueError(lines[0].rstrip(".")) if lines else error
+        hint = ""
+        if name.startswith(("Tracer", "Concretization")):
+            hint = _TRACED_HINT
+        elif type(error).__module__ == "builtins" or "Shape" in name:
+            hint = shape_hint
+        text = f"{subject}: {name}: {reason(first)}{_place(error, function)}. {hint}"
+        raise UserError(text.rstrip()) from error
+
+
+def _place(error: BaseException, function: Callable[..., Any] | None) -> str:
+    """Returns the file and the line of the user's code that raised an error."""
+    frames = [
+        (frame.f_code.co_filename, line)
+        for frame, line in traceback.walk_tb(error.__traceback__)
+        if frame.f_globals.get("__name__", "").split(".")[0] not in _PACKAGES
+    ]
+    code = getattr(function, "__code__", None)
+    if code is not None:
+        frames.insert(0, (code.co_filename, code.co_firstlineno))
+    return " ({}:{})".format(*frames[-1]) if frames else ""

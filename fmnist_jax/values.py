@@ -5,11 +5,26 @@ import inspect
 import math
 import numbers
 import re
+import textwrap
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any, SupportsFloat
+
+from fmnist_jax import network_values
+from fmnist_jax.choices import defaults_by_choice
 
 Function = Callable[..., Any]  # a loss, an optimizer or a schedule of the user's
 FLOAT32_TINY, FLOAT32_MAX = 1.1754944e-38, 3.4028235e38
+
+if TYPE_CHECKING:
+
+    class Traced:
+        """The type of a field that is set to a number or an array, and read as Any."""
+
+        def __get__(self, instance: object, owner: type) -> Any: ...
+        def __set__(self, instance: object, value: SupportsFloat | None) -> None: ...
+
+else:
+    Traced = Any
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,26 +108,22 @@ def _is_number(value: object, cls: type) -> bool:
     return isinstance(value, cls) and not isinstance(value, bool)
 
 
-def _is_model(value: object) -> bool:
-    is_module = callable(getattr(value, "apply", None)) and not isinstance(value, type)
-    return value is None or (is_module and _is_hashable(value))
-
-
-def _show_model(model: Any) -> str:
-    if model is None:
-        return "MLP"
-    return getattr(model, "name", None) or type(model).__name__
-
-
 def plain(value: Any) -> Any:
-    """Returns scalars of NumPy and JAX as Python's, and lists as tuples."""
-    if getattr(value, "shape", None) == () and hasattr(value, "item"):
-        # 0.001, not the 0.0010000000474974513 of the same float32.
-        is_float32 = str(value.dtype) == "float32"
-        return float(str(value)) if is_float32 else value.item()
+    """Returns scalars of NumPy and JAX as Python's, and lists and arrays as tuples.
+
+    Lists among the attributes of a Linen module become tuples, too.
+    """
+    if hasattr(value, "__array__") and hasattr(value, "dtype"):
+        value = value.__array__()  # NumPy's, whatever library it is from
+        if value.shape == () and value.dtype.kind == "f":
+            # 0.001, not the 0.0010000000474974513 of the same float32.
+            return float(str(value) if value.dtype.itemsize == 4 else value)
+        value = tuple(value) if value.shape else value.item()
     if isinstance(value, Mapping):
         return {name: plain(item) for name, item in value.items()}
-    return tuple(map(plain, value)) if isinstance(value, list | tuple) else value
+    if isinstance(value, list | tuple) and not hasattr(value, "_fields"):
+        return tuple(map(plain, value))
+    return network_values.with_tuples(value)
 
 
 # Numbers outside the range of float32 would reach the program as 0 or infinity.
@@ -148,9 +159,9 @@ HIDDEN_SIZES = ValueType(
     lambda sizes: "x".join(map(str, sizes)) or "none",
 )
 MODEL = ValueType(
-    "a Flax module (an instance) that is hashable (tuples instead of lists), or None",
-    accepts=_is_model,
-    text=_show_model,
+    "a network",
+    accepts=lambda v: network_values.problem(v) is None,
+    text=network_values.label,
 )
 NAME = ValueType("a string or None", accepts=lambda v: v is None or isinstance(v, str))
 SWITCH = ValueType("True or False", bool, lambda v: isinstance(v, bool))
@@ -180,23 +191,46 @@ def setting(
     return dataclasses.field(default=default, metadata=metadata)
 
 
+# An entry of the attributes in the docstring of a class: indent, name, text.
+_ENTRY = re.compile(r"^( +)(\w+): (.+(?:\n\1  .+)*)", re.M)
+
+
 def settings_of(cls: type) -> dict[str, Setting]:
     """Returns the settings of a dataclass whose fields are made by ``setting``.
 
-    Descriptions come from the attributes in the docstring of the class. The default
-    label is the name of the field.
+    Descriptions come from the attributes in the docstring of the class, which gets the
+    default, the allowed values and the flag of each. The default label is the name of
+    the field.
     """
-    entries = re.findall(
-        r"^  (\w+): (.+(?:\n    .+)*)", inspect.cleandoc(cls.__doc__ or ""), re.M
-    )
-    help_texts = {name: " ".join(text.split()).rstrip(".") for name, text in entries}
-    settings = {}
+    text = inspect.cleandoc(cls.__doc__ or "")
+    help_texts = {
+        name: " ".join(help_text.split()).rstrip(".")
+        for _, name, help_text in _ENTRY.findall(text)
+    }
+    settings, defaults = {}, {}
     for field in dataclasses.fields(cls):
         if not field.metadata:
             continue  # holds settings of the user's
         label = field.metadata["label"] or field.name.replace("_", " ")
         texts = {"label": label, "help": help_texts.get(field.name, "")}
         settings[field.name] = Setting(**{**field.metadata, **texts})
+        defaults[field.name] = field.default
+
+    def with_details(entry: re.Match[str]) -> str:
+        name, indent = entry[2], entry[1] + "  "
+        if name not in settings:
+            return entry[0]
+        details = _details(name, settings[name], defaults[name])
+        wrapped = textwrap.fill(
+            details,
+            84,
+            initial_indent=indent,
+            subsequent_indent=indent,
+            break_on_hyphens=False,
+        )
+        return f"{entry[0]}\n{wrapped}"
+
+    cls.__doc__ = _ENTRY.sub(with_details, text)
     return settings
 
 
@@ -210,6 +244,16 @@ def show(name: str, value: Any) -> str:
     is_short = number.is_integer() and abs(number) < 1e8
     text = f"{number:.0f}" if is_short else f"{number:g}"
     return f"÷{text}" if name == "divisor" else text
+
+
+def _details(name: str, setting: Setting, default: Any) -> str:
+    """Returns the sentences on a setting that follow its description."""
+    means = defaults_by_choice(name)
+    if setting.off is not None:
+        means = f"the same as {setting.off:g}"
+    shown = f"{default}, which means {means}" if means else repr(default)
+    flag = f" Flag: --{setting.flag}." if setting.flag else ""
+    return f"Default: {shown}. Allowed: {setting.value_type.allowed}.{flag}"
 
 
 def spaced_values(start: float, stop: float, count: int, is_log: bool) -> list[float]:

@@ -4,9 +4,11 @@ import sys
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 import pytest
 
-from fmnist_jax import devices
+from fmnist_jax import UserError, devices
 from fmnist_jax.devices import num_cpu_cores  # before conftest replaces it
 
 ROOT = Path(__file__).parents[1]
@@ -40,6 +42,13 @@ def test_use_cpu_cores_raises_if_called_too_late() -> None:
     assert devices.use_cpu_cores(count) == count  # already the number of devices
     with pytest.raises(RuntimeError, match="called too late"):
         devices.use_cpu_cores(count + 1)
+    assert devices.use_cpu_cores(np.int64(count)) == count
+    assert devices.use_cpu_cores(jnp.int32(count)) == count
+    for wrong in (0, 1.5, "2", True):
+        with pytest.raises(
+            UserError, match=r"^n is .*; expected a whole number from 1"
+        ):
+            devices.use_cpu_cores(wrong)  # type: ignore[arg-type]
 
 
 @pytest.mark.slow

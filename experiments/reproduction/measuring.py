@@ -24,11 +24,11 @@ from fmnist_jax.data.dataset import Data
 from fmnist_jax.effects import settings_by_name, uses_setting
 from fmnist_jax.errors import UserError
 from fmnist_jax.files import explaining_write_errors
+from fmnist_jax.networks.layers import dropout
 from fmnist_jax.probes import health, histograms
 from fmnist_jax.probes.probe import Probe
 from fmnist_jax.sweeps.sweep import sweep
 from fmnist_jax.training.loop import run_keys
-from fmnist_jax.training.models import dropout
 from fmnist_jax.training.step import init
 from fmnist_jax.values import SUBSETS
 

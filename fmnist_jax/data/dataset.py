@@ -22,10 +22,14 @@ from fmnist_jax.errors import UserError, unknown
 
 
 class Dataset(NamedTuple):
-    """Images and their labels: a whole data set or a batch."""
+    """Images and their labels: a whole data set or a batch.
 
-    images: Any  # uint8 or float32 [N, *image_shape]
-    labels: Any  # int32 [N]; of targets as given, int32 or float32 [N, ...]
+    ``images`` are uint8 or float32 ``[N, *image_shape]``, and ``labels`` int32 ``[N]``
+    (of targets as given, int32 or float32 ``[N, ...]``).
+    """
+
+    images: Any
+    labels: Any
 
 
 class Splits(NamedTuple):
@@ -130,8 +134,7 @@ class Data:
             return len(self.class_names)
         if self.targets == "as_given":
             return (1, *self.train.labels.shape[1:])[-1]
-        parts = [part for part in self.splits if part is not None]
-        return int(max(part.labels.max() for part in parts)) + 1
+        return int(max(part.labels.max() for part in self.splits if part)) + 1
 
     @property
     def _classes(self) -> tuple[str, ...]:
@@ -186,11 +189,10 @@ class Data:
             those of sorted files do.
         """
         names, kept = self._classes, []
+        is_given = self.targets == "as_given"  # there are no classes to keep
         for split, count in (("train", train), ("test", test)):
             part = getattr(self, split)
-            labels = part.labels
-            if self.targets == "as_given":
-                labels = np.zeros(len(labels), int)  # there are no classes to keep
+            labels = np.zeros(len(part.labels), int) if is_given else part.labels
             index = subsets.select(split, labels, count, method, names)
             kept.append(Dataset(*(array[index] for array in part)))
         return dataclasses.replace(self, class_names=names, train=kept[0], test=kept[1])

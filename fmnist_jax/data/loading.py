@@ -12,6 +12,7 @@ from fmnist_jax.data import idx, locations, official, subsets
 from fmnist_jax.data.dataset import Data, Dataset
 from fmnist_jax.data.official import NUM_EXAMPLES, OFFICIAL
 from fmnist_jax.errors import UserError
+from fmnist_jax.values import plain
 
 NAMES = ("auto", *OFFICIAL, "synthetic", "idx")
 
@@ -43,11 +44,14 @@ def load(
       test_examples: the same for the test set.
       subset: the examples to keep: 'first' or 'stratified', see ``Data.subset``.
 
+    Returns:
+      The checked data: ``.train`` and ``.test``, each with ``.images`` and ``.labels``.
+
     Raises:
       UserError: as ``Data.subset``; and if the data set is not available, is damaged
         or is another one: the message states what was searched and what to do.
     """
-    counts = {"train": train_examples, "test": test_examples}
+    counts = {"train": plain(train_examples), "test": plain(test_examples)}
     _check_counts(counts)
     subsets.check_method(subset)
     data = _load(name, locations.user_folder(data_dir), counts, bool(data_dir))
@@ -170,8 +174,8 @@ def _load_tfds_or_path(
             )
         return paths.load(Path(path), NAMES)
     if not tfds.is_known(str(name)):
-        plain = str(name).lower().replace("-", "_")
-        close = difflib.get_close_matches(plain, [*NAMES, *tfds.known_names()], 1)
+        text = str(name).lower().replace("-", "_")
+        close = difflib.get_close_matches(text, [*NAMES, *tfds.known_names()], 1)
         raise UserError(
             f"Unknown dataset {name!r}; expected {', '.join(NAMES)}, an image set of "
             "TFDS, or a file or folder (none of this name exists)"

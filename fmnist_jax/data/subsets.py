@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from fmnist_jax.errors import UserError, listed, unknown
-from fmnist_jax.values import SUBSETS
+from fmnist_jax.values import SUBSETS, plain
 
 MAX_CHANCE = 1e-6  # of a refusal, by class counts that a random sample has
 
@@ -30,7 +30,7 @@ def stratified_mask(labels: np.ndarray, count: int, seed: int = 0) -> np.ndarray
     Returns:
       bool ``[N]``, with ``count`` times True.
     """
-    shares = np.bincount(labels) * count / len(labels)
+    shares = np.bincount(labels) * plain(count) / len(labels)
     counts = np.floor(shares).astype(int)
     largest_remainders = np.argsort(counts - shares, kind="stable")
     counts[largest_remainders[: count - counts.sum()]] += 1

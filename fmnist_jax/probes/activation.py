@@ -110,8 +110,18 @@ def num_examples(config: Config, batches: int = BATCHES) -> int:
 def activation_stability_probe(when: str = "init", batches: int = BATCHES) -> Probe:
     """Returns the probe of ``activation_stability``.
 
-    Mini-batch k is the training images kB…(k+1)B-1, with B the batch size; the images
-    on which the pre-activations are measured come after the last.
+    It records ``activation_stable_rate``: the learning rate at which one step of
+    gradient descent changes the activations of a layer by their own size. Mini-batch k
+    is the training images kB…(k+1)B-1, with B the batch size; the images on which the
+    pre-activations are measured come after the last.
+
+    Args:
+      when: "init" (before the first step), "epoch" (after each epoch) or "end".
+      batches: number of mini-batches.
+
+    Raises:
+      UserError: for another ``when``; and, from ``sweep``, if there are too few
+        training examples.
     """
     return Probe(
         functools.partial(activation_stability, batches=batches),

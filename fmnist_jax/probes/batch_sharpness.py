@@ -55,5 +55,16 @@ def _dot(a: Array, b: Array) -> Array:
 
 
 def batch_sharpness_probe(when: str = "epoch", examples: int = EXAMPLES) -> Probe:
-    """Returns the probe of ``batch_sharpness`` on the first training images."""
+    """Returns the probe of ``batch_sharpness`` on the first training images.
+
+    It records ``batch_sharpness``, the mean curvature of mini-batch losses along their
+    gradients; under SGD with learning rate η it settles at 2/η.
+
+    Args:
+      when: "init" (before the first step), "epoch" (after each epoch) or "end".
+      examples: number of training images, cut into mini-batches of the run's size.
+
+    Raises:
+      UserError: for another ``when``.
+    """
     return Probe(batch_sharpness, when, examples=examples, gradients=GRADIENTS)

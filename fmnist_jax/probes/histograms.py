@@ -56,7 +56,9 @@ def by_name(params: Any) -> dict[str, Array]:
     """
     arrays = {}
     for path, array in jax.tree_util.tree_leaves_with_path(params):
-        *layers, parameter = (key.key for key in path)
+        *layers, parameter = jax.tree_util.keystr(
+            path, simple=True, separator="/"
+        ).split("/")
         name = "_".join([*layers, parameter]).lower()
         layer, _, number = layers[-1].rpartition("_") if layers else ("", "", "")
         if len(layers) == 1 and (layer, parameter) in _NAMES:

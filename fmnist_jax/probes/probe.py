@@ -2,15 +2,18 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 from fmnist_jax.config import Config, Hparams
 from fmnist_jax.data.dataset import Dataset
-from fmnist_jax.errors import check_is, unknown
+from fmnist_jax.errors import UserError, check_is, unknown
 from fmnist_jax.training.step import State
+from fmnist_jax.values import plain
 
 WHEN = ("init", "epoch", "end")
 
@@ -21,7 +24,11 @@ class Probe:
 
     Attributes:
       function: pure, ``(config, hparams, state, key, batch) -> dict of arrays``;
-        vmapped with the run.
+        vmapped with the run. The batch is a ``Dataset`` of images as stored, and
+        ``forward(config, hparams, state, None, batch.images, False)`` returns their
+        logits. The names of the outputs become variables of the results. The dict may
+        be nested: ``{"a": {"b": x}}`` is recorded as ``a.b`` (NetCDF has no slashes in
+        names).
       when: "init" (before the first step), "epoch" (after each epoch) or "end".
       dims: the names of each output's dimensions; scalars need no entry.
       examples: size of the batch, taken from the first training images; or a function
@@ -33,7 +40,7 @@ class Probe:
       UserError: for another ``when``.
     """
 
-    function: Callable[[Config, Hparams, State, Array, Dataset], dict[str, Array]]
+    function: Callable[[Config, Hparams, State, Array, Dataset], dict[str, Any]]
     when: str = "epoch"
     dims: Mapping[str, tuple[str, ...]] = dataclasses.field(
         default_factory=dict, hash=False
@@ -44,6 +51,7 @@ class Probe:
     def __post_init__(self) -> None:
         if self.when not in WHEN:
             raise unknown("Probe.when", self.when, WHEN)
+        object.__setattr__(self, "examples", plain(self.examples))
 
     def num_examples(self, config: Config) -> int:
         """Returns the size of the batch for runs of ``config``."""
@@ -86,5 +94,28 @@ def run_probes(
         probe_key = jax.random.fold_in(key, index)
         output = probe.function(config, hparams, state, probe_key, batch)
         check_is("The output of a probe", output, Mapping, "a dict of names to arrays")
-        values |= output
+        values |= flattened(output)
+    return values
+
+
+def flattened(output: Mapping[Any, Any]) -> dict[str, Any]:
+    """Returns the arrays of a nested dict by their joined names, such as ``a.b``.
+
+    Raises:
+      UserError: for anything in it but arrays and numbers.
+    """
+    values: dict[str, Any] = {}
+    for path, value in jax.tree_util.tree_leaves_with_path(output):
+        name = jax.tree_util.keystr(path, simple=True, separator=".")
+        if not isinstance(value, jax.Array | np.ndarray | np.generic | float | int):
+            raise UserError(
+                f"The probe output {name!r} is a {type(value).__name__}; expected an "
+                "array or a number."
+            )
+        if name in values or "/" in name:
+            raise UserError(
+                f"The probe output {name!r} occurs twice, or has a slash; give it "
+                "another name."
+            )
+        values[name] = value
     return values

@@ -4,8 +4,8 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from fmnist_jax.config import OPTIMIZERS, SCHEDULES, SETTINGS, resolve
-from fmnist_jax.effects import choices_using
+from fmnist_jax.choices import defaults_by_choice
+from fmnist_jax.config import SETTINGS, resolve
 from fmnist_jax.runner.experiment import Experiment
 from fmnist_jax.runner.flags import Flag, flags_of
 from fmnist_jax.runner.jobs import base_settings
@@ -82,6 +82,5 @@ def _setting_default(name: str, value: Any, experiment: Experiment) -> str:
     value = setting.off if value is None else value
     axes = experiment.axes or {}
     if name not in axes and value is None:  # the default of optimizer or schedule
-        table = {**OPTIMIZERS, **SCHEDULES}
-        return ", ".join(f"{c} {table[c][name]:g}" for c in choices_using(name))
+        return defaults_by_choice(name)
     return ",".join(map(text, axes.get(name, [value])))

@@ -99,6 +99,7 @@ def _check_axes(
             raise UserError(f"{name} cannot be an axis: set it in Config for all runs.")
         if name not in allowed:
             raise unknown("axis", name, allowed)
+        given = plain(given)
         if isinstance(given, str) or not isinstance(given, Iterable):
             raise UserError(f"The axis {name} is {given!r}; expected a list of values.")
         values = tuple(map(plain, given))
@@ -138,11 +139,14 @@ def _check_distinct(name: str, values: Sequence[Any]) -> None:
             "them different names."
         )
     if count > 1:
-        raise UserError(f"The axis {name} has {value} twice; give it once.")
+        cure = ", or give each network a name" if name == "model" else ""
+        raise UserError(f"The axis {name} has {value} twice; give it once{cure}.")
 
 
 def with_plain_values(settings: Any) -> Any:
     """Returns a ``Config`` or ``Hparams`` whose numbers are Python's."""
+    if not isinstance(settings, Config | Hparams):
+        return settings  # check_sweep refuses it
     values = {f.name: getattr(settings, f.name) for f in dataclasses.fields(settings)}
     return dataclasses.replace(settings, **{n: plain(v) for n, v in values.items()})
 

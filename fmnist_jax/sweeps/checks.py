@@ -1,25 +1,32 @@
 """Checks that networks, probes and data of a plan fit, before anything runs."""
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 
 from fmnist_jax import training
 from fmnist_jax.config import Config
-from fmnist_jax.data.dataset import Data, Dataset
-from fmnist_jax.errors import UserError, check_is
+from fmnist_jax.data.dataset import Data
+from fmnist_jax.errors import UserError, check_is, explaining
+from fmnist_jax.network_values import name_of
 from fmnist_jax.probes.probe import Probe, run_probes
 from fmnist_jax.sweeps.labelling import STATE, VARIABLES
+from fmnist_jax.sweeps.model_size import explaining_network
+from fmnist_jax.sweeps.network_checks import (
+    check_network,
+    network_notices,
+)
 from fmnist_jax.sweeps.planning import Plan, run_hparams
 from fmnist_jax.sweeps.program_data import fitted
-from fmnist_jax.training.models import make_model, takes_train
+
+DATA = "Data, as load('fashion_mnist') returns it"
 
 
 def check_data(data: Data, plan: Plan) -> None:
     """Raises UserError for anything but ``Data``, and for targets that do not fit."""
-    check_is("data", data, Data, "Data, as load('fashion_mnist') returns it")
+    check_is("data", data, Data, DATA)
     if data.targets == "classes":
         return
     needs = ["target_accuracy"] if "target_accuracy" in plan.axes else []
@@ -64,63 +71,70 @@ def check_plan(plan: Plan, data: Data, num_devices: int) -> None:
 
 
 def _check_program(config: Config, hparams: Any, plan: Plan, data: Data) -> None:
-    """Checks the shapes of a program's step and probes; computes nothing."""
+    """Checks the shapes of a program's step and probes, and a user's network."""
     key = jax.eval_shape(lambda: jax.random.key(0))
     train = jax.eval_shape(lambda: jax.tree.map(jax.numpy.asarray, data.train))
     batch = jax.tree.map(
         lambda x: jax.ShapeDtypeStruct((config.batch_size, *x.shape[1:]), x.dtype),
         train,
     )
-    state = jax.eval_shape(
-        lambda key: training.init(
-            config,
-            hparams,
-            key,
-            data.image_shape,
-            data.num_classes,
-            fitted(config, data),
-        ),
-        key,
-    )
-    _check_network(config, hparams, state, batch, data.num_classes)
+    shapes = data.image_shape, data.num_classes, fitted(config, data)
+    with explaining_network(data, 1):
+        state = jax.eval_shape(
+            lambda key: training.init(config, hparams, key, *shapes), key
+        )
+    check_network(config, hparams, state, data)
+    widths = [group.width for group in plan.groups if group.config == config]
+    is_vmapped = max(widths) > 1
     step = functools.partial(training.train_step, config, hparams)
-    after, _ = jax.eval_shape(step, state, key, batch)
+    with explaining_network(data, config.batch_size):
+        after, _ = _shapes_of_run(step, (state, key), batch, is_vmapped)
     _check_state(state, after)
     owners = dict.fromkeys((*VARIABLES, *plan.axes, "epoch", "status"), "the results")
     for probe in plan.probes:
         outputs = functools.partial(run_probes, (probe,), config, hparams)
-        _check_probe(probe, jax.eval_shape(outputs, state, key, train), owners, plan)
+        subject = f"The probe {name_of(probe.function)} failed"
+        with explaining(subject, function=probe.function):
+            values = _shapes_of_run(outputs, (state, key), train, is_vmapped)
+        _check_probe(probe, values, owners, plan)
+    if config.model is not None:
+        network_notices(config, data)
+
+
+def _shapes_of_run(
+    function: Callable[..., Any], run: tuple[Any, ...], shared: Any, is_vmapped: bool
+) -> Any:
+    """Returns the shapes of what a function of one run returns.
+
+    It is vmapped over runs if the program is: some functions cannot be.
+    """
+    if not is_vmapped:
+        return jax.eval_shape(function, *run, shared)
+    runs = jax.tree.map(lambda x: jax.ShapeDtypeStruct((2, *x.shape), x.dtype), run)
+    mapped = jax.vmap(function, in_axes=(*[0] * len(run), None))
+    return jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype),
+        jax.eval_shape(mapped, *runs, shared),
+    )
 
 
 def _check_state(before: training.State, after: training.State) -> None:
-    changed = jax.tree.map(lambda x: x.shape, before.model_state)
-    if changed != jax.tree.map(lambda x: x.shape, after.model_state):
-        raise UserError(
-            "The network's collections change their shapes from step to step "
-            f"({', '.join(before.model_state)}); only 'intermediates' may be sown into."
-        )
-
-
-def _check_network(
-    config: Config, hparams: Any, state: Any, batch: Dataset, num_classes: int
-) -> None:
-    model = make_model(config, hparams, num_classes)
-    if "batch_stats" in state.model_state and not takes_train(model):
-        raise UserError(
-            "The network keeps batch statistics, but its __call__ takes no argument "
-            "`train`, so that it would never update them."
-        )
-
-    def evaluated(state: training.State, images: Any) -> Any:
-        return training.forward(config, hparams, state, None, images, False)[0]
-
-    logits = jax.eval_shape(evaluated, state, batch.images)
-    expected = (batch.labels.shape[0], num_classes)
-    if logits.shape != expected:
-        raise UserError(
-            f"The network returns shape {logits.shape} for a batch; expected logits "
-            f"{expected}: one for each of the {num_classes} classes."
-        )
+    """Refuses a network whose state changes its shapes or types in a step."""
+    types = [
+        [
+            (jax.tree_util.keystr(path), leaf.shape, leaf.dtype)
+            for path, leaf in jax.tree_util.tree_leaves_with_path(state.model_state)
+        ]
+        for state in (before, after)
+    ]
+    if types[0] == types[1]:
+        return
+    collections = before.model_state
+    names = ", ".join(collections) if isinstance(collections, dict) else "its state"
+    raise UserError(
+        f"The network's collections change their shapes from step to step ({names}); "
+        "only 'intermediates' may be sown into."
+    )
 
 
 def _check_probe(

@@ -68,7 +68,7 @@ def expected_seconds(plan: "Plan", data: "Data") -> float:
     efficiency = EFFICIENCY * math.sqrt(cores_per_device)
     for group in plan.groups:
         config = group.config
-        parameters = num_parameters(config, math.prod(data.image_shape))
+        parameters = num_parameters(config, math.prod(data.image_shape), data=data)
         evaluated = test_examples + train_examples * config.evaluate_train
         evaluated *= 1 + config.evaluate_dropout
         evaluated += validation_examples
@@ -102,7 +102,8 @@ def run_memory_bytes(
     config: "Config", data: "Data", num_runs: int = 1, num_devices: int = 1
 ) -> int:
     """Returns a rough estimate of the memory of simultaneous runs and their data."""
-    runs = num_runs * state_bytes(config, math.prod(data.image_shape))
+    state = state_bytes(config, math.prod(data.image_shape), data=data)
+    runs = num_runs * state
     parts = [part for part in data.splits if part is not None]
     arrays = sum(array.nbytes for part in parts for array in part)
     if config.normalization == "whiten":  # copies in float32

@@ -12,10 +12,11 @@ from jax.sharding import Mesh, NamedSharding
 from fmnist_jax import training
 from fmnist_jax.config import Config, Hparams
 from fmnist_jax.data.dataset import Data
+from fmnist_jax.errors import check_is
 from fmnist_jax.probes.probe import Probe
 from fmnist_jax.sweeps import memory, programs
 from fmnist_jax.sweeps.checkpoints import Checkpoint
-from fmnist_jax.sweeps.checks import check_plan
+from fmnist_jax.sweeps.checks import DATA, check_plan
 from fmnist_jax.sweeps.labelling import Part
 from fmnist_jax.sweeps.planning import Group, Plan, plan
 from fmnist_jax.sweeps.precompile import precompiled
@@ -228,11 +229,14 @@ def plan_for_local_devices(
     Raises:
       UserError: as ``plan``; and if network, probes and data do not fit.
     """
+    check_is("data", data, Data, DATA)
     devices = jax.local_devices()
     limit = memory.device_bytes(devices[0])
     memory_decides = limit is not None and max_width is None
     width = 1 if memory_decides else max_width
-    planned = plan(axes, config, hparams, len(devices), probes=probes, max_width=width)
+    planned = plan(
+        axes, config, hparams, len(devices), probes=probes, max_width=width, data=data
+    )
     if limit is None or not memory_decides:
         return planned
     check_plan(planned, data, len(devices))

@@ -59,8 +59,11 @@ def join(plan: Plan, parts: Iterable[Part], data: Data) -> xr.Dataset:
 
     Args:
       plan: what was run.
-      parts: its results, in any order.
+      parts: its results, in any order, as ``run_groups`` yields them.
       data: what it was run on.
+
+    Returns:
+      The same as ``sweep``.
     """
     dataset = xr.Dataset(coords=_coordinates(plan))
     parts = list(parts)
@@ -130,7 +133,17 @@ def notices(plan: Plan, data: Data) -> list[str]:
             f"{high:g}. To divide by it, pass --normalizations=none --divisors={high:g}"
             " (in the library: images of type float32, whose range is measured)."
         )
-    return lines
+    return lines + _network_notices(plan, data)
+
+
+def _network_notices(plan: Plan, data: Data) -> list[str]:
+    configs = {group.config.model: group.config for group in plan.groups}
+    configs.pop(None, None)
+    if not configs:
+        return []
+    from fmnist_jax.sweeps.network_checks import network_notices  # imports jax
+
+    return [line for c in configs.values() for line in network_notices(c, data)]
 
 
 def _without_states(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,11 +1,17 @@
-"""The number of parameters of a network, and the memory of a run. Imports no jax."""
+"""The number of parameters of a network, and the memory of a run.
 
+jax is imported only for a user's network.
+"""
+
+import contextlib
 import itertools
 
 from fmnist_jax.config import Config
+from fmnist_jax.data.dataset import Data
+from fmnist_jax.errors import explaining
 
 NUM_INPUTS, NUM_CLASSES = 28 * 28, 10
-UNKNOWN_PARAMETERS = 100_000  # assumed for a user's own network, like a small MLP
+UNKNOWN_PARAMETERS = 100_000  # of a user's network, if the data are unknown
 # Arrays of the size of the parameters in the state of each optimizer; of a function of
 # the user's, those of adam are assumed.
 SLOTS = {
@@ -21,18 +27,55 @@ SLOTS = {
 
 
 def num_parameters(
-    config: Config, num_inputs: int = NUM_INPUTS, num_classes: int = NUM_CLASSES
+    config: Config,
+    num_inputs: int = NUM_INPUTS,
+    num_classes: int = NUM_CLASSES,
+    data: Data | None = None,
 ) -> int:
-    """Returns the number of parameters of a network; assumed for a user's own."""
-    if config.model is not None:
+    """Returns the number of parameters of a network.
+
+    Those of a user's network are counted for the images of ``data``, by JAX; without
+    data, their number is assumed.
+
+    Raises:
+      UserError: if a user's network fails.
+    """
+    if config.model is None:
+        sizes = (num_inputs, *config.hidden_sizes, num_classes)
+        return sum((i + 1) * o for i, o in itertools.pairwise(sizes))
+    if data is None:
         return UNKNOWN_PARAMETERS
-    sizes = (num_inputs, *config.hidden_sizes, num_classes)
-    return sum((i + 1) * o for i, o in itertools.pairwise(sizes))
+    from fmnist_jax.networks import calls
+
+    with explaining_network(data, 1):
+        return max(1, calls.num_parameters(config.model, data.image_shape))
+
+
+def explaining_network(
+    data: Data, batch_size: int
+) -> contextlib.AbstractContextManager[None]:
+    """Returns a context that explains exceptions of a user's network."""
+    subject = f"The network failed for batches of size {batch_size}"
+    return explaining(subject, channel_hint(data))
+
+
+def channel_hint(data: Data) -> str:
+    """Returns a hint on images that have no channel axis; or ""."""
+    if len(data.image_shape) != 2:
+        return ""
+    height, width = data.image_shape
+    return (
+        f"The images are [{height}, {width}]; if the network expects a channel axis, "
+        "pass fmnist_jax.add_channel_axis(data)."
+    )
 
 
 def state_bytes(
-    config: Config, num_inputs: int = NUM_INPUTS, num_classes: int = NUM_CLASSES
+    config: Config,
+    num_inputs: int = NUM_INPUTS,
+    num_classes: int = NUM_CLASSES,
+    data: Data | None = None,
 ) -> int:
     """Returns the memory of a run: parameters, gradients and optimizer state."""
     arrays = 2 + SLOTS.get(config.optimizer, SLOTS["adam"])
-    return 4 * arrays * num_parameters(config, num_inputs, num_classes)
+    return 4 * arrays * num_parameters(config, num_inputs, num_classes, data)

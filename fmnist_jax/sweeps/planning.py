@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 
 from fmnist_jax.config import STATIC, Config, Hparams, resolve
+from fmnist_jax.data.dataset import Data
 from fmnist_jax.errors import UserError, check_is
 from fmnist_jax.sweeps.axes import Axes, check_sweep, with_plain_values, with_traced
 from fmnist_jax.sweeps.model_size import state_bytes
-from fmnist_jax.values import COUNT
+from fmnist_jax.values import COUNT, plain
 
 # Bytes of state that the runs of one device work on at once: more does not stay in the
 # cache. A 128-wide network under Adam is fastest at up to 5 runs per device, a
@@ -83,8 +84,11 @@ def plan(
     *,
     probes: Iterable[Any] = (),
     max_width: int | None = None,
+    data: Data | None = None,
 ) -> Plan:
     """Plans a sweep: the fewest programs, and the groups of runs of each.
+
+    ``run_groups`` runs a plan, ``join`` labels the results, and ``sweep`` does it all.
 
     Args:
       axes: name of a field of ``Config`` or ``Hparams``, or "seed", to its values.
@@ -95,27 +99,31 @@ def plan(
       probes: what to record in addition to the metrics.
       max_width: the maximum number of runs per device at once; None for as many as have
         their state in a processor's cache.
+      data: what the sweep trains on, if known; for the size of a user's network.
+
+    Returns:
+      The plan; ``num_runs`` and ``num_programs`` tell how large it is.
 
     Raises:
       UserError: for an unknown axis, an axis without values or with equal values, a
         value that is not allowed, or an axis that no run depends on.
     """
     check_is("probes", probes, Iterable, "a list of Probe")
+    max_width, num_devices = plain(max_width), plain(num_devices)
     if max_width is not None and not COUNT.accepts(max_width):
         raise UserError(
             f"max_width is {max_width!r}; expected {COUNT.allowed}, or None."
         )
-    check_is("config", config, Config, "a Config")
-    check_is("hparams", hparams, Hparams, "an Hparams")
     config, hparams = map(with_plain_values, (config, hparams))
     checked, programs = check_sweep(axes, config, hparams)
-    smallest = min(map(state_bytes, programs))
+    sizes = {program: state_bytes(program, data=data) for program in programs}
+    smallest = min(sizes.values())
     if max_width is None and num_devices == 2 and smallest > PAIR_BYTES:
         num_devices = 1
     num_devices = min(num_devices, max(map(len, programs.values())))
     groups: list[Group] = []
     for program, runs in programs.items():
-        width = max_width or max(1, int(CACHE_BYTES / state_bytes(program)))
+        width = max_width or max(1, int(CACHE_BYTES / sizes[program]))
         groups += make_groups(program, runs, num_devices, width)
     return Plan(checked, config, hparams, tuple(groups), num_devices, tuple(probes))
 

@@ -178,6 +178,7 @@ def train_epoch_of_runs(
         state, metrics = training.run_epoch(
             config, inputs.hparams, before, key, splits, order
         )
+        metrics = {name: m.astype(jnp.float32) for name, m in metrics.items()}
         key = jax.random.fold_in(probes_key, number)
         train, normalization = data.for_probes
         probed = _with_normalization(state, normalization)

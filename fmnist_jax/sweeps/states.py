@@ -23,7 +23,13 @@ KEEP = ("none", "best", "all")
 
 
 class Run(NamedTuple):
-    """A trained run: what ``predict``, ``evaluate`` and ``train_step`` take."""
+    """A trained run: what ``predict``, ``evaluate`` and ``train_step`` take.
+
+    Attributes:
+      config: its static settings.
+      hparams: its traced settings, resolved.
+      state: after its last epoch.
+    """
 
     config: Config
     hparams: Hparams

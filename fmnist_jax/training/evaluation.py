@@ -79,7 +79,7 @@ def evaluate(
 
 
 def judged_examples(train: Dataset) -> Dataset:
-    """Returns training examples by which runs are judged: all, or 2,048 of more.
+    """Returns the examples of ``train`` that judge runs: all, or 2,048 of more.
 
     They are the same for all runs, and not the first ones, which may be of one class.
     """

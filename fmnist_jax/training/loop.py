@@ -4,7 +4,7 @@ Shapes in names: N examples, B of a batch, C classes, E epochs.
 """
 
 import dataclasses
-from typing import Any
+from typing import Any, SupportsIndex
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +14,7 @@ from jax import Array
 from fmnist_jax.config import Config, Hparams
 from fmnist_jax.data.dataset import Data, Dataset, Splits
 from fmnist_jax.data.normalization import fit_normalization
+from fmnist_jax.data.orders import check_orders, run_orders
 from fmnist_jax.errors import UserError
 from fmnist_jax.training.evaluation import (
     evaluate_dropout,
@@ -21,13 +22,7 @@ from fmnist_jax.training.evaluation import (
     scan_batches,
 )
 from fmnist_jax.training.schedules import epoch_learning_rate, next_schedule
-from fmnist_jax.training.step import (
-    Metrics,
-    State,
-    Stopping,
-    init,
-    train_step,
-)
+from fmnist_jax.training.step import Metrics, State, Stopping, init, train_step
 
 ROUNDING = 1e-6  # an epoch without a mistake may have accuracy 0.9999999
 
@@ -52,8 +47,7 @@ def train_epoch(
       key: for dropout.
       dataset: the training set, ``[N, …]``.
       order: positions in ``dataset``, int ``[M]`` from 0 to N-1, cut into batches; the
-        last batch may be smaller. A traced order is not checked: the results of
-        positions out of range are undefined.
+        last may be smaller. If it is traced, its range is not checked.
 
     Returns:
       The state after the epoch, and the means over the examples of the metrics of
@@ -100,7 +94,7 @@ def run_epoch(
     data: Data | Splits,
     order: Array,
 ) -> tuple[State, Metrics]:
-    """Trains for one epoch and evaluates the network after it.
+    """Trains an epoch, as ``train_epoch``, and evaluates on all splits of ``data``.
 
     Once a run has reached its target accuracy, its state and metrics do not change. The
     plateau rule reads the validation loss or, without such a set, the test loss.
@@ -189,55 +183,52 @@ def _stop_at_target(
     return after, metrics | {"stopped": stopped.astype(jnp.float32)}
 
 
-def run_keys(seed: Array | int) -> tuple[Array, Array, Array]:
-    """Returns a seed's keys: for initial parameters, for epochs, and for probes."""
+def run_keys(seed: Any) -> tuple[Array, Array, Array]:
+    """Returns the keys of ``seed``: for initial parameters, epochs and probes.
+
+    ``jax.random.fold_in`` of the second and an epoch's number (from 1) is its key.
+    """
     init_key, epochs_key, probes_key = jax.random.split(jax.random.key(seed), 3)
     return init_key, epochs_key, probes_key
 
 
-def epoch_order(seed: int, epoch: int, num_examples: int) -> np.ndarray:
-    """Returns the order of the examples in an epoch (from 1), int32 ``[N]``.
-
-    It depends on nothing else, so that all runs of a seed see the same batches. NumPy
-    shuffles, because jax.random.permutation takes fifty times as long on a CPU.
-    """
-    order = np.random.default_rng([seed, epoch]).permutation(num_examples)
-    return order.astype(np.int32)
-
-
-def example_order(
-    config: Config, seed: int, epoch: int, labels: np.ndarray
-) -> np.ndarray:
-    """Returns the order of the examples by ``config.order``, int32 ``[N]``."""
-    if config.order == "file":
-        return np.arange(len(labels), dtype=np.int32)
-    if config.order == "sorted":
-        return np.argsort(labels, kind="stable").astype(np.int32)
-    return epoch_order(seed, epoch, len(labels))
-
-
 def train(
-    config: Config, hparams: Hparams, seed: int, data: Data
+    config: Config,
+    hparams: Hparams,
+    seed: SupportsIndex,
+    data: Data,
+    orders: Any = None,
 ) -> tuple[State, Metrics]:
     """Trains one run from its initial parameters to its last epoch.
 
-    The seed determines initial parameters, batches and dropout masks.
+    The seed determines initial parameters, batches and dropout masks. Over seeds:
+
+        orders = run_orders(config, range(5), data)
+        run = lambda seed, orders: train(config, hparams, seed, data, orders)
+        states, metrics = jax.vmap(run)(jnp.arange(5), orders)
+
+    Args:
+      config: static settings.
+      hparams: traced settings.
+      seed: a whole number from 0 to 2³² - 1; if it is traced, ``orders`` are needed.
+      data: training and test set, and perhaps a validation set.
+      orders: of the examples in each epoch, int ``[E, N]``; None: as by ``run_orders``.
 
     Returns:
       The state after the last epoch, and the metrics of ``run_epoch``, ``[E]`` each.
     """
+    orders = run_orders(config, seed, data) if orders is None else orders
+    check_orders(config, orders)
     init_key, epochs_key, _ = run_keys(seed)
     normalization = fit_normalization(config, data.train)
     shapes = data.image_shape, data.num_classes
     state = init(config, hparams, init_key, *shapes, normalization)
     splits = jax.tree.map(jnp.asarray, data.splits)
-    epochs = range(1, config.num_epochs + 1)
-    labels = np.asarray(data.train.labels)
-    orders = np.stack([example_order(config, seed, e, labels) for e in epochs])
 
     def step(state: State, epoch_and_order: tuple[Array, Array]) -> Any:
         epoch, order = epoch_and_order
         key = jax.random.fold_in(epochs_key, epoch)
         return run_epoch(config, hparams, state, key, splits, order)
 
-    return jax.lax.scan(step, state, (jnp.asarray(epochs), jnp.asarray(orders)))
+    epochs = jnp.arange(1, config.num_epochs + 1)
+    return jax.lax.scan(step, state, (epochs, jnp.asarray(orders)))

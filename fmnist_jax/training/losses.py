@@ -14,6 +14,7 @@ from jax import Array
 
 from fmnist_jax.config import Config, Hparams
 from fmnist_jax.errors import UserError, choose
+from fmnist_jax.networks.calls import at_least_float32
 from fmnist_jax.values import Function, function_name
 
 CLIP = 1e-7  # Keras's backend epsilon
@@ -98,7 +99,7 @@ def penalty(config: Config, hparams: Hparams, params: Any) -> Array:
     is not computed. The penalty covers all parameters or, with ``penalized="kernels"``,
     the arrays of more than one dimension.
     """
-    leaves = jax.tree.leaves(params)
+    leaves = jax.tree.leaves(at_least_float32(params))
     if config.penalized == "kernels":
         leaves = [leaf for leaf in leaves if leaf.ndim > 1]
     norms: dict[str, Callable[[Array], Array]] = {

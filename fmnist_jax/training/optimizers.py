@@ -7,6 +7,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
+from jax.extend.core import Primitive
+from jax.interpreters import ad, batching, mlir
 from jax.tree_util import DictKey, tree_map_with_path
 
 from fmnist_jax.config import OPTIMIZERS, TRACED, Config, Hparams, resolve
@@ -19,14 +21,53 @@ jax.tree_util.register_dataclass(
 
 FIRST_KERNEL = DictKey("Dense_0"), DictKey("kernel")  # of the built-in MLP
 EPS_IN_ROOT = ("rmsprop", "adagrad")  # g / √(v + eps); Adam: g / (√v + eps)
+
+
+# The value is the first argument, and the derivatives are those of x / divisor: optax's
+# are 0 · ∞ = NaN for parameters whose gradients have all been 0. A primitive, because
+# second derivatives of a scan ignore jax.custom_jvp.
+ratio_p = Primitive("ratio")
+ratio_p.def_impl(lambda value, x, divisor: value)
+ratio_p.def_abstract_eval(lambda value, x, divisor: value)
+mlir.register_lowering(ratio_p, lambda context, value, x, divisor: [value])
+ad.defjvp2(ratio_p, None, lambda t, u, _, x, d: t / d, lambda t, u, _, x, d: -u * t / d)
+batching.defbroadcasting(ratio_p)
+
+
+def _root(x: jax.Array) -> jax.Array:
+    """Returns √x, or ∞ (with slope 0) where x is 0."""
+    return jnp.sqrt(jnp.where(x == 0, jnp.inf, x))
+
+
+def _adaptive(
+    function: Any, learning_rate: Any, eps: Any, weight_decay: Any = None, **others: Any
+) -> optax.GradientTransformation:
+    """Returns optax's optimizer around ``function``, but with finite derivatives."""
+    scaling = function(eps=eps, **others)
+
+    def update(grads: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
+        updates, state = scaling.update(grads, state, params)
+        if function is optax.scale_by_adam:
+            x = optax.tree.bias_correction(state.mu, others["b1"], state.count)
+            square = optax.tree.bias_correction(state.nu, others["b2"], state.count)
+            divisor = jax.tree.map(lambda v: v / _root(v) + eps, square)
+        else:
+            x, divisor = grads, jax.tree.map(lambda v: _root(v + eps), state[0])
+        return jax.tree.map(ratio_p.bind, updates, x, divisor), state
+
+    decay = [] if weight_decay is None else [optax.add_decayed_weights(weight_decay)]
+    transforms = optax.GradientTransformation(scaling.init, update), *decay
+    return optax.chain(*transforms, optax.scale_by_learning_rate(learning_rate))
+
+
 _FUNCTIONS: dict[str, Callable[..., optax.GradientTransformation]] = {
     "sgd": optax.sgd,
     "momentum": optax.sgd,
     "nesterov": functools.partial(optax.sgd, nesterov=True),
-    "rmsprop": optax.rmsprop,
-    "adagrad": optax.adagrad,
-    "adam": optax.adam,
-    "adamw": optax.adamw,
+    "rmsprop": functools.partial(_adaptive, optax.scale_by_rms),
+    "adagrad": functools.partial(_adaptive, optax.scale_by_rss),
+    "adam": functools.partial(_adaptive, optax.scale_by_adam),
+    "adamw": functools.partial(_adaptive, optax.scale_by_adam),
     "lion": optax.lion,
 }
 
@@ -34,17 +75,15 @@ _FUNCTIONS: dict[str, Callable[..., optax.GradientTransformation]] = {
 def make_optimizer(config: Config, hparams: Hparams) -> optax.GradientTransformation:
     """Returns the optimizer of ``config`` with the settings of ``hparams``.
 
-    It is built inside each traced function, so that its settings may be traced values;
-    only its state is carried from step to step. A setting of None is the optimizer's
-    own default.
+    Its settings may be traced values, because each traced function builds it; only its
+    state is carried. A setting of None is the optimizer's own default.
 
     Training on x/d equals training on x if the first kernel starts at 1/d of its
     values, its gradients are divided by d before the optimizer, and its updates are
     divided by d after it. This holds for every optimizer without weight decay and
-    penalties. The settings are ``first_kernel_scale=1/d`` and, for sgd, momentum and
-    nesterov, ``first_kernel_rate=1/d**2``. For the other optimizers they are
-    ``first_kernel_rate=1/d`` and ``first_kernel_eps=d`` (adam, adamw) or ``d**2``
-    (rmsprop, adagrad); lion has no epsilon.
+    penalties. The settings are ``first_kernel_scale=1/d``, and ``first_kernel_rate``
+    ``1/d**2`` (sgd, momentum, nesterov) or ``1/d`` (the others), and
+    ``first_kernel_eps`` ``d`` (adam, adamw) or ``d**2`` (rmsprop, adagrad).
 
     Raises:
       UserError: for settings of the first kernel with a user's network.
@@ -56,23 +95,20 @@ def make_optimizer(config: Config, hparams: Hparams) -> optax.GradientTransforma
     else:
         settings = {name: getattr(h, name) for name in OPTIMIZERS[config.optimizer]}
         transforms = [_FUNCTIONS[config.optimizer](**settings)]
-    if h.first_kernel_rate is not None:
-        transforms.append(_first_kernel_scaling(h.first_kernel_rate))
-    eps = h.first_kernel_eps
+    rate, eps = h.first_kernel_rate, h.first_kernel_eps
+    if rate is not None:
+        transforms.append(optax.stateless(lambda g, _: scale_first_kernel(g, rate)))
     if eps is not None and uses_setting(config, "first_kernel_eps"):
         # One optimizer for all parameters keeps the bits of the other arrays; and g/e
         # divided by √(v/e²) + ε is g divided by √v + eε.
         divisor = jnp.sqrt(eps) if config.optimizer in EPS_IN_ROOT else eps
-        transforms.insert(0, _first_kernel_scaling(1 / divisor))
+        before = optax.stateless(lambda g, _: scale_first_kernel(g, 1 / divisor))
+        transforms.insert(0, before)
     return optax.chain(*transforms) if len(transforms) > 1 else transforms[0]
-
-
-def _first_kernel_scaling(factor: Any) -> optax.GradientTransformation:
-    return optax.stateless(lambda updates, _: scale_first_kernel(updates, factor))
 
 
 def scale_first_kernel(params: Any, factor: Any) -> Any:
     """Returns a tree like the parameters with its first kernel times ``factor``."""
     return tree_map_with_path(
-        lambda path, x: x * factor if path == FIRST_KERNEL else x, params
+        lambda p, x: x * factor if p == FIRST_KERNEL else x, params
     )

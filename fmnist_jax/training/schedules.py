@@ -15,7 +15,7 @@ MIN_REDUCTION = 1e-8  # PyTorch skips smaller reductions of the learning rate
 
 
 class Plateau(NamedTuple):
-    """The state of the plateau rule, float32 scalars."""
+    """The state of the plateau rule, float scalars."""
 
     learning_rate: Array  # of the next epoch
     best: Array  # the lowest test loss so far
@@ -32,25 +32,25 @@ def init_schedule(config: Config, hparams: Hparams) -> Plateau | Array | None:
     if config.schedule != "plateau":
         return None
     learning_rate = resolve(config, hparams).learning_rate
-    return Plateau(*(jnp.asarray(x, jnp.float32) for x in (learning_rate, jnp.inf, 0)))
+    return Plateau(*(jnp.asarray(x, float) for x in (learning_rate, jnp.inf, 0)))
 
 
 def epoch_learning_rate(
     config: Config, hparams: Hparams, schedule: Plateau | Array | None, epoch: Array
 ) -> Array:
-    """Returns the learning rate after ``epoch`` completed epochs, a float32 scalar.
+    """Returns the learning rate after ``epoch`` completed epochs, a float scalar.
 
     With a schedule of the user's, it is that of the next step. NaN if an optimizer of
     the user's is given no learning rate.
     """
     h = resolve(config, hparams)
     if callable(config.schedule):
-        return jnp.asarray(config.schedule(h)(schedule), jnp.float32)
+        return jnp.asarray(config.schedule(h)(schedule), float)
     if isinstance(schedule, Plateau):
         return schedule.learning_rate
     if h.learning_rate is None:
         return jnp.full((), jnp.nan)
-    learning_rate = jnp.asarray(h.learning_rate, jnp.float32)
+    learning_rate = jnp.asarray(h.learning_rate, float)
     if config.schedule == "constant":
         return learning_rate
     # Loshchilov and Hutter 2017, equation 5, with the steps of PyTorch's
@@ -72,6 +72,7 @@ def next_schedule(
         return schedule
     h = resolve(config, hparams)
     learning_rate, best, num_bad = schedule
+    loss = loss.astype(best.dtype)  # of a network in float64
     is_better = loss < best - h.plateau_threshold
     num_bad = jnp.where(is_better, 0, num_bad + 1)
     reduces = num_bad > h.plateau_patience

@@ -7,26 +7,21 @@ Shapes in names: B examples of a batch, C classes.
 import dataclasses
 from typing import Any, NamedTuple
 
+import flax.struct
 import jax
 import jax.numpy as jnp
 import optax
 from jax import Array
 
-from fmnist_jax.choices import NORMALIZATIONS
 from fmnist_jax.config import Config, Hparams, resolve
 from fmnist_jax.data.dataset import Dataset
 from fmnist_jax.data.normalization import Normalization
 from fmnist_jax.errors import UserError
+from fmnist_jax.networks.calls import apply_network, at_least_float32, init_network
 from fmnist_jax.training.losses import get_loss, is_classes, penalty
 from fmnist_jax.training.matmul import default_precision
-from fmnist_jax.training.models import (
-    HIDDEN,
-    Variables,
-    apply_model,
-    init_variables,
-    make_model,
-)
-from fmnist_jax.training.normalization import normalize
+from fmnist_jax.training.models import HIDDEN, make_model
+from fmnist_jax.training.normalization import scaled_inputs
 from fmnist_jax.training.optimizers import make_optimizer, scale_first_kernel
 from fmnist_jax.training.schedules import epoch_learning_rate, init_schedule
 
@@ -34,56 +29,36 @@ Metrics = dict[str, Array]
 
 
 class Stopping(NamedTuple):
-    """The state of early stopping."""
+    """Early stopping: whether a run has ``stopped``, and its ``last`` metrics."""
 
-    stopped: Array  # whether the run has reached its target accuracy, a bool scalar
+    stopped: Array  # a bool scalar: whether the run has reached its target accuracy
     last: Metrics  # of the last epoch; NaN before the first
 
 
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
+@flax.struct.dataclass
 class State:
-    """The state of a run, carried from step to step."""
+    """The state of a run, carried from step to step: a pytree, which ``init`` makes.
 
-    params: Any  # the network's parameters
-    model_state: Variables  # its other collections, such as batch statistics
-    opt_state: optax.OptState
-    epoch: Array  # number of completed epochs, an int32 scalar
-    schedule: Any  # Plateau, or the steps taken (own schedules); None: no state
-    stopping: Stopping | None  # None: no target accuracy
-    num_classes: int = dataclasses.field(metadata={"static": True})
-    normalization: Normalization | None = None  # None: pixels are only divided
-
-
-def scaled_inputs(
-    hparams: Hparams, images: Any, normalization: Normalization | None = None
-) -> Array:
-    """Returns the network's inputs, ``(normalized images - offset) / divisor``.
-
-    Args:
-      hparams: with ``divisor`` and ``offset``. A divisor of None is 255 without a
-        normalization, and 1 with one.
-      images: ``[B, *image_shape]``, as stored.
-      normalization: as ``fit_normalization`` returns it; None for the pixels as stored.
-
-    Returns:
-      Float32 ``[B, *image_shape]``.
+    Attributes:
+      params: the network's parameters.
+      model_state: its state, such as batch statistics; of the MLP a dict.
+      opt_state: the state of the optimizer, as optax has it.
+      epoch: number of completed epochs, an int32 scalar.
+      schedule: state of the plateau rule, or the steps taken (under a schedule of the
+        user's); None if there is none.
+      stopping: state of early stopping; None without a target accuracy.
+      num_classes: number of logits; static.
+      normalization: of the images; None if they are only divided.
     """
-    x = jnp.asarray(images, jnp.float32)
-    x = x if normalization is None else normalize(normalization, x)
-    x = x if hparams.offset is None else x - hparams.offset
-    choice = "none" if normalization is None else "unit"
-    default = NORMALIZATIONS[choice]["divisor"]
-    return x / (default if hparams.divisor is None else hparams.divisor)
 
-
-def _model_call(
-    config: Config, hparams: Hparams, state: State, images: Array
-) -> tuple[Any, Variables, Array]:
-    """Returns the network, its variables, and its inputs."""
-    model = make_model(config, hparams, state.num_classes, state.epoch)
-    variables = {"params": state.params, **state.model_state}
-    return model, variables, scaled_inputs(hparams, images, state.normalization)
+    params: Any
+    model_state: Any
+    opt_state: optax.OptState
+    epoch: Array
+    schedule: Any
+    stopping: Stopping | None
+    num_classes: int = flax.struct.field(pytree_node=False)
+    normalization: Normalization | None = None
 
 
 def forward(
@@ -93,11 +68,18 @@ def forward(
     key: Array | None,
     images: Array,
     train: bool,
-) -> tuple[Array, Variables]:
-    """Returns logits ``[B, C]`` of ``images`` and the model state after the call."""
-    model, variables, x = _model_call(config, hparams, state, images)
+    sown: tuple[str, ...] = (),
+) -> tuple[Array, Any]:
+    """Returns logits ``[B, C]`` of ``images`` and the model state after the call.
+
+    ``images`` are as stored; ``key`` is for dropout, or None; ``train`` is the mode.
+    The state has also the collections that a Flax Linen module sows under ``sown``.
+    """
+    model = make_model(config, hparams, state.num_classes, state.epoch)
+    x = scaled_inputs(hparams, images, state.normalization)
+    variables = state.params, state.model_state
     with default_precision(config.precision):
-        return apply_model(model, variables, key, x, train)
+        return apply_network(model, *variables, key, x, train, sown)
 
 
 def hidden_values(
@@ -110,15 +92,15 @@ def hidden_values(
 ) -> tuple[Array, tuple[Array, ...]]:
     """Returns logits ``[B, C]`` and values of the hidden layers, ``[B, …]`` each.
 
-    The network is called in training mode (without a key for dropout) if ``train``, or
-    else in evaluation mode. The values are those that it sows under
-    ``name``: "hidden" for the outputs of hidden layers, "preactivation" for the inputs
-    of their ReLUs; none if it sows nothing.
+    The ``images`` are as stored. With ``train``, the mode is that of training, without
+    dropout. The values are those that a Flax Linen module sows under ``name``: "hidden"
+    for outputs of hidden layers, "preactivation" for inputs of their ReLUs; none if it
+    sows nothing, and for other networks.
     """
-    model, variables, x = _model_call(config, hparams, state, images)
-    sown = ("intermediates",)
-    logits, collections = apply_model(model, variables, None, x, train, sown)
-    leaves = jax.tree_util.tree_leaves_with_path(collections.get(*sown, {}))
+    sown = "intermediates"
+    logits, after = forward(config, hparams, state, None, images, train, (sown,))
+    collection = after.get(sown, {}) if isinstance(after, dict) else {}
+    leaves = jax.tree_util.tree_leaves_with_path(collection)
     key = jax.tree_util.DictKey(name)
     return logits, tuple(leaf for path, leaf in leaves if key in path)
 
@@ -133,8 +115,9 @@ def init(
 ) -> State:
     """Returns the state before the first step; ``key`` determines the parameters.
 
-    ``image_shape`` is the shape of one image, such as ``(28, 28)``, and
-    ``normalization`` is what ``fit_normalization(config, train)`` returns.
+    ``image_shape`` is the shape of one image, such as ``(28, 28)``, ``num_classes`` the
+    number of logits, and ``normalization`` what ``fit_normalization(config, train)``
+    returns.
 
     Raises:
       UserError: if only one of ``config`` and ``normalization`` has a normalization.
@@ -146,19 +129,17 @@ def init(
             "fit_normalization(config, data.train) as its last argument."
         )
     model = make_model(config, hparams, num_classes)
-    variables = init_variables(model, key, jnp.zeros((1, *image_shape), jnp.float32))
-    params = variables.pop("params")
+    x = jnp.zeros((1, *image_shape), jnp.float32)
+    params, model_state = init_network(model, key, x)
     if hparams.first_kernel_scale is not None:
         params = scale_first_kernel(params, hparams.first_kernel_scale)
-    opt_state = make_optimizer(config, hparams).init(params)
+    opt_state = make_optimizer(config, hparams).init(at_least_float32(params))
     stopping = None
     if hparams.target_accuracy is not None:
         last = {name: jnp.full((), jnp.nan) for name in epoch_metric_names(config)}
         stopping = Stopping(jnp.zeros((), bool), last)
-    schedule = init_schedule(config, hparams)
-    epoch = jnp.zeros((), jnp.int32)
-    progress = opt_state, epoch, schedule, stopping
-    return State(params, variables, *progress, num_classes, normalization)
+    progress = opt_state, jnp.int32(0), init_schedule(config, hparams), stopping
+    return State(params, model_state, *progress, num_classes, normalization)
 
 
 def epoch_metric_names(config: Config) -> list[str]:
@@ -187,15 +168,14 @@ def accuracy(logits_BxC: Array, labels_B: Array) -> Array:
 
 def gradients(
     config: Config, hparams: Hparams, state: State, key: Array, batch: Dataset
-) -> tuple[Any, tuple[Metrics, Variables]]:
+) -> tuple[Any, tuple[Metrics, Any]]:
     """Returns the gradients of loss plus penalty on one batch, before the optimizer.
 
-    The arguments are those of ``train_step``. In addition to the gradients, a tree
-    like the parameters, it returns the metrics of ``train_step`` and the model state
-    after the batch.
+    The arguments are those of ``train_step``. With the gradients, a tree like the
+    parameters, it returns the metrics of ``train_step`` and the new model state.
     """
 
-    def objective(params: Any) -> tuple[Array, tuple[Metrics, Variables]]:
+    def objective(params: Any) -> tuple[Array, tuple[Metrics, Any]]:
         trial = dataclasses.replace(state, params=params)
         logits, model_state = forward(config, hparams, trial, key, batch.images, True)
         metrics = {
@@ -205,8 +185,7 @@ def gradients(
         }
         return metrics["loss"] + metrics["penalty"], (metrics, model_state)
 
-    # A GPU's default for float32 products is a mantissa of 10 bits instead of 23. The
-    # products of the backward pass are traced here, outside the network's call.
+    # By default a GPU rounds float32 products to 10 bits; also those of the gradient.
     with default_precision(config.precision):
         return jax.grad(objective, has_aux=True)(state.params)
 
@@ -214,18 +193,17 @@ def gradients(
 def updates(
     config: Config, hparams: Hparams, state: State, grads: Any
 ) -> tuple[Any, optax.OptState]:
-    """Returns the optimizer's updates of the parameters, and its new state."""
+    """Returns updates of the parameters by ``grads``, and the optimizer's new state.
+
+    Both are float32 (or float64) if the parameters are of lower precision.
+    """
     hparams = resolve(config, hparams)
     if callable(config.schedule) or hparams.learning_rate is not None:
         rate = epoch_learning_rate(config, hparams, state.schedule, state.epoch)
         hparams = dataclasses.replace(hparams, learning_rate=rate)
     optimizer = make_optimizer(config, hparams)
-    changes, opt_state = optimizer.update(grads, state.opt_state, state.params)
-    # float32 settings would promote the state of parameters of lower precision.
-    opt_state = jax.tree.map(
-        lambda new, old: new.astype(old.dtype), opt_state, state.opt_state
-    )
-    return changes, opt_state
+    grads, params = at_least_float32((grads, state.params))
+    return optimizer.update(grads, state.opt_state, params)
 
 
 def train_step(

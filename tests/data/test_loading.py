@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -109,6 +110,20 @@ def test_examples_are_the_first_ones(
     assert data.fingerprint != load("mnist", folder).fingerprint
     line = error_of("mnist", folder, test_examples=21)
     assert "test_examples is 21, but there are only 20 test examples" in line
+
+
+@pytest.mark.parametrize("count", [np.int64(20), jnp.int32(20), np.array(20)])
+def test_counts_may_be_those_of_numpy_and_jax(count: Any) -> None:
+    for subset in ("first", "stratified"):
+        expected = load("synthetic", train_examples=20, test_examples=20, subset=subset)
+        actual = load(
+            "synthetic", train_examples=count, test_examples=count, subset=subset
+        )
+        assert actual.fingerprint == expected.fingerprint
+    whole = load("synthetic", train_examples=50, test_examples=20)
+    expected = whole.subset(20, method="stratified").with_validation(7)
+    actual = whole.subset(count, method="stratified").with_validation(count - 13)
+    assert actual.fingerprint == expected.fingerprint
 
 
 @pytest.mark.parametrize("count", [0, -3, 2.5, "7"])

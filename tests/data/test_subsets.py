@@ -3,6 +3,7 @@
 import itertools
 import math
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -49,6 +50,14 @@ def test_counts_are_exact_and_shares_within_one(count: int) -> None:
     counts = np.bincount(part.train.labels, minlength=10)
     assert np.ptp(counts) <= 1
     assert part.num_classes == 10
+
+
+def test_counts_may_be_those_of_numpy_and_jax() -> None:
+    labels = np.repeat([0, 1], [55_000, 5_000])
+    expected = subsets.stratified_mask(labels, 50_000)
+    for count in (np.int32(50_000), jnp.int32(50_000), np.array(50_000)):
+        mask = subsets.stratified_mask(labels, count)  # type: ignore[arg-type]
+        np.testing.assert_array_equal(mask, expected)
 
 
 @pytest.mark.parametrize("count", [20, 40, 100, 300, 400])

@@ -1,6 +1,7 @@
 """Batch sharpness, against dense Hessians in float64."""
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +11,7 @@ import pytest
 from fmnist_jax import training
 from fmnist_jax.config import Config, Hparams
 from fmnist_jax.data.dataset import Dataset
-from fmnist_jax.probes.batch_sharpness import batch_sharpness
+from fmnist_jax.probes.batch_sharpness import batch_sharpness, batch_sharpness_probe
 from tests.probes.test_sharpness import CLASSES, SHAPE, derivatives, make_state
 
 
@@ -61,3 +62,10 @@ def test_a_batch_without_gradient_counts_as_0(batch: Dataset) -> None:
     )
     value = batch_sharpness(config, Hparams(), saturated, jax.random.key(0), batch)
     assert value["batch_sharpness"] == 0
+
+
+@pytest.mark.parametrize("count", [np.int64(9), jnp.int32(9), np.array(9)])
+def test_the_number_of_examples_may_be_that_of_numpy_and_jax(count: Any) -> None:
+    probe = batch_sharpness_probe(examples=count)
+    assert probe == batch_sharpness_probe(examples=9)
+    assert probe.num_examples(Config()) == 9

@@ -46,10 +46,11 @@ def test_help_lists_settings_then_common_flags_then_sharing() -> None:
     assert positions == sorted(positions)
     words = " ".join(text.split())
     assert "Defaults are this experiment's, with --preset=keras." in words
-    assert "(default: momentum 0.9, nesterov 0.9)" in words
-    assert "(default: plateau 0, cosine 0)" in words
+    assert "(default: 0.9 for momentum, nesterov)" in words
+    assert "(default: 0 for plateau, cosine)" in words
     assert (
-        "losses loss function; one of softmax, clipped (default: clipped,soft" in words
+        "losses loss function; one of softmax, clipped (in Python, also a function) "
+        "(default: clipped,soft" in words
     )
 
 

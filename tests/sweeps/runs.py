@@ -4,7 +4,7 @@ import numpy as np
 
 from fmnist_jax.config import Config, Hparams
 from fmnist_jax.data.dataset import Data, Dataset
-from fmnist_jax.training.loop import epoch_order
+from fmnist_jax.data.orders import epoch_order
 
 CONFIG = Config(hidden_sizes=(6,), batch_size=16, num_epochs=8)
 HPARAMS = Hparams(divisor=100.0, learning_rate=0.01)

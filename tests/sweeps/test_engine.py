@@ -242,12 +242,12 @@ def test_a_run_with_dropout_is_the_same_in_a_sweep_and_alone(small: Data) -> Non
         )
 
 
-class Training(nn.Module):
-    """Batch statistics, and another name for ``train``."""
+class NoSwitch(nn.Module):
+    """Batch statistics, but no argument that tells training from evaluation."""
 
     @nn.compact
-    def __call__(self, x: Any, training: bool = False) -> Any:
-        x = nn.BatchNorm(not training)(x.reshape(x.shape[0], -1))
+    def __call__(self, x: Any) -> Any:
+        x = nn.BatchNorm(use_running_average=True)(x.reshape(x.shape[0], -1))
         return nn.Dense(10)(x)
 
 
@@ -264,9 +264,12 @@ class Sown(nn.Module):
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        (Config(model=Tiny(7)), r"returns shape \(32, 7\).*expected logits \(32, 10\)"),
-        (Config(model=nn.Dense(10)), r"returns shape \(32, 28, 10\)"),
-        (Config(model=Training()), "takes no argument `train`"),
+        (
+            Config(model=Tiny(7)),
+            r"returns shape \(100, 7\).*expected logits \(100, 10\)",
+        ),
+        (Config(model=nn.Dense(10)), r"returns shape \(100, 28, 10\)"),
+        (Config(model=NoSwitch()), "takes no argument `train`"),
         (Config(model=Sown()), "change their shapes.*outputs"),
         (Config(batch_size=201), "batch_size is 201; expected at most the 200"),
     ],
@@ -319,9 +322,7 @@ def test_a_name_is_no_data() -> None:
 def test_targets_as_given_are_for_other_losses() -> None:
     part = Dataset(np.ones((4, 3)), np.linspace(0, 1, 4))
     data = Data(part, part, targets="as_given")
-    with pytest.raises(
-        UserError, match=r"accuracies and losses of classes; .*as given"
-    ):
+    with pytest.raises(UserError, match="but the loss 'softmax' needs classes"):
         sweep({"divisor": [1.0, 2.0]}, data, CONFIG)
 
 

@@ -1,9 +1,10 @@
-import dataclasses
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
+import pandas as pd
 import pytest
+import xarray as xr
 
 from fmnist_jax.config import Config, Hparams
 from fmnist_jax.data.dataset import Data, Dataset
@@ -99,8 +100,8 @@ def test_two_devices_share_runs_that_fit_into_a_cache_together(
         ({"optimizer": "adam"}, "axis optimizer is 'adam'; expected a list"),
         ({"seed": range(2_000_000)}, "2,000,000 runs; expected at most 1,000,000"),
         ({"seed": [2**32]}, "seed is 4294967296"),
-        ({"model": [dict]}, "model is a type; expected a Flax module"),
-        ({"model": [3]}, "model is a int; expected a Flax module"),
+        ({"model": [dict]}, "model is the class dict; expected a Flax Linen"),
+        ({"model": [3]}, "model is a int; expected a Flax Linen module"),
         ({"divisor": [1, 0]}, "divisor is 0; expected a positive number"),
         ({"seed": [-1]}, "seed is -1"),
         ({"optimizer": ["adam", "x"]}, "optimizer is 'x'; expected one of"),
@@ -164,7 +165,7 @@ def test_run_hparams_are_resolved_numbers() -> None:
     axes = {"divisor": [1, 255], "optimizer": ["sgd", "adam"]}
     planned = plan(axes, Config(), Hparams(eps=1e-7))
     hparams = run_hparams(planned, Config(optimizer="adam"), 3)
-    used = {n: v for n, v in dataclasses.asdict(hparams).items() if v is not None}
+    used = {n: v for n, v in vars(hparams).items() if v not in (None, {})}
     assert used == {
         "divisor": 255, "learning_rate": 1e-3, "b1": 0.9, "b2": 0.999, "eps": 1e-7
     }  # fmt: skip
@@ -187,10 +188,42 @@ def test_numbers_of_numpy_and_jax_are_those_of_python() -> None:
         actual = plan(axes, config, Hparams(divisor=np_.float32(100)))
         assert actual == expected
         assert type(actual.config.num_epochs) is type(actual.axes["seed"][0]) is int
+        axes = {
+            "learning_rate": [np_.float32(0.001), np_.asarray(0.01, "float32")],
+            "batch_size": pd.Series([8, 16]),
+            "seed": xr.DataArray([0, 1], dims="seed"),
+        }
+        actual = plan(axes, config, Hparams(divisor=np_.int32(100)), np_.int32(1))
+        assert repr(actual) == repr(expected).replace("divisor=100.0", "divisor=100")
     with pytest.raises(UserError, match=r"learning_rate is .*nan"):
         plan({"learning_rate": jnp.array([jnp.nan])}, Config(), Hparams())
     with pytest.raises(UserError, match="learning_rate"):
         plan({"learning_rate": jnp.ones((2, 2))}, Config(), Hparams())
+    with pytest.raises(UserError, match="divisor is 3; expected a list of values"):
+        plan({"divisor": np.array(3)}, Config(), Hparams())
+
+
+@pytest.mark.parametrize("lib", [np, jnp], ids=["numpy", "jax"])
+def test_axes_of_numpy_and_jax_are_those_of_python(lib: Any) -> None:
+    axes = {
+        "hidden_sizes": lib.asarray([[4, 5], [3, 2]]),
+        "optimizer": np.array(["sgd", "adam"]),
+        "plateau_patience": lib.arange(2),
+        "schedule": [np.str_("plateau")],
+        "whitening_eps": lib.asarray([0.25, 0.5], "float32"),
+        "normalization": np.array(["whiten"], object),
+    }
+    axes_of_python = {
+        "hidden_sizes": [(4, 5), (3, 2)],
+        "optimizer": ["sgd", "adam"],
+        "plateau_patience": [0, 1],
+        "schedule": ["plateau"],
+        "whitening_eps": [0.25, 0.5],
+        "normalization": ["whiten"],
+    }
+    expected = plan(axes_of_python, Config(), Hparams(), max_width=2)
+    actual = plan(axes, Config(), Hparams(), max_width=lib.int32(2))
+    assert repr(actual) == repr(expected)
 
 
 def test_costs_grow_with_the_work() -> None:

@@ -10,8 +10,9 @@ import pytest
 import xarray as xr
 
 from fmnist_jax.config import Config
+from fmnist_jax.data.orders import epoch_order, example_order
 from fmnist_jax.sweeps.sweep import sweep
-from fmnist_jax.training.loop import epoch_order, example_order, run_keys, train_epoch
+from fmnist_jax.training.loop import run_keys, train_epoch
 from fmnist_jax.training.step import init
 from tests.sweeps.runs import CONFIG, DATA, HPARAMS, SEED, shuffled
 

@@ -87,7 +87,7 @@ def test_divisor_256_is_equivalent_to_the_bit_without_first_kernel_settings(
 ) -> None:
     """The settings of the experiment, in two programs without optimisation."""
     options = {"xla_backend_optimization_level": 0}
-    settings = rescaled_settings(name, 1.0, 256.0)
+    settings: dict[str, Any] = rescaled_settings(name, 1.0, 256.0)
     assert settings.pop("optimizer") == name
     hparams = Hparams(divisor=256.0, learning_rate=settings["learning_rate"])
     scaled = trained(name, hparams, small, options)

@@ -1,4 +1,4 @@
-"""Initial weights, matrix products, the forward pass, and users' modules."""
+"""Initial weights, matrix products, and the forward pass."""
 
 import dataclasses
 import functools
@@ -16,8 +16,9 @@ from jax.flatten_util import ravel_pytree
 from fmnist_jax import training
 from fmnist_jax.config import INITIALIZERS, Config, Hparams
 from fmnist_jax.data.dataset import Dataset
+from fmnist_jax.networks.linen import apply_model, init_variables
 from fmnist_jax.training.matmul import matmul
-from fmnist_jax.training.models import MLP, apply_model, init_variables, make_model
+from fmnist_jax.training.models import MLP, make_model
 from fmnist_jax.training.step import hidden_values, init
 
 NUM_INPUTS, NUM_CLASSES = 300, 10
@@ -283,89 +284,11 @@ def test_the_gradient_of_the_mlp_equals_that_of_flax_layers() -> None:
     )
 
 
-class WithoutTrain(nn.Module):
-    """A user's module with no ``train`` argument."""
-
-    @nn.compact
-    def __call__(self, x: Any) -> Any:
-        return nn.Dense(3)(x)
-
-
-class WithEverything(nn.Module):
-    """A user's module with batch norm and dropout."""
-
-    @nn.compact
-    def __call__(self, x: Any, train: bool) -> Any:
-        x = nn.BatchNorm(use_running_average=not train, momentum=0.9)(x)
-        return nn.Dropout(0.5, deterministic=not train)(x)
-
-
 def test_a_users_module_replaces_the_mlp() -> None:
-    module = WithoutTrain()
+    module = nn.Dense(3)
     assert make_model(Config(model=module), Hparams(), NUM_CLASSES) is module
     built_in = make_model(Config(), Hparams(), NUM_CLASSES)
     assert built_in == MLP(NUM_CLASSES, (128,), "keras")
-
-
-@pytest.mark.parametrize("train", [False, True])
-def test_a_module_without_train_is_called_without_it(train: bool) -> None:
-    model, x = WithoutTrain(), jnp.arange(8.0).reshape(2, 4)
-    variables = init_variables(model, jax.random.key(0), x)
-    dense = variables["params"]["Dense_0"]
-    logits, model_state = apply_model(model, variables, jax.random.key(1), x, train)
-    expected = np.asarray(x) @ np.asarray(dense["kernel"])
-    np.testing.assert_allclose(logits, expected, rtol=1e-5, atol=1e-6)
-    assert model_state == {}
-
-
-@pytest.mark.slow
-def test_batch_statistics_are_updated_in_training_only() -> None:
-    model = WithEverything()
-    x = jnp.asarray(np.random.RandomState(0).standard_normal((200, 4)) * 3 + 1, "f4")
-    variables = init_variables(model, jax.random.key(0), x)
-    start = variables["batch_stats"]["BatchNorm_0"]
-    np.testing.assert_array_equal(start["mean"], 0)
-    np.testing.assert_array_equal(start["var"], 1)
-
-    logits, model_state = apply_model(model, variables, None, x, False)
-    np.testing.assert_allclose(logits, x / np.sqrt(1 + 1e-5), rtol=1e-5, atol=1e-5)
-    jax.tree.map(
-        np.testing.assert_array_equal,
-        model_state,
-        {"batch_stats": variables["batch_stats"]},
-    )
-
-    _, model_state = apply_model(model, variables, jax.random.key(1), x, True)
-    after = model_state["batch_stats"]["BatchNorm_0"]
-    assert set(model_state) == {"batch_stats"}
-    np.testing.assert_allclose(after["mean"], 0.1 * x.mean(0), rtol=1e-4)
-    np.testing.assert_allclose(after["var"], 0.9 + 0.1 * x.var(0), rtol=1e-4)
-
-
-@pytest.mark.slow
-def test_dropout_follows_the_key_in_training_only() -> None:
-    model, x = WithEverything(), jnp.ones((50, 4)) * jnp.array([[1.0], [-1.0]] * 25)
-    variables = init_variables(model, jax.random.key(0), x)
-
-    def logits(seed: int, train: bool) -> np.ndarray:
-        return np.asarray(
-            apply_model(model, variables, jax.random.key(seed), x, train)[0]
-        )
-
-    first = logits(1, True)
-    assert 0.35 < np.mean(first != 0) < 0.65
-    np.testing.assert_allclose(np.abs(first[first != 0]), 2, rtol=1e-4)
-    np.testing.assert_array_equal(first, logits(1, True))
-    assert np.any(first != logits(2, True))
-    np.testing.assert_array_equal(logits(1, False), logits(2, False))
-    assert np.all(logits(1, False) != 0)
-
-
-def test_a_module_that_sows_nothing_has_no_hidden_values() -> None:
-    config, x = Config(model=WithEverything()), jnp.ones((2, 4))
-    state = init(config, Hparams(), jax.random.key(0), (4,), 4)
-    _, hidden = hidden_values(config, Hparams(), state, x)
-    assert hidden == ()
 
 
 @pytest.mark.slow

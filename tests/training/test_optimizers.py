@@ -163,6 +163,80 @@ def test_the_first_kernel_has_its_learning_rate_and_epsilon(name: str) -> None:
     np.testing.assert_array_equal(bias, path["Dense_1"]["kernel"])
 
 
+@pytest.mark.slow
+@NAME
+def test_the_updates_are_those_of_optax_to_the_bit(name: str) -> None:
+    function = getattr(optax, OPTAX_FUNCTIONS[name])
+    options = {"nesterov": True} if name == "nesterov" else {}
+    values = used(name, OTHERS)
+
+    @functools.partial(jax.jit, static_argnums=0)
+    def path(make: Callable[..., Any], values: dict[str, Any]) -> Any:
+        optimizer = make(**values)
+
+        def step(carry: Any, _: None) -> Any:
+            w, opt_state = carry
+            gradients = jnp.asarray(CURVATURES).at[0].set(0) * w
+            updates, opt_state = optimizer.update(gradients, opt_state, w)
+            return (w + updates, opt_state), updates
+
+        w = jnp.asarray(START)
+        (_, state), updates = jax.lax.scan(step, (w, optimizer.init(w)), length=9)
+        return updates, jax.tree.leaves(state)
+
+    def ours(**values: Any) -> Any:
+        return make_optimizer(Config(optimizer=name), Hparams(**values))
+
+    expected = path(functools.partial(function, **options), values)
+    jax.tree.map(np.testing.assert_array_equal, path(ours, values), expected)
+
+
+# At these values the derivatives of optax's updates are NaN if gradients are 0.
+AT_ZERO: dict[str, dict[str, float]] = {
+    "default epsilon": {"eps": 1e-8, "initial_accumulator_value": 0.0},
+    "tiny epsilon": {"eps": 1e-30, "initial_accumulator_value": 0.0},
+    "no average": dict.fromkeys(
+        ("b1", "b2", "decay", "initial_accumulator_value"), 0.0
+    ),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", AT_ZERO)
+@pytest.mark.parametrize("name", [n for n, h in OPTIMIZERS.items() if "eps" in h])
+def test_derivatives_where_gradients_are_zero(
+    name: str, case: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In float32 and both modes, against differences of the formula in float64."""
+    curvatures = CURVATURES * (np.arange(SIZE) > 1)
+    monkeypatch.setitem(globals(), "CURVATURES", curvatures)
+    values = used(name, OTHERS | AT_ZERO[case])
+    if name == "adagrad" and case == "no average":
+        values["eps"] = 0.0
+    weights = np.linspace(1, 2, SIZE, dtype=np.float32)
+
+    @jax.jit
+    def last(hparams: Hparams, start: Any) -> Any:
+        return jnp.sum(weights * optimize(name, hparams, start)[-1])
+
+    reverse, by_start = jax.grad(last, (0, 1))(Hparams(**values), START)
+    forward = jax.jacfwd(last)(Hparams(**values), START)
+    decay = values.get("weight_decay", 0) * values["learning_rate"]
+    np.testing.assert_allclose(by_start[:2], weights[:2] * (1 - decay) ** 15, rtol=1e-5)
+    assert np.isfinite(by_start).all()
+    for setting, value in values.items():
+        slope = getattr(reverse, setting)
+        np.testing.assert_allclose(getattr(forward, setting), slope, 1e-3, 1e-4)
+        if value > 1e-20:
+            with np.errstate(invalid="ignore"):  # 0 / 0, for adagrad without epsilon
+                above, below = (
+                    formula(name, values | {setting: factor * value})[-1]
+                    for factor in (1 + 1e-5, 1 - 1e-5)
+                )
+            difference = np.sum(weights * np.nan_to_num(above - below)) / (2e-5 * value)
+            np.testing.assert_allclose(slope, difference, 2e-3, 1e-3, err_msg=setting)
+
+
 def test_rmsprop_and_lion_equal_calculations_by_hand() -> None:
     """Two steps on w with gradient w."""
     # rmsprop, decay ¾, eps 0, learning rate 1: 2 - 2/√(4/4) = 0; then no change.

@@ -1,0 +1,117 @@
+"""Equinox modules as a ``Network``."""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from fmnist_jax.networks import switch
+from fmnist_jax.networks.network import Network, check_make, default_name
+
+
+def from_equinox(make: Callable[[Array], Any], name: str = "") -> Network:
+    """Returns the network of an Equinox module, which takes one example.
+
+    The module is vmapped over the batch, along the axis named "batch", with a key for
+    each example. It is called as ``module(x)``, with ``key=…`` if its ``__call__`` has
+    this argument; if layers such as ``eqx.nn.BatchNorm`` have a state, it is called as
+    ``module(x, state)`` and returns ``(logits, state)``. In evaluation the module is
+    ``eqx.nn.inference_mode(module)``, and the key is None.
+
+    The network's parameters are the module's floating arrays, as ``eqx.partition``
+    returns them: ``eqx.combine(params, make(key))`` is a trained module.
+
+    Args:
+      make: ``make(key) -> module``, such as a class, or ``-> (module, state)`` as
+        ``eqx.nn.make_with_state`` returns them. Networks of the same function are
+        equal, and share a program.
+      name: of the network in results; by default that of the function, or of the class
+        of the module if the function has none.
+
+    Raises:
+      UserError: if ``make`` is not a function.
+    """
+    check_make("from_equinox", make, "key")
+    return Network(
+        *_pair(make),
+        stateful=True,
+        name=name or default_name(make, lambda: type(_structure(make)[0])),
+        notices=lambda: switch.notices(_call(make), 2, ("state", "key")),
+    )
+
+
+@functools.cache
+def _pair(make: Callable[..., Any]) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """Returns ``init`` and ``apply``, the same for the same function."""
+    return functools.partial(_init, make), functools.partial(_apply, make)
+
+
+def _is_floating(leaf: Any) -> bool:
+    """Whether a leaf is an array, or the shape of one, that can be trained."""
+    return hasattr(leaf, "dtype") and jnp.issubdtype(leaf.dtype, jnp.inexact)
+
+
+def _parts(make: Callable[..., Any], key: Array) -> tuple[Any, Any, Any]:
+    """Returns the parameters of a module, its other arrays with its state, the rest."""
+    created = make(key)
+    if not isinstance(created, tuple):
+        created = eqx.nn.make_with_state(lambda: created)()
+    module, state = created
+    params, others = eqx.partition(module, _is_floating)
+    buffers, static = eqx.partition(others, lambda leaf: hasattr(leaf, "dtype"))
+    return params, (buffers, state if jax.tree.leaves(state) else None), static
+
+
+@functools.cache
+def _structure(make: Callable[..., Any]) -> tuple[Any, Any, Any]:
+    """Returns a module without arrays, and the structure of its arrays.
+
+    Fields that are not arrays may differ from call to call, as functions do that
+    ``make`` defines: those of one call are used.
+    """
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    params, (buffers, _), static = eqx.filter_eval_shape(_parts, make, key)
+    return static, jax.tree.structure(params), jax.tree.structure(buffers)
+
+
+def _call(make: Callable[..., Any]) -> Callable[..., Any]:
+    return type(_structure(make)[0]).__call__
+
+
+def _init(make: Callable[..., Any], key: Array, x: Array) -> tuple[Any, Any]:
+    return _parts(make, key)[:2]
+
+
+def _apply(
+    make: Callable[..., Any],
+    params: Any,
+    state: tuple[Any, Any],
+    x: Array,
+    *,
+    train: bool,
+    key: Array | None,
+) -> tuple[Array, Any]:
+    static, params_structure, buffers_structure = _structure(make)
+    buffers, layer_state = state
+    params = jax.tree.unflatten(params_structure, jax.tree.leaves(params))
+    arrays = jax.tree.unflatten(buffers_structure, jax.tree.leaves(buffers))
+    module = eqx.combine(params, arrays, static)
+    module = eqx.nn.inference_mode(module, value=not train)
+    # A copy, because a layer that sets a new state makes its old one invalid.
+    states = [] if layer_state is None else [jax.tree.map(lambda x: x, layer_state)]
+
+    def one(x: Array, key: Array | None) -> Any:
+        arguments = switch.call_arguments(
+            type(module).__call__, 2 + len(states), train, {"key": key}, {"key": key}
+        )
+        return module(x, *states, **arguments)
+
+    keys = None if key is None else jax.random.split(key, len(x))
+    out_axes = (0, None) if states else 0
+    output = jax.vmap(one, out_axes=out_axes, axis_name="batch")(x, keys)
+    logits, layer_state = output if states else (output, layer_state)
+    return logits, (buffers, layer_state)

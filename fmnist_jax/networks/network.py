@@ -1,0 +1,73 @@
+"""A network as a pair of pure functions; what the adapters return."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+from fmnist_jax.errors import UserError
+from fmnist_jax.network_values import library_of, name_of
+
+
+@dataclasses.dataclass(frozen=True)
+class Network:
+    """A network as a pair of pure functions, for ``Config(model=…)``.
+
+    Both get ``x``, float32 ``[B, *image_shape]``, already normalized; B varies, and is
+    1 for ``init``. ``apply`` also gets these keywords, if its signature names them or
+    has ``**kwargs``: ``train``, a bool (or under one of the other names of a switch,
+    such as ``deterministic``), and ``key``, a JAX key in training, or else None.
+
+    Attributes:
+      init: ``init(key, x) -> params``, a pytree of floating arrays; with ``stateful``
+        ``-> (params, state)``, where ``state`` is any pytree of arrays.
+      apply: ``apply(params, x, …) -> logits``, float ``[B, num_classes]``; with
+        ``stateful`` ``apply(params, state, x, …) -> (logits, state)``. The new state,
+        of the same shapes, is kept in training only.
+      stateful: whether there is a state besides the parameters, such as statistics.
+      name: of the network in results; by default that of ``apply``.
+      notices: returns lines for the user; set by adapters.
+
+    Raises:
+      UserError: if ``init`` or ``apply`` is not a function.
+    """
+
+    init: Callable[..., Any]
+    apply: Callable[..., Any]
+    stateful: bool = False
+    name: str = ""
+    notices: Callable[[], list[str]] | None = dataclasses.field(
+        default=None, repr=False, compare=False
+    )
+
+    def __post_init__(self) -> None:
+        for field in ("init", "apply"):
+            function = getattr(self, field)
+            if not callable(function):
+                raise UserError(
+                    f"Network.{field} is a {type(function).__name__}; expected a "
+                    "function."
+                )
+        name = self.name or name_of(self.apply)
+        object.__setattr__(self, "name", "Network" if name == "<lambda>" else name)
+
+
+def check_make(adapter: str, make: Any, key: str) -> None:
+    """Raises UserError unless an adapter is given a function, or a class."""
+    library = None if isinstance(make, type) else library_of(type(make))
+    if library is None and callable(make):
+        return
+    given = f"{library or ''} {type(make).__name__}".strip()
+    raise UserError(
+        f"{adapter} got a {given}; expected a function make({key}) that returns a "
+        "module, so that each seed has its own initial parameters."
+    )
+
+
+def default_name(make: Any, module_class: Callable[[], type]) -> str:
+    """Returns the name of a function that makes modules, or of the modules' class.
+
+    The class is used for lambdas, and for what ``eqx.nn.make_with_state`` returns.
+    """
+    name = name_of(make)
+    is_general = name.startswith(("<lambda>", "make_with_state"))
+    return module_class().__name__ if is_general else name

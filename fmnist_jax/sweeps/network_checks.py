@@ -1,0 +1,184 @@
+"""Checks of a user's network, before any training."""
+
+import functools
+from typing import Any
+
+import jax
+import numpy as np
+from jax.flatten_util import ravel_pytree
+
+from fmnist_jax import training
+from fmnist_jax.config import Config, Hparams
+from fmnist_jax.data.dataset import Data
+from fmnist_jax.errors import UserError
+from fmnist_jax.network_values import is_linen
+from fmnist_jax.networks import calls
+from fmnist_jax.networks.linen import has_switch
+from fmnist_jax.sweeps.model_size import channel_hint, explaining_network
+from fmnist_jax.sweeps.program_data import fitted, normalization_settings
+from fmnist_jax.sweeps.programs import INIT_OPTIONS
+from fmnist_jax.training.evaluation import EVALUATION_BATCH, JUDGED_EXAMPLES
+
+# Positions, among seven training images, of those of two batches; one is in both.
+BATCHES = np.array([[0, 1, 2, 3], [4, 1, 5, 6]])
+SHARED = 1  # its position in both
+# Differences of the same logits in two batches, relative to the largest logit; rounding
+# to TF32 or bfloat16 causes less.
+TOLERANCE = 0.02
+NOISE = 0.1  # its deviation: a network may start with logits of 0
+SUM_TOLERANCE = 1e-3  # of probabilities
+_STATISTICS_HINT = "In evaluation, batch norm must use its running statistics."
+
+
+def train_batch_sizes(config: Config, data: Data) -> list[int]:
+    """Returns the sizes of the batches of an epoch, one or two."""
+    return _sizes(len(data.train.labels), config.batch_size)
+
+
+def _sizes(num_examples: int, batch_size: int) -> list[int]:
+    size = min(batch_size, num_examples)
+    rest = num_examples % size
+    return [size, rest] if rest else [size]
+
+
+def check_network(config: Config, hparams: Any, state: Any, data: Data) -> None:
+    """Checks the shapes of the logits; computes nothing.
+
+    Those of a user's network are checked for the sizes of all batches that it gets.
+
+    Args:
+      config: static settings.
+      hparams: traced settings.
+      state: shapes of the initial state.
+      data: training and test set.
+
+    Raises:
+      UserError: if a shape is wrong, or if batch statistics would never be updated.
+    """
+    model = config.model
+    _check_params(state.params)
+    if is_linen(model) and "batch_stats" in state.model_state and not has_switch(model):
+        raise UserError(
+            "The network keeps batch statistics, but its __call__ takes no argument "
+            "`train` (or another name of this switch), so that it would never update "
+            "them."
+        )
+    sizes = _evaluation_sizes(config, data)
+    modes = [(size, False) for size in sizes]
+    modes += [(size, True) for size in sizes if config.evaluate_dropout]
+    modes += [(size, True) for size in train_batch_sizes(config, data)]
+    if model is None:
+        modes = [(config.batch_size, False)]
+    for size, train in modes:
+        _check_logits(config, hparams, state, data, size, train=train)
+
+
+def _check_params(params: Any) -> None:
+    leaves = jax.tree_util.tree_leaves_with_path(params)
+    if not leaves:
+        raise UserError("The network has no parameters, so that it cannot be trained.")
+    for path, leaf in leaves:
+        if not jax.numpy.issubdtype(leaf.dtype, jax.numpy.floating):
+            name = jax.tree_util.keystr(path, simple=True, separator="/")
+            raise UserError(
+                f"The network's parameter {name} is {leaf.dtype}; expected floating "
+                "arrays. Other arrays belong to the state (stateful=True)."
+            )
+
+
+def _evaluation_sizes(config: Config, data: Data) -> list[int]:
+    counts = {len(part.labels) for part in data.splits if part is not None}
+    if not config.evaluate_train:
+        counts.add(min(len(data.train.labels), JUDGED_EXAMPLES))
+    return sorted({size for n in counts for size in _sizes(n, EVALUATION_BATCH)})
+
+
+def _check_logits(
+    config: Config, hparams: Any, state: Any, data: Data, size: int, *, train: bool
+) -> None:
+    stored = data.train.images
+    images = jax.ShapeDtypeStruct((size, *stored.shape[1:]), stored.dtype)
+
+    def logits(state: Any, key: Any, images: Any) -> Any:
+        step_key = key if train else None
+        return training.forward(config, hparams, state, step_key, images, train)[0]
+
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    with explaining_network(data, size):
+        shape = jax.eval_shape(logits, state, key, images).shape
+    expected = (size, data.num_classes)
+    if shape != expected:
+        raise UserError(
+            f"The network returns shape {shape} for a batch of {size}; expected logits "
+            f"{expected}: one for each of the {data.num_classes} classes. "
+            f"{channel_hint(data)}".rstrip()
+        )
+
+
+def network_notices(config: Config, data: Data) -> list[str]:
+    """Returns a line for everything in a user's network that may be a mistake.
+
+    It computes logits of a few training images, once for each ``Data``.
+
+    Raises:
+      UserError: if the logits of an image depend on the other images of its batch.
+    """
+    memo = (config.model, *normalization_settings(config))
+    if memo not in data.memo:
+        with explaining_network(data, BATCHES.shape[1]):
+            data.memo[memo] = _network_notices(config, data)
+    return data.memo[memo]
+
+
+def _network_notices(config: Config, data: Data) -> list[str]:
+    logits = np.asarray(_initial_logits(config, data))
+    for one, other in logits[:, :, SHARED]:
+        size = max(np.abs(one).max(), np.abs(other).max())
+        if np.isfinite(size) and np.abs(one - other).max() > TOLERANCE * size:
+            raise UserError(
+                "The network's logits for an image depend on the other images of its "
+                f"batch: the first axis of its input, [B{_axes(data)}], is the batch. "
+                f"{channel_hint(data) or _STATISTICS_HINT}"
+            )
+    lines = calls.notices(config.model)
+    initial = logits[0]
+    if (initial >= 0).all() and np.allclose(initial.sum(-1), 1, atol=SUM_TOLERANCE):
+        lines.append(
+            "The network returns probabilities (they sum to 1), but the loss takes "
+            "logits; leave out the softmax at its end."
+        )
+    return lines
+
+
+def _axes(data: Data) -> str:
+    return "".join(f", {length}" for length in data.image_shape)
+
+
+def _initial_logits(config: Config, data: Data) -> Any:
+    """Returns the evaluation logits of two batches that share one image.
+
+    Returns:
+      ``[2, 2, B, C]``: of the initial parameters and with noise; of each batch.
+    """
+    rows = np.linspace(0, len(data.train.labels) - 1, 7).astype(int)
+    images = data.train.images[rows[BATCHES]]
+    normalization = fitted(config, data)
+    # A suitable scale, whatever the divisors of the sweep are.
+    scale = 1.0 if normalization is not None else float(np.abs(images).max()) or 1.0
+    hparams = Hparams(divisor=scale)
+
+    @functools.partial(jax.jit, compiler_options=INIT_OPTIONS)
+    def logits(images: Any) -> Any:
+        init_key, noise_key = jax.random.split(jax.random.key(0))
+        batches = [training.scaled_inputs(hparams, x, normalization) for x in images]
+        params, state = calls.init_network(config.model, init_key, batches[0][:1])
+        flat, unravel = ravel_pytree(params)
+        noise = jax.random.normal(noise_key, flat.shape, flat.dtype)
+
+        def evaluated(params: Any, x: Any) -> Any:
+            return calls.apply_network(config.model, params, state, None, x, False)[0]
+
+        both = (params, unravel(flat + NOISE * noise))
+        return [[evaluated(p, x) for x in batches] for p in both]
+
+    return logits(images)
