@@ -7,7 +7,7 @@ from fmnist_jax.errors import UserError, check_is
 
 
 def add_channel_axis(data: Data) -> Data:
-    """Returns the data with images ``[N, H, W, 1]`` instead of ``[N, H, W]``.
+    """Returns ``data`` with images ``[N, H, W, 1]`` instead of ``[N, H, W]``.
 
     Convolutions of Flax and Haiku need the axis; those of Equinox, which take
     ``[C, H, W]``, need ``x[None]`` inside the network instead.

@@ -29,7 +29,11 @@ CODE = "code"  # marks the name of a function or a network in FILE
 
 
 def save_states(states: States, folder: Path | str) -> None:
-    """Saves states in a folder, which is created; files there are replaced.
+    """Saves states in a folder, as safetensors files and JSON.
+
+    Args:
+      states: as ``sweep(…, keep_states=…)`` returns them.
+      folder: which is created; files of the same names in it are replaced.
 
     Raises:
       UserError: if the folder cannot be written.
