@@ -8,7 +8,8 @@ from typing import Any
 from fmnist_jax.choices import NORMALIZATIONS, OPTIMIZERS, SCHEDULES
 from fmnist_jax.config import SETTINGS, TRACED, Config, Hparams
 from fmnist_jax.errors import UserError, reason
-from fmnist_jax.values import Function, function_name
+from fmnist_jax.network_values import name_of
+from fmnist_jax.values import Function
 
 _SAME_USERS = {"first_kernel_eps": "eps"}  # the same optimizers use both
 _FIRST_KERNEL = ("first_kernel_scale", "first_kernel_rate", "first_kernel_eps")
@@ -83,7 +84,7 @@ def settings_read(function: Function) -> frozenset[str]:
         returned = function(Recorder())
     except Exception as error:
         raise UserError(
-            f"{function_name(function)}(hparams), with 0.5 for each setting, failed: "
+            f"{name_of(function)}(hparams), with 0.5 for each setting, failed: "
             f"{type(error).__name__}: {reason(error)}"
         ) from error
     with contextlib.suppress(Exception):  # it may need the user's own parameters

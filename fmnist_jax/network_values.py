@@ -80,7 +80,8 @@ def _problem_of_class(cls: type) -> str:
     return f"model is the class {name}; {cure}."
 
 
-def _is_hashable(value: Any) -> bool:
+def is_hashable(value: Any) -> bool:
+    """Whether a value can be a part of the key of a compiled program."""
     try:
         hash(value)
     except TypeError:
@@ -99,10 +100,10 @@ _FLAX_FIELDS = ("parent", "name")
 
 def _unhashable(model: Any) -> str | None:
     """Returns which field makes a module unhashable; None if it is hashable."""
-    if _is_hashable(model):
+    if is_hashable(model):
         return None
     for field, value in _fields(model):
-        if not _is_hashable(value):
+        if not is_hashable(value):
             return (
                 f"model is a {type(model).__name__} whose attribute `{field.name}`, a "
                 f"{type(value).__name__}, is not hashable; give it a number, a string, "
@@ -116,7 +117,7 @@ def with_tuples(model: Any) -> Any:
 
     Another value is returned as it is, and so is a module that is hashable already.
     """
-    if not is_linen(model) or _is_hashable(model):
+    if not is_linen(model) or is_hashable(model):
         return model
     return model.clone(**{field.name: _tuples(v) for field, v in _fields(model)})
 

@@ -80,28 +80,20 @@ def choice_or_function(names: Iterable[str]) -> ValueType:
     return ValueType(
         f"one of {', '.join(names)} (in Python, also a function)",
         accepts=lambda v: v in names if isinstance(v, str) else _is_function(v),
-        text=function_name,
+        text=_show_function,
     )
 
 
 def _is_function(value: object) -> bool:
-    return callable(value) and not isinstance(value, type) and _is_hashable(value)
+    return (
+        callable(value)
+        and not isinstance(value, type)
+        and network_values.is_hashable(value)
+    )
 
 
-def _is_hashable(value: object) -> bool:
-    try:
-        hash(value)
-    except TypeError:
-        return False
-    return True
-
-
-def function_name(value: Any) -> str:
-    """Returns a name as it is; of a function, its name without its module."""
-    if isinstance(value, str):
-        return value
-    value = getattr(value, "func", value)  # of a partial
-    return getattr(value, "__name__", None) or type(value).__name__
+def _show_function(value: Any) -> str:
+    return value if isinstance(value, str) else network_values.name_of(value)
 
 
 def _is_number(value: object, cls: type) -> bool:

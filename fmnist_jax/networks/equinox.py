@@ -1,16 +1,21 @@
 """Equinox modules as a ``Network``."""
 
 import functools
+import importlib.util
 from collections.abc import Callable
 from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
+import lazy_loader
 from jax import Array
+from jax.extend.core import jaxpr_as_fun
 
+from fmnist_jax.errors import UserError
 from fmnist_jax.networks import switch
 from fmnist_jax.networks.network import Network, check_make, default_name
+
+eqx = lazy_loader.load("equinox")  # no dependency of the library
 
 
 def from_equinox(make: Callable[[Array], Any], name: str = "") -> Network:
@@ -23,7 +28,8 @@ def from_equinox(make: Callable[[Array], Any], name: str = "") -> Network:
     ``eqx.nn.inference_mode(module)``, and the key is None.
 
     The network's parameters are the module's floating arrays, as ``eqx.partition``
-    returns them: ``eqx.combine(params, make(key))`` is a trained module.
+    returns them. ``eqx.combine(params, make(key))`` is a trained module, if it has no
+    state.
 
     Args:
       make: ``make(key) -> module``, such as a class, or ``-> (module, state)`` as
@@ -33,8 +39,10 @@ def from_equinox(make: Callable[[Array], Any], name: str = "") -> Network:
         of the module if the function has none.
 
     Raises:
-      UserError: if ``make`` is not a function.
+      UserError: if ``make`` is not a function, or Equinox is not installed.
     """
+    if importlib.util.find_spec("equinox") is None:
+        raise UserError("from_equinox needs a package: pip install equinox.")
     check_make("from_equinox", make, "key")
     return Network(
         *_pair(make),
@@ -95,23 +103,46 @@ def _apply(
     train: bool,
     key: Array | None,
 ) -> tuple[Array, Any]:
-    static, params_structure, buffers_structure = _structure(make)
+    static, *structures = _structure(make)
     buffers, layer_state = state
-    params = jax.tree.unflatten(params_structure, jax.tree.leaves(params))
-    arrays = jax.tree.unflatten(buffers_structure, jax.tree.leaves(buffers))
-    module = eqx.combine(params, arrays, static)
-    module = eqx.nn.inference_mode(module, value=not train)
+    arrays = [
+        jax.tree.unflatten(structure, jax.tree.leaves(tree))
+        for structure, tree in zip(structures, (params, buffers), strict=True)
+    ]
     # A copy, because a layer that sets a new state makes its old one invalid.
     states = [] if layer_state is None else [jax.tree.map(lambda x: x, layer_state)]
 
-    def one(x: Array, key: Array | None) -> Any:
-        arguments = switch.call_arguments(
-            type(module).__call__, 2 + len(states), train, {"key": key}, {"key": key}
-        )
-        return module(x, *states, **arguments)
+    def batch(arrays: Any, states: Any, x: Array, keys: Array | None) -> Any:
+        module = eqx.nn.inference_mode(eqx.combine(*arrays, static), value=not train)
+
+        def one(x: Array, key: Array | None) -> Any:
+            arguments = switch.call_arguments(
+                type(module).__call__,
+                2 + len(states),
+                train,
+                {"key": key},
+                {"key": key},
+            )
+            return module(x, *states, **arguments)
+
+        out_axes = (0, None) if states else 0
+        return jax.vmap(one, out_axes=out_axes, axis_name="batch")(x, keys)
 
     keys = None if key is None else jax.random.split(key, len(x))
-    out_axes = (0, None) if states else 0
-    output = jax.vmap(one, out_axes=out_axes, axis_name="batch")(x, keys)
-    logits, layer_state = output if states else (output, layer_state)
+    if not states:
+        return batch(arrays, states, x, keys), state
+    logits, layer_state = _without_mesh(batch, arrays, states, x, keys)
     return logits, (buffers, layer_state)
+
+
+def _without_mesh(function: Callable[..., Any], *args: Any) -> Any:
+    """Calls a function that is traced apart from the mesh of a sweep.
+
+    Equinox refuses a new state whose values have another sharding than the old ones, as
+    constants have if the runs are sharded.
+    """
+    shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), args)
+    with jax.sharding.use_abstract_mesh(jax.sharding.AbstractMesh((), ())):
+        jaxpr, output = jax.make_jaxpr(function, return_shape=True)(*shapes)
+    leaves = jaxpr_as_fun(jaxpr)(*jax.tree.leaves(args))
+    return jax.tree.unflatten(jax.tree.structure(output), leaves)

@@ -24,7 +24,7 @@ def from_haiku(transformed: Any, name: str = "") -> Network:
     Raises:
       UserError: for anything else.
     """
-    if not hasattr(transformed, "init") or not hasattr(transformed, "apply"):
+    if type(transformed).__name__ not in ("Transformed", "TransformedWithState"):
         raise UserError(
             f"from_haiku got a {type(transformed).__name__}; expected what "
             "hk.transform(function) or hk.transform_with_state(function) returns."

@@ -19,6 +19,7 @@ def from_nnx(make: Callable[[nnx.Rngs], Any], name: str = "") -> Network:
     Its parameters are the module's ``nnx.Param``, a nested dict of arrays; its state is
     the other variables, such as batch statistics. Streams of random numbers are seeded
     anew in each step. ``module.train()`` and ``module.eval()`` set the mode.
+    ``nnx.update(make(nnx.Rngs(0)), params)`` makes a trained module.
 
     Args:
       make: ``make(rngs) -> module``, such as ``lambda rngs: Net(784, 10, rngs=rngs)``
@@ -83,10 +84,11 @@ def _apply(
 ) -> tuple[Array, Any]:
     _, graph, rng_state = _structure(make)
     key = jax.random.key(0) if key is None else key  # unused in evaluation
+    key, call_key = jax.random.split(key)
     module = nnx.merge(graph, params, _seeded(rng_state, key), state)
     module.train() if train else module.eval()
     arguments = switch.call_arguments(
-        _call(make), 2, train, {"rngs": nnx.Rngs(key)}, into_kwargs={}
+        _call(make), 2, train, {"rngs": nnx.Rngs(call_key)}, into_kwargs={}
     )
     logits = module(x, **arguments)
     return logits, nnx.to_pure_dict(_split(module)[-1])

@@ -52,13 +52,13 @@ def by_name(params: Any) -> dict[str, Array]:
     """Returns the arrays of a tree like the parameters by short names.
 
     The first layer's kernel and bias are ``w1`` and ``b1``, those of its batch norm
-    ``gamma1`` and ``beta1``. Other arrays of a user's network have their paths.
+    ``gamma1`` and ``beta1``. Other arrays of a user's network have their paths, whose
+    parts are joined with underscores.
     """
     arrays = {}
     for path, array in jax.tree_util.tree_leaves_with_path(params):
-        *layers, parameter = jax.tree_util.keystr(
-            path, simple=True, separator="/"
-        ).split("/")
+        text = jax.tree_util.keystr(path, simple=True, separator="/") or "params"
+        *layers, parameter = text.split("/")
         name = "_".join([*layers, parameter]).lower()
         layer, _, number = layers[-1].rpartition("_") if layers else ("", "", "")
         if len(layers) == 1 and (layer, parameter) in _NAMES:

@@ -26,7 +26,8 @@ from fmnist_jax.effects import (
     uses_setting,
 )
 from fmnist_jax.errors import UserError, check_is, unknown
-from fmnist_jax.values import function_name, plain
+from fmnist_jax.network_values import name_of
+from fmnist_jax.values import plain
 
 MAX_RUNS = 1_000_000
 
@@ -122,7 +123,7 @@ def _check_learning_rates(
     for config in programs:
         if callable(config.optimizer) and uses_setting(config, "learning_rate"):
             raise UserError(
-                f"The optimizer {function_name(config.optimizer)} has no default "
+                f"The optimizer {name_of(config.optimizer)} has no default "
                 "learning rate: set Hparams(learning_rate=…), or make it an axis."
             )
 
@@ -143,12 +144,12 @@ def _check_distinct(name: str, values: Sequence[Any]) -> None:
         raise UserError(f"The axis {name} has {value} twice; give it once{cure}.")
 
 
-def with_plain_values(settings: Any) -> Any:
-    """Returns a ``Config`` or ``Hparams`` whose numbers are Python's."""
-    if not isinstance(settings, Config | Hparams):
-        return settings  # check_sweep refuses it
-    values = {f.name: getattr(settings, f.name) for f in dataclasses.fields(settings)}
-    return dataclasses.replace(settings, **{n: plain(v) for n, v in values.items()})
+def with_plain_values(hparams: Any) -> Any:
+    """Returns an ``Hparams`` whose numbers are Python's, as those of a ``Config``."""
+    if not isinstance(hparams, Hparams):
+        return hparams  # check_sweep refuses it
+    numbers = {name: plain(value) for name, value in vars(hparams).items()}
+    return dataclasses.replace(hparams, **numbers)
 
 
 def drop_unread(

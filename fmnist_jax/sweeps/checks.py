@@ -1,5 +1,6 @@
 """Checks that networks, probes and data of a plan fit, before anything runs."""
 
+import contextlib
 import functools
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -79,7 +80,7 @@ def _check_program(config: Config, hparams: Any, plan: Plan, data: Data) -> None
         train,
     )
     shapes = data.image_shape, data.num_classes, fitted(config, data)
-    with explaining_network(data, 1):
+    with _explaining_run(config, data, 1):
         state = jax.eval_shape(
             lambda key: training.init(config, hparams, key, *shapes), key
         )
@@ -87,7 +88,7 @@ def _check_program(config: Config, hparams: Any, plan: Plan, data: Data) -> None
     widths = [group.width for group in plan.groups if group.config == config]
     is_vmapped = max(widths) > 1
     step = functools.partial(training.train_step, config, hparams)
-    with explaining_network(data, config.batch_size):
+    with _explaining_run(config, data, config.batch_size):
         after, _ = _shapes_of_run(step, (state, key), batch, is_vmapped)
     _check_state(state, after)
     owners = dict.fromkeys((*VARIABLES, *plan.axes, "epoch", "status"), "the results")
@@ -99,6 +100,17 @@ def _check_program(config: Config, hparams: Any, plan: Plan, data: Data) -> None
         _check_probe(probe, values, owners, plan)
     if config.model is not None:
         network_notices(config, data)
+
+
+def _explaining_run(
+    config: Config, data: Data, batch_size: int
+) -> contextlib.AbstractContextManager[None]:
+    """Returns a context that explains exceptions of a user's network or functions."""
+    choices = ("loss", "optimizer", "schedule")
+    given = [name for name in choices if callable(getattr(config, name))]
+    if not given:
+        return explaining_network(data, batch_size)
+    return explaining(f"A training step with the given {' and '.join(given)} failed")
 
 
 def _shapes_of_run(

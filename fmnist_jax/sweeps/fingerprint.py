@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import functools
+import inspect
 import itertools
 import json
 import math
@@ -98,14 +99,27 @@ def code_name(thing: Any, within: tuple[Any, ...] = ()) -> str:
     if isinstance(thing, functools.partial):
         parts = [thing.func, *thing.args, *sorted(thing.keywords.items())]
         return "partial: " + " ".join(code_name(part, within) for part in parts)
+    if thing is None or isinstance(thing, bool | int | float | str):
+        return repr(thing)
     if isinstance(thing, np.ndarray):
         return f"{thing.dtype} {thing.shape} {digest(thing.tolist())[:8]}"
     if hasattr(thing, "__qualname__"):
         name = f"{thing.__module__}.{thing.__qualname__}"
         has_code = hasattr(thing, "__code__") and thing not in within
         return f"{name} {_code_digest(thing, within)}" if has_code else name
+    cls = type(thing)
+    if dataclasses.is_dataclass(thing):  # a network
+        fields = {
+            f.name: getattr(thing, f.name)
+            for f in dataclasses.fields(thing)
+            if f.compare
+        }
+        parts = [f"{n}={code_name(v, within)}" for n, v in fields.items()]
+        methods = [inspect.unwrap(f) for f in vars(cls).values() if callable(f)]
+        parts += [code_name(f, within) for f in methods if hasattr(f, "__code__")]
+        return f"{cls.__module__}.{cls.__qualname__}({', '.join(parts)})"
     content = re.sub(r" at 0x[0-9a-f]+", "", " ".join(repr(thing).split()))
-    return f"{type(thing).__module__}.{type(thing).__qualname__}: {content}"
+    return f"{cls.__module__}.{cls.__qualname__}: {content}"
 
 
 def _code_digest(function: Any, within: tuple[Any, ...]) -> str:

@@ -123,7 +123,7 @@ def notices(plan: Plan, data: Data) -> list[str]:
         divisors = plan.axes.get("divisor", [fixed])
     lines = data.notices(divisors)
     if data.targets != "classes":
-        return lines
+        return lines + _network_notices(plan, data)
     train = data.findings.ranges["train"]
     is_uint8, high = data.train.images.dtype == np.uint8, train.high
     is_small = is_uint8 and train.size < USUAL_SIZES[0] * DIVISOR

@@ -114,7 +114,7 @@ def plan(
         raise UserError(
             f"max_width is {max_width!r}; expected {COUNT.allowed}, or None."
         )
-    config, hparams = map(with_plain_values, (config, hparams))
+    hparams = with_plain_values(hparams)
     checked, programs = check_sweep(axes, config, hparams)
     sizes = {program: state_bytes(program, data=data) for program in programs}
     smallest = min(sizes.values())

@@ -50,6 +50,8 @@ def save_states(states: States, folder: Path | str) -> None:
     _, programs = check_sweep(states.axes, states.config, states.hparams)
     with explaining_write_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
+        # It is written last: without it, the folder has no states.
+        (folder / FILE).unlink(missing_ok=True)
         for number, (config, positions) in enumerate(programs.items()):
             runs = [run for run in positions if run in states.arrays]
             content["programs"].append(runs)

@@ -198,11 +198,14 @@ def keep_best(states: States, results: xr.Dataset) -> States:
 
     The best setting has the highest mean over seeds of the validation accuracy after
     the last epoch; without a validation set, of the test accuracy; and without
-    accuracies, the lowest validation or test loss.
+    accuracies, the lowest validation or test loss. A setting with a diverged seed is
+    not chosen.
     """
     names = ["validation_accuracy", "test_accuracy", "validation_loss", "test_loss"]
     name = next(name for name in names if name in results)
-    score = results[name].isel(epoch=-1).transpose(*states.axes).mean("seed")
+    score = (
+        results[name].isel(epoch=-1).transpose(*states.axes).mean("seed", skipna=False)
+    )
     sign = -1 if name.endswith("loss") else 1
     values = (sign * score.values).ravel()
     if np.isnan(values).all():

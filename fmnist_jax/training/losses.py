@@ -14,8 +14,9 @@ from jax import Array
 
 from fmnist_jax.config import Config, Hparams
 from fmnist_jax.errors import UserError, choose
+from fmnist_jax.network_values import name_of
 from fmnist_jax.networks.calls import at_least_float32
-from fmnist_jax.values import Function, function_name
+from fmnist_jax.values import Function
 
 CLIP = 1e-7  # Keras's backend epsilon
 
@@ -82,7 +83,7 @@ def get_loss(loss: str | Function) -> Callable[[Array, Array], Array]:
         losses = jnp.asarray(loss(logits_BxC, labels))
         if losses.shape != logits_BxC.shape[:1]:
             raise UserError(
-                f"The loss {function_name(loss)} returns shape {losses.shape}; expected"
+                f"The loss {name_of(loss)} returns shape {losses.shape}; expected"
                 f" {logits_BxC.shape[:1]}, a loss for each example."
             )
         return losses.astype(jnp.promote_types(losses.dtype, jnp.float32))

@@ -231,6 +231,14 @@ def test_modules_given_as_functions_of_equinox_are_refused() -> None:
         of_equinox(module)
 
 
+def test_a_missing_package_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    from fmnist_jax import from_equinox
+
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(UserError, match="needs a package: pip install equinox"):
+        from_equinox(Normed)
+
+
 def test_a_pair_of_other_things_is_refused() -> None:
     value: Any = 3
     with pytest.raises(UserError, match=r"Network\.apply is a int; expected"):
@@ -287,6 +295,27 @@ def test_fields_that_differ_between_equinox_modules_do_no_harm() -> None:
     np.testing.assert_allclose(logits, expected, rtol=1e-5, atol=1e-5)
     assert jax.tree.leaves(after) == [2]
     assert len(jax.tree.leaves(params)) == 2
+
+
+def test_parameters_make_a_module_again() -> None:
+    eqx = package("equinox")
+    linear = functools.partial(eqx.nn.Linear, 5, 3)
+
+    def start(network: Network) -> Any:
+        config = Config(model=network)
+        state = init(config, HPARAMS, jax.random.key(0), (5,), 3)
+        state = State(**{**vars(state), "params": jax.tree.map(jnp.sin, state.params)})
+        return state.params, forward(config, HPARAMS, state, None, X, False)[0]
+
+    params, logits = start(of_equinox(lambda key: linear(key=key)))
+    module = eqx.combine(params, linear(key=jax.random.key(7)))
+    np.testing.assert_allclose(jax.vmap(module)(X), logits, rtol=1e-5, atol=1e-5)
+
+    params, logits = start(from_nnx(Normed))
+    module = Normed(nnx.Rngs(7))
+    nnx.update(module, params)
+    module.eval()
+    np.testing.assert_allclose(module(X), logits, rtol=1e-5, atol=1e-5)
 
 
 def test_a_haiku_function_without_random_numbers() -> None:

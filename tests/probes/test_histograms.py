@@ -12,6 +12,7 @@ from fmnist_jax.config import Config, Hparams
 from fmnist_jax.data.dataset import Data, Dataset
 from fmnist_jax.probes.histograms import (
     BINS,
+    by_name,
     hidden_histogram,
     histogram,
     near_zero_share,
@@ -81,6 +82,14 @@ def test_parameters_have_the_names_of_the_sources(
 
 
 @pytest.mark.slow
+def test_parameters_of_other_libraries_have_their_paths() -> None:
+    one = jnp.ones(1)
+    params = {"linear/~/a": {"w": one}, "blocks": {0: [one, one]}, "Dense_0": one}
+    names = ["dense_0", "blocks_0_0", "blocks_0_1", "linear_~_a_w"]
+    assert list(by_name(params)) == names
+    assert list(by_name(one)) == ["params"]
+
+
 def test_hidden_values_and_predictions(state: training.State, batch: Dataset) -> None:
     logits, hidden = logits_and_hidden(state, batch)
     key = jax.random.key(0)

@@ -285,7 +285,7 @@ def test_functions_have_a_name_on_their_axis() -> None:
         sweep(axes, DATA, SMALL, HPARAMS)
     axes["loss"] = [partial, "softmax"]
     results = sweep(axes, DATA, dataclasses.replace(SMALL, num_epochs=1), HPARAMS)
-    assert results.loss.values.tolist() == ["cross_entropy", "softmax"]
+    assert results.loss.values.tolist() == ["cross_entropy()", "softmax"]
     np.testing.assert_allclose(
         results.test_loss[0], results.test_loss[1], rtol=1e-5, atol=1e-6
     )

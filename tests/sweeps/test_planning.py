@@ -100,7 +100,7 @@ def test_two_devices_share_runs_that_fit_into_a_cache_together(
         ({"optimizer": "adam"}, "axis optimizer is 'adam'; expected a list"),
         ({"seed": range(2_000_000)}, "2,000,000 runs; expected at most 1,000,000"),
         ({"seed": [2**32]}, "seed is 4294967296"),
-        ({"model": [dict]}, "model is the class dict; expected a Flax Linen"),
+        ({"model": [dict]}, "model is the class dict; expected a Flax Linen module"),
         ({"model": [3]}, "model is a int; expected a Flax Linen module"),
         ({"divisor": [1, 0]}, "divisor is 0; expected a positive number"),
         ({"seed": [-1]}, "seed is -1"),

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import xarray as xr
 
 from fmnist_jax import (
     Config,
@@ -24,6 +25,7 @@ from fmnist_jax import (
     sweep,
     train,
 )
+from fmnist_jax.sweeps.states import keep_best
 from tests.sweeps.runs import CONFIG, DATA, HPARAMS
 
 SMALL = dataclasses.replace(CONFIG, num_epochs=2)
@@ -106,6 +108,18 @@ def test_the_best_setting_is_chosen_on_validation_images() -> None:
     results, states = sweep(axes, DATA, SMALL, HPARAMS, keep_states="best")
     means = results.test_accuracy.isel(epoch=-1).mean("seed")
     assert {s["divisor"] for s in states.settings} == {float(means.idxmax("divisor"))}
+
+
+def test_a_setting_with_a_diverged_seed_is_not_the_best() -> None:
+    axes = {"divisor": (1.0, 2.0), "seed": (0, 1)}
+    arrays: Any = {run: {} for run in range(4)}
+    states = States(axes, SMALL, HPARAMS, arrays, ((10,), 3), {})
+    values = np.array([[0.9, np.nan], [0.5, 0.6]])[..., None]
+    results = xr.Dataset({"test_accuracy": (("divisor", "seed", "epoch"), values)})
+    kept = keep_best(states, results)
+    assert [settings["divisor"] for settings in kept.settings] == [2.0, 2.0]
+    with pytest.raises(UserError, match="No run has a finite result"):
+        keep_best(states, results.isel(divisor=[0, 0]))
 
 
 @pytest.mark.slow

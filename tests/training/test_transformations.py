@@ -151,7 +151,7 @@ class Expected(NamedTuple):
 
     value: Any  # [O]
     jacobian: Any  # [O, I]
-    hessian: Any  # [I, I], of the outputs times ``weights``
+    hessian: Any  # [I], of the outputs times ``weights``, times a tangent
     many: Any  # [3, O], at three points
     grid: Any  # [3, 3, O], at sums of these points and shifts
 
@@ -181,7 +181,8 @@ def expect(function: Callable[[Any], Any], point: np.ndarray) -> Expected:
     many = [function(p) for p in POINTS * point]
     grid = [[function(p + s) for s in SHIFTS] for p in POINTS * point]
     jacobian = differences(function, point, 1e-6)
-    hessian = differences(slopes, point, 1e-5)
+    t = 1e-5 * np.linspace(-1, 1, len(point))
+    hessian = (slopes(point + t) - slopes(point - t)) / 2e-5
     return Expected(value, jacobian, hessian, np.array(many), np.array(grid))
 
 
@@ -217,7 +218,7 @@ def transformations(function: Callable[[Any], Any], size: int) -> dict[str, Any]
         "linearize": (lambda x: jax.linearize(function, x)[1](tangent(x)), by_tangent),
         "jacfwd": (jax.jacfwd(function), lambda e: e.jacobian),
         "jacrev": (jax.jacrev(function), lambda e: e.jacobian),
-        "hessian": (jax.hessian(total), lambda e: e.hessian),
+        "hessian": (lambda x: jax.hessian(total)(x) @ tangent(x), lambda e: e.hessian),
         "vmap": (lambda x: jax.vmap(function)(points(x)), lambda e: e.many),
         "nested vmap": (
             lambda x: jax.vmap(lambda p: inner(p, shifts))(points(x)),
