@@ -33,9 +33,12 @@ class SweepInterrupted(KeyboardInterrupt):
         none. In a notebook, ``sys.last_value.results`` after the traceback.
     """
 
-    def __init__(self, finished: int, total: int, results: Any) -> None:
+    def __init__(
+        self, finished: int, total: int, results: Any, *, is_saved: bool = False
+    ) -> None:
+        how = "The same call of sweep continues. " if is_saved else ""
         super().__init__(
-            f"Interrupted: {finished} of {total} runs are finished. The attribute "
+            f"Interrupted: {finished} of {total} runs are finished. {how}The attribute "
             "`results` of this exception has the results so far."
         )
         self.results = results

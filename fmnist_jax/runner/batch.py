@@ -18,6 +18,7 @@ from fmnist_jax.files import explaining_write_errors
 from fmnist_jax.runner import execution, output_folder, page
 from fmnist_jax.runner.jobs import Task
 from fmnist_jax.runner.output_folder import INDEX
+from fmnist_jax.sweeps import folder_lock
 from fmnist_jax.sweeps.plan_file import PARTS, is_unfinished, read_plan, refuse
 
 
@@ -69,21 +70,21 @@ def _check_resumable(task: Task) -> None:
     try:
         saved = read_plan(task.out_dir)
     except UserError as error:
-        problem = f"an unfinished sweep: {str(error).rstrip('.')}"
+        problem = f"a sweep that cannot be resumed: {str(error).rstrip('.')}"
         raise refuse(task.out_dir, problem) from error
     if saved is None:
         return
     keys = ("data", "axes", "settings")
     settings = [{key: sweep[key] for key in keys} for sweep in saved["sweeps"]]
     if (saved["experiment"], settings) != (task.name, task.settings):
-        raise refuse(task.out_dir, "an unfinished sweep with other settings")
+        raise refuse(task.out_dir, "a sweep with other settings")
 
 
 def _remove_leftovers(out_dir: Path) -> None:
     """Removes the files of a process that was killed after it saved its results."""
     if (out_dir / PARTS).exists():
         with output_folder.locked(out_dir) as folder:
-            output_folder.discard(folder)
+            folder_lock.discard(folder)
 
 
 def _is_finished(task: Task) -> bool:

@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fmnist_jax.errors import UserError, reason
-from fmnist_jax.runner import output_folder
-from fmnist_jax.sweeps import checkpoints
+from fmnist_jax.sweeps import checkpoints, folder_lock
 from fmnist_jax.sweeps.plan_file import Shard
 
 if TYPE_CHECKING:
@@ -165,7 +164,7 @@ def check_same(progress: "SweepProgress") -> None:
     digest = np.frombuffer(bytes.fromhex(progress.digest), np.uint8)
     if (_all_gather(digest) != digest).any():
         if not any(progress.folder.glob("*.part")):
-            output_folder.discard(progress.folder)  # or the next start would resume it
+            folder_lock.discard(progress.folder)  # or the next start would resume it
         raise UserError(
             "--distributed: the processes have different plans; give all of them the "
             "same flags, data, versions and number of devices."

@@ -15,7 +15,9 @@ from fmnist_jax.runner import (
     terminal,
 )
 from fmnist_jax.runner.jobs import Task, plan_job
+from fmnist_jax.sweeps import folder_lock
 from fmnist_jax.sweeps.plan_file import Shard, is_unfinished, refuse
+from fmnist_jax.sweeps.stop_signals import stop_signals
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -48,7 +50,7 @@ def _answer_from_data(task: Task) -> None:
         answer = experiment.answer(task.data[0])
         metadata = saving.metadata(task)
         paths = saving.save_answer(answer, metadata, out_dir)
-        output_folder.discard(folder)
+        folder_lock.discard(folder)
     print("\n".join(terminal.results(answer, paths)))
 
 
@@ -73,7 +75,7 @@ def _train_and_report(task: Task) -> None:
         output_folder.ensure_dir(out_dir),
         output_folder.locked(out_dir, shard),
     ):
-        with interrupts.stop_signals() as is_stopped:
+        with stop_signals() as is_stopped:
             progress = _open(task, shard)
             overview = terminal.overview(task.job, progress.plans, task.data)
             print("\n".join(overview), flush=True)
@@ -83,7 +85,7 @@ def _train_and_report(task: Task) -> None:
         with interrupts.adding_resume_command(task.resume_command, progress.folder):
             lines = _save(task, progress)
         if options["distributed"] or shard.total == 1:
-            output_folder.discard(progress.folder)
+            folder_lock.discard(progress.folder)
     print("\n".join(["", *lines]))
 
 

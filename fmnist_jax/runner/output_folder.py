@@ -2,18 +2,18 @@
 
 import contextlib
 import datetime
-import fcntl
 import itertools
 import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from fmnist_jax.analysis.results import FILES_OF_RUNS, RESULTS_FILE, SETTINGS_FILE
 from fmnist_jax.errors import UserError, reason
 from fmnist_jax.files import explaining_write_errors, remove_temporary
-from fmnist_jax.sweeps.plan_file import LOCK, PARTS, PLAN, SINGLE, Shard, is_unfinished
+from fmnist_jax.sweeps import folder_lock
+from fmnist_jax.sweeps.plan_file import SINGLE, Shard, is_unfinished
 
 INDEX = "index.html"  # the page of several experiments
 
@@ -120,83 +120,13 @@ def _unique_dir(folder: Path) -> Path:
 
 @contextlib.contextmanager
 def locked(out_dir: Path, shard: Shard = SINGLE) -> Iterator[Path]:
-    """Locks the checkpoint folder of an output folder, and yields its path.
+    """Locks the checkpoint folder of an output folder, as ``folder_lock.locked``.
 
-    Different shards of one sweep may lock the folder at the same time. The operating
-    system releases the locks of a process that is killed; the next process removes
-    its temporary files. At the end the checkpoint folder is removed, unless it
-    contained a plan at the start or contains checkpoints.
-
-    Args:
-      out_dir: the output folder.
-      shard: which groups this process runs.
-
-    Raises:
-      UserError: if another process has locked the folder, or if it cannot be created.
+    It also removes the temporary files of results that a killed process left.
     """
-    folder = out_dir / PARTS
-    modes = {LOCK: fcntl.LOCK_EX}
-    if shard.total > 1:
-        shard_lock = f"{LOCK}-{shard.number}-of-{shard.total}"
-        modes = {LOCK: fcntl.LOCK_SH, shard_lock: fcntl.LOCK_EX}
-    with contextlib.ExitStack() as files:
+    with folder_lock.locked(out_dir, shard) as folder:
         with explaining_write_errors(out_dir):
-            folder.mkdir(parents=True, exist_ok=True)
-            locks = [files.enter_context(open(folder / name, "ab")) for name in modes]
-        if not all(map(_lock, locks, modes.values())):
-            raise UserError(
-                f"--out_dir={out_dir} is in use by another process; wait until it "
-                "ends, or name another folder."
-            )
-        was_unfinished = is_unfinished(out_dir)
-        with explaining_write_errors(out_dir):
-            _remove_temporary_files(out_dir, shard)
-        try:
-            yield folder
-        finally:
-            is_needed = was_unfinished or any(folder.glob("*.part"))
-            if shard.total == 1 and not is_needed and _exists(locks[0]):
-                discard(folder)
-
-
-def _remove_temporary_files(out_dir: Path, shard: Shard) -> None:
-    """Removes temporary files that no running process can be writing."""
-    if shard.number == 0:
-        for name in (*FILES_OF_RUNS, SETTINGS_FILE, INDEX):
-            remove_temporary(out_dir, name)
-    if shard.total == 1:
-        for name in (PLAN, "*.part"):
-            remove_temporary(out_dir / PARTS, name)
-
-
-def discard(folder: Path) -> None:
-    """Removes the plan, checkpoints and locks in a checkpoint folder, and the folder.
-
-    The plan is removed first and the locks last: without locks, another process may
-    start to use the folder. A folder with other files stays.
-    """
-    (folder / PLAN).unlink(missing_ok=True)
-    with contextlib.suppress(OSError):
-        for pattern in ("*.part", f"{LOCK}*"):
-            for path in folder.glob(pattern):
-                path.unlink(missing_ok=True)
-        folder.rmdir()
-
-
-def _lock(file: IO[bytes], mode: int) -> bool:
-    """Locks a file; returns whether this process has the lock on the existing file."""
-    try:
-        fcntl.flock(file, mode | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:  # a file system without locks
-        pass
-    return _exists(file)
-
-
-def _exists(file: IO[bytes]) -> bool:
-    """Returns whether an open lock file still exists: its last owner removes it."""
-    try:
-        return os.path.samestat(os.stat(file.name), os.fstat(file.fileno()))
-    except FileNotFoundError:
-        return False
+            for name in (*FILES_OF_RUNS, SETTINGS_FILE, INDEX):
+                if shard.number == 0:
+                    remove_temporary(out_dir, name)
+        yield folder

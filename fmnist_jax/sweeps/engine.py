@@ -49,13 +49,19 @@ class _Context(NamedTuple):
     arrays: Callable[[Config], ProgramData]
 
 
-def run_groups(plan: Plan, data: Data, skip: Collection[int] = ()) -> Iterator[Part]:
+def run_groups(
+    plan: Plan,
+    data: Data,
+    skip: Collection[int] = (),
+    checkpoints: Mapping[int, Checkpoint] = types.MappingProxyType({}),
+) -> Iterator[Part]:
     """Runs the groups of a plan, one after the other.
 
     Args:
       plan: what to run.
       data: training and test set.
       skip: positions of groups to leave out, such as those that are finished.
+      checkpoints: by position, the checkpoints of unfinished groups, which resume.
 
     Yields:
       For each group, a part per epoch, and one before and after them if there are
@@ -64,7 +70,7 @@ def run_groups(plan: Plan, data: Data, skip: Collection[int] = ()) -> Iterator[P
     Raises:
       UserError: before the first run, if network, probes and data do not fit.
     """
-    for _, steps in run_groups_resumably(plan, data, skip):
+    for _, steps in run_groups_resumably(plan, data, skip, checkpoints):
         for part, _ in steps:
             yield part
 
@@ -75,13 +81,7 @@ def run_groups_resumably(
     skip: Collection[int] = (),
     checkpoints: Mapping[int, Checkpoint] = types.MappingProxyType({}),
 ) -> Iterator[tuple[int, Steps]]:
-    """Resumable variant of ``run_groups``.
-
-    Args:
-      plan: what to run.
-      data: training and test set.
-      skip: positions of groups to leave out.
-      checkpoints: by position, the checkpoints of unfinished groups, which resume.
+    """Resumable variant of ``run_groups``, which has the same arguments.
 
     Yields:
       The position of each group and its steps, to be consumed before the next group is
@@ -176,7 +176,11 @@ def _run_group(
     else:
         last = checkpoint.parts[-1]
         last_epoch, latest = last.epoch or 0, last.values
-        state, _ = programs.init_runs.eval_shape(init_program, batch.inputs, shared)
+        inputs = batch.inputs
+        state, missing = programs.init_runs.eval_shape(init_program, inputs, shared)
+        if missing and checkpoint.parts[0].epoch is not None:  # of an earlier sweep
+            _, values = programs.init_runs(init_program, inputs, shared)
+            yield None, scatter_to_runs(values, batch, {}, num_runs), batch
         batch = restore(plan, group, checkpoint, state, mesh)
     # A later probe of the user's may give other values for a settled run.
     may_compact = all(probe.when == "init" for probe in plan.probes)

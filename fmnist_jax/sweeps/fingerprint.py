@@ -14,12 +14,12 @@ from typing import Any
 
 import numpy as np
 
-from fmnist_jax.config import STATIC, coordinate
+from fmnist_jax.config import coordinate
 from fmnist_jax.data.dataset import Data
 from fmnist_jax.effects import settings_by_name
 from fmnist_jax.sweeps.axes import Axes
 from fmnist_jax.sweeps.checkpoints import digest
-from fmnist_jax.sweeps.planning import Group, Plan, run_settings
+from fmnist_jax.sweeps.planning import Group, Plan, run_config
 
 Fingerprint = Mapping[str, Any]
 Words = tuple[str, ...]  # the start of a sentence and, if they are short, two values
@@ -162,9 +162,7 @@ def regroup(plan: Plan, saved: Fingerprint) -> Plan:
     """Returns a plan with the groups and the number of devices of a fingerprint."""
     groups = []
     for entry in saved["groups"]:
-        settings = run_settings(plan, entry["runs"][0])
-        static = {name: v for name, v in settings.items() if name in STATIC}
-        config = dataclasses.replace(plan.config, **static)
+        config = run_config(plan, entry["runs"][0])
         groups.append(Group(config, tuple(entry["runs"]), entry["width"]))
     devices = saved["devices"]
     return dataclasses.replace(plan, groups=tuple(groups), num_devices=devices)

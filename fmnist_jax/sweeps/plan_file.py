@@ -86,9 +86,8 @@ def sweeps_difference(
     return next(filter(None, (difference(*pair, *labels) for pair in pairs)), None)
 
 
-def refuse(out_dir: Path, problem: str) -> UserError:
-    """Returns the error for a folder with an unfinished sweep that cannot resume."""
+def refuse(out_dir: Path, problem: str, cure: str = "pass --overwrite") -> UserError:
+    """Returns the error for a folder with a sweep that cannot resume."""
     return UserError(
-        f"--out_dir={out_dir} contains {problem}; name another folder, or pass "
-        "--overwrite."
+        f"The folder {out_dir} contains {problem}; name another folder, or {cure}."
     )

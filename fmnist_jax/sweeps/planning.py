@@ -185,6 +185,13 @@ def run_settings(plan: Plan, run: int) -> dict[str, Any]:
     return {name: values[i] for (name, values), i in names_and_values}
 
 
+def run_config(plan: Plan, run: int) -> Config:
+    """Returns the static settings of a run."""
+    settings = run_settings(plan, run)
+    static = {name: value for name, value in settings.items() if name in STATIC}
+    return dataclasses.replace(plan.config, **static)
+
+
 def run_hparams(plan: Plan, config: Config, run: int) -> Hparams:
     """Returns the traced settings of a run, resolved."""
     settings = run_settings(plan, run)

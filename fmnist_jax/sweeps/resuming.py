@@ -61,8 +61,9 @@ def open_sweeps(
     plans: Sequence[Plan],
     data: Sequence[Data],
     command: Mapping[str, Any],
-    overwrite: bool,
+    overwrite: bool = False,
     shard: Shard = SINGLE,
+    cure: str = "pass --overwrite",
 ) -> SweepProgress:
     """Saves plans before their first run, or resumes those that are saved.
 
@@ -73,9 +74,10 @@ def open_sweeps(
       command: the command that makes the plans: "experiment" and "arguments".
       overwrite: whether an unfinished sweep with other settings may be dropped.
       shard: the groups that this process runs.
+      cure: how to use the folder all the same, for the error.
 
     Raises:
-      UserError: if the folder has an unfinished sweep with other settings.
+      UserError: if the folder has a sweep with other settings.
     """
     here = environment()
     sweeps = [fingerprint(*pair, here) for pair in zip(plans, data, strict=True)]
@@ -83,11 +85,11 @@ def open_sweeps(
     try:
         saved = read_plan(out_dir)
     except UserError as error:
-        problem = f"an unfinished sweep: {str(error).rstrip('.')}"
+        problem = f"a sweep that cannot be resumed: {str(error).rstrip('.')}"
     if saved is not None and (change := sweeps_difference(saved["sweeps"], sweeps)):
-        problem = f"an unfinished sweep with other settings: {change}"
+        problem = f"a sweep with other settings: {change}"
     if problem and not overwrite:
-        raise refuse(out_dir, problem)
+        raise refuse(out_dir, problem, cure)
     if problem or saved is None:
         saved = {**command, "sweeps": sweeps, "shares": shard.total}
         write_plan(out_dir, saved, clear=bool(problem) or shard == SINGLE)

@@ -1,7 +1,7 @@
 """The trained states of runs: kept, and selected by their settings."""
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -16,7 +16,7 @@ from fmnist_jax.errors import UserError
 from fmnist_jax.probes.probe import Probe
 from fmnist_jax.sweeps.checkpoints import Part
 from fmnist_jax.sweeps.labelling import STATE
-from fmnist_jax.sweeps.planning import Plan, run_hparams, run_settings
+from fmnist_jax.sweeps.planning import Plan, run_config, run_hparams, run_settings
 from fmnist_jax.sweeps.program_data import fitted
 
 KEEP = ("none", "best", "all")
@@ -80,9 +80,14 @@ class States:
         return len(self.arrays)
 
     @property
+    def plan(self) -> Plan:
+        """The plan of the sweep, without its groups."""
+        return Plan(self.axes, self.config, self.hparams, (), 1)
+
+    @property
     def settings(self) -> list[dict[str, Any]]:
         """The values of the axes of each kept run."""
-        return [run_settings(self._plan, run) for run in self.arrays]
+        return [run_settings(self.plan, run) for run in self.arrays]
 
     @property
     def nbytes(self) -> int:
@@ -124,14 +129,26 @@ class States:
             if all(_is_same(n, values[n], value) for n, value in settings.items())
         ]
 
-    @property
-    def _plan(self) -> Plan:
-        return Plan(self.axes, self.config, self.hparams, (), 1)
-
     def _run(self, run: int) -> Run:
-        static = {n: v for n, v in run_settings(self._plan, run).items() if n in STATIC}
-        config = dataclasses.replace(self.config, **static)
-        hparams = run_hparams(self._plan, config, run)
+        config = run_config(self.plan, run)
+        state = jax.tree.map(lambda x: jax.numpy.asarray(x[0]), self.stacked([run]))
+        normalization = self.normalizations.get(config)
+        return Run(
+            config,
+            run_hparams(self.plan, config, run),
+            dataclasses.replace(state, normalization=normalization),
+        )
+
+    def stacked(self, runs: Sequence[int]) -> training.State:
+        """Returns the states of kept runs of one program, NumPy arrays ``[runs, …]``.
+
+        ``runs`` are positions in the grid. The normalization is left out.
+
+        Raises:
+          UserError: if a state does not fit the settings.
+        """
+        config = run_config(self.plan, runs[0])
+        hparams = run_hparams(self.plan, config, runs[0])
         shape, num_classes = self.shapes
         normalization = self.normalizations.get(config)
         like = jax.eval_shape(
@@ -141,13 +158,13 @@ class States:
             jax.eval_shape(lambda: jax.random.key(0)),
         )
         bare = dataclasses.replace(like, normalization=None)
-        leaves = [self._leaf(run, name, x) for name, x in _leaves_by_path(bare).items()]
-        state = jax.tree.unflatten(jax.tree.structure(bare), leaves)
-        return Run(
-            config, hparams, dataclasses.replace(state, normalization=normalization)
-        )
+        leaves = [
+            np.stack([self._leaf(run, name, x) for run in runs])
+            for name, x in _leaves_by_path(bare).items()
+        ]
+        return jax.tree.unflatten(jax.tree.structure(bare), leaves)
 
-    def _leaf(self, run: int, name: str, like: Any) -> jax.Array:
+    def _leaf(self, run: int, name: str, like: Any) -> np.ndarray:
         leaf = self.arrays[run].get(name)
         if leaf is None or (leaf.shape, leaf.dtype) != (like.shape, like.dtype):
             got = "missing" if leaf is None else f"{leaf.dtype} {list(leaf.shape)}"
@@ -156,7 +173,7 @@ class States:
                 f"{like.dtype} {list(like.shape)}. Give the network and the functions "
                 "with which it was trained."
             )
-        return jax.numpy.asarray(leaf)
+        return leaf
 
 
 def _is_same(name: str, value: Any, wanted: Any) -> bool:

@@ -1,8 +1,10 @@
 """A sweep from axes to labelled results."""
 
 import contextlib
+import itertools
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any, Literal, overload
 
 import xarray as xr
@@ -14,10 +16,14 @@ from fmnist_jax.errors import Notice, SweepInterrupted, unknown
 from fmnist_jax.probes.probe import Probe
 from fmnist_jax.sweeps.checkpoints import Part
 from fmnist_jax.sweeps.checks import check_data
+from fmnist_jax.sweeps.continuing import Sweep, continued
 from fmnist_jax.sweeps.engine import plan_for_local_devices, run_groups
+from fmnist_jax.sweeps.folder_lock import locked
 from fmnist_jax.sweeps.labelling import join, notices
 from fmnist_jax.sweeps.planning import Plan
+from fmnist_jax.sweeps.resuming import open_sweeps, run_sweep
 from fmnist_jax.sweeps.states import KEEP, STATE_PROBE, States, keep_best, kept_states
+from fmnist_jax.sweeps.stop_signals import stop_signals
 
 
 @overload
@@ -31,6 +37,8 @@ def sweep(
     *,
     keep_states: Literal["none"] = ...,
     progress: bool = ...,
+    folder: Path | str | None = ...,
+    continue_from: Sweep | None = ...,
 ) -> xr.Dataset: ...
 
 
@@ -45,6 +53,8 @@ def sweep(
     *,
     keep_states: Literal["best", "all"],
     progress: bool = ...,
+    folder: Path | str | None = ...,
+    continue_from: Sweep | None = ...,
 ) -> tuple[xr.Dataset, States]: ...
 
 
@@ -58,6 +68,8 @@ def sweep(
     *,
     keep_states: Literal["none", "best", "all"] = "none",
     progress: bool = False,
+    folder: Path | str | None = None,
+    continue_from: Sweep | None = None,
 ) -> xr.Dataset | tuple[xr.Dataset, States]:
     """Trains a run for each combination of the axes' values.
 
@@ -74,6 +86,11 @@ def sweep(
       keep_states: which trained states to return: "none", "all", or those of all seeds
         of the "best" setting, as ``keep_best`` chooses it.
       progress: whether to show a progress bar on stderr.
+      folder: in which checkpoints are saved. The same call continues what was
+        interrupted, and returns what is finished without training.
+      continue_from: results and states of an earlier ``sweep(…, keep_states="all")`` of
+        these runs, which are trained on, up to ``config.num_epochs`` epochs in total.
+        The results are those of a sweep that had as many epochs from the start.
 
     Returns:
       The metrics of every run and epoch, labelled: dimensions as ``axes``, then "seed",
@@ -82,9 +99,10 @@ def sweep(
       and ``States``, which ``save_states`` saves.
 
     Raises:
-      UserError: for anything that is not allowed, and for data that teach nothing.
-
-      SweepInterrupted: for Ctrl-C; it has the ``results`` so far.
+      UserError: for anything that is not allowed, for data that teach nothing, and for
+        a folder that has a sweep with other settings or is in use.
+      SweepInterrupted: for Ctrl-C; it has the ``results`` so far. With a folder, the
+        current epoch is finished and saved.
 
     Warns:
       Notice: for what may be a mistake; also in ``attrs["notices"]`` of the results.
@@ -94,33 +112,75 @@ def sweep(
     probes = probes if keep_states == "none" else (*probes, STATE_PROBE)
     planned = plan_for_local_devices(axes, data, config, hparams, probes, max_width)
     _check_findings(planned, data)
-    results = join(planned, parts := _run(planned, data, progress), data)
+    planned, parts = _run(planned, data, progress, folder, continue_from)
+    results = join(planned, parts, data)
     if keep_states == "none":
         return results
-    return results, _chosen_states(planned, parts, data, results, keep_states)
-
-
-def _chosen_states(
-    planned: Plan, parts: list[Part], data: Data, results: xr.Dataset, keep: str
-) -> States:
     states = kept_states(planned, parts, data)
-    return keep_best(states, results) if keep == "best" else states
+    return results, keep_best(states, results) if keep_states == "best" else states
 
 
-def _run(planned: Plan, data: Data, progress: bool) -> list[Part]:
-    """Returns the parts of all groups; those so far are kept if it is interrupted."""
+def _run(
+    planned: Plan,
+    data: Data,
+    is_shown: bool,
+    folder: Path | str | None,
+    earlier: Sweep | None,
+) -> tuple[Plan, list[Part]]:
+    """Returns the plan as it was run, and the parts of all groups.
+
+    The parts so far are kept if it is interrupted.
+    """
     parts: list[Part] = []
+    running = _in_memory(planned, data, earlier)
+    if folder is not None:
+        running = _in_folder(planned, data, earlier, Path(folder))
     try:
-        with progress_bar(planned, progress) as advance:
-            for part in run_groups(planned, data):
+        with (
+            running as (planned, earlier_parts, new_parts),
+            progress_bar(planned, is_shown) as advance,
+        ):
+            for part in itertools.chain(earlier_parts, new_parts):
                 parts.append(part)
                 advance(part)
     except KeyboardInterrupt:
         last = planned.config.num_epochs
         finished = sum(len(part.runs) for part in parts if part.epoch == last)
         results = join(planned, parts, data) if parts else None
-        raise SweepInterrupted(finished, planned.num_runs, results) from None
-    return parts
+        raise SweepInterrupted(
+            finished, planned.num_runs, results, is_saved=folder is not None
+        ) from None
+    return planned, parts
+
+
+Running = tuple[Plan, Iterable[Part], Iterable[Part]]  # earlier parts and new ones
+
+
+@contextlib.contextmanager
+def _in_memory(planned: Plan, data: Data, earlier: Sweep | None) -> Iterator[Running]:
+    starts = {} if earlier is None else continued(planned, data, earlier)
+    parts = [part for saved in starts.values() for part in saved.parts]
+    yield planned, parts, run_groups(planned, data, checkpoints=starts)
+
+
+@contextlib.contextmanager
+def _in_folder(
+    planned: Plan, data: Data, earlier: Sweep | None, folder: Path
+) -> Iterator[Running]:
+    """Opens or resumes the sweep of a locked folder; Ctrl-C stops after an epoch."""
+    command = {"experiment": "sweep", "arguments": []}
+    with locked(folder), stop_signals() as is_stopped:
+        progress = open_sweeps(
+            folder, [planned], [data], command, cure="delete this one"
+        )
+        for line in progress.notices:
+            warnings.warn(line, Notice, stacklevel=6)
+        planned, saved = progress.plans[0], progress.checkpoints[0]
+        if earlier is not None:
+            for group, start in continued(planned, data, earlier).items():
+                saved.setdefault(group, start)
+        parts = [part for group in saved.values() for part in group.parts]
+        yield planned, parts, run_sweep(progress, 0, is_stopped)
 
 
 @contextlib.contextmanager

@@ -320,7 +320,7 @@ def test_another_unfinished_sweep_stays_as_it_is(
         with pytest.raises(KeyboardInterrupt):
             command_line.execute([FIRST], argv)
     before = files(tmp_path)
-    refused = pytest.raises(UserError, match="unfinished sweep with other settings")
+    refused = pytest.raises(UserError, match="contains a sweep with other settings")
     with refused:
         command_line.execute([SECOND, FIRST], ["x", *TINY, f"--out_dir={tmp_path}"])
     refused = pytest.raises(UserError, match="first contains an unfinished sweep; name")

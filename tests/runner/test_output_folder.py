@@ -12,6 +12,7 @@ import pytest
 from experiments import merge
 from fmnist_jax.errors import UserError
 from fmnist_jax.runner import command_line, output_folder
+from fmnist_jax.sweeps import folder_lock
 from fmnist_jax.sweeps.plan_file import Shard
 
 UNTOUCHED = {"overwrite": False, "out_dir": None}
@@ -93,7 +94,7 @@ def test_a_process_keeps_the_checkpoint_folder_of_its_successor(tmp_path: Path) 
     one, two = output_folder.locked(tmp_path), output_folder.locked(tmp_path)
     plan = one.__enter__() / "plan.json"
     plan.touch()
-    output_folder.discard(plan.parent)
+    folder_lock.discard(plan.parent)
     two.__enter__()
     plan.touch()
     one.__exit__(None, None, None)

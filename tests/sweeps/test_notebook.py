@@ -1,14 +1,21 @@
 """Habits of a notebook: a progress bar, Ctrl-C, a second call."""
 
 import dataclasses
+import os
+import signal
+from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 import pytest
+import xarray as xr
 
-from fmnist_jax import SweepInterrupted, sweep
+from fmnist_jax import Notice, SweepInterrupted, UserError, sweep
 from fmnist_jax.sweeps import programs
 from fmnist_jax.sweeps import sweep as sweep_module
+from fmnist_jax.sweeps.checkpoints import Part
+from fmnist_jax.sweeps.folder_lock import locked
 from tests.sweeps.runs import CONFIG, DATA, HPARAMS
 
 SMALL = dataclasses.replace(CONFIG, num_epochs=3)
@@ -33,8 +40,8 @@ def test_an_interrupted_sweep_keeps_what_is_finished(
     complete = sweep(AXES, DATA, SMALL, HPARAMS)
     run_groups = sweep_module.run_groups
 
-    def interrupted(*args: Any) -> Any:
-        for number, part in enumerate(run_groups(*args)):
+    def interrupted(*args: Any, **kwargs: Any) -> Any:
+        for number, part in enumerate(run_groups(*args, **kwargs)):
             if number == 4:  # in the second epoch of the second program
                 raise KeyboardInterrupt
             yield part
@@ -67,3 +74,55 @@ def test_other_values_do_not_compile_again() -> None:
     assert compiled._cache_size() == sizes
     sweep(axes, DATA, dataclasses.replace(SMALL, batch_size=8), HPARAMS, max_width=2)
     assert compiled._cache_size() == sizes + 1
+
+
+def test_a_folder_resumes_what_ctrl_c_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    complete = sweep(AXES, DATA, SMALL, HPARAMS, keep_states="all")
+    trained: list[Part] = []
+    run_sweep = sweep_module.run_sweep
+
+    def pressing(*args: Any) -> Any:
+        for part in run_sweep(*args):
+            trained.append(part)
+            if len(trained) == 5:  # in the first epoch of the second program
+                os.kill(os.getpid(), signal.SIGINT)
+            yield part
+
+    monkeypatch.setattr(sweep_module, "run_sweep", pressing)
+    handler = signal.getsignal(signal.SIGINT)
+    folder = str(tmp_path / "new" / "sweep")
+    how: dict[str, Any] = {"folder": folder, "keep_states": "all"}
+    with pytest.raises(SweepInterrupted, match="The same call of sweep con") as caught:
+        sweep(AXES, DATA, SMALL, HPARAMS, **how)
+    assert signal.getsignal(signal.SIGINT) == handler
+    finished = np.isfinite(caught.value.results.test_loss).sum("epoch")
+    np.testing.assert_array_equal(finished, [[3, 3], [1, 1]])
+    resumed = sweep(AXES, DATA, SMALL, HPARAMS, **how)
+    assert len(trained) == 8  # no epoch is trained twice; each program's states
+    again = sweep(AXES, DATA, SMALL, HPARAMS, **how)
+    assert len(trained) == 8
+    for results, states in (resumed, again):
+        xr.testing.assert_identical(results, complete[0])
+        for settings in complete[1].settings:
+            pair = (s.sel(**settings).state for s in (states, complete[1]))
+            jax.tree.map(np.testing.assert_array_equal, *pair)
+
+
+def test_a_folder_is_not_mixed_up(tmp_path: Path) -> None:
+    sweep(AXES, DATA, SMALL, HPARAMS, folder=tmp_path)
+    other = dataclasses.replace(SMALL, num_epochs=4)
+    settings = "a sweep with other settings: num_epochs is 3 in the saved sweep and 4"
+    with pytest.raises(UserError, match=settings) as caught:
+        sweep(AXES, DATA, other, HPARAMS, folder=tmp_path)
+    assert "or delete this one" in str(caught.value)
+    with locked(tmp_path), pytest.raises(UserError, match="is in use by another"):
+        sweep(AXES, DATA, SMALL, HPARAMS, folder=tmp_path)
+    (tmp_path / "parts" / "0-1.part").write_bytes(b"cut off")
+    with pytest.warns(Notice, match="damaged"):
+        again = sweep(AXES, DATA, SMALL, HPARAMS, folder=tmp_path)
+    xr.testing.assert_identical(again, sweep(AXES, DATA, SMALL, HPARAMS))
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="cannot be written"):
+        sweep(AXES, DATA, SMALL, HPARAMS, folder=tmp_path / "file")

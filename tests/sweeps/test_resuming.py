@@ -182,8 +182,7 @@ def test_other_settings_data_and_damaged_plans_are_refused(
     refused(
         "--divisors",
         "1,2",
-        "an unfinished sweep with other settings: divisor is 1,255 in the saved sweep "
-        "and 1,2 now",
+        "a sweep with other settings: divisor is 1,255 in the saved sweep and 1,2 now",
     )
     refused("--epochs", "5", "num_epochs is 4 in the saved sweep and 5 now")
     refused("--train_examples", "95", "the data are not the same")
@@ -225,8 +224,8 @@ def test_invalid_plan_files_are_refused_and_may_be_replaced(
             execute(tmp_path)
         problem = f"{plan} is damaged or was written by another version"
         assert str(error.value) == (
-            f"--out_dir={tmp_path} contains an unfinished sweep: {problem}; name "
-            "another folder, or pass --overwrite."
+            f"The folder {tmp_path} contains a sweep that cannot be resumed: "
+            f"{problem}; name another folder, or pass --overwrite."
         )
     plan.unlink()
     os.mkfifo(plan)

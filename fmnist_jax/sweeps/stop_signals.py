@@ -1,0 +1,40 @@
+"""Signals that stop a sweep after an epoch, so that it can be resumed."""
+
+import contextlib
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+
+@contextlib.contextmanager
+def stop_signals() -> Iterator[Callable[[], bool]]:
+    """Yields a function that returns whether SIGINT (Ctrl-C) or SIGTERM has arrived.
+
+    The first signal sets a flag: a ``KeyboardInterrupt`` that is raised in a callback
+    of the garbage collector would be lost. A second signal has its usual effect.
+    """
+    stopped = threading.Event()
+    handlers: dict[int, Any] = {}
+
+    def restore() -> None:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+
+    def stop(*_: Any) -> None:
+        restore()
+        stopped.set()
+        # Not print(): the signal may have interrupted a write to the same stream. The
+        # pipe is closed if the same Ctrl-C has ended its reader, such as `tee`.
+        with contextlib.suppress(OSError):
+            os.write(2, b"\nStopping after this epoch; Ctrl-C again stops at once.\n")
+
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGINT, signal.SIGTERM):
+            if signal.getsignal(number) != signal.SIG_IGN:
+                handlers[number] = signal.signal(number, stop)
+    try:
+        yield stopped.is_set
+    finally:
+        restore()

@@ -1,0 +1,136 @@
+"""Runs continued for more epochs are those of a sweep that had them from the start."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import optax
+import pytest
+import xarray as xr
+
+from fmnist_jax import Config, Data, Hparams, Probe, UserError, sweep
+from fmnist_jax.sweeps import sweep as sweep_module
+from fmnist_jax.sweeps.state_files import load_states, save_states
+from tests.sweeps.runs import CONFIG, DATA, HPARAMS
+
+AXES: dict[str, Any] = {
+    "optimizer": ["sgd", "adam"],
+    "divisor": [1.0, 100.0],
+    "seed": range(3),
+}
+SHORT = dataclasses.replace(CONFIG, num_epochs=2)
+LONG = dataclasses.replace(SHORT, num_epochs=4)
+
+
+def first_bias(config: Any, hparams: Any, state: Any, key: Any, batch: Any) -> Any:
+    return {"first_bias": state.params["Dense_0"]["bias"][0]}
+
+
+def first_scale(config: Any, hparams: Any, state: Any, key: Any, batch: Any) -> Any:
+    return {"first_scale": abs(state.params["Dense_0"]["kernel"]).mean()}
+
+
+PROBES = [Probe(first_scale, when="init"), Probe(first_bias)]
+
+
+def assert_same_runs(one: Any, other: Any) -> None:
+    """Results and states are the same, bit for bit."""
+    xr.testing.assert_identical(one[0], other[0])
+    assert one[1].settings == other[1].settings
+    for settings in one[1].settings:
+        states = (sweep[1].sel(**settings).state for sweep in (one, other))
+        jax.tree.map(np.testing.assert_array_equal, *states)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("is_saved", [False, True])
+def test_continued_runs_are_those_of_a_longer_sweep(
+    is_saved: bool, tmp_path: Path
+) -> None:
+    static = {"batch_norm": "frozen", "schedule": "plateau", "evaluate_dropout": True}
+    short, long = (dataclasses.replace(c, **static) for c in (SHORT, LONG))
+    hparams = Hparams(learning_rate=0.01, dropout_rate=0.1, target_accuracy=0.9)
+    on, how = DATA.with_validation(16), {"probes": PROBES, "keep_states": "all"}
+    results, states = sweep(AXES, on, short, hparams, **how)  # type: ignore[call-overload]
+    if is_saved:
+        results.to_netcdf(tmp_path / "results.nc", engine="h5netcdf")
+        save_states(states, tmp_path / "states")
+        results = xr.load_dataset(tmp_path / "results.nc", engine="h5netcdf")
+        states = load_states(tmp_path / "states")
+    first = results, states
+    more = sweep(AXES, on, long, hparams, continue_from=first, **how)  # type: ignore[call-overload]
+    expected = sweep(AXES, on, long, hparams, **how)  # type: ignore[call-overload]
+    assert_same_runs(more, expected)
+    assert len({*expected[0].stopped_epoch.values.ravel()}) > 1
+
+
+def test_some_runs_are_continued_with_functions_of_ones_own() -> None:
+    """Other axes may select them: what counts is the settings of each run."""
+    own = dataclasses.replace(
+        SHORT,
+        optimizer=lambda h: optax.adam(h.learning_rate),
+        schedule=lambda h: optax.exponential_decay(h.learning_rate, 3, 0.9),
+    )
+    axes = {"learning_rate": [0.01, 0.1], "seed": range(3)}
+    first = sweep(axes, DATA, own, keep_states="all")
+    longer = dataclasses.replace(own, num_epochs=3)
+    one = {"learning_rate": [0.1], "seed": [2, 0]}
+    more = sweep(one, DATA, longer, continue_from=first, max_width=1)
+    expected = sweep(one, DATA, longer, max_width=1)
+    assert len(more.epoch) == 3
+    for name in ("test_loss", "train_loss"):  # two programs of other widths
+        np.testing.assert_allclose(more[name], expected[name], rtol=2e-5)
+
+
+@pytest.mark.slow
+def test_continuing_is_interrupted_and_resumed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = sweep(AXES, DATA, SHORT, HPARAMS, keep_states="all")
+    run_sweep = sweep_module.run_sweep
+
+    def interrupted(*args: Any) -> Any:
+        for number, part in enumerate(run_sweep(*args)):
+            yield part
+            if number == 2:  # the first program is finished
+                raise KeyboardInterrupt
+
+    monkeypatch.setattr(sweep_module, "run_sweep", interrupted)
+    with pytest.raises(KeyboardInterrupt, match="6 of 12 runs are finished"):
+        sweep(AXES, DATA, LONG, HPARAMS, folder=tmp_path, continue_from=first)
+    monkeypatch.undo()
+    more = sweep(AXES, DATA, LONG, HPARAMS, folder=tmp_path, continue_from=first)
+    xr.testing.assert_identical(more, sweep(AXES, DATA, LONG, HPARAMS))
+
+
+def test_what_cannot_be_continued_is_refused() -> None:
+    axes = {"divisor": [1.0, 100.0], "seed": range(2)}
+    first = sweep(axes, DATA, SHORT, HPARAMS, keep_states="best")
+
+    def refused(match: str, **changed: Any) -> None:
+        given: dict[str, Any] = {
+            "axes": {"divisor": [first[1].settings[0]["divisor"]]},
+            "data": DATA,
+            "config": LONG,
+            "hparams": HPARAMS,
+            "continue_from": first,
+        }
+        with pytest.raises(UserError, match=match):
+            sweep(**given | changed)
+
+    refused("kept no state for 2 of 4 runs", axes=axes)
+    refused("kept no state for 1 of 1", hparams=Hparams(learning_rate=0.5))
+    refused("already has 2 epochs", config=SHORT)
+    shifted = Data(DATA.test, DATA.train)
+    refused("other data", data=shifted)
+    refused("cosine", config=dataclasses.replace(LONG, schedule="cosine"))
+    refused(r"not the pair \(results, states\)", continue_from=first[1])
+
+
+def test_a_batch_size_of_ones_own_is_a_different_run() -> None:
+    first = sweep({"seed": [0]}, DATA, SHORT, HPARAMS, keep_states="all")
+    other: Config = dataclasses.replace(LONG, batch_size=8)
+    with pytest.raises(UserError, match="Only num_epochs may differ"):
+        sweep({"seed": [0]}, DATA, other, HPARAMS, continue_from=first)
