@@ -14,6 +14,7 @@ from .errors import SweepInterrupted as SweepInterrupted
 from .errors import UserError as UserError
 from .networks.equinox import from_equinox as from_equinox
 from .networks.haiku import from_haiku as from_haiku
+from .networks.mlp import MLP as MLP
 from .networks.network import Network as Network
 from .networks.nnx import from_nnx as from_nnx
 from .probes.activation import activation_stability_probe as activation_stability_probe
@@ -39,7 +40,6 @@ from .training.loop import run_epoch as run_epoch
 from .training.loop import run_keys as run_keys
 from .training.loop import train as train
 from .training.loop import train_epoch as train_epoch
-from .training.models import MLP as MLP
 from .training.step import State as State
 from .training.step import forward as forward
 from .training.step import gradients as gradients

@@ -39,6 +39,7 @@ from fmnist_jax.values import (
     SWITCH,
     TARGET,
     UP_TO_1,
+    WHOLE_COUNT,
     WHOLE_NUMBER,
     Setting,
     Traced,
@@ -171,8 +172,7 @@ class Config:
       initializer: library whose default initial weights are used.
       loss: loss function.
       optimizer: optimizer, as in optax.
-      schedule: learning rate by epoch: constant, reduced on a plateau of the test loss,
-        or half a cosine.
+      schedule: learning rate by epoch: constant, lower on a plateau, or half a cosine.
       batch_norm: batch normalisation before each ReLU, as in PyTorch; frozen: after the
         first epoch, always with the running statistics.
       penalized: parameters in the penalties: all, or kernels only (no biases).
@@ -182,6 +182,7 @@ class Config:
       precision: rounding of the operands of matrix products (sums are float32); on a
         CPU, a user's network always uses float32.
       num_epochs: passes over the training set.
+      record_every: steps after which loss and accuracy are recorded; 0: each epoch.
       evaluate_train: whether each epoch ends with a pass over the training set.
       evaluate_dropout: whether each epoch also ends with an evaluation with dropout on.
     """
@@ -212,6 +213,7 @@ class Config:
         "float32", choice(PRECISIONS), "precisions", "matmul precision"
     )
     num_epochs: int = setting(5, COUNT, None, "epochs")
+    record_every: int = setting(0, WHOLE_COUNT, "record_every", "steps between records")
     evaluate_train: bool = setting(True, SWITCH, None, "evaluate on the training set")
     evaluate_dropout: bool = setting(False, SWITCH, None, "evaluate with dropout on")
 

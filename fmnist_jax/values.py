@@ -140,6 +140,7 @@ TARGET = real(
     "a number from 0 to 1, or inf for never", lambda v: 0 <= v <= 1 or v == math.inf
 )
 COUNT = integer(1, 1_000_000)
+WHOLE_COUNT = integer(0, 1_000_000)
 SUBSETS = ("first", "stratified")  # the examples that stay if some are left out
 SUBSET = choice(SUBSETS)
 SEED = integer(0, 2**32 - 1)

@@ -27,7 +27,7 @@ from fmnist_jax.effects import (
     uses_setting,
 )
 from fmnist_jax.errors import UserError, unknown
-from fmnist_jax.training.models import MLP
+from fmnist_jax.networks.mlp import MLP
 
 
 def test_presets_have_the_settings_of_the_sources() -> None:
@@ -46,10 +46,11 @@ def test_presets_have_the_settings_of_the_sources() -> None:
 
 
 def test_tables_list_what_is_implemented() -> None:
-    from fmnist_jax.training import losses, matmul, models, optimizers
+    from fmnist_jax.networks import matmul, mlp
+    from fmnist_jax.training import losses, optimizers
 
     assert set(losses.LOSSES) == set(LOSS_LEGENDS)
-    assert set(models._INITIALIZERS) == set(INITIALIZERS)
+    assert set(mlp._INITIALIZERS) == set(INITIALIZERS)
     assert set(matmul.PRECISIONS) == set(PRECISIONS)
     for name in OPTIMIZERS:
         optimizers.make_optimizer(Config(optimizer=name), Hparams())

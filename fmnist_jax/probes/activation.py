@@ -13,9 +13,9 @@ from jax import Array
 from fmnist_jax.config import Config, Hparams
 from fmnist_jax.data.dataset import Dataset
 from fmnist_jax.errors import UserError
+from fmnist_jax.networks.matmul import default_precision
 from fmnist_jax.probes.probe import Probe, mini_batches
 from fmnist_jax.probes.sharpness import EXACT, mean_loss, preactivations
-from fmnist_jax.training.matmul import default_precision
 from fmnist_jax.training.optimizers import scale_first_kernel
 from fmnist_jax.training.step import State
 

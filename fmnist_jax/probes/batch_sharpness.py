@@ -6,9 +6,9 @@ from jax import Array
 
 from fmnist_jax.config import Config, Hparams
 from fmnist_jax.data.dataset import Dataset
+from fmnist_jax.networks.matmul import default_precision
 from fmnist_jax.probes.probe import Probe, mini_batches
 from fmnist_jax.probes.sharpness import EXACT, EXAMPLES, mean_loss
-from fmnist_jax.training.matmul import default_precision
 from fmnist_jax.training.step import State
 
 GRADIENTS = 3.0  # approximate cost: a gradient and a product with the Hessian

@@ -5,9 +5,9 @@ from jax import Array
 
 from fmnist_jax.config import Config, Hparams
 from fmnist_jax.data.dataset import Dataset
+from fmnist_jax.networks.mlp import PREACTIVATION
 from fmnist_jax.probes.histograms import by_name
 from fmnist_jax.probes.probe import Probe
-from fmnist_jax.training.models import PREACTIVATION
 from fmnist_jax.training.step import State, gradients, hidden_values, updates
 
 

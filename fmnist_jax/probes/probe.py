@@ -10,7 +10,7 @@ import numpy as np
 from jax import Array
 
 from fmnist_jax.config import Config, Hparams
-from fmnist_jax.data.dataset import Dataset
+from fmnist_jax.data.dataset import Dataset, Splits
 from fmnist_jax.errors import UserError, check_is, unknown
 from fmnist_jax.training.step import State
 from fmnist_jax.values import plain
@@ -31,13 +31,14 @@ class Probe:
         names).
       when: "init" (before the first step), "epoch" (after each epoch) or "end".
       dims: the names of each output's dimensions; scalars need no entry.
-      examples: size of the batch, taken from the first training images; or a function
-        of the run's ``Config`` that returns it.
+      examples: size of the batch, taken from the first images of ``split``: at most all
+        of them; or a function of the run's ``Config`` that returns it.
+      split: "train", "test" or "validation".
       gradients: approximate cost, as a number of gradients of the batch's loss; used
         for the expected time.
 
     Raises:
-      UserError: for another ``when``.
+      UserError: for another ``when`` or ``split``.
     """
 
     function: Callable[[Config, Hparams, State, Array, Dataset], dict[str, Any]]
@@ -47,10 +48,13 @@ class Probe:
     )
     examples: int | Callable[[Config], int] = 256
     gradients: float = 0.0
+    split: str = "train"
 
     def __post_init__(self) -> None:
         if self.when not in WHEN:
             raise unknown("Probe.when", self.when, WHEN)
+        if self.split not in Splits._fields:
+            raise unknown("Probe.split", self.split, Splits._fields)
         object.__setattr__(self, "examples", plain(self.examples))
 
     def num_examples(self, config: Config) -> int:
@@ -84,13 +88,13 @@ def run_probes(
     hparams: Hparams,
     state: State,
     key: Array,
-    train: Dataset,
+    splits: Splits,
 ) -> dict[str, Array]:
-    """Returns the outputs of all probes; batches are the first training images."""
+    """Returns the outputs of all probes; batches are the first images of a split."""
     values: dict[str, Array] = {}
     for index, probe in enumerate(probes):
         size = probe.num_examples(config)
-        batch = Dataset(*(array[:size] for array in train))
+        batch = Dataset(*(array[:size] for array in getattr(splits, probe.split)))
         probe_key = jax.random.fold_in(key, index)
         output = probe.function(config, hparams, state, probe_key, batch)
         check_is("The output of a probe", output, Mapping, "a dict of names to arrays")

@@ -15,11 +15,11 @@ from jax.flatten_util import ravel_pytree
 from fmnist_jax.config import Config, Hparams, resolve
 from fmnist_jax.data.dataset import Dataset
 from fmnist_jax.effects import uses_setting
+from fmnist_jax.networks.matmul import default_precision
+from fmnist_jax.networks.mlp import PREACTIVATION
 from fmnist_jax.probes.probe import Probe, mini_batches
 from fmnist_jax.stability import has_stability_limit
 from fmnist_jax.training.losses import get_loss
-from fmnist_jax.training.matmul import default_precision
-from fmnist_jax.training.models import PREACTIVATION
 from fmnist_jax.training.optimizers import EPS_IN_ROOT, scale_first_kernel
 from fmnist_jax.training.step import State, forward, hidden_values
 

@@ -32,7 +32,7 @@ from fmnist_jax.values import plain
 MAX_RUNS = 1_000_000
 
 # All runs of a sweep share these: their results have one epoch axis and one shape.
-_NO_AXES = ("num_epochs", "evaluate_train", "evaluate_dropout", "name")
+_NO_AXES = ("num_epochs", "record_every", "evaluate_train", "evaluate_dropout", "name")
 _RESERVED = ("seed", "epoch", "method", "tolerance", "drop", "indexers")
 _STATIC_AXES = STATIC.keys() - {*_NO_AXES}
 
@@ -54,6 +54,11 @@ def check_sweep(
     check_is("axes", axes, Mapping, "a dict of settings to lists of their values")
     check_all(config, hparams)
     checked = _check_axes(axes, hparams.extra)
+    if config.record_every and "batch_size" in checked:
+        raise UserError(
+            "record_every is the same number of steps in all runs, but batch_size is "
+            "an axis; leave one out."
+        )
     programs = _programs(checked, config)
     _check_learning_rates(checked, hparams, programs)
     names = [*checked, *given_settings(config, hparams)]

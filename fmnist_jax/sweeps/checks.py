@@ -53,6 +53,11 @@ def check_plan(plan: Plan, data: Data, num_devices: int) -> None:
     check_data(data, plan)
     for probe in plan.probes:
         check_is("A probe", probe, Probe, "a Probe, such as Probe(function)")
+        if probe.split == "validation" and data.validation is None:
+            raise UserError(
+                f"The probe {name_of(probe.function)} takes validation images, but "
+                "the data has none; pass data.with_validation(…)."
+            )
     if plan.num_devices > num_devices:
         raise UserError(
             f"The runs were planned for {plan.num_devices} devices (GPUs, or cores of "
@@ -74,10 +79,10 @@ def check_plan(plan: Plan, data: Data, num_devices: int) -> None:
 def _check_program(config: Config, hparams: Any, plan: Plan, data: Data) -> None:
     """Checks the shapes of a program's step and probes, and a user's network."""
     key = jax.eval_shape(lambda: jax.random.key(0))
-    train = jax.eval_shape(lambda: jax.tree.map(jax.numpy.asarray, data.train))
+    splits = jax.eval_shape(lambda: jax.tree.map(jax.numpy.asarray, data.splits))
     batch = jax.tree.map(
         lambda x: jax.ShapeDtypeStruct((config.batch_size, *x.shape[1:]), x.dtype),
-        train,
+        splits.train,
     )
     shapes = data.image_shape, data.num_classes, fitted(config, data)
     with _explaining_run(config, data, 1):
@@ -96,7 +101,7 @@ def _check_program(config: Config, hparams: Any, plan: Plan, data: Data) -> None
         outputs = functools.partial(run_probes, (probe,), config, hparams)
         subject = f"The probe {name_of(probe.function)} failed"
         with explaining(subject, function=probe.function):
-            values = _shapes_of_run(outputs, (state, key), train, is_vmapped)
+            values = _shapes_of_run(outputs, (state, key), splits, is_vmapped)
         _check_probe(probe, values, owners, plan)
     if config.model is not None:
         network_notices(config, data)
@@ -169,7 +174,7 @@ def _check_probe(
                 f"{len(dims)} dimensions: {dims}."
             )
         for dim in dims:
-            if dim in (*plan.axes, "epoch"):
+            if dim in (*plan.axes, "epoch", "step"):
                 raise UserError(
                     f"The probe output {name!r} has a dimension {dim!r}, which is an "
                     "axis of the results; give it another name."

@@ -97,6 +97,9 @@ def _checkpoint(
     for name, variable in results.data_vars.items():
         if "epoch" in variable.dims and name not in LAST_EPOCH_ONLY:
             values[str(name)] = variable.transpose(*outer, ...).values[rows]
+        if "step" in variable.dims:
+            by_run = variable.transpose(*states.axes, "step").values[rows]
+            values[str(name)] = by_run.reshape(len(by_run), epochs, -1)
     parts = [
         Part(index, group.runs, e + 1, {name: v[:, e] for name, v in values.items()})
         for e in range(epochs)

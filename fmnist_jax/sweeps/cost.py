@@ -72,6 +72,10 @@ def expected_seconds(plan: "Plan", data: "Data") -> float:
         evaluated = test_examples + train_examples * config.evaluate_train
         evaluated *= 1 + config.evaluate_dropout
         evaluated += validation_examples
+        steps = math.ceil(train_examples / config.batch_size)
+        if config.record_every:
+            records = math.ceil(steps / config.record_every)
+            evaluated += records * (test_examples + validation_examples)
         probed = 0.0
         for probe in plan.probes:
             size = min(probe.num_examples(config), train_examples)
@@ -79,7 +83,6 @@ def expected_seconds(plan: "Plan", data: "Data") -> float:
             probed += gradients / (1 if probe.when == "epoch" else config.num_epochs)
         # Two FLOPs per parameter forward, and as many for each of two gradients.
         flops = parameters * (6 * (train_examples + probed) + 2 * evaluated)
-        steps = math.ceil(train_examples / config.batch_size)
         streams = STREAMS.get(config.optimizer, STREAMS["adam"])
         traffic = 4 * parameters * streams * steps
         seconds = flops / flops_per_second + traffic / bytes_per_second

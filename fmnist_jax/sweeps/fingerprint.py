@@ -68,6 +68,7 @@ def fingerprint(plan: Plan, data: Data, environment: Mapping[str, str]) -> Finge
             p.when,
             p.examples if isinstance(p.examples, int) else code_name(p.examples),
             sorted(p.dims.items()),
+            p.split,
         ]
         for p in plan.probes
     ]

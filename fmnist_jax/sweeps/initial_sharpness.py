@@ -37,7 +37,7 @@ _IRRELEVANT = {
     *("optimizer", "schedule", "batch_size", "order", "precision", "dropout_rate"),
     *("l1", "l2", "l2_squared", "penalized", "target_accuracy"),
     *("first_kernel_rate", "first_kernel_eps"),
-    *("name", "num_epochs", "evaluate_train", "evaluate_dropout"),
+    *("name", "num_epochs", "record_every", "evaluate_train", "evaluate_dropout"),
 }
 # Settings that the sharpness at initialisation depends on: network and loss.
 DEPENDS_ON = (*(name for name in SETTINGS if name not in _IRRELEVANT), "seed")
@@ -105,6 +105,7 @@ def _at_initialisation(
         plan.config,
         schedule="constant",
         num_epochs=1,
+        record_every=0,
         evaluate_train=False,
         evaluate_dropout=False,
         batch_size=min(plan.config.batch_size, count),

@@ -1,5 +1,6 @@
 """Labels the results of runs: parts to one Dataset with named axes."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -10,6 +11,7 @@ from fmnist_jax.config import (
     LOSS_LEGENDS,
     SETTINGS,
     STATIC,
+    Config,
     axis_label,
     coordinate,
     resolve,
@@ -44,6 +46,10 @@ VARIABLES = {
     "dead_layers": ("dead hidden layers", "1"),
     "zero_gradient_share": ("share of examples with zero gradient", "1"),
 }
+_RECORDED = ["train_loss", "train_penalty", "train_accuracy_running"]
+_RECORDED += ["test_loss", "test_accuracy", "validation_loss", "validation_accuracy"]
+BY_STEP = {f"{name}_by_step": VARIABLES[name] for name in _RECORDED}
+VARIABLES |= BY_STEP
 STATE = "state."  # begins the names of a state's arrays among the results of a run
 LAST_EPOCH_ONLY = ("final_train_loss", "final_train_accuracy")
 VALIDATION = ("validation_loss", "validation_accuracy")  # NaN without validation set
@@ -65,7 +71,7 @@ def join(plan: Plan, parts: Iterable[Part], data: Data) -> xr.Dataset:
     Returns:
       The same as ``sweep``.
     """
-    dataset = xr.Dataset(coords=_coordinates(plan))
+    dataset = xr.Dataset(coords=_coordinates(plan, len(data.train.labels)))
     parts = list(parts)
     is_own_loss = any(callable(group.config.loss) for group in plan.groups)
     kept = [p._replace(values=_without_states(p.values)) for p in parts]
@@ -80,12 +86,18 @@ def join(plan: Plan, parts: Iterable[Part], data: Data) -> xr.Dataset:
             grid, has_epochs = grid[..., -1], False
         inner = next((p.dims[name] for p in plan.probes if name in p.dims), ())
         dims = (*plan.axes, *(["epoch"] if has_epochs else []), *inner)
+        if name in BY_STEP:
+            dims = (*plan.axes, "step")
+            grid = grid.reshape(*plan.shape, -1)
         label, unit = (VARIABLES | PROBED).get(name, (name.replace("_", " "), ""))
         unit = "" if unit == "nats" and is_own_loss else unit
         attrs = {"long_name": label} | ({"units": unit} if unit else {})
         dataset[name] = xr.Variable(dims, grid, attrs)
     if "stopped" in dataset:
         dataset["stopped_epoch"] = _stopped_epoch(dataset.stopped)
+        for name in BY_STEP.keys() & dataset.keys():
+            epoch = dataset.step / dataset.step[-1] * dataset.epoch[-1]
+            dataset[name] = dataset[name].where(~(epoch > dataset.stopped_epoch))
     share = data.largest_class_share if data.targets == "classes" else np.nan
     dataset["status"] = _status(dataset, share)
     dataset.attrs = _attributes(plan, parts, data)
@@ -197,7 +209,15 @@ def _stopped_epoch(stopped: xr.DataArray) -> xr.Variable:
     return xr.Variable(stopped.dims[:-1], first, attrs)
 
 
-def _coordinates(plan: Plan) -> dict[str, xr.Variable]:
+def _recorded_steps(config: Config, num_examples: int) -> np.ndarray:
+    """Returns the numbers of steps taken at each record, over all epochs."""
+    steps = math.ceil(num_examples / config.batch_size)
+    every = config.record_every
+    in_epoch = np.minimum(np.arange(every, steps + every, every), steps)
+    return (steps * np.arange(config.num_epochs)[:, None] + in_epoch).ravel()
+
+
+def _coordinates(plan: Plan, num_examples: int) -> dict[str, xr.Variable]:
     coordinates = {}
     for name, values in plan.axes.items():
         shown = np.asarray([coordinate(name, value) for value in values])
@@ -205,6 +225,9 @@ def _coordinates(plan: Plan) -> dict[str, xr.Variable]:
         coordinates[name] = xr.Variable((name,), shown, attrs)
     epochs = np.arange(1, plan.config.num_epochs + 1)
     coordinates["epoch"] = xr.Variable(("epoch",), epochs, {"long_name": "epoch"})
+    if plan.config.record_every:
+        steps = _recorded_steps(plan.config, num_examples)
+        coordinates["step"] = xr.Variable(("step",), steps, {"long_name": "step"})
     for name in (*SETTINGS, *plan.hparams.extra):
         is_fixed = name != "name" and name not in plan.axes
         if is_fixed and (setting := _fixed_setting(plan, name)) is not None:

@@ -28,12 +28,12 @@ class ProgramData(NamedTuple):
 
     splits: Splits
     normalization: Normalization | None = None
-    probed: tuple[Dataset, Normalization] | None = None
+    probed: tuple[Splits, Normalization] | None = None
 
     @property
-    def for_probes(self) -> tuple[Dataset, Normalization | None]:
-        """Training images as stored, and their normalization."""
-        return self.probed or (self.splits.train, self.normalization)
+    def for_probes(self) -> tuple[Splits, Normalization | None]:
+        """Images as stored, and their normalization."""
+        return self.probed or (self.splits, self.normalization)
 
 
 def normalization_settings(config: Config) -> tuple[Any, ...]:
@@ -95,7 +95,7 @@ def max_examples(plan: Plan) -> int:
 def in_advance(shared: ProgramData, count: int) -> ProgramData:
     """Returns data with normalized images.
 
-    The first ``count`` training images are kept as stored, for probes.
+    The first ``count`` images of each split are kept as stored, for probes.
     """
     normalization = shared.normalization
     assert normalization is not None
@@ -105,6 +105,6 @@ def in_advance(shared: ProgramData, count: int) -> ProgramData:
             return None
         return part._replace(images=normalize(normalization, part.images))
 
-    probed = Dataset(*(array[:count] for array in shared.splits.train))
+    probed = jax.tree.map(lambda array: array[:count], shared.splits)
     splits = Splits(*map(normalized, shared.splits))
     return ProgramData(splits, Normalization(), (probed, normalization))

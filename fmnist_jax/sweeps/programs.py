@@ -45,6 +45,7 @@ class Program(NamedTuple):
             loss="softmax",
             batch_size=1,
             num_epochs=1,
+            record_every=0,
             evaluate_train=True,
             order="shuffled",
             penalized="all",
@@ -107,12 +108,12 @@ def init_runs(
 
     def init_one(inputs: RunInputs, data: ProgramData) -> Any:
         init_key, _, probes_key = training.run_keys(inputs.seeds)
-        train, normalization = data.for_probes
-        shapes = train.images.shape[1:], program.num_classes
+        splits, normalization = data.for_probes
+        shapes = splits.train.images.shape[1:], program.num_classes
         statistics = None if config.normalization == "none" else normalization
         state = training.init(config, inputs.hparams, init_key, *shapes, statistics)
         key = jax.random.fold_in(probes_key, 0)
-        values = run_probes(probes, config, inputs.hparams, state, key, train)
+        values = run_probes(probes, config, inputs.hparams, state, key, splits)
         return _with_normalization(state, None), values
 
     return _for_each_run(program.mesh, init_one, inputs, data)
@@ -180,9 +181,9 @@ def train_epoch_of_runs(
         )
         metrics = {name: m.astype(jnp.float32) for name, m in metrics.items()}
         key = jax.random.fold_in(probes_key, number)
-        train, normalization = data.for_probes
+        stored, normalization = data.for_probes
         probed = _with_normalization(state, normalization)
-        outputs = run_probes(probes, config, inputs.hparams, probed, key, train)
+        outputs = run_probes(probes, config, inputs.hparams, probed, key, stored)
         is_settled = _is_settled(config, before, state)
         return _with_normalization(state, None), metrics | outputs, is_settled
 
@@ -202,10 +203,10 @@ def run_end_probes(
 
     def probe_one(runs: tuple[RunInputs, training.State], data: ProgramData) -> Any:
         inputs, state = runs
-        train, normalization = data.for_probes
+        stored, normalization = data.for_probes
         state = _with_normalization(state, normalization)
         _, _, probes_key = training.run_keys(inputs.seeds)
         key = jax.random.fold_in(probes_key, config.num_epochs + 1)
-        return run_probes(probes, config, inputs.hparams, state, key, train)
+        return run_probes(probes, config, inputs.hparams, state, key, stored)
 
     return _for_each_run(program.mesh, probe_one, (inputs, state), data)

@@ -7,6 +7,7 @@ from fmnist_jax.data.normalization import fit_normalization as fit_normalization
 from fmnist_jax.data.orders import epoch_order as epoch_order
 from fmnist_jax.data.orders import example_order as example_order
 from fmnist_jax.data.orders import run_orders as run_orders
+from fmnist_jax.training.epoch import train_epoch as train_epoch
 from fmnist_jax.training.evaluation import EVALUATION_BATCH as EVALUATION_BATCH
 from fmnist_jax.training.evaluation import evaluate as evaluate
 from fmnist_jax.training.evaluation import judged_examples as judged_examples
@@ -14,7 +15,6 @@ from fmnist_jax.training.loop import end_epoch as end_epoch
 from fmnist_jax.training.loop import run_epoch as run_epoch
 from fmnist_jax.training.loop import run_keys as run_keys
 from fmnist_jax.training.loop import train as train
-from fmnist_jax.training.loop import train_epoch as train_epoch
 from fmnist_jax.training.normalization import normalize as normalize
 from fmnist_jax.training.normalization import scaled_inputs as scaled_inputs
 from fmnist_jax.training.step import Metrics as Metrics

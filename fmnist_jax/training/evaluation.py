@@ -29,6 +29,14 @@ def scan_batches(
     ``step`` maps a carry, the number of a batch and the batch to a carry and metrics.
     Returns the last carry, and the means of the metrics over the examples.
     """
+    carry, means, _ = stack_batches(step, carry, arrays, batch_size)
+    return carry, means
+
+
+def stack_batches(
+    step: Callable[..., tuple[Any, Metrics]], carry: Any, arrays: Any, batch_size: int
+) -> tuple[Any, Metrics, Metrics]:
+    """Scans as ``scan_batches``; returns also the metrics of each batch, ``[K]``."""
     num_examples = len(jax.tree.leaves(arrays)[0])
     size = min(batch_size, num_examples)
     count, rest = divmod(num_examples, size)
@@ -45,7 +53,8 @@ def scan_batches(
     if rest:
         weight = rest / num_examples  # of the last batch
         means = jax.tree.map(lambda m, b: (1 - weight) * m + weight * b, means, last)
-    return carry, means
+        metrics = jax.tree.map(jnp.append, metrics, last)
+    return carry, means, metrics
 
 
 def evaluate(
@@ -90,20 +99,30 @@ def judged_examples(train: Dataset) -> Dataset:
     return Dataset(*(jnp.asarray(array)[np.sort(rows)] for array in train))
 
 
+def evaluate_held_out(
+    config: Config, hparams: Hparams, state: State, data: Data | Splits
+) -> Metrics:
+    """Returns loss and accuracy of the test and, if there is one, validation set."""
+    parts = {"test": data.test, "validation": data.validation}
+    return {
+        f"{name}_{metric}": value
+        for name, part in parts.items()
+        if part is not None
+        for metric, value in evaluate(config, hparams, state, part).items()
+    }
+
+
 def evaluate_splits(
     config: Config, hparams: Hparams, state: State, data: Data | Splits
 ) -> Metrics:
     """Returns the evaluations after an epoch, as ``run_epoch`` describes them."""
-    evaluate_on = functools.partial(evaluate, config, hparams, state)
     judged = data.train if config.evaluate_train else judged_examples(data.train)
     nan = jnp.full((), jnp.nan)
     metrics = {"train_accuracy": nan}
     metrics |= {"validation_loss": nan, "validation_accuracy": nan}
-    parts = {"final_train": judged, "test": data.test, "validation": data.validation}
-    for name, part in parts.items():
-        if part is not None:
-            values = evaluate_on(part)
-            metrics |= {f"{name}_{metric}": v for metric, v in values.items()}
+    values = evaluate(config, hparams, state, judged)
+    metrics |= {f"final_train_{metric}": value for metric, value in values.items()}
+    metrics |= evaluate_held_out(config, hparams, state, data)
     if config.evaluate_train:
         metrics["train_accuracy"] = metrics["final_train_accuracy"]
     return metrics

@@ -8,82 +8,25 @@ from typing import Any, SupportsIndex
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import Array
 
 from fmnist_jax.config import Config, Hparams
-from fmnist_jax.data.dataset import Data, Dataset, Splits
+from fmnist_jax.data.dataset import Data, Splits
 from fmnist_jax.data.normalization import fit_normalization
 from fmnist_jax.data.orders import check_orders, run_orders
 from fmnist_jax.errors import UserError
-from fmnist_jax.training.evaluation import (
-    evaluate_dropout,
-    evaluate_splits,
-    scan_batches,
-)
+from fmnist_jax.training.epoch import train_epoch, train_recorded_epoch
+from fmnist_jax.training.evaluation import evaluate_dropout, evaluate_splits
 from fmnist_jax.training.schedules import epoch_learning_rate, next_schedule
-from fmnist_jax.training.step import Metrics, State, Stopping, init, train_step
+from fmnist_jax.training.step import Metrics, State, Stopping, init
 
+# Metrics of a step, and the names of their means over an epoch.
+METRICS = {
+    "loss": "train_loss",
+    "penalty": "train_penalty",
+    "accuracy": "train_accuracy_running",
+}
 ROUNDING = 1e-6  # an epoch without a mistake may have accuracy 0.9999999
-
-
-def train_epoch(
-    config: Config,
-    hparams: Hparams,
-    state: State,
-    key: Array,
-    dataset: Dataset,
-    order: Array,
-) -> tuple[State, Metrics]:
-    """Trains on each example of ``order`` once, and counts the epoch.
-
-    ``end_epoch`` advances what else changes between epochs: the plateau schedule and
-    the target accuracy. ``run_epoch`` does all of it.
-
-    Args:
-      config: static settings.
-      hparams: traced settings.
-      state: before the epoch.
-      key: for dropout.
-      dataset: the training set, ``[N, …]``.
-      order: positions in ``dataset``, int ``[M]`` from 0 to N-1, cut into batches; the
-        last may be smaller. If it is traced, its range is not checked.
-
-    Returns:
-      The state after the epoch, and the means over the examples of the metrics of
-      ``train_step``; each batch is measured before its step.
-
-    Raises:
-      UserError: for an order that is not int ``[M]``, or is out of range.
-    """
-    _check_order(order, len(dataset.labels))
-
-    def step(state: State, index: Any, rows: Array) -> tuple[State, Metrics]:
-        batch = jax.tree.map(
-            lambda x: jnp.asarray(x).at[rows].get(mode="promise_in_bounds"), dataset
-        )
-        step_key = jax.random.fold_in(key, index)
-        return train_step(config, hparams, state, step_key, batch)
-
-    state, means = scan_batches(step, state, jnp.asarray(order), config.batch_size)
-    return dataclasses.replace(state, epoch=state.epoch + 1), means
-
-
-def _check_order(order: Any, num_examples: int) -> None:
-    """Refuses an order that is not int ``[M]``; of a concrete one, also its range."""
-    shape, dtype = jnp.shape(order), jnp.result_type(order)
-    if len(shape) != 1 or not shape[0] or not jnp.issubdtype(dtype, jnp.integer):
-        raise UserError(
-            f"order is {dtype} {list(shape)}; expected int [M], positions of examples."
-        )
-    if isinstance(order, jax.core.Tracer):
-        return
-    low, high = int(np.min(order)), int(np.max(order))
-    if low < 0 or high >= num_examples:
-        raise UserError(
-            f"order has positions from {low} to {high}; expected 0 to "
-            f"{num_examples - 1} for {num_examples} examples."
-        )
 
 
 def run_epoch(
@@ -107,21 +50,33 @@ def run_epoch(
       ``final_train_accuracy`` after it, over the training set or, without
       ``Config.evaluate_train``, over ``judged_examples``; the ``epoch_learning_rate``;
       with ``Config.evaluate_dropout`` the evaluations with dropout on,
-      ``…_with_dropout``; and with a target accuracy ``stopped``, 0 or 1.
+      ``…_with_dropout``; with a target accuracy ``stopped``, 0 or 1; and with
+      ``Config.record_every`` also losses and accuracies ``…_by_step``, ``[K]`` each.
     """
-    after, means = train_epoch(config, hparams, state, key, data.train, order)
-    metrics = {
-        "train_loss": means["loss"],
-        "train_penalty": means["penalty"],
-        "train_accuracy_running": means["accuracy"],
-    }
+    run = config, hparams, state, key
+    records: Metrics = {}
+    if config.record_every:
+        after, means, records = train_recorded_epoch(*run, data, order)
+    else:
+        after, means = train_epoch(*run, data.train, order)
+    metrics = {METRICS[name]: means[name] for name in METRICS}
     metrics |= evaluate_splits(config, hparams, after, data)
     if config.evaluate_dropout:
         # The keys of steps are folded from their numbers, which are all smaller.
         dropout_key = jax.random.fold_in(key, 2**31 - 1)
         metrics |= evaluate_dropout(config, hparams, after, dropout_key, data)
     chosen_by = "test_loss" if data.validation is None else "validation_loss"
-    return end_epoch(config, hparams, state, after, metrics, metrics[chosen_by])
+    loss = metrics[chosen_by]
+    after, metrics = end_epoch(config, hparams, state, after, metrics, loss)
+    return after, metrics | _named_records(state, records)
+
+
+def _named_records(before: State, records: Metrics) -> Metrics:
+    """Returns records by the names of results; NaN for a run that has stopped."""
+    named = {f"{METRICS.get(name, name)}_by_step": r for name, r in records.items()}
+    if before.stopping is None:
+        return named
+    return {n: jnp.where(before.stopping.stopped, jnp.nan, r) for n, r in named.items()}
 
 
 def end_epoch(

@@ -18,9 +18,9 @@ from fmnist_jax.data.dataset import Dataset
 from fmnist_jax.data.normalization import Normalization
 from fmnist_jax.errors import UserError
 from fmnist_jax.networks.calls import apply_network, at_least_float32, init_network
+from fmnist_jax.networks.matmul import default_precision
+from fmnist_jax.networks.mlp import HIDDEN, make_model
 from fmnist_jax.training.losses import get_loss, is_classes, penalty
-from fmnist_jax.training.matmul import default_precision
-from fmnist_jax.training.models import HIDDEN, make_model
 from fmnist_jax.training.normalization import scaled_inputs
 from fmnist_jax.training.optimizers import make_optimizer, scale_first_kernel
 from fmnist_jax.training.schedules import epoch_learning_rate, init_schedule

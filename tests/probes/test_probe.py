@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fmnist_jax import Config, Probe, UserError, sweep
+from fmnist_jax import Config, Probe, UserError, forward, sweep
 from fmnist_jax.analysis import results
 from fmnist_jax.data.dataset import Data
 from fmnist_jax.probes.probe import flattened
@@ -58,3 +58,34 @@ def test_nested_outputs_are_saved_and_read_again(small: Data, tmp_path: Path) ->
         np.testing.assert_array_equal(saved[name], ds[name])
     text = saved["loss.rate"].to_dataframe().to_csv()
     assert text.splitlines()[0].endswith(",loss.rate")
+
+
+@pytest.mark.parametrize("normalization", ["none", "whiten"])
+def test_a_probe_may_take_test_or_validation_images(
+    small: Data, normalization: str
+) -> None:
+    """At the end, its accuracy over the whole set is the recorded one."""
+
+    def accuracy_of(name: str) -> Probe:
+        def function(
+            config: Config, hparams: Any, state: Any, key: Any, batch: Any
+        ) -> Any:
+            logits = forward(config, hparams, state, None, batch.images, False)[0]
+            is_correct = jnp.argmax(logits, axis=-1) == batch.labels
+            return {name: is_correct.mean(), f"{name}_images": len(batch.labels)}
+
+        split = name.removeprefix("own_")
+        return Probe(function, when="end", examples=10**6, split=split)
+
+    data = small.with_validation(20)
+    probes = [accuracy_of(f"own_{name}") for name in ("test", "validation", "train")]
+    config = Config(num_epochs=2, hidden_sizes=(8,), normalization=normalization)
+    results = sweep({"seed": range(2)}, data, config, probes=probes)
+    for name in ("test", "validation", "train"):
+        recorded = results[f"{name}_accuracy"].isel(epoch=-1)
+        np.testing.assert_allclose(results[f"own_{name}"], recorded, rtol=1e-6)
+        assert (results[f"own_{name}_images"] == len(getattr(data, name).labels)).all()
+    with pytest.raises(UserError, match="takes validation images, but the data has"):
+        sweep({"seed": [0]}, small, config, probes=probes)
+    with pytest.raises(UserError, match=r"Probe\.split 'tests'.*Did you mean test\?"):
+        Probe(probes[0].function, split="tests")

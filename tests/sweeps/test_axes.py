@@ -6,8 +6,8 @@ import pytest
 
 from fmnist_jax.config import OPTIMIZERS, SCHEDULES, TRACED, Config, Hparams
 from fmnist_jax.errors import UserError
+from fmnist_jax.networks.mlp import MLP
 from fmnist_jax.sweeps.axes import check_sweep, drop_unread
-from fmnist_jax.training.models import MLP
 
 # Each with a value that is not its default.
 VALUES: dict[str, Any] = {

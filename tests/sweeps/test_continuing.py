@@ -49,7 +49,12 @@ def assert_same_runs(one: Any, other: Any) -> None:
 def test_continued_runs_are_those_of_a_longer_sweep(
     is_saved: bool, tmp_path: Path
 ) -> None:
-    static = {"batch_norm": "frozen", "schedule": "plateau", "evaluate_dropout": True}
+    static: dict[str, Any] = {
+        "record_every": 2,
+        "batch_norm": "frozen",
+        "schedule": "plateau",
+        "evaluate_dropout": True,
+    }
     short, long = (dataclasses.replace(c, **static) for c in (SHORT, LONG))
     hparams = Hparams(learning_rate=0.01, dropout_rate=0.1, target_accuracy=0.9)
     on, how = DATA.with_validation(16), {"probes": PROBES, "keep_states": "all"}

@@ -9,13 +9,13 @@ import xarray as xr
 from fmnist_jax.config import Config, Hparams
 from fmnist_jax.data.dataset import Data, Dataset
 from fmnist_jax.errors import UserError
+from fmnist_jax.networks.mlp import MLP
 from fmnist_jax.probes.health import health
 from fmnist_jax.probes.probe import Probe
 from fmnist_jax.sweeps import cost
 from fmnist_jax.sweeps.cost import expected_seconds, memory_bytes
 from fmnist_jax.sweeps.model_size import num_parameters, state_bytes
 from fmnist_jax.sweeps.planning import plan, run_hparams, run_settings
-from fmnist_jax.training.models import MLP
 
 
 def test_static_axes_make_programs_and_traced_axes_do_not() -> None:

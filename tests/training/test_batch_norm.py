@@ -13,7 +13,7 @@ import pytest
 from fmnist_jax.config import Config, Hparams
 from fmnist_jax.networks.layers import dropout
 from fmnist_jax.networks.linen import apply_model
-from fmnist_jax.training.models import MLP
+from fmnist_jax.networks.mlp import MLP
 from fmnist_jax.training.step import State, forward, init
 
 IMAGE_SHAPE, NUM_CLASSES, SIZE = (5, 4), 3, 6

@@ -13,7 +13,7 @@ from experiments.scale_equivalence import rescaled_settings
 from fmnist_jax import training
 from fmnist_jax.config import OPTIMIZERS, Config, Hparams, UserError
 from fmnist_jax.data.dataset import Data
-from fmnist_jax.training.models import make_model
+from fmnist_jax.networks.mlp import make_model
 from fmnist_jax.training.optimizers import make_optimizer, scale_first_kernel
 
 STEPS, BATCH = 100, 8

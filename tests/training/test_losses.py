@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from fmnist_jax import config
 from fmnist_jax.config import Config, Hparams
+from fmnist_jax.networks.matmul import PRECISIONS
 from fmnist_jax.training.losses import (
     CLIP,
     LOSSES,
@@ -20,7 +21,6 @@ from fmnist_jax.training.losses import (
     penalty,
     softmax,
 )
-from fmnist_jax.training.matmul import PRECISIONS
 
 LOSS = pytest.mark.parametrize("loss", [softmax, clipped])
 # The float32 number closest to 1 - 1e-7, which the loss clips at.

@@ -16,9 +16,9 @@ import pytest
 from fmnist_jax.config import PRESETS, Config, Hparams, resolve
 from fmnist_jax.data.dataset import Dataset
 from fmnist_jax.networks.linen import init_variables
+from fmnist_jax.networks.mlp import make_model
 from fmnist_jax.training.evaluation import evaluate
 from fmnist_jax.training.loop import train_epoch
-from fmnist_jax.training.models import make_model
 from fmnist_jax.training.optimizers import make_optimizer
 from fmnist_jax.training.schedules import (
     epoch_learning_rate,

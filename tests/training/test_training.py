@@ -17,10 +17,10 @@ from fmnist_jax import training
 from fmnist_jax.config import Config, Hparams
 from fmnist_jax.data.dataset import Data, Dataset, Splits
 from fmnist_jax.data.orders import epoch_order
+from fmnist_jax.networks.mlp import MLP
 from fmnist_jax.training import evaluation
 from fmnist_jax.training.evaluation import evaluate
 from fmnist_jax.training.loop import run_keys, train_epoch
-from fmnist_jax.training.models import MLP
 from fmnist_jax.training.step import (
     State,
     accuracy,

@@ -21,8 +21,8 @@ from fmnist_jax import MLP, Config, Dataset, Hparams, evaluate, train_epoch, tra
 from fmnist_jax.training import init
 from fmnist_jax.training.losses import clipped, softmax
 from fmnist_jax.training.optimizers import make_optimizer
+from tests.networks.test_mlp import forward_64
 from tests.training.test_losses import reference
-from tests.training.test_models import forward_64
 from tests.training.test_training import gradients_64, measure_64
 
 PAGE = Path(__file__).parents[2] / "docs" / "transformations.md"

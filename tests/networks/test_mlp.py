@@ -17,8 +17,8 @@ from fmnist_jax import training
 from fmnist_jax.config import INITIALIZERS, Config, Hparams
 from fmnist_jax.data.dataset import Dataset
 from fmnist_jax.networks.linen import apply_model, init_variables
-from fmnist_jax.training.matmul import matmul
-from fmnist_jax.training.models import MLP, make_model
+from fmnist_jax.networks.matmul import matmul
+from fmnist_jax.networks.mlp import MLP, make_model
 from fmnist_jax.training.step import hidden_values, init
 
 NUM_INPUTS, NUM_CLASSES = 300, 10

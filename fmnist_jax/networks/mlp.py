@@ -11,7 +11,7 @@ from jax import Array
 from fmnist_jax.config import Config, Hparams
 from fmnist_jax.errors import choose
 from fmnist_jax.networks.layers import BatchNorm, dropout
-from fmnist_jax.training.matmul import matmul
+from fmnist_jax.networks.matmul import matmul
 
 HIDDEN = "hidden"  # the outputs of hidden layers, as a network sows them
 PREACTIVATION = "preactivation"  # the inputs of the MLP's ReLUs
