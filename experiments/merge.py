@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from fmnist_jax.errors import UserError, choose
-from fmnist_jax.runner import flags, output_folder
+from fmnist_jax.runner import flags, output_folder, rebuilt
 from fmnist_jax.runner.command_line import execute, run_command
 from fmnist_jax.runner.help import asks_for_help
 from fmnist_jax.sweeps import checkpoints, plan_file
@@ -47,7 +47,7 @@ def run(argv: Sequence[str]) -> None:
         for name, content in finished.items():
             checkpoints.store(out_dir / PARTS / name, content)
     given = flags.read(["", *plan["arguments"]])
-    arguments = flags.arguments(given, without=(*flags.SHARD_FLAGS, "overwrite"))
+    arguments = rebuilt.arguments(given, without=(*flags.SHARD_FLAGS, "overwrite"))
     command = [argv[0], *arguments, f"--out_dir={out_dir}"]
     execute([experiment], command, allow_training=False)
 

@@ -143,6 +143,8 @@ COUNT = integer(1, 1_000_000)
 WHOLE_COUNT = integer(0, 1_000_000)
 SUBSETS = ("first", "stratified")  # the examples that stay if some are left out
 SUBSET = choice(SUBSETS)
+KEEP = ("none", "best", "all")  # which trained states
+KEEP_STATES = choice(KEEP)
 SEED = integer(0, 2**32 - 1)
 HIDDEN_SIZES = ValueType(
     "none, or sizes from 1 to 1,000,000 such as 128 or 1000x1000 (in Python, tuples: "

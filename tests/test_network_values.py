@@ -61,7 +61,7 @@ def library(name: str) -> Any:
         (lambda: (apply, apply), "is a tuple; expected a Flax Linen module (an inst"),
         (lambda: 3, "is a int; expected a Flax Linen module (an instance), a Network"),
         (lambda: "mlp", "is a str; expected a Flax Linen module"),
-        (lambda: np.ones(3), "is a ndarray; expected a Flax Linen module"),
+        (lambda: np.ones(3), "; expected a Flax Linen module (an instance)"),
         (
             lambda: library("equinox").nn.Linear(2, 3, key=jax.random.key(0)),
             "is the Equinox module Linear; pass from_equinox(make), with a function ma",

@@ -176,15 +176,15 @@ def _run(
     allow_training: bool,
 ) -> None:
     """Runs jobs one after the other, several as a batch."""
-    from fmnist_jax.runner import batch, execution, flags, output_folder
+    from fmnist_jax.runner import batch, execution, output_folder, rebuilt
     from fmnist_jax.runner.jobs import Task, code_of
 
     experiments, given = [job.experiment for job in jobs], jobs[0].options["given"]
     folders = output_folder.experiment_folders(root, [e.name for e in experiments])
-    resume = flags.command(experiments, given, root)
+    resume = rebuilt.command(experiments, given, root)
     tasks = []
     for job, job_data, folder in zip(jobs, data, folders, strict=True):
-        arguments = flags.experiment_arguments(given, job.experiment, folder)
+        arguments = rebuilt.experiment_arguments(given, job.experiment, folder)
         code = code_of(job.experiment)
         task = Task(job, job_data, folder, arguments, code, resume, allow_training)
         tasks.append(task)

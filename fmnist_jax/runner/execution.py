@@ -10,6 +10,7 @@ from fmnist_jax.runner import (
     distributed,
     interrupts,
     output_folder,
+    saved_states,
     saving,
     shards,
     terminal,
@@ -167,19 +168,23 @@ def _save(task: Task, progress: "SweepProgress") -> list[str]:
             f"{progress.folder}."
         ]
     else:
-        dataset = _labelled(task, progress)
+        from fmnist_jax.sweeps.resuming import labelled_results
+
+        results = labelled_results(progress)
+        dataset = _labelled(task, progress, results)
         answer, paths = saving.save_runs(task, dataset)
+        paths += saved_states.save(task, progress, results)
         lines = terminal.results(answer, paths, dataset)
     if is_distributed:
         distributed.wait_for_all()
     return lines
 
 
-def _labelled(task: Task, progress: "SweepProgress") -> "xr.Dataset":
-    """Returns the results of all variants."""
-    from fmnist_jax.sweeps.resuming import labelled_results
-
-    results, experiment = labelled_results(progress), task.job.experiment
+def _labelled(
+    task: Task, progress: "SweepProgress", results: list["xr.Dataset"]
+) -> "xr.Dataset":
+    """Returns the results of all variants as one."""
+    experiment = task.job.experiment
     if measure := experiment.extra_measurements:
         more = map(measure, progress.plans, task.data)
         pairs = zip(results, more, strict=True)

@@ -155,4 +155,14 @@ class Job:
         Raises:
           UserError: for settings that the probes cannot measure.
         """
-        return tuple(self.experiment.probes(self))
+        probes = tuple(self.experiment.probes(self))
+        if not self.keeps_states:
+            return probes
+        from fmnist_jax.sweeps.states import STATE_PROBE  # imports jax
+
+        return (*probes, STATE_PROBE)
+
+    @property
+    def keeps_states(self) -> bool:
+        """Whether trained states are saved."""
+        return self.options["keep_states"] in ("best", "all")

@@ -1,10 +1,8 @@
-"""The flags of the command line, their values, and rebuilt command lines."""
+"""The flags of the command line, and their values."""
 
 import collections
 import difflib
-import shlex
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from absl import flags
@@ -12,7 +10,15 @@ from absl import flags
 from fmnist_jax.config import PRESETS, SETTINGS
 from fmnist_jax.errors import UserError
 from fmnist_jax.runner.experiment import Experiment
-from fmnist_jax.values import COUNT, CRITERION, SUBSET, SWITCH, ValueType, spaced_values
+from fmnist_jax.values import (
+    COUNT,
+    CRITERION,
+    KEEP_STATES,
+    SUBSET,
+    SWITCH,
+    ValueType,
+    spaced_values,
+)
 
 MAX_VALUES = 100_000  # of one list
 TEXT = ValueType("a string")
@@ -70,6 +76,13 @@ _COMMON_FLAGS = (
         TEXT,
         "folder for the results (default: runs/NAME/UTC-TIME; for several experiments: "
         "runs/UTC-TIME, with a folder for each)",
+    ),
+    Flag(
+        "keep_states",
+        KEEP_STATES,
+        "trained states to save: none (default), all, or those of all seeds of the "
+        "best setting; fmnist_jax.load_states reads them",
+        "training",
     ),
     Flag("overwrite", SWITCH, "replace the results in --out_dir"),
     Flag("dry_run", SWITCH, "print what would be done, and stop"),
@@ -205,33 +218,6 @@ def _log_spaced(flag: str, value_type: ValueType, entry: str) -> list[float]:
             f"above 0 and at most {MAX_VALUES} values."
         )
     return spaced_values(start, stop, count, is_log=True)
-
-
-def experiment_arguments(
-    given: Given, experiment: Experiment, out_dir: Path
-) -> list[str]:
-    """Returns the arguments that run one of several experiments alone."""
-    unused = FLAGS.keys() - {flag.name for flag in flags_of(experiment)}
-    return [*arguments(given, [*unused, "overwrite"]), f"--out_dir={out_dir}"]
-
-
-def command(experiments: Sequence[Experiment], given: Given, out_dir: Path) -> str:
-    """Returns a command line that writes to ``out_dir``."""
-    names = [experiment.name for experiment in experiments]
-    several = ["experiments", f"--only={','.join(names)}"]
-    module = several if len(names) > 1 else [f"experiments.{names[0]}"]
-    return shlex.join(
-        ["python", "-m", *module, *arguments(given), f"--out_dir={out_dir}"]
-    )
-
-
-def arguments(given: Given, without: Collection[str] = ()) -> list[str]:
-    """Returns the arguments of texts that ``read`` returned, but for ``--out_dir``."""
-    return [
-        f"--{name}" if text is True else f"--{name}={text}"
-        for name, text in given.items()
-        if name not in (*without, "out_dir")
-    ]
 
 
 def _check_used(names: Iterable[str], experiments: Sequence[Experiment]) -> None:

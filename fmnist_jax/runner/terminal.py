@@ -52,12 +52,16 @@ def overview(job: Job, plans: Sequence["Plan"], data: Sequence["Data"]) -> list[
     epochs = _count(plans[0].config.num_epochs, "epoch")
     runs = _count(sum(plan.num_runs for plan in plans), "run")
     programs = _count(sum(plan.num_programs for plan in plans), "program")
+    kept = ""
+    if job.keeps_states:
+        size = sum(cost.kept_state_bytes(*pair) for pair in pairs) / 1e6
+        kept = f" Its trained states need {size:,.0f} MB more of memory and of disk."
     return [
         *introduction(job.experiment, data),
         *(f"Note: {line}" for line in dict.fromkeys(lines)),
         f"Preset {job.options['preset']}, {epochs}: {' × '.join(axes)}.",
         f"{runs} in {programs}; expected: about {_duration(seconds)} and "
-        f"{megabytes:.0f} MB on this processor.",
+        f"{megabytes:.0f} MB on this processor.{kept}",
     ]
 
 

@@ -35,14 +35,14 @@ def continued(plan: Plan, data: Data, earlier: Sweep) -> dict[int, Checkpoint]:
     groups = {}
     for index, group in enumerate(plan.groups):
         runs = [kept.get(_identity(plan, run)) for run in group.runs]
-        found = [run for run in runs if run is not None]
-        if len(found) < len(runs):
+        rows = [run for run in runs if run is not None]
+        if len(rows) < len(runs):
             raise UserError(
-                f"The earlier sweep kept no state for {len(runs) - len(found)} of "
+                f"The earlier sweep kept no state for {len(runs) - len(rows)} of "
                 f"{len(runs)} runs. Only num_epochs may differ from its settings; "
                 "keep_states='all' keeps all its states."
             )
-        groups[index] = _checkpoint(plan, group, index, results, states, found)
+        groups[index] = _checkpoint(plan, group, index, results, states, rows)
     return groups
 
 
@@ -98,8 +98,8 @@ def _checkpoint(
         if "epoch" in variable.dims and name not in LAST_EPOCH_ONLY:
             values[str(name)] = variable.transpose(*outer, ...).values[rows]
         if "step" in variable.dims:
-            by_run = variable.transpose(*states.axes, "step").values[rows]
-            values[str(name)] = by_run.reshape(len(by_run), epochs, -1)
+            records = variable.transpose(*states.axes, "step").values[rows]
+            values[str(name)] = records.reshape(len(records), epochs, -1)
     parts = [
         Part(index, group.runs, e + 1, {name: v[:, e] for name, v in values.items()})
         for e in range(epochs)

@@ -9,7 +9,7 @@ import numpy as np
 
 from fmnist_jax.devices import host_bytes, num_cpu_cores
 from fmnist_jax.errors import UserError
-from fmnist_jax.sweeps.model_size import num_parameters, state_bytes
+from fmnist_jax.sweeps.model_size import SLOTS, num_parameters, state_bytes
 
 if TYPE_CHECKING:
     from fmnist_jax.config import Config
@@ -112,6 +112,16 @@ def run_memory_bytes(
     if config.normalization == "whiten":  # copies in float32
         arrays += sum(4 * part.images.size for part in parts)
     return 2 * runs + (1 + num_devices) * arrays
+
+
+def kept_state_bytes(plan: "Plan", data: "Data") -> int:
+    """Returns the memory of the trained states of a plan's runs."""
+    size, total = math.prod(data.image_shape), 0
+    for group in plan.groups:
+        arrays = 1 + SLOTS.get(group.config.optimizer, SLOTS["adam"])
+        parameters = num_parameters(group.config, size, data=data)
+        total += 4 * arrays * parameters * len(group.runs)
+    return total
 
 
 def check_memory(config: "Config", data: "Data") -> None:

@@ -270,7 +270,12 @@ def labelled_results(progress: SweepProgress) -> list[xr.Dataset]:
         raise UserError(lost.rstrip())
     results = []
     for number, plan in enumerate(progress.plans):
-        saved = progress.checkpoints[number]
-        parts = [part for group in sorted(saved) for part in saved[group].parts]
+        parts = saved_parts(progress, number)
         results.append(join(plan, parts, progress.data[number]))
     return results
+
+
+def saved_parts(progress: SweepProgress, number: int) -> list[Part]:
+    """Returns the parts of a sweep's groups so far."""
+    saved = progress.checkpoints[number]
+    return [part for group in sorted(saved) for part in saved[group].parts]

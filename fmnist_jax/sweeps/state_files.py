@@ -33,7 +33,7 @@ def save_states(states: States, folder: Path | str) -> None:
 
     Args:
       states: as ``sweep(…, keep_states=…)`` returns them.
-      folder: which is created; files of the same names in it are replaced.
+      folder: which is created; states in it are replaced.
 
     Raises:
       UserError: if the folder cannot be written.
@@ -50,8 +50,8 @@ def save_states(states: States, folder: Path | str) -> None:
     _, programs = check_sweep(states.axes, states.config, states.hparams)
     with explaining_write_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        # It is written last: without it, the folder has no states.
-        (folder / FILE).unlink(missing_ok=True)
+        # The file of settings is written last: without it, the folder has no states.
+        remove_states(folder)
         for number, (config, positions) in enumerate(programs.items()):
             runs = [run for run in positions if run in states.arrays]
             content["programs"].append(runs)
@@ -68,6 +68,13 @@ def save_states(states: States, folder: Path | str) -> None:
                 save_file(tensors, new)
         with atomic_write(folder / FILE) as new:
             new.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+def remove_states(folder: Path) -> None:
+    """Removes the files of states in a folder."""
+    (folder / FILE).unlink(missing_ok=True)
+    for path in folder.glob("*.safetensors"):
+        path.unlink()
 
 
 def _encoded(value: Any) -> Any:

@@ -19,7 +19,7 @@ from fmnist_jax.sweeps.labelling import STATE
 from fmnist_jax.sweeps.planning import Plan, run_config, run_hparams, run_settings
 from fmnist_jax.sweeps.program_data import fitted
 
-KEEP = ("none", "best", "all")
+NONE_KEPT = "No state is kept: in every setting, a seed has no finite result."
 
 
 class Run(NamedTuple):
@@ -216,7 +216,7 @@ def keep_best(states: States, results: xr.Dataset) -> States:
     The best setting has the highest mean over seeds of the validation accuracy after
     the last epoch; without a validation set, of the test accuracy; and without
     accuracies, the lowest validation or test loss. A setting with a diverged seed is
-    not chosen.
+    not chosen; if every setting has one, no state is kept.
     """
     names = ["validation_accuracy", "test_accuracy", "validation_loss", "test_loss"]
     name = next(name for name in names if name in results)
@@ -226,7 +226,7 @@ def keep_best(states: States, results: xr.Dataset) -> States:
     sign = -1 if name.endswith("loss") else 1
     values = (sign * score.values).ravel()
     if np.isnan(values).all():
-        raise UserError("No run has a finite result, so none is the best to keep.")
+        return dataclasses.replace(states, arrays={})
     best, seeds = int(np.nanargmax(values)), len(states.axes["seed"])
     kept = range(best * seeds, (best + 1) * seeds)
     arrays = {run: a for run, a in states.arrays.items() if run in kept}

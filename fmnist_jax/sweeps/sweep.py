@@ -21,9 +21,16 @@ from fmnist_jax.sweeps.engine import plan_for_local_devices, run_groups
 from fmnist_jax.sweeps.folder_lock import locked
 from fmnist_jax.sweeps.labelling import join, notices
 from fmnist_jax.sweeps.planning import Plan
-from fmnist_jax.sweeps.resuming import open_sweeps, run_sweep
-from fmnist_jax.sweeps.states import KEEP, STATE_PROBE, States, keep_best, kept_states
+from fmnist_jax.sweeps.resuming import open_sweeps, run_sweep, saved_parts
+from fmnist_jax.sweeps.states import (
+    NONE_KEPT,
+    STATE_PROBE,
+    States,
+    keep_best,
+    kept_states,
+)
 from fmnist_jax.sweeps.stop_signals import stop_signals
+from fmnist_jax.values import KEEP
 
 
 @overload
@@ -75,9 +82,8 @@ def sweep(
 
     Args:
       axes: name of a field of ``Config`` or ``Hparams``, of an ``Hparams.extra``, or
-        "seed", to its values: a list, range or array (of NumPy or JAX). Each value of a
-        field of ``Config`` makes a program of its own; the rest are vmapped. Without
-        "seed", the seed is 0.
+        "seed" (else 0), to its values: a list, range or array. Each value of a field of
+        ``Config`` makes a program of its own; the rest are vmapped.
       data: training and test set.
       config: static settings that are not axes.
       hparams: traced settings that are not axes.
@@ -88,36 +94,45 @@ def sweep(
       progress: whether to show a progress bar on stderr.
       folder: in which checkpoints are saved. The same call continues what was
         interrupted, and returns what is finished without training.
-      continue_from: results and states of an earlier ``sweep(…, keep_states="all")`` of
-        these runs, which are trained on, up to ``config.num_epochs`` epochs in total.
-        The results are those of a sweep that had as many epochs from the start.
+      continue_from: results and states of an earlier sweep of these runs, which are
+        trained further, to ``config.num_epochs`` epochs in total.
 
     Returns:
-      The metrics of every run and epoch, labelled: dimensions as ``axes``, then "seed",
-      then "epoch"; and each run's ``status``. Losses are in nats (those of a user's
-      loss in its unit), accuracies from 0 to 1. With ``keep_states``, a pair of these
-      and ``States``, which ``save_states`` saves.
+      Metrics and ``status`` of every run, labelled: dimensions as ``axes``, then "seed"
+      and "epoch". Losses are in nats (those of a user's loss in its unit), accuracies
+      from 0 to 1. With ``keep_states``, a pair of these and ``States``.
 
     Raises:
-      UserError: for anything that is not allowed, for data that teach nothing, and for
-        a folder that has a sweep with other settings or is in use.
-      SweepInterrupted: for Ctrl-C; it has the ``results`` so far. With a folder, the
-        current epoch is finished and saved.
+      UserError: for anything that is not allowed, and for data that teach nothing.
+      SweepInterrupted: for Ctrl-C; it has the ``results`` so far.
 
     Warns:
       Notice: for what may be a mistake; also in ``attrs["notices"]`` of the results.
     """
-    if keep_states not in KEEP:
-        raise unknown("keep_states", keep_states, KEEP)
-    probes = probes if keep_states == "none" else (*probes, STATE_PROBE)
+    probes = _with_states(probes, keep_states)
     planned = plan_for_local_devices(axes, data, config, hparams, probes, max_width)
     _check_findings(planned, data)
     planned, parts = _run(planned, data, progress, folder, continue_from)
+    return _results(planned, parts, data, keep_states)
+
+
+def _with_states(probes: Iterable[Probe], keep_states: str) -> Iterable[Probe]:
+    if keep_states not in KEEP:
+        raise unknown("keep_states", keep_states, KEEP)
+    return probes if keep_states == "none" else (*probes, STATE_PROBE)
+
+
+def _results(
+    planned: Plan, parts: list[Part], data: Data, keep_states: str
+) -> xr.Dataset | tuple[xr.Dataset, States]:
     results = join(planned, parts, data)
     if keep_states == "none":
         return results
     states = kept_states(planned, parts, data)
-    return results, keep_best(states, results) if keep_states == "best" else states
+    states = keep_best(states, results) if keep_states == "best" else states
+    if not len(states):
+        warnings.warn(NONE_KEPT, Notice, stacklevel=3)
+    return results, states
 
 
 def _run(
@@ -179,7 +194,7 @@ def _in_folder(
         if earlier is not None:
             for group, start in continued(planned, data, earlier).items():
                 saved.setdefault(group, start)
-        parts = [part for group in saved.values() for part in group.parts]
+        parts = saved_parts(progress, 0)
         yield planned, parts, run_sweep(progress, 0, is_stopped)
 
 

@@ -113,7 +113,8 @@ def _check_order(order: Any, num_examples: int) -> None:
         )
     if isinstance(order, jax.core.Tracer):
         return
-    low, high = int(np.min(order)), int(np.max(order))
+    values = np.asarray(order)  # under jit, np.min(order) would be traced
+    low, high = int(values.min()), int(values.max())
     if low < 0 or high >= num_examples:
         raise UserError(
             f"order has positions from {low} to {high}; expected 0 to "

@@ -73,10 +73,11 @@ def run_epoch(
 
 def _named_records(before: State, records: Metrics) -> Metrics:
     """Returns records by the names of results; NaN for a run that has stopped."""
-    named = {f"{METRICS.get(name, name)}_by_step": r for name, r in records.items()}
+    records = {f"{METRICS.get(name, name)}_by_step": r for name, r in records.items()}
     if before.stopping is None:
-        return named
-    return {n: jnp.where(before.stopping.stopped, jnp.nan, r) for n, r in named.items()}
+        return records
+    stopped = before.stopping.stopped
+    return {name: jnp.where(stopped, jnp.nan, r) for name, r in records.items()}
 
 
 def end_epoch(

@@ -11,7 +11,7 @@ import pytest
 from experiments.__main__ import find_experiments
 from experiments.scale_sweep import EXPERIMENT
 from fmnist_jax.errors import UserError
-from fmnist_jax.runner import command_line, flags
+from fmnist_jax.runner import command_line, flags, rebuilt
 from tests.command_lines import ROOT, TINY
 
 
@@ -66,9 +66,9 @@ def test_data_checks_take_only_the_flags_that_they_use(
         assert parsed["overwrite"]
         for typed in ([flag], flag.split("=")):
             given = flags.read(["program", *typed, "--out_dir", "x", "--overwrite"])
-            arguments = flags.experiment_arguments(given, checks, Path("y"))
+            arguments = rebuilt.experiment_arguments(given, checks, Path("y"))
             assert arguments == ["--out_dir=y"]
-            arguments = flags.experiment_arguments(given, EXPERIMENT, Path("y"))
+            arguments = rebuilt.experiment_arguments(given, EXPERIMENT, Path("y"))
             assert arguments == [flag, "--out_dir=y"]
     with pytest.raises(SystemExit) as caught:
         command_line.main(checks, ["program", "--help"])

@@ -10,7 +10,7 @@ from experiments.scale_sweep import EXPERIMENT
 from fmnist_jax.config import SETTINGS
 from fmnist_jax.data import loading
 from fmnist_jax.errors import UserError
-from fmnist_jax.runner import flags
+from fmnist_jax.runner import flags, rebuilt
 from fmnist_jax.runner.help import help_text
 from tests.command_lines import options
 
@@ -104,9 +104,9 @@ def test_commands_are_rebuilt_with_the_same_meaning() -> None:
         assert options(*argv)["epochs"] == 2
         assert not options(*argv)["overwrite"]
         given = options(*argv)["given"]
-        rebuilt = flags.command([EXPERIMENT], given, Path("-x"))
-        assert rebuilt == "python -m experiments.scale_sweep --epochs=2 --out_dir=-x"
-        assert flags.arguments(given, without=["epochs"]) == []
+        line = rebuilt.command([EXPERIMENT], given, Path("-x"))
+        assert line == "python -m experiments.scale_sweep --epochs=2 --out_dir=-x"
+        assert rebuilt.arguments(given, without=["epochs"]) == []
 
 
 def test_the_help_of_dataset_names_every_data_format() -> None:

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from experiments.scale_sweep import EXPERIMENT
 from fmnist_jax import config, values
 from fmnist_jax.errors import UserError
-from fmnist_jax.runner import command_line, flags, jobs, shards
+from fmnist_jax.runner import command_line, flags, jobs, rebuilt, shards
 
 many = settings(max_examples=1000, deadline=None, derandomize=True, database=None)
 CHOICES = {
@@ -80,11 +80,11 @@ def test_valid_command_lines_parse_to_their_settings(
     options = flags.parse(["x", *argv])
     assert options["settings"] == expected
     out_dir = f"--out_dir={options['out_dir']}"
-    rebuilt = [
-        *flags.arguments(options["given"]),
+    line = [
+        *rebuilt.arguments(options["given"]),
         *([out_dir] * bool(options["out_dir"])),
     ]
-    assert flags.parse(["x", *rebuilt]) == options
+    assert flags.parse(["x", *line]) == options
 
 
 texts = st.text(max_size=12) | st.sampled_from(

@@ -73,14 +73,14 @@ def test_continued_runs_are_those_of_a_longer_sweep(
 
 def test_some_runs_are_continued_with_functions_of_ones_own() -> None:
     """Other axes may select them: what counts is the settings of each run."""
-    own = dataclasses.replace(
+    mine = dataclasses.replace(
         SHORT,
         optimizer=lambda h: optax.adam(h.learning_rate),
         schedule=lambda h: optax.exponential_decay(h.learning_rate, 3, 0.9),
     )
     axes = {"learning_rate": [0.01, 0.1], "seed": range(3)}
-    first = sweep(axes, DATA, own, keep_states="all")
-    longer = dataclasses.replace(own, num_epochs=3)
+    first = sweep(axes, DATA, mine, keep_states="all")
+    longer = dataclasses.replace(mine, num_epochs=3)
     one = {"learning_rate": [0.1], "seed": [2, 0]}
     more = sweep(one, DATA, longer, continue_from=first, max_width=1)
     expected = sweep(one, DATA, longer, max_width=1)

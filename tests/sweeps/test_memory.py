@@ -61,7 +61,7 @@ def actual(planned: Plan, config: Config, data: Data, width: int) -> list[int]:
     [
         ({"optimizer": "sgd"}, ()),
         ({"optimizer": "adam"}, ()),
-        ({"model": Conv()}, ()),
+        ({"model": Conv(), "hidden_sizes": Config().hidden_sizes}, ()),
         ({"hidden_sizes": ()}, PROBES),
     ],
     ids=["sgd", "adam", "conv", "probes"],

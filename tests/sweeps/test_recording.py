@@ -44,8 +44,8 @@ def recorded_by_hand(hparams: Hparams, seed: int) -> dict[str, list[float]]:
                 continue
             values = {"train_loss": float(np.average(losses, weights=sizes))}
             for name in ("test", "validation"):
-                found = evaluate(config, hparams, state, getattr(HELD_OUT, name))
-                values |= {f"{name}_{k}": float(v) for k, v in found.items()}
+                held_out = evaluate(config, hparams, state, getattr(HELD_OUT, name))
+                values |= {f"{name}_{k}": float(v) for k, v in held_out.items()}
             for name, value in values.items():
                 records.setdefault(f"{name}_by_step", []).append(value)
             records["steps"].append(taken)

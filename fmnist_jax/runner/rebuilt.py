@@ -1,0 +1,35 @@
+"""Command lines, rebuilt from the texts of their flags."""
+
+import shlex
+from collections.abc import Collection, Sequence
+from pathlib import Path
+
+from fmnist_jax.runner.experiment import Experiment
+from fmnist_jax.runner.flags import FLAGS, Given, flags_of
+
+
+def experiment_arguments(
+    given: Given, experiment: Experiment, out_dir: Path
+) -> list[str]:
+    """Returns the arguments that run one of several experiments alone."""
+    unused = FLAGS.keys() - {flag.name for flag in flags_of(experiment)}
+    return [*arguments(given, [*unused, "overwrite"]), f"--out_dir={out_dir}"]
+
+
+def command(experiments: Sequence[Experiment], given: Given, out_dir: Path) -> str:
+    """Returns a command line that writes to ``out_dir``."""
+    names = [experiment.name for experiment in experiments]
+    several = ["experiments", f"--only={','.join(names)}"]
+    module = several if len(names) > 1 else [f"experiments.{names[0]}"]
+    return shlex.join(
+        ["python", "-m", *module, *arguments(given), f"--out_dir={out_dir}"]
+    )
+
+
+def arguments(given: Given, without: Collection[str] = ()) -> list[str]:
+    """Returns the arguments of texts that ``read`` returned, but for ``--out_dir``."""
+    return [
+        f"--{name}" if text is True else f"--{name}={text}"
+        for name, text in given.items()
+        if name not in (*without, "out_dir")
+    ]

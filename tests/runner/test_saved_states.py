@@ -1,0 +1,88 @@
+"""The trained states that ``--keep_states`` saves."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from experiments import merge
+from experiments.regularization import EXPERIMENT as REGULARIZATION
+from experiments.scale_sweep import EXPERIMENT as SCALE_SWEEP
+from fmnist_jax import Config, States, load, load_states, predict
+from fmnist_jax.runner import command_line
+from tests.sweeps.test_resuming import FLAGS, execute, failing_at
+
+
+def accuracies(states: States) -> dict[tuple[Any, ...], float]:
+    """The accuracy of each state on the test set of ``FLAGS``, computed anew."""
+    test = load("synthetic").first(train=96, test=50).test
+    values = {}
+    for settings in states.settings:
+        logits = predict(*states.sel(**settings), test.images)
+        is_correct = np.argmax(logits, axis=-1) == np.asarray(test.labels)
+        values[(*settings.values(),)] = float(is_correct.mean())
+    return values
+
+
+def recorded(out_dir: Path, states: States) -> dict[tuple[Any, ...], float]:
+    """The test accuracies of the same runs in ``results.nc``."""
+    with xr.open_dataset(out_dir / "results.nc", engine="h5netcdf") as results:
+        last = results.test_accuracy.isel(epoch=-1).load()
+    return {
+        (*settings.values(),): float(last.sel(settings)) for settings in states.settings
+    }
+
+
+@pytest.mark.slow
+def test_states_are_saved_beside_the_results(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    flag, whole = "--keep_states=all", tmp_path / "whole"
+    execute(whole, flag)
+    printed = capsys.readouterr().out
+    assert "Its trained states need 0 MB more of memory and of disk." in printed
+    assert str(whole / "states" / "states.json") in printed
+    states = load_states(whole / "states")
+    assert len(states) == 4
+    assert accuracies(states) == pytest.approx(recorded(whole, states))
+
+    # Killed and resumed, and by shards.
+    killed, shards = tmp_path / "killed", tmp_path / "shards"
+    interrupt = pytest.raises(KeyboardInterrupt)
+    with failing_at(3, KeyboardInterrupt(), monkeypatch), interrupt:
+        execute(killed, flag)
+    execute(killed, flag)
+    for index in (0, 1):
+        execute(shards, flag, "--num_shards=2", f"--shard_index={index}")
+    merge.run(["merge", str(shards)])
+    for folder in (killed, shards):
+        for path in (whole / "states").iterdir():
+            assert (folder / "states" / path.name).read_bytes() == path.read_bytes()
+
+    # States of an earlier run do not stay beside later results.
+    execute(whole, "--overwrite")
+    assert not list((whole / "states").iterdir())
+
+
+@pytest.mark.slow
+def test_each_variant_has_its_states(tmp_path: Path) -> None:
+    flags = [f for f in FLAGS if "divisors" not in f and "epochs" not in f]
+    argv = ["regularization", *flags, "--epochs=1", "--keep_states=best"]
+    command_line.execute([REGULARIZATION], [*argv, f"--out_dir={tmp_path / 'x'}"])
+    folders = sorted(path.parent for path in tmp_path.glob("x/states/*/states.json"))
+    with xr.open_dataset(tmp_path / "x" / "results.nc", engine="h5netcdf") as results:
+        assert len(folders) == results.sizes["penalty"] > 1
+    for folder in folders:
+        states = load_states(folder)
+        assert len(states) == 1
+        assert states.hparams.l2_squared or folder.name != "squared_L2"
+
+
+def test_an_unknown_choice_is_refused() -> None:
+    with pytest.raises(Exception, match="expected one of none, best, all"):
+        command_line.execute([SCALE_SWEEP], ["x", *FLAGS, "--keep_states=some"])
+    assert Config().num_epochs
