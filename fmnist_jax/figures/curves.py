@@ -15,20 +15,36 @@ from fmnist_jax.figures import style
 
 SPLIT_STYLES = {"train": ("training", "--"), "test": ("test", "-")}
 MAX_PAIRS = 6  # lines in a panel for both test and training set; beyond, test only
+MAX_MARKS = 40  # of a line
 MIN_ZOOM_ACCURACY = 0.5  # if all accuracies are above, their axis does not start at 0
 TRAINING_NOTE = "Training loss: mean during the epoch; all else: after the epoch."
 
 
-def learning_curves(dataset: xr.Dataset, line: str, best_of: str = "") -> Figure:
+def curves_by_step(dataset: xr.Dataset, line: str) -> Figure:
+    """Draws what ``Config.record_every`` records, as ``learning_curves`` does."""
+    suffix = "_by_step"
+    names = {str(name): str(name).removesuffix(suffix) for name in dataset.data_vars}
+    names = {old: new for old, new in names.items() if old != new}
+    names["train_accuracy_running_by_step"] = "train_accuracy"
+    records = dataset[["status", *names]].rename(names).rename(step="epoch")
+    note = "Training loss and accuracy: mean over the steps since the last record."
+    return learning_curves(records, line, note=note)
+
+
+def learning_curves(
+    dataset: xr.Dataset, line: str, best_of: str = "", note: str = TRAINING_NOTE
+) -> Figure:
     """Draws loss and accuracy per epoch, on test and training set.
 
     With more than ``MAX_PAIRS`` lines, only on the test set. Each value of the axis
     ``line`` gets a colour, each combination of the other axes' values a column.
 
     ``best_of`` is a setting for which each run has the best of several values; if each
-    colour has one such value, the legend contains it.
+    colour has one such value, the legend contains it. ``note`` explains the training
+    curves.
     """
     shown, truncation = style.shown_panels(dataset, line)
+    unit = dataset.epoch.attrs.get("long_name", "epoch")
     splits = ["train", "test"] if dataset.sizes[line] <= MAX_PAIRS else ["test"]
     figure, panels = style.grid_of_panels(2, len(shown), sharex=True, sharey="row")
     for (loss, accuracy), index in zip(panels.T, shown, strict=True):
@@ -37,7 +53,7 @@ def learning_curves(dataset: xr.Dataset, line: str, best_of: str = "") -> Figure
         _draw_curves(loss, runs, line, [f"{split}_loss" for split in splits])
         _draw_curves(accuracy, runs, line, [f"{split}_accuracy" for split in splits])
         _list_diverged(loss, runs, line)
-        style.epoch_axis(accuracy, dataset.epoch.values)
+        style.epoch_axis(accuracy, dataset.epoch.values, unit)
     baseline = _scale_rows(panels, dataset)
     handles = style.legend_lines(dataset, line)
     if best_of and dataset[best_of].dims == (line,):
@@ -49,7 +65,7 @@ def learning_curves(dataset: xr.Dataset, line: str, best_of: str = "") -> Figure
     losses = "Loss" if "train" in splits else "Test loss"
     subject = f"{losses} and accuracy during training, by {axis_label(line)}"
     subject += f", each at the best {axis_label(best_of)} tried" if best_of else ""
-    note = f"{TRAINING_NOTE} {truncation}" if "train" in splits else truncation
+    note = f"{note} {truncation}" if "train" in splits else truncation
     style.title(figure, dataset, subject, note=note.strip())
     return figure
 
@@ -61,7 +77,8 @@ def _draw_curves(axes: Axes, runs: xr.Dataset, line: str, names: list[str]) -> N
             _, dash = SPLIT_STYLES[name.split("_")[0]]
             kwargs = {"color": colour, "linestyle": dash, "markersize": 5}
             values = runs[name].isel({line: position})
-            style.draw_seeds(axes, runs.epoch.values, values, marker=".", **kwargs)
+            kwargs["marker"] = "." if runs.sizes["epoch"] <= MAX_MARKS else ""
+            style.draw_seeds(axes, runs.epoch.values, values, **kwargs)
 
 
 def _list_diverged(axes: Axes, runs: xr.Dataset, line: str) -> None:

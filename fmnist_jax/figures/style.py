@@ -141,9 +141,9 @@ def scaled_label(dataset: xr.Dataset, axis: str) -> str:
     return f"{axis_label(axis)}{' (log scale)' if is_log_scaled else ''}"
 
 
-def epoch_axis(axes: Axes, epochs: np.ndarray) -> None:
-    """Labels the bottom axis as epochs, with ticks at whole numbers."""
-    axes.set_xlabel("epoch")
+def epoch_axis(axes: Axes, epochs: np.ndarray, label: str = "epoch") -> None:
+    """Labels the bottom axis as epochs (or steps), with ticks at whole numbers."""
+    axes.set_xlabel(label)
     few = len(epochs) <= MAX_TICKS
     integers = mpl.ticker.MaxNLocator(integer=True, steps=[1, 2, 5, 10])
     locator = mpl.ticker.FixedLocator(epochs.tolist()) if few else integers

@@ -85,6 +85,9 @@ def _figures(experiment: Experiment, dataset: "xr.Dataset") -> dict[str, "Figure
     figures: dict[str, Figure] = {}
     if experiment.curves_by:
         figures["curves"] = curves.learning_curves(dataset, experiment.curves_by)
+        if "step" in dataset.dims:
+            by_step = curves.curves_by_step(dataset, experiment.curves_by)
+            figures["curves_by_step"] = by_step
     if experiment.final_by:
         figures["final"] = curves.final_values(dataset, experiment.final_by)
     return {**figures, **experiment.figures(dataset)}

@@ -33,6 +33,26 @@ def test_curves_show_the_means_and_ranges_over_seeds() -> None:
     assert figure.axes[0].get_yscale() == "log"
 
 
+def test_records_of_steps_are_drawn_by_step() -> None:
+    dataset = make()
+    steps = xr.Variable("step", [5, 8, 13, 16], {"long_name": "step"})
+    names = ("test_loss", "test_accuracy", "train_loss", "train_accuracy_running")
+    for name in names:
+        source = dataset[name.removesuffix("_running")]
+        halves = xr.concat([source / 2, source], "epoch").values
+        dims = (*source.dims[:-1], "step")
+        dataset[f"{name}_by_step"] = (dims, halves.reshape(*halves.shape[:-1], -1))
+    figure = curves.curves_by_step(dataset.assign_coords(step=steps), "divisor")
+    texts = texts_of(figure)
+    assert "\nstep\n" in f"\n{texts}\n"
+    assert "\nepoch\n" not in f"\n{texts}\n"
+    assert "mean over the steps since the last record" in texts
+    line = figure.axes[2].lines[1]  # accuracy on the test set
+    np.testing.assert_array_equal(line.get_xdata(), steps)
+    expected = dataset.test_accuracy_by_step.isel(divisor=0, loss=0).mean("seed")
+    np.testing.assert_allclose(np.asarray(line.get_ydata()), expected, rtol=1e-6)
+
+
 @pytest.mark.slow
 def test_the_best_value_of_each_colour_is_in_the_legend() -> None:
     dataset = make()
