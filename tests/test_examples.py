@@ -26,6 +26,29 @@ def test_example_is_short_and_printed_in_the_readme(path: Path) -> None:
     assert path.read_text() in (ROOT / "README.md").read_text()
 
 
+CHECKS = """
+assert len(states) == 9 and (results.confidence > 0.1).all(), results
+assert sorted(map(str, __import__("pathlib").Path().iterdir())) == ["runs", "trained"]
+"""
+
+
+@pytest.mark.slow
+def test_the_page_of_sweeps_runs_from_top_to_bottom(tmp_path: Path) -> None:
+    text = (ROOT / "docs" / "sweeps.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    assert len(blocks) == 6
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "MPLBACKEND": "agg"}
+    script = "\n".join([*blocks, CHECKS])
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", script],
+        env=env,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.mark.slow
 def test_own_network_trains_on_scaled_inputs() -> None:
     rows = _run(ROOT / "examples" / "own_network.py").splitlines()[-2:]

@@ -68,7 +68,7 @@ def expected_seconds(plan: "Plan", data: "Data") -> float:
     efficiency = EFFICIENCY * math.sqrt(cores_per_device)
     for group in plan.groups:
         config = group.config
-        parameters = num_parameters(config, math.prod(data.image_shape), data=data)
+        parameters = num_parameters(config, *_sizes(data), data)
         evaluated = test_examples + train_examples * config.evaluate_train
         evaluated *= 1 + config.evaluate_dropout
         evaluated += validation_examples
@@ -90,6 +90,11 @@ def expected_seconds(plan: "Plan", data: "Data") -> float:
     return total
 
 
+def _sizes(data: "Data") -> tuple[int, int]:
+    """Returns the numbers of inputs and of classes."""
+    return math.prod(data.image_shape), data.num_classes
+
+
 def memory_bytes(plan: "Plan", data: "Data") -> int:
     """Returns a rough estimate of the memory of the plan's widest group.
 
@@ -105,7 +110,7 @@ def run_memory_bytes(
     config: "Config", data: "Data", num_runs: int = 1, num_devices: int = 1
 ) -> int:
     """Returns a rough estimate of the memory of simultaneous runs and their data."""
-    state = state_bytes(config, math.prod(data.image_shape), data=data)
+    state = state_bytes(config, *_sizes(data), data)
     runs = num_runs * state
     parts = [part for part in data.splits if part is not None]
     arrays = sum(array.nbytes for part in parts for array in part)
@@ -115,12 +120,22 @@ def run_memory_bytes(
 
 
 def kept_state_bytes(plan: "Plan", data: "Data") -> int:
-    """Returns the memory of the trained states of a plan's runs."""
-    size, total = math.prod(data.image_shape), 0
+    """Returns the memory of the trained states of a plan's runs.
+
+    Raises:
+      UserError: if this machine has less.
+    """
+    total = 0
     for group in plan.groups:
         arrays = 1 + SLOTS.get(group.config.optimizer, SLOTS["adam"])
-        parameters = num_parameters(group.config, size, data=data)
+        parameters = num_parameters(group.config, *_sizes(data), data)
         total += 4 * arrays * parameters * len(group.runs)
+    if total > host_bytes():
+        raise UserError(
+            f"The trained states of {plan.num_runs:,} runs need {total / 1e9:,.0f} GB, "
+            f"but this machine has {host_bytes() / 1e9:,.0f} GB of memory; keep those "
+            "of fewer runs at a time. (To find the best, all are needed.)"
+        )
     return total
 
 

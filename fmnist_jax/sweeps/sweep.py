@@ -17,6 +17,7 @@ from fmnist_jax.probes.probe import Probe
 from fmnist_jax.sweeps.checkpoints import Part
 from fmnist_jax.sweeps.checks import check_data
 from fmnist_jax.sweeps.continuing import Sweep, continued
+from fmnist_jax.sweeps.cost import kept_state_bytes
 from fmnist_jax.sweeps.engine import plan_for_local_devices, run_groups
 from fmnist_jax.sweeps.folder_lock import locked
 from fmnist_jax.sweeps.labelling import join, notices
@@ -31,6 +32,8 @@ from fmnist_jax.sweeps.states import (
 )
 from fmnist_jax.sweeps.stop_signals import stop_signals
 from fmnist_jax.values import KEEP
+
+MUCH_MEMORY = 1e9  # bytes
 
 
 @overload
@@ -112,6 +115,7 @@ def sweep(
     probes = _with_states(probes, keep_states)
     planned = plan_for_local_devices(axes, data, config, hparams, probes, max_width)
     _check_findings(planned, data)
+    _announce_states(planned, data)
     planned, parts = _run(planned, data, progress, folder, continue_from)
     return _results(planned, parts, data, keep_states)
 
@@ -120,6 +124,17 @@ def _with_states(probes: Iterable[Probe], keep_states: str) -> Iterable[Probe]:
     if keep_states not in KEEP:
         raise unknown("keep_states", keep_states, KEEP)
     return probes if keep_states == "none" else (*probes, STATE_PROBE)
+
+
+def _announce_states(planned: Plan, data: Data) -> None:
+    """Warns of kept states that need much memory; refuses more than there is."""
+    if STATE_PROBE in planned.probes:
+        size = kept_state_bytes(planned, data)
+        if size > MUCH_MEMORY:
+            line = (
+                f"The trained states of {planned.num_runs:,} runs need {size / 1e9:.1f}"
+            )
+            warnings.warn(f"{line} GB of memory, and of disk.", Notice, stacklevel=3)
 
 
 def _results(

@@ -26,6 +26,10 @@ from fmnist_jax import (
     sweep,
     train,
 )
+from fmnist_jax.sweeps import cost
+from fmnist_jax.sweeps import sweep as sweep_module
+from fmnist_jax.sweeps.cost import kept_state_bytes
+from fmnist_jax.sweeps.planning import Group
 from fmnist_jax.sweeps.states import keep_best
 from tests.sweeps.runs import CONFIG, DATA, HPARAMS
 
@@ -250,3 +254,18 @@ def test_without_a_finite_setting_nothing_is_kept_and_no_result_is_lost() -> Non
         )
     assert not len(states)
     assert results.status.item() == "diverged"
+
+
+def test_the_memory_of_the_states_is_announced(monkeypatch: pytest.MonkeyPatch) -> None:
+    axes = {"seed": range(3)}
+    monkeypatch.setattr(sweep_module, "MUCH_MEMORY", 100)
+    with pytest.warns(Notice, match="states of 3 runs need 0.0 GB of memory, and of"):
+        _, states = sweep(axes, DATA, SMALL, HPARAMS, keep_states="all")
+    planned = states.plan
+    groups = [Group(SMALL, (0, 1, 2), 3)]
+    size = kept_state_bytes(dataclasses.replace(planned, groups=tuple(groups)), DATA)
+    counters = 3 * 2 * 4  # of epochs and of Adam's steps
+    assert size == states.nbytes - counters
+    monkeypatch.setattr(cost, "host_bytes", lambda: 1000)
+    with pytest.raises(UserError, match="keep those of fewer runs at a time"):
+        sweep(axes, DATA, SMALL, HPARAMS, keep_states="all")
