@@ -182,7 +182,7 @@ class Config:
       precision: rounding of the operands of matrix products (sums are float32); on a
         CPU, a user's network always uses float32.
       num_epochs: passes over the training set.
-      record_every: steps after which loss and accuracy are recorded; 0: each epoch.
+      record_every: steps between further records within an epoch; 0: none.
       evaluate_train: whether each epoch ends with a pass over the training set.
       evaluate_dropout: whether each epoch also ends with an evaluation with dropout on.
     """

@@ -36,10 +36,12 @@ class SweepInterrupted(KeyboardInterrupt):
     def __init__(
         self, finished: int, total: int, results: Any, *, is_saved: bool = False
     ) -> None:
-        how = "The same call of sweep continues. " if is_saved else ""
+        how = "To resume, repeat the same call of sweep. " if is_saved else ""
+        partial = "The attribute `results` of this exception has the results so far."
+        if results is None:
+            partial = "No epoch was finished, so there are no results."
         super().__init__(
-            f"Interrupted: {finished} of {total} runs are finished. {how}The attribute "
-            "`results` of this exception has the results so far."
+            f"Interrupted: {finished} of {total} runs are finished. {how}{partial}"
         )
         self.results = results
 

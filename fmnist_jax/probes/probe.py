@@ -31,8 +31,8 @@ class Probe:
         names).
       when: "init" (before the first step), "epoch" (after each epoch) or "end".
       dims: the names of each output's dimensions; scalars need no entry.
-      examples: size of the batch, taken from the first images of ``split``: at most all
-        of them; or a function of the run's ``Config`` that returns it.
+      examples: number of images in the batch, the first ones of ``split`` (all of them
+        if there are fewer); or a function from the run's ``Config`` to this number.
       split: "train", "test" or "validation".
       gradients: approximate cost, as a number of gradients of the batch's loss; used
         for the expected time.
@@ -117,9 +117,9 @@ def flattened(output: Mapping[Any, Any]) -> dict[str, Any]:
                 "array or a number."
             )
         if name in values or "/" in name:
+            problem = "contains a slash" if "/" in name else "occurs twice"
             raise UserError(
-                f"The probe output {name!r} occurs twice, or has a slash; give it "
-                "another name."
+                f"The probe output {name!r} {problem}; give it another name."
             )
         values[name] = value
     return values

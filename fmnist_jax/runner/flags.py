@@ -80,8 +80,9 @@ _COMMON_FLAGS = (
     Flag(
         "keep_states",
         KEEP_STATES,
-        "trained states to save: none (default), all, or those of all seeds of the "
-        "best setting; fmnist_jax.load_states reads them",
+        "trained states to save, for fmnist_jax.load_states: none (default), all, or "
+        "best (all seeds of the setting with the highest mean validation accuracy; "
+        "without a validation set, test accuracy)",
         "training",
     ),
     Flag("overwrite", SWITCH, "replace the results in --out_dir"),

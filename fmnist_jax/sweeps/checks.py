@@ -37,8 +37,8 @@ def check_data(data: Data, plan: Plan) -> None:
         needs += ["order 'sorted'"] if config.order == "sorted" else []
     if needs:
         raise UserError(
-            f"The data has targets as given, but {needs[0]} needs classes. Choose "
-            "another, such as a function of your own as Config.loss, or leave it out."
+            f"The data has targets='as_given', but {needs[0]} needs class labels. For "
+            "a loss, pass a function as Config.loss; leave out any other such setting."
         )
 
 
@@ -60,10 +60,10 @@ def check_plan(plan: Plan, data: Data, num_devices: int) -> None:
             )
     if plan.num_devices > num_devices:
         raise UserError(
-            f"The runs were planned for {plan.num_devices} devices (GPUs, or cores of "
-            f"the processor), but this process has {num_devices}. Resume on a machine "
-            f"with {plan.num_devices} devices, or plan the runs again (on the command "
-            "line: pass another --out_dir, or --overwrite)."
+            f"The saved sweep uses {plan.num_devices} devices (GPUs or CPU cores), but "
+            f"this process has {num_devices}. Resume it with at least "
+            f"{plan.num_devices} devices, or start again in another folder (on the "
+            "command line: pass another --out_dir, or --overwrite)."
         )
     examples = len(data.train.labels)
     groups = {group.config: group for group in plan.groups}

@@ -10,10 +10,11 @@ import xarray as xr
 
 from fmnist_jax.data.dataset import Data
 from fmnist_jax.errors import UserError
+from fmnist_jax.probes.probe import run_probes
 from fmnist_jax.sweeps.checkpoints import Checkpoint, Part
-from fmnist_jax.sweeps.labelling import LAST_EPOCH_ONLY
+from fmnist_jax.sweeps.labelling import LAST_EPOCH_ONLY, VARIABLES
 from fmnist_jax.sweeps.planning import Group, Plan, run_config, run_hparams
-from fmnist_jax.sweeps.states import States
+from fmnist_jax.sweeps.states import Run, States
 
 Sweep = tuple[xr.Dataset, States]
 
@@ -38,11 +39,14 @@ def continued(plan: Plan, data: Data, earlier: Sweep) -> dict[int, Checkpoint]:
         rows = [run for run in runs if run is not None]
         if len(rows) < len(runs):
             raise UserError(
-                f"The earlier sweep kept no state for {len(runs) - len(rows)} of "
-                f"{len(runs)} runs. Only num_epochs may differ from its settings; "
-                "keep_states='all' keeps all its states."
+                f"continue_from has no state for {len(runs) - len(rows)} of "
+                f"{len(runs)} runs. Only num_epochs may differ from the earlier sweep, "
+                "and the states of all these runs must have been kept "
+                "(keep_states='all')."
             )
-        groups[index] = _checkpoint(plan, group, index, results, states, rows)
+        names = VARIABLES.keys() | _probed(plan, data, states.run(rows[0]))
+        few = results[[name for name in results.data_vars if name in names]]
+        groups[index] = _checkpoint(plan, group, index, few, states, rows)
     return groups
 
 
@@ -62,7 +66,7 @@ def _checked(plan: Plan, data: Data, earlier: Any) -> Sweep:
             "epochs; give the total number of epochs, earlier ones included."
         )
     if results.attrs["dataset_fingerprint"] != data.fingerprint:
-        raise UserError("The earlier sweep ran on other data; give the same.")
+        raise UserError("The data differ from those of the earlier sweep.")
     if "cosine" in {group.config.schedule for group in plan.groups}:
         raise UserError(
             "The cosine schedule ends at num_epochs, so its runs cannot be continued: "
@@ -79,6 +83,14 @@ def _identity(plan: Plan, run: int) -> Hashable:
     seed = plan.axes["seed"][run % len(plan.axes["seed"])]
     shared = dataclasses.replace(config, num_epochs=1)
     return shared, tuple(hparams.items()), extra, seed
+
+
+def _probed(plan: Plan, data: Data, run: Run) -> set[str]:
+    """Returns the names of what the plan's probes record after each epoch."""
+    probes = tuple(probe for probe in plan.probes if probe.when == "epoch")
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    splits = jax.tree.map(jax.numpy.asarray, data.splits)
+    return {*jax.eval_shape(lambda k: run_probes(probes, *run, k, splits), key)}
 
 
 def _checkpoint(

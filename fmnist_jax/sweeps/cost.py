@@ -133,8 +133,9 @@ def kept_state_bytes(plan: "Plan", data: "Data") -> int:
     if total > host_bytes():
         raise UserError(
             f"The trained states of {plan.num_runs:,} runs need {total / 1e9:,.0f} GB, "
-            f"but this machine has {host_bytes() / 1e9:,.0f} GB of memory; keep those "
-            "of fewer runs at a time. (To find the best, all are needed.)"
+            f"but this machine has {host_bytes() / 1e9:,.0f} GB of memory; divide the "
+            "sweep into smaller ones. (keep_states='best' needs as much as 'all': the "
+            "best setting is known only at the end.)"
         )
     return total
 

@@ -1,24 +1,18 @@
 """What determines the results of a plan, as JSON, and how two fingerprints differ."""
 
-import contextlib
 import dataclasses
-import functools
-import inspect
 import itertools
 import json
 import math
-import re
-import types
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
-
-import numpy as np
 
 from fmnist_jax.config import coordinate
 from fmnist_jax.data.dataset import Data
 from fmnist_jax.effects import settings_by_name
 from fmnist_jax.sweeps.axes import Axes
 from fmnist_jax.sweeps.checkpoints import digest
+from fmnist_jax.sweeps.code_names import code_name
 from fmnist_jax.sweeps.planning import Group, Plan, run_config
 
 Fingerprint = Mapping[str, Any]
@@ -88,55 +82,6 @@ def _value(name: str, value: Any) -> Any:
         return None
     is_code = name == "model" or callable(value)
     return code_name(value) if is_code else coordinate(name, value)
-
-
-def code_name(thing: Any, within: tuple[Any, ...] = ()) -> str:
-    """Returns where a function is defined; of another object its class and content.
-
-    For functions it ends with a digest of their code, so that another function of the
-    same name, such as a second lambda, differs. ``within`` are the functions that refer
-    to this one.
-    """
-    if isinstance(thing, functools.partial):
-        parts = [thing.func, *thing.args, *sorted(thing.keywords.items())]
-        return "partial: " + " ".join(code_name(part, within) for part in parts)
-    if thing is None or isinstance(thing, bool | int | float | str):
-        return repr(thing)
-    if isinstance(thing, np.ndarray):
-        return f"{thing.dtype} {thing.shape} {digest(thing.tolist())[:8]}"
-    if hasattr(thing, "__qualname__"):
-        name = f"{thing.__module__}.{thing.__qualname__}"
-        has_code = hasattr(thing, "__code__") and thing not in within
-        return f"{name} {_code_digest(thing, within)}" if has_code else name
-    cls = type(thing)
-    if dataclasses.is_dataclass(thing):  # a network
-        fields = {
-            f.name: getattr(thing, f.name)
-            for f in dataclasses.fields(thing)
-            if f.compare
-        }
-        parts = [f"{n}={code_name(v, within)}" for n, v in fields.items()]
-        methods = [inspect.unwrap(f) for f in vars(cls).values() if callable(f)]
-        parts += [code_name(f, within) for f in methods if hasattr(f, "__code__")]
-        return f"{cls.__module__}.{cls.__qualname__}({', '.join(parts)})"
-    content = re.sub(r" at 0x[0-9a-f]+", "", " ".join(repr(thing).split()))
-    return f"{cls.__module__}.{cls.__qualname__}: {content}"
-
-
-def _code_digest(function: Any, within: tuple[Any, ...]) -> str:
-    """Returns 8 digits for the code of a function, its defaults and its closure."""
-
-    def describe(value: Any) -> Any:
-        if isinstance(value, types.CodeType):
-            constants = [describe(constant) for constant in value.co_consts]
-            return [value.co_code.hex(), value.co_names, constants]
-        return code_name(value, (*within, function))
-
-    values = [function.__code__, *(function.__defaults__ or ())]
-    for cell in function.__closure__ or ():
-        with contextlib.suppress(ValueError):  # an empty cell
-            values.append(cell.cell_contents)
-    return digest([describe(value) for value in values])[:8]
 
 
 def is_fingerprint(value: Any) -> bool:

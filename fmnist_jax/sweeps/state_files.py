@@ -2,7 +2,7 @@
 
 The folder has a file of settings, ``states.json``, and a safetensors file for each
 program, with arrays ``[runs, …]`` named like ``params/Dense_0/kernel``. Nothing is
-pickled: loading runs no code of the folder.
+pickled: loading executes no code from the folder.
 """
 
 import itertools
@@ -21,7 +21,7 @@ from fmnist_jax.data.normalization import Normalization
 from fmnist_jax.errors import UserError, reason
 from fmnist_jax.files import atomic_write, explaining_write_errors
 from fmnist_jax.sweeps.axes import check_sweep
-from fmnist_jax.sweeps.fingerprint import code_name
+from fmnist_jax.sweeps.code_names import code_name
 from fmnist_jax.sweeps.states import States
 
 FILE = "states.json"
@@ -93,13 +93,14 @@ def load_states(
 
     Args:
       folder: with the file ``states.json``.
-      config: the functions and the network with which the states were trained, which
-        are not saved; its other settings are not read.
-      axes: the values of axes that are functions or networks.
+      config: supplies the network, loss, optimizer and schedule if they are your own,
+        because code is not saved; every other setting comes from the folder.
+      axes: for each axis of functions or networks, all its values in the original
+        order, such as ``{"model": [Net(8), Net(16)]}``.
 
     Raises:
-      UserError: if the folder has no states, they are damaged, or code is missing or
-        has another name.
+      UserError: if the folder has no states, they are damaged, or a function or network
+        is missing or is not the one that was used.
     """
     folder = Path(folder)
     try:
@@ -158,11 +159,12 @@ def _decoded(name: str, value: Any, given: Any) -> Any:
     if isinstance(value, dict):
         wanted = value[CODE]
         if given is None or isinstance(given, str) or code_name(given) != wanted:
-            got = "was not given" if given is None else f"is {code_name(given)}"
+            is_missing = given is None or isinstance(given, str)
+            got = "none was given" if is_missing else f"{code_name(given)} was given"
             raise UserError(
-                f"The states were trained with the {name} {wanted}, which {got}. Pass "
-                f"load_states(folder, config=Config({name}=…)), or axes={{…}} if it "
-                "is an axis."
+                f"The states were trained with the {name} {wanted}, but {got}. Pass "
+                f"load_states(folder, Config({name}=…)) or, if {name} is an axis, "
+                f"load_states(folder, axes={{{name!r}: […]}}) with all its values."
             )
         return given
     return tuple(value) if isinstance(value, list) else value

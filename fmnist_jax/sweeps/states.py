@@ -19,7 +19,7 @@ from fmnist_jax.sweeps.labelling import STATE
 from fmnist_jax.sweeps.planning import Plan, run_config, run_hparams, run_settings
 from fmnist_jax.sweeps.program_data import fitted
 
-NONE_KEPT = "No state is kept: in every setting, a seed has no finite result."
+NONE_KEPT = "No states were kept: every setting has at least one seed that diverged."
 
 
 class Run(NamedTuple):
@@ -102,7 +102,7 @@ class States:
         """
         runs = self._positions(settings)
         if len(runs) == 1:
-            return self._run(runs[0])
+            return self.run(runs[0])
         given = ", ".join(f"{name}={value!r}" for name, value in settings.items())
         free = [n for n, v in self.axes.items() if n not in settings and len(v) > 1]
         raise UserError(
@@ -114,7 +114,7 @@ class States:
 
     def runs(self, **settings: Any) -> list[Run]:
         """Returns the kept runs with these values of the axes, such as all seeds."""
-        return [self._run(position) for position in self._positions(settings)]
+        return [self.run(position) for position in self._positions(settings)]
 
     def _positions(self, settings: Mapping[str, Any]) -> list[int]:
         for name in settings:
@@ -129,7 +129,8 @@ class States:
             if all(_is_same(n, values[n], value) for n, value in settings.items())
         ]
 
-    def _run(self, run: int) -> Run:
+    def run(self, run: int) -> Run:
+        """Returns the kept run at a position in the flattened grid."""
         config = run_config(self.plan, run)
         state = jax.tree.map(lambda x: jax.numpy.asarray(x[0]), self.stacked([run]))
         normalization = self.normalizations.get(config)

@@ -84,21 +84,21 @@ def sweep(
     """Trains a run for each combination of the axes' values.
 
     Args:
-      axes: name of a field of ``Config`` or ``Hparams``, of an ``Hparams.extra``, or
-        "seed" (else 0), to its values: a list, range or array. Each value of a field of
-        ``Config`` makes a program of its own; the rest are vmapped.
+      axes: settings to vary, name to list, range or array of values. A name is a field
+        of ``Config`` or ``Hparams``, a key of ``Hparams.extra``, or "seed" (else 0).
+        Each value of a ``Config`` field is a program; the other axes are vmapped.
       data: training and test set.
       config: static settings that are not axes.
       hparams: traced settings that are not axes.
       probes: what to record in addition to the metrics.
       max_width: maximum number of runs per device at once; None: as the device allows.
-      keep_states: which trained states to return: "none", "all", or those of all seeds
-        of the "best" setting, as ``keep_best`` chooses it.
+      keep_states: which trained states to return: "none", "all", or "best" (all seeds
+        of one setting, which ``keep_best`` chooses).
       progress: whether to show a progress bar on stderr.
-      folder: in which checkpoints are saved. The same call continues what was
-        interrupted, and returns what is finished without training.
-      continue_from: results and states of an earlier sweep of these runs, which are
-        trained further, to ``config.num_epochs`` epochs in total.
+      folder: where checkpoints are saved. The same call resumes an interrupted sweep;
+        of a finished sweep, it returns the results without training.
+      continue_from: ``(results, states)`` of an earlier sweep of the same runs. They
+        are trained until they have ``config.num_epochs`` epochs in total.
 
     Returns:
       Metrics and ``status`` of every run, labelled: dimensions as ``axes``, then "seed"
@@ -106,8 +106,9 @@ def sweep(
       from 0 to 1. With ``keep_states``, a pair of these and ``States``.
 
     Raises:
-      UserError: for anything that is not allowed, and for data that teach nothing.
-      SweepInterrupted: for Ctrl-C; it has the ``results`` so far.
+      UserError: for invalid settings, data from which nothing can be learnt, and a
+        folder or earlier sweep that does not match.
+      SweepInterrupted: on Ctrl-C; its ``results`` are those so far.
 
     Warns:
       Notice: for what may be a mistake; also in ``attrs["notices"]`` of the results.
@@ -133,8 +134,9 @@ def _announce_states(planned: Plan, data: Data) -> None:
         if size > MUCH_MEMORY:
             line = (
                 f"The trained states of {planned.num_runs:,} runs need {size / 1e9:.1f}"
+                " GB of memory until the sweep ends, and as much disk space if saved."
             )
-            warnings.warn(f"{line} GB of memory, and of disk.", Notice, stacklevel=3)
+            warnings.warn(line, Notice, stacklevel=3)
 
 
 def _results(

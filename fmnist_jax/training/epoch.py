@@ -65,10 +65,12 @@ def train_recorded_epoch(
     data: Data | Splits,
     order: Array,
 ) -> tuple[State, Metrics, Metrics]:
-    """Trains as ``train_epoch``, and records every ``Config.record_every`` steps.
+    """Trains like ``train_epoch``, with a record every ``Config.record_every`` steps.
 
-    Returns also the records, ``[K]`` each: the last may be after fewer steps. They are
-    the means since the record before, and ``evaluate_held_out``.
+    Returns:
+      The state and the means, as ``train_epoch`` returns them; and the records, name to
+      ``[K]``: means of the training metrics since the previous record, and the metrics
+      of ``evaluate_held_out`` after the step. The last may cover fewer steps.
     """
     size = min(config.batch_size, len(order)) * config.record_every
 
@@ -109,7 +111,8 @@ def _check_order(order: Any, num_examples: int) -> None:
     shape, dtype = jnp.shape(order), jnp.result_type(order)
     if len(shape) != 1 or not shape[0] or not jnp.issubdtype(dtype, jnp.integer):
         raise UserError(
-            f"order is {dtype} {list(shape)}; expected int [M], positions of examples."
+            f"order is {dtype} {list(shape)}; expected int [M], M > 0, positions of "
+            "examples."
         )
     if isinstance(order, jax.core.Tracer):
         return

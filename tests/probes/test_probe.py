@@ -31,8 +31,8 @@ def test_nested_dicts_have_joined_names() -> None:
     [
         ({"a": {"b": "text"}}, r"'a.b' is a str; expected an array or a number"),
         ({"a": len}, "'a' is a builtin_function_or_method; expected an array"),
-        ({"a.b": 1, "a": {"b": 2}}, "'a.b' occurs twice, or has a slash"),
-        ({"a/b": 1}, "'a/b' occurs twice, or has a slash"),
+        ({"a.b": 1, "a": {"b": 2}}, "'a.b' occurs twice; give it another name"),
+        ({"a/b": 1}, "'a/b' contains a slash; give"),
     ],
 )
 def test_other_outputs_are_refused(output: Any, words: str) -> None:

@@ -89,6 +89,22 @@ def test_some_runs_are_continued_with_functions_of_ones_own() -> None:
         np.testing.assert_allclose(more[name], expected[name], rtol=2e-5)
 
 
+def test_other_probes_may_be_passed() -> None:
+    """Those that are left out are not in the results; new ones lack earlier epochs."""
+    columns = Probe(lambda *run: {"bias": run[2].params["Dense_0"]["bias"]})
+    columns = dataclasses.replace(columns, dims={"bias": ("unit",)})
+    last = Probe(lambda *run: {"last": run[2].epoch}, when="end")
+    axes = {"seed": range(2)}
+    how: dict[str, Any] = {"keep_states": "all", "probes": [columns, last]}
+    first = sweep(axes, DATA, SHORT, HPARAMS, **how)
+    more = sweep(axes, DATA, LONG, HPARAMS, [Probe(first_bias)], continue_from=first)
+    assert {"bias", "last"}.isdisjoint(more.data_vars)
+    expected = sweep(axes, DATA, LONG, HPARAMS, [Probe(first_bias)])
+    np.testing.assert_array_equal(more.test_loss, expected.test_loss)
+    np.testing.assert_array_equal(more.first_bias[:, 2:], expected.first_bias[:, 2:])
+    assert np.isnan(more.first_bias[:, :2]).all()
+
+
 @pytest.mark.slow
 def test_continuing_is_interrupted_and_resumed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -125,11 +141,11 @@ def test_what_cannot_be_continued_is_refused() -> None:
         with pytest.raises(UserError, match=match):
             sweep(**given | changed)
 
-    refused("kept no state for 2 of 4 runs", axes=axes)
-    refused("kept no state for 1 of 1", hparams=Hparams(learning_rate=0.5))
+    refused("has no state for 2 of 4 runs", axes=axes)
+    refused("has no state for 1 of 1", hparams=Hparams(learning_rate=0.5))
     refused("already has 2 epochs", config=SHORT)
     shifted = Data(DATA.test, DATA.train)
-    refused("other data", data=shifted)
+    refused("data differ from", data=shifted)
     refused("cosine", config=dataclasses.replace(LONG, schedule="cosine"))
     refused(r"not the pair \(results, states\)", continue_from=first[1])
 

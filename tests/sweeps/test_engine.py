@@ -319,7 +319,7 @@ def test_a_name_is_no_data() -> None:
 def test_targets_as_given_are_for_other_losses() -> None:
     part = Dataset(np.ones((4, 3)), np.linspace(0, 1, 4))
     data = Data(part, part, targets="as_given")
-    with pytest.raises(UserError, match="but the loss 'softmax' needs classes"):
+    with pytest.raises(UserError, match="but the loss 'softmax' needs class labels"):
         sweep({"divisor": [1.0, 2.0]}, data, CONFIG)
 
 

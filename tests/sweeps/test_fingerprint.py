@@ -8,16 +8,13 @@ from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
-import numpy as np
 import pytest
 
-from fmnist_jax import Network as Pair
 from fmnist_jax.config import Config, Hparams
 from fmnist_jax.data.dataset import Data
 from fmnist_jax.probes.probe import Probe
 from fmnist_jax.sweeps.checkpoints import digest
 from fmnist_jax.sweeps.fingerprint import (
-    code_name,
     difference,
     fingerprint,
     is_fingerprint,
@@ -240,48 +237,3 @@ def test_other_forms_are_no_fingerprint(small: Data) -> None:
     wrong.append(one | {"groups": []})
     wrong.append(one | {"axes": [[str(n), [0] * 1000] for n in range(10)]})
     assert [value for value in wrong if is_fingerprint(value)] == []
-
-
-def _network(factor: int, size: int) -> Any:
-    class Net(nn.Module):
-        width: int = size
-
-        @nn.compact
-        def __call__(self, x: Any) -> Any:
-            return nn.Dense(10)(nn.Dense(self.width)(x) * factor)
-
-    return Net()
-
-
-def _doubling() -> Any:
-    class Net(nn.Module):
-        width: int = 8
-
-        @nn.compact
-        def __call__(self, x: Any) -> Any:
-            return 2 * nn.Dense(10)(nn.Dense(self.width)(x))
-
-    Net.__qualname__ = type(_network(1, 8)).__qualname__
-    return Net()
-
-
-def test_code_of_the_same_name_differs() -> None:
-    """So that neither a sweep resumes nor a state is loaded with other code."""
-    assert code_name(_network(1, 8)) == code_name(_network(1, 8))
-    applies: list[Any] = [lambda p, x: p * x, lambda p, x: p + x]
-    pairs = [Pair(lambda key, x: x, apply, name="n") for apply in applies]
-    things: list[Any] = [
-        _network(1, 8),
-        _network(2, 8),
-        _network(1, 9),
-        _doubling(),
-        *pairs,
-    ]
-    things += [lambda x: x, lambda x: 2 * x, np.arange(3), np.arange(4)]
-    assert len({*map(code_name, things)}) == len(things)
-    assert code_name(weights) != code_name(functools.partial(weights))
-
-    def recursive(n: int) -> int:
-        return recursive(n - 1) if n else 0
-
-    assert code_name(recursive) == code_name(recursive)

@@ -94,7 +94,7 @@ def test_a_folder_resumes_what_ctrl_c_stopped(
     handler = signal.getsignal(signal.SIGINT)
     folder = str(tmp_path / "new" / "sweep")
     how: dict[str, Any] = {"folder": folder, "keep_states": "all"}
-    with pytest.raises(SweepInterrupted, match="The same call of sweep con") as caught:
+    with pytest.raises(SweepInterrupted, match="To resume, repeat the same") as caught:
         sweep(AXES, DATA, SMALL, HPARAMS, **how)
     assert signal.getsignal(signal.SIGINT) == handler
     finished = np.isfinite(caught.value.results.test_loss).sum("epoch")

@@ -246,20 +246,20 @@ REGRESSION = Data(HALVES[0], HALVES[1], targets="as_given")
             DATA,
             r"The loss <lambda> returns shape \(16, 3\); expected \(16,\)",
         ),
-        ({}, CONFIG, HPARAMS, REGRESSION, "the loss 'softmax' needs classes"),
+        ({}, CONFIG, HPARAMS, REGRESSION, "the loss 'softmax' needs class labels"),
         (
             {},
             dataclasses.replace(CONFIG, loss=mean_squared, order="sorted"),
             HPARAMS,
             REGRESSION,
-            "order 'sorted' needs classes",
+            "order 'sorted' needs class labels",
         ),
         (
             {"target_accuracy": [0.5]},
             dataclasses.replace(CONFIG, loss=mean_squared),
             HPARAMS,
             REGRESSION,
-            "target_accuracy needs classes",
+            "target_accuracy needs class labels",
         ),
     ],
 )

@@ -248,7 +248,7 @@ def test_the_config_is_not_read_beside_its_code(
 def test_without_a_finite_setting_nothing_is_kept_and_no_result_is_lost() -> None:
     hparams = Hparams(learning_rate=1e30)
     config = dataclasses.replace(SMALL, optimizer="sgd")
-    with pytest.warns(Notice, match="No state is kept"):
+    with pytest.warns(Notice, match="No states were kept"):
         results, states = sweep(
             {"seed": [0]}, DATA, config, hparams, keep_states="best"
         )
@@ -259,7 +259,7 @@ def test_without_a_finite_setting_nothing_is_kept_and_no_result_is_lost() -> Non
 def test_the_memory_of_the_states_is_announced(monkeypatch: pytest.MonkeyPatch) -> None:
     axes = {"seed": range(3)}
     monkeypatch.setattr(sweep_module, "MUCH_MEMORY", 100)
-    with pytest.warns(Notice, match="states of 3 runs need 0.0 GB of memory, and of"):
+    with pytest.warns(Notice, match="states of 3 runs need 0.0 GB of memory until"):
         _, states = sweep(axes, DATA, SMALL, HPARAMS, keep_states="all")
     planned = states.plan
     groups = [Group(SMALL, (0, 1, 2), 3)]
@@ -267,5 +267,5 @@ def test_the_memory_of_the_states_is_announced(monkeypatch: pytest.MonkeyPatch) 
     counters = 3 * 2 * 4  # of epochs and of Adam's steps
     assert size == states.nbytes - counters
     monkeypatch.setattr(cost, "host_bytes", lambda: 1000)
-    with pytest.raises(UserError, match="keep those of fewer runs at a time"):
+    with pytest.raises(UserError, match="divide the sweep into smaller"):
         sweep(axes, DATA, SMALL, HPARAMS, keep_states="all")

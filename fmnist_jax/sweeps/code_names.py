@@ -1,0 +1,119 @@
+"""Names of functions, classes and networks that tell their code apart. No jax."""
+
+import contextlib
+import dataclasses
+import functools
+import inspect
+import re
+import types
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from fmnist_jax.sweeps.checkpoints import digest
+
+# Their versions are a part of what determines results; their code is not read.
+_LIBRARIES = {"builtins", "equinox", "flax", "haiku", "jax", "numpy", "optax"}
+_PLAIN = (bool, int, float, complex, str, bytes, type(None), type(...))
+Within = tuple[Any, ...]  # the functions and classes that refer to a value
+
+
+def code_name(thing: Any, within: Within = ()) -> str:
+    """Returns where code is defined; of another object, its class and content.
+
+    Functions and classes have a digest of their code, so that another one of the same
+    name, such as a second lambda, differs. It includes the defaults, the closure, and
+    the functions, classes and constants of the same module that the code refers to.
+    """
+    if isinstance(thing, functools.partial):
+        parts = [thing.func, *thing.args, *sorted(thing.keywords.items())]
+        return "partial: " + " ".join(code_name(part, within) for part in parts)
+    if isinstance(thing, _PLAIN):
+        return repr(thing)
+    if hasattr(thing, "__qualname__"):
+        return _definition(thing, within)
+    if isinstance(thing, list | tuple | dict | set | frozenset):
+        return _collection(thing, within)
+    if (array := _array(thing)) is not None:
+        return f"{array.dtype} {array.shape} {digest(array.tobytes().hex())[:8]}"
+    cls = type(thing)
+    if dataclasses.is_dataclass(thing):  # a network
+        names = [field.name for field in dataclasses.fields(thing) if field.compare]
+        parts = [f"{n}={code_name(getattr(thing, n), within)}" for n in names]
+        return f"{code_name(cls, within)}({', '.join(parts)})"
+    content = re.sub(r" at 0x[0-9a-f]+", "", " ".join(repr(thing).split()))
+    return f"{cls.__module__}.{cls.__qualname__}: {content}"
+
+
+def _collection(things: Any, within: Within) -> str:
+    values = things.items() if isinstance(things, dict) else things
+    names = [code_name(value, within) for value in values]
+    is_ordered = isinstance(things, list | tuple | dict)
+    return f"({', '.join(names if is_ordered else sorted(names))})"
+
+
+def _array(thing: Any) -> np.ndarray | None:
+    """Returns an array of NumPy or JAX; None for anything else."""
+    if hasattr(thing, "__array__") and hasattr(thing, "dtype"):
+        with contextlib.suppress(TypeError):  # random keys
+            return np.asarray(thing)
+    return None
+
+
+def _definition(thing: Any, within: Within) -> str:
+    """Returns the name of a function or class and, if its code is read, a digest."""
+    name = f"{thing.__module__}.{thing.__qualname__}"
+    if any(thing is other for other in within):
+        return name
+    if isinstance(thing, type):
+        if thing.__module__.partition(".")[0] in _LIBRARIES:
+            return name
+        parts = [code_name(v, (*within, thing)) for v in _class_values(thing)]
+        return f"{name} {digest(parts)[:8]}"
+    return f"{name} {_code_digest(thing, within)}" if _has_code(thing) else name
+
+
+def _has_code(thing: Any) -> bool:
+    return isinstance(getattr(thing, "__code__", None), types.CodeType)
+
+
+def _class_values(cls: type) -> Iterator[Any]:
+    """Yields the methods and constants of a class and its bases in the same module."""
+    for base in cls.__mro__:
+        if base.__module__ != cls.__module__:
+            continue
+        for name, value in sorted(vars(base).items()):
+            function: Any = value.fget if isinstance(value, property) else value
+            function = inspect.unwrap(getattr(function, "__func__", function))
+            if _has_code(function):
+                yield function
+            elif isinstance(value, _PLAIN) and not name.startswith("__"):
+                yield name, value
+
+
+def _code_digest(function: Any, within: Within) -> str:
+    """Returns 8 digits for the code of a function and what it refers to."""
+    within = (*within, function)
+
+    def describe(value: Any) -> Any:
+        if not isinstance(value, types.CodeType):
+            return code_name(value, within)
+        constants = [describe(constant) for constant in value.co_consts]
+        globals_ = [code_name(v, within) for v in _globals(function, value.co_names)]
+        return [value.co_code.hex(), value.co_names, constants, globals_]
+
+    values = [function.__code__, function.__defaults__, function.__kwdefaults__]
+    for cell in function.__closure__ or ():
+        with contextlib.suppress(ValueError):  # an empty cell
+            values.append(cell.cell_contents)
+    return digest([describe(value) for value in values])[:8]
+
+
+def _globals(function: Any, names: tuple[str, ...]) -> Iterator[Any]:
+    """Yields functions, classes and constants of a function's own module."""
+    for name in names:
+        value = function.__globals__.get(name)
+        is_defined_there = getattr(value, "__module__", "") == function.__module__
+        if is_defined_there or isinstance(value, (*_PLAIN, tuple, np.ndarray)):
+            yield value
