@@ -173,8 +173,8 @@ def _save(task: Task, progress: "SweepProgress") -> list[str]:
         results = labelled_results(progress)
         dataset = _labelled(task, progress, results)
         answer, paths = saving.save_runs(task, dataset)
-        paths += saved_states.save(task, progress, results)
-        lines = terminal.results(answer, paths, dataset)
+        files, notes = saved_states.save(task, progress, results)
+        lines = [*notes, *terminal.results(answer, [*paths, *files], dataset)]
     if is_distributed:
         distributed.wait_for_all()
     return lines

@@ -56,7 +56,7 @@ class Task(NamedTuple):
 
     @property
     def fingerprint(self) -> str:
-        """The sha256 of what determines the results, tables and figures."""
+        """The sha256 of what determines results, tables, figures and kept states."""
         from fmnist_jax.sweeps import environment
         from fmnist_jax.sweeps.checkpoints import digest
 
@@ -64,6 +64,8 @@ class Task(NamedTuple):
         rest = dict(environment.environment()) if self.job.experiment.trains else {}
         criterion = self.job.options["criterion"]
         rest |= {} if criterion is None else {"criterion": criterion}
+        if self.job.keeps_states:
+            rest["keep_states"] = self.job.options["keep_states"]
         return digest([self.name, self.code, self.settings, versions, rest])
 
 

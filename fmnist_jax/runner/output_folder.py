@@ -16,6 +16,7 @@ from fmnist_jax.sweeps import folder_lock
 from fmnist_jax.sweeps.plan_file import SINGLE, Shard, is_unfinished
 
 INDEX = "index.html"  # the page of several experiments
+STATES = "states/states.json"  # of an experiment without variants
 
 
 def choose_folder(names: Sequence[str], options: Mapping[str, Any]) -> Path:
@@ -50,7 +51,7 @@ def experiment_folders(root: Path, names: Sequence[str]) -> list[Path]:
 
 def check_free(folder: Path) -> None:
     """Raises UserError if a folder contains results and no unfinished sweep."""
-    paths = [folder / name for name in (RESULTS_FILE, SETTINGS_FILE, INDEX)]
+    paths = [folder / name for name in (RESULTS_FILE, SETTINGS_FILE, INDEX, STATES)]
     path = next(filter(os.path.exists, paths), None)
     if path is None or is_unfinished(folder):
         return

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fmnist_jax.files import explaining_write_errors
 from fmnist_jax.runner.jobs import Task
 
 if TYPE_CHECKING:
@@ -17,29 +18,31 @@ FOLDER = "states"
 
 def save(
     task: Task, progress: "SweepProgress", results: Sequence["xr.Dataset"]
-) -> list[Path]:
+) -> tuple[list[Path], list[str]]:
     """Saves the states of each variant, in a folder of its own if there are several.
 
-    Those of an earlier experiment in the folder are removed.
+    Those of an earlier run of the experiment in the output folder are removed.
 
     Returns:
-      The files that ``load_states`` opens.
+      The files that ``load_states`` opens, and lines for the user.
     """
     from fmnist_jax.sweeps import state_files, states
     from fmnist_jax.sweeps.resuming import saved_parts
 
     root = task.out_dir / FOLDER
-    for path in sorted(root.glob(f"**/{state_files.FILE}")):
-        state_files.remove_states(path.parent)
-    if not task.job.keeps_states:
-        return []
-    files = []
-    for number, variant in enumerate(task.job.variants):
+    labels = [re.sub(r"[^\w.-]+", "_", v.label) for v in task.job.variants]
+    with explaining_write_errors(root):
+        for folder in (root, *(root / label for label in labels)):
+            state_files.remove_states(folder)
+    files, lines = [], []
+    for number, label in enumerate(labels if task.job.keeps_states else ()):
         data, parts = task.data[number], saved_parts(progress, number)
         kept = states.kept_states(progress.plans[number], parts, data)
         if task.job.options["keep_states"] == "best":
             kept = states.keep_best(kept, results[number])
-        folder = root / re.sub(r"[^\w.-]+", "_", variant.label)
-        state_files.save_states(kept, folder)
-        files.append(folder / state_files.FILE)
-    return files
+        if not len(kept):
+            lines.append(f"Note: {label}: {states.NONE_KEPT}".replace(" : ", " "))
+            continue
+        state_files.save_states(kept, root / label)
+        files.append(root / label / state_files.FILE)
+    return files, lines

@@ -33,7 +33,7 @@ MAX_RUNS = 1_000_000
 
 # All runs of a sweep share these: their results have one epoch axis and one shape.
 _NO_AXES = ("num_epochs", "record_every", "evaluate_train", "evaluate_dropout", "name")
-_RESERVED = ("seed", "epoch", "method", "tolerance", "drop", "indexers")
+_RESERVED = ("seed", "epoch", "step", "method", "tolerance", "drop", "indexers")
 _STATIC_AXES = STATIC.keys() - {*_NO_AXES}
 
 Axes = Mapping[str, tuple[Any, ...]]
@@ -102,7 +102,10 @@ def _check_axes(
     checked = {}
     for name, given in axes.items():
         if name in _NO_AXES:
-            raise UserError(f"{name} cannot be an axis: set it in Config for all runs.")
+            raise UserError(
+                f"{name} cannot be an axis: give it one value for all runs (in Python, "
+                "in Config)."
+            )
         if name not in allowed:
             raise unknown("axis", name, allowed)
         given = plain(given)

@@ -96,7 +96,8 @@ def _check_program(config: Config, hparams: Any, plan: Plan, data: Data) -> None
     with _explaining_run(config, data, config.batch_size):
         after, _ = _shapes_of_run(step, (state, key), batch, is_vmapped)
     _check_state(state, after)
-    owners = dict.fromkeys((*VARIABLES, *plan.axes, "epoch", "status"), "the results")
+    reserved = *VARIABLES, *plan.axes, "epoch", "step", "status"
+    owners = dict.fromkeys(reserved, "the results")
     for probe in plan.probes:
         outputs = functools.partial(run_probes, (probe,), config, hparams)
         subject = f"The probe {name_of(probe.function)} failed"

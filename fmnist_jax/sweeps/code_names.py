@@ -38,12 +38,18 @@ def code_name(thing: Any, within: Within = ()) -> str:
     if (array := _array(thing)) is not None:
         return f"{array.dtype} {array.shape} {digest(array.tobytes().hex())[:8]}"
     cls = type(thing)
-    if dataclasses.is_dataclass(thing):  # a network
+    if dataclasses.is_dataclass(thing):
         names = [field.name for field in dataclasses.fields(thing) if field.compare]
-        parts = [f"{n}={code_name(getattr(thing, n), within)}" for n in names]
-        return f"{code_name(cls, within)}({', '.join(parts)})"
-    content = re.sub(r" at 0x[0-9a-f]+", "", " ".join(repr(thing).split()))
-    return f"{cls.__module__}.{cls.__qualname__}: {content}"
+        values = [(name, getattr(thing, name)) for name in names]
+    elif vars_ := getattr(thing, "__dict__", None):
+        values = sorted(vars_.items())
+    else:
+        content = re.sub(r" at 0x[0-9a-f]+", "", " ".join(repr(thing).split()))
+        return f"{code_name(cls, within)}: {content}"
+    if any(thing is other for other in within):
+        return code_name(cls, within)
+    parts = [f"{name}={code_name(v, (*within, thing))}" for name, v in values]
+    return f"{code_name(cls, within)}({', '.join(parts)})"
 
 
 def _collection(things: Any, within: Within) -> str:
@@ -66,12 +72,16 @@ def _definition(thing: Any, within: Within) -> str:
     name = f"{thing.__module__}.{thing.__qualname__}"
     if any(thing is other for other in within):
         return name
+    owner = getattr(thing, "__self__", None)
+    if owner is not None and not isinstance(owner, types.ModuleType):
+        name = f"{name} of {code_name(owner, (*within, thing))}"
     if isinstance(thing, type):
         if thing.__module__.partition(".")[0] in _LIBRARIES:
             return name
         parts = [code_name(v, (*within, thing)) for v in _class_values(thing)]
         return f"{name} {digest(parts)[:8]}"
-    return f"{name} {_code_digest(thing, within)}" if _has_code(thing) else name
+    function = inspect.unwrap(getattr(thing, "__func__", thing))  # of jax.jit
+    return f"{name} {_code_digest(function, within)}" if _has_code(function) else name
 
 
 def _has_code(thing: Any) -> bool:
@@ -111,9 +121,10 @@ def _code_digest(function: Any, within: Within) -> str:
 
 
 def _globals(function: Any, names: tuple[str, ...]) -> Iterator[Any]:
-    """Yields functions, classes and constants of a function's own module."""
+    """Yields what a function uses of its own module: functions, classes, constants."""
+    kept = (*_PLAIN, list, tuple, dict, set, frozenset, functools.partial)
     for name in names:
         value = function.__globals__.get(name)
         is_defined_there = getattr(value, "__module__", "") == function.__module__
-        if is_defined_there or isinstance(value, (*_PLAIN, tuple, np.ndarray)):
+        if is_defined_there or isinstance(value, kept) or _array(value) is not None:
             yield value

@@ -144,8 +144,17 @@ def _differences(saved: Fingerprint, current: Fingerprint) -> Iterator[Words]:
     if axes[0] != axes[1]:
         yield "the axes are", *axes
     if saved["probes"] != current["probes"]:
+        names = [_probe_names(content["probes"]) for content in (saved, current)]
+        if names[0] != names[1]:
+            yield "the probes are", *names
         yield ("the probes are not the same",)
     yield from _entry_differences(saved["environment"], current["environment"])
+
+
+def _probe_names(probes: Sequence[Any]) -> str:
+    """Returns the names of probes' functions; ``keep_states`` is that of the states."""
+    names = [str(entry[0]).split(" ")[0].rpartition(".")[2] for entry in probes]
+    return ",".join(names) or "none"
 
 
 def _settings(content: Fingerprint) -> dict[str, Sequence[Any]]:

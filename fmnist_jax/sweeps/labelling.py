@@ -71,7 +71,7 @@ def join(plan: Plan, parts: Iterable[Part], data: Data) -> xr.Dataset:
     Returns:
       The same as ``sweep``.
     """
-    dataset = xr.Dataset(coords=_coordinates(plan, len(data.train.labels)))
+    dataset = xr.Dataset(coords=coordinates(plan, len(data.train.labels)))
     parts = list(parts)
     is_own_loss = any(callable(group.config.loss) for group in plan.groups)
     kept = [p._replace(values=_without_states(p.values)) for p in parts]
@@ -96,7 +96,8 @@ def join(plan: Plan, parts: Iterable[Part], data: Data) -> xr.Dataset:
     if "stopped" in dataset:
         dataset["stopped_epoch"] = _stopped_epoch(dataset.stopped)
         for name in BY_STEP.keys() & dataset.keys():
-            epoch = dataset.step / dataset.step[-1] * dataset.epoch[-1]
+            num_records = dataset.sizes["step"] // dataset.sizes["epoch"]
+            epoch = dataset.step.copy(data=np.repeat(dataset.epoch.values, num_records))
             dataset[name] = dataset[name].where(~(epoch > dataset.stopped_epoch))
     share = data.largest_class_share if data.targets == "classes" else np.nan
     dataset["status"] = _status(dataset, share)
@@ -217,23 +218,24 @@ def _recorded_steps(config: Config, num_examples: int) -> np.ndarray:
     return (steps * np.arange(config.num_epochs)[:, None] + in_epoch).ravel()
 
 
-def _coordinates(plan: Plan, num_examples: int) -> dict[str, xr.Variable]:
-    coordinates = {}
+def coordinates(plan: Plan, num_examples: int) -> dict[str, xr.Variable]:
+    """Returns the axes, epochs, steps and settings that are the same for all runs."""
+    labels = {}
     for name, values in plan.axes.items():
         shown = np.asarray([coordinate(name, value) for value in values])
         attrs = {"long_name": axis_label(name)}
-        coordinates[name] = xr.Variable((name,), shown, attrs)
+        labels[name] = xr.Variable((name,), shown, attrs)
     epochs = np.arange(1, plan.config.num_epochs + 1)
-    coordinates["epoch"] = xr.Variable(("epoch",), epochs, {"long_name": "epoch"})
+    labels["epoch"] = xr.Variable(("epoch",), epochs, {"long_name": "epoch"})
     if plan.config.record_every:
         steps = _recorded_steps(plan.config, num_examples)
-        coordinates["step"] = xr.Variable(("step",), steps, {"long_name": "step"})
+        labels["step"] = xr.Variable(("step",), steps, {"long_name": "step"})
     for name in (*SETTINGS, *plan.hparams.extra):
         is_fixed = name != "name" and name not in plan.axes
         if is_fixed and (setting := _fixed_setting(plan, name)) is not None:
-            coordinates[name] = setting
-    coordinates["loss"].attrs |= LOSS_LEGENDS
-    return coordinates
+            labels[name] = setting
+    labels["loss"].attrs |= LOSS_LEGENDS
+    return labels
 
 
 def _fixed_setting(plan: Plan, name: str) -> xr.Variable | None:

@@ -45,6 +45,7 @@ def save_states(states: States, folder: Path | str) -> None:
         "hparams": {n: _encoded(v) for n, v in vars(states.hparams).items()},
         "image_shape": states.shapes[0],
         "num_classes": states.shapes[1],
+        "data": states.data_fingerprint,
         "programs": [],
     }
     _, programs = check_sweep(states.axes, states.config, states.hparams)
@@ -71,10 +72,12 @@ def save_states(states: States, folder: Path | str) -> None:
 
 
 def remove_states(folder: Path) -> None:
-    """Removes the files of states in a folder."""
-    (folder / FILE).unlink(missing_ok=True)
-    for path in folder.glob("*.safetensors"):
-        path.unlink()
+    """Removes the files that ``save_states`` has written in a folder, if it has."""
+    if (folder / FILE).exists():
+        (folder / FILE).unlink()
+        for path in folder.glob("*.safetensors"):
+            if path.stem.isdigit():
+                path.unlink()
 
 
 def _encoded(value: Any) -> Any:
@@ -152,7 +155,8 @@ def _states(
         for row, run in enumerate(runs):
             arrays[run] = {name: array[row] for name, array in host.items()}
     shapes = tuple(content["image_shape"]), content["num_classes"]
-    return States(axes, *fixed, dict(sorted(arrays.items())), shapes, normalizations)
+    in_order = dict(sorted(arrays.items()))
+    return States(axes, *fixed, in_order, shapes, normalizations, content["data"])
 
 
 def _decoded(name: str, value: Any, given: Any) -> Any:

@@ -36,24 +36,27 @@ class Run(NamedTuple):
     state: training.State
 
 
-def _leaves_by_path(state: training.State, separator: str = "/") -> dict[str, Any]:
+def _leaves_by_path(state: training.State) -> dict[str, Any]:
     """Returns the arrays of a state by their path, ``params/Dense_0/kernel``."""
-    leaves = jax.tree_util.tree_leaves_with_path(state)
-    return {
-        jax.tree_util.keystr(path, simple=True, separator=separator): leaf
-        for path, leaf in leaves
-    }
+    paths, leaves = zip(*jax.tree_util.tree_leaves_with_path(state), strict=True)
+    names = [jax.tree_util.keystr(p, simple=True, separator="/") for p in paths]
+    if len({*names}) < len(names):  # names that contain slashes
+        names = [jax.tree_util.keystr(path) for path in paths]
+    return dict(zip(names, leaves, strict=True))
 
 
-def _record(
+def keep_states(
     config: Config, hparams: Hparams, state: training.State, key: Any, batch: Dataset
 ) -> dict[str, Any]:
-    """Outputs the state as a probe. Its normalization is shared by all runs."""
-    bare = dataclasses.replace(state, normalization=None)
-    return {STATE + name: leaf for name, leaf in _leaves_by_path(bare, ".").items()}
+    """Outputs the arrays of the state, by number, as a probe.
+
+    Without the normalization, which all runs share.
+    """
+    leaves = jax.tree.leaves(dataclasses.replace(state, normalization=None))
+    return {f"{STATE}{number}": leaf for number, leaf in enumerate(leaves)}
 
 
-STATE_PROBE = Probe(_record, when="end", examples=1)
+STATE_PROBE = Probe(keep_states, when="end", examples=1)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -67,6 +70,7 @@ class States:
       arrays: position of each kept run in the flattened grid to its arrays by name.
       shapes: of an image, and the number of classes.
       normalizations: by program; those of programs without normalization are left out.
+      data_fingerprint: of the data that the runs were trained on.
     """
 
     axes: Mapping[str, tuple[Any, ...]]
@@ -75,6 +79,7 @@ class States:
     arrays: Mapping[int, Mapping[str, np.ndarray]]
     shapes: tuple[tuple[int, ...], int]
     normalizations: Mapping[Config, Normalization]
+    data_fingerprint: str = ""
 
     def __len__(self) -> int:
         return len(self.arrays)
@@ -149,16 +154,8 @@ class States:
           UserError: if a state does not fit the settings.
         """
         config = run_config(self.plan, runs[0])
-        hparams = run_hparams(self.plan, config, runs[0])
-        shape, num_classes = self.shapes
         normalization = self.normalizations.get(config)
-        like = jax.eval_shape(
-            lambda key: training.init(
-                config, hparams, key, shape, num_classes, normalization
-            ),
-            jax.eval_shape(lambda: jax.random.key(0)),
-        )
-        bare = dataclasses.replace(like, normalization=None)
+        bare = _shapes(self.plan, runs[0], self.shapes, normalization)
         leaves = [
             np.stack([self._leaf(run, name, x) for run in runs])
             for name, x in _leaves_by_path(bare).items()
@@ -191,24 +188,47 @@ def kept_states(plan: Plan, parts: Iterable[Part], data: Data) -> States:
       parts: its results, in any order.
       data: what it was run on.
     """
-    arrays: dict[int, dict[str, np.ndarray]] = {}
-    for part in parts:
-        leaves = {n: v for n, v in part.values.items() if n.startswith(STATE)}
-        for row, run in enumerate(part.runs if leaves else ()):
-            arrays[run] = {
-                name.removeprefix(STATE).replace(".", "/"): values[row]
-                for name, values in leaves.items()
-            }
     configs = {group.config for group in plan.groups}
-    normalizations = {config: fitted(config, data) for config in configs}
+    fits = {config: fitted(config, data) for config in configs}
+    shapes = data.image_shape, data.num_classes
+    arrays: dict[int, dict[str, np.ndarray]] = {}
+    names: dict[Config, list[str]] = {}
+    for part in parts:
+        if f"{STATE}0" not in part.values:
+            continue
+        config = plan.groups[part.group].config
+        if config not in names:
+            like = _shapes(plan, part.runs[0], shapes, fits[config])
+            names[config] = [*_leaves_by_path(like)]
+        leaves = [part.values[f"{STATE}{n}"] for n in range(len(names[config]))]
+        for row, run in enumerate(part.runs):
+            values = (leaf[row] for leaf in leaves)
+            arrays[run] = dict(zip(names[config], values, strict=True))
     return States(
         plan.axes,
         plan.config,
         plan.hparams,
         dict(sorted(arrays.items())),
-        (data.image_shape, data.num_classes),
-        {config: n for config, n in normalizations.items() if n is not None},
+        shapes,
+        {config: fit for config, fit in fits.items() if fit is not None},
+        data.fingerprint,
     )
+
+
+def _shapes(
+    plan: Plan,
+    run: int,
+    shapes: tuple[tuple[int, ...], int],
+    normalization: Normalization | None,
+) -> training.State:
+    """Returns the shapes of the state of a run, without its normalization."""
+    config = run_config(plan, run)
+    hparams = run_hparams(plan, config, run)
+    like = jax.eval_shape(
+        lambda key: training.init(config, hparams, key, *shapes, normalization),
+        jax.eval_shape(lambda: jax.random.key(0)),
+    )
+    return dataclasses.replace(like, normalization=None)
 
 
 def keep_best(states: States, results: xr.Dataset) -> States:
@@ -221,9 +241,8 @@ def keep_best(states: States, results: xr.Dataset) -> States:
     """
     names = ["validation_accuracy", "test_accuracy", "validation_loss", "test_loss"]
     name = next(name for name in names if name in results)
-    score = (
-        results[name].isel(epoch=-1).transpose(*states.axes).mean("seed", skipna=False)
-    )
+    last = results[name].isel(epoch=-1).transpose(*states.axes)
+    score = last.where(np.isfinite(last)).mean("seed", skipna=False)
     sign = -1 if name.endswith("loss") else 1
     values = (sign * score.values).ravel()
     if np.isnan(values).all():

@@ -2,6 +2,7 @@
 
 import contextlib
 import itertools
+import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -12,7 +13,7 @@ import xarray as xr
 from fmnist_jax.config import Config, Hparams
 from fmnist_jax.data.dataset import Data
 from fmnist_jax.data.inspection import check_learnable
-from fmnist_jax.errors import Notice, SweepInterrupted, unknown
+from fmnist_jax.errors import Notice, SweepInterrupted, UserError, unknown
 from fmnist_jax.probes.probe import Probe
 from fmnist_jax.sweeps.checkpoints import Part
 from fmnist_jax.sweeps.checks import check_data
@@ -116,7 +117,6 @@ def sweep(
     probes = _with_states(probes, keep_states)
     planned = plan_for_local_devices(axes, data, config, hparams, probes, max_width)
     _check_findings(planned, data)
-    _announce_states(planned, data)
     planned, parts = _run(planned, data, progress, folder, continue_from)
     return _results(planned, parts, data, keep_states)
 
@@ -125,18 +125,6 @@ def _with_states(probes: Iterable[Probe], keep_states: str) -> Iterable[Probe]:
     if keep_states not in KEEP:
         raise unknown("keep_states", keep_states, KEEP)
     return probes if keep_states == "none" else (*probes, STATE_PROBE)
-
-
-def _announce_states(planned: Plan, data: Data) -> None:
-    """Warns of kept states that need much memory; refuses more than there is."""
-    if STATE_PROBE in planned.probes:
-        size = kept_state_bytes(planned, data)
-        if size > MUCH_MEMORY:
-            line = (
-                f"The trained states of {planned.num_runs:,} runs need {size / 1e9:.1f}"
-                " GB of memory until the sweep ends, and as much disk space if saved."
-            )
-            warnings.warn(line, Notice, stacklevel=3)
 
 
 def _results(
@@ -166,7 +154,7 @@ def _run(
     parts: list[Part] = []
     running = _in_memory(planned, data, earlier)
     if folder is not None:
-        running = _in_folder(planned, data, earlier, Path(folder))
+        running = _in_folder(planned, data, earlier, _checked_folder(folder))
     try:
         with (
             running as (planned, earlier_parts, new_parts),
@@ -178,7 +166,8 @@ def _run(
     except KeyboardInterrupt:
         last = planned.config.num_epochs
         finished = sum(len(part.runs) for part in parts if part.epoch == last)
-        results = join(planned, parts, data) if parts else None
+        has_epochs = any(part.epoch is not None for part in parts)
+        results = join(planned, parts, data) if has_epochs else None
         raise SweepInterrupted(
             finished, planned.num_runs, results, is_saved=folder is not None
         ) from None
@@ -186,6 +175,13 @@ def _run(
 
 
 Running = tuple[Plan, Iterable[Part], Iterable[Part]]  # earlier parts and new ones
+
+
+def _checked_folder(folder: Path | str) -> Path:
+    """Returns a folder with its home directory; refuses what cannot be a folder."""
+    if not isinstance(folder, str | Path) or not str(folder) or "\0" in str(folder):
+        raise UserError(f"folder is {folder!r}; expected the path of a folder.")
+    return Path(os.path.expanduser(folder))
 
 
 @contextlib.contextmanager
@@ -206,7 +202,7 @@ def _in_folder(
             folder, [planned], [data], command, cure="delete this one"
         )
         for line in progress.notices:
-            warnings.warn(line, Notice, stacklevel=6)
+            warnings.warn(line, Notice, stacklevel=5)
         planned, saved = progress.plans[0], progress.checkpoints[0]
         if earlier is not None:
             for group, start in continued(planned, data, earlier).items():
@@ -229,9 +225,19 @@ def progress_bar(planned: Plan, is_shown: bool) -> Iterator[Callable[[Part], obj
 
 
 def _check_findings(planned: Plan, data: Data) -> None:
-    """Refuses data that teach nothing; warns of what may be a mistake."""
+    """Refuses data that teach nothing, and states that do not fit into memory.
+
+    Warns of what may be a mistake, and of states that need much memory.
+    """
     check_data(data, planned)
     if data.targets == "classes":
         check_learnable(data.findings)
-    for line in notices(planned, data):
+    lines = notices(planned, data)
+    is_kept = STATE_PROBE in planned.probes
+    if is_kept and (size := kept_state_bytes(planned, data)) > MUCH_MEMORY:
+        lines.append(
+            f"The trained states of {planned.num_runs:,} runs need {size / 1e9:.1f} GB "
+            "of memory until the sweep ends, and as much disk space if saved."
+        )
+    for line in lines:
         warnings.warn(line, Notice, stacklevel=3)

@@ -72,6 +72,7 @@ def train_recorded_epoch(
       ``[K]``: means of the training metrics since the previous record, and the metrics
       of ``evaluate_held_out`` after the step. The last may cover fewer steps.
     """
+    _check_order(order, len(data.train.labels))
     size = min(config.batch_size, len(order)) * config.record_every
 
     def window(state: State, index: Any, rows: Array) -> tuple[State, Metrics]:

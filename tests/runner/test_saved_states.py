@@ -8,9 +8,10 @@ import pytest
 import xarray as xr
 
 from experiments import merge
+from experiments.__main__ import find_experiments
 from experiments.regularization import EXPERIMENT as REGULARIZATION
 from experiments.scale_sweep import EXPERIMENT as SCALE_SWEEP
-from fmnist_jax import Config, States, load, load_states, predict
+from fmnist_jax import States, UserError, load, load_states, predict
 from fmnist_jax.runner import command_line
 from tests.sweeps.test_resuming import FLAGS, execute, failing_at
 
@@ -82,7 +83,45 @@ def test_each_variant_has_its_states(tmp_path: Path) -> None:
         assert states.hparams.l2_squared or folder.name != "squared_L2"
 
 
+@pytest.mark.slow
+def test_states_of_the_user_are_left_alone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And a sweep of which none is the best says so."""
+    out_dir = tmp_path / "out"
+    folder = out_dir / "states" / "mine"
+    folder.mkdir(parents=True)
+    (folder / "states.json").write_text("{}")
+    diverging = ["--learning_rates=1e30", "--keep_states=best"]
+    execute(out_dir, *diverging)
+    assert "No states were kept: every setting has" in capsys.readouterr().out
+    assert [path.name for path in (out_dir / "states").iterdir()] == ["mine"]
+    (tmp_path / "new" / "states").mkdir(parents=True)
+    (tmp_path / "new" / "states" / "states.json").write_text("{}")
+    with pytest.raises(UserError, match="already contains results"):
+        execute(tmp_path / "new")
+
+
+@pytest.mark.slow
+def test_several_experiments_are_not_finished_without_their_states(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = [flag for flag in FLAGS if "divisors" not in flag]
+    experiments = [SCALE_SWEEP, find_experiments()["depth_sweep"]]
+    argv = ["experiments", *flags, f"--out_dir={tmp_path}", "--overwrite"]
+    argv += ["--epochs=1"]
+    argv.remove("--epochs=4")
+    argv.remove("--hidden_sizes=8")
+    command_line.execute(experiments, argv)
+    assert "skipped" not in capsys.readouterr().out
+    command_line.execute(experiments, [*argv, "--keep_states=best"])
+    assert "skipped" not in capsys.readouterr().out
+    files = {path.parts[-3] for path in tmp_path.glob("*/states/states.json")}
+    assert files == {"scale_sweep", "depth_sweep"}
+    command_line.execute(experiments, [*argv, "--keep_states=best"])
+    assert capsys.readouterr().out.count("skipped") == 2
+
+
 def test_an_unknown_choice_is_refused() -> None:
-    with pytest.raises(Exception, match="expected one of none, best, all"):
+    with pytest.raises(UserError, match="expected one of none, best, all"):
         command_line.execute([SCALE_SWEEP], ["x", *FLAGS, "--keep_states=some"])
-    assert Config().num_epochs

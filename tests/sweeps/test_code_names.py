@@ -73,6 +73,7 @@ MODULE = """
 import functools
 from flax import nnx
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 
 WIDTH = 8
@@ -102,6 +103,20 @@ class Linen(nn.Module):
     def __call__(self, x):
         return nn.Dense(WIDTH)(Inner()(x))
 
+@jax.jit
+def jitted(logits, labels, *, weight=1):
+    return weight * logits
+
+class Weighted:
+    def __init__(self, weight):
+        self.weight = weight
+
+    def __call__(self, logits, labels):
+        return self.weight * logits
+
+    def loss(self, logits, labels):
+        return self.weight + logits
+
 def loss(logits, labels):
     if labels.name in {"one", "two", "three", "four"}:
         return helper(logits)
@@ -110,7 +125,8 @@ def loss(logits, labels):
 def make(rngs, *, size=SIZES):
     return Net(rngs)
 
-THINGS = [Net, Linen(), loss, make, functools.partial(make, 1)]
+THINGS = [Net, Linen(), loss, make, functools.partial(make, 1), jitted,
+    Weighted(1.0), Weighted(2.0).loss]
 """
 # A changed line, and the things that depend on it.
 CHANGES = [
@@ -120,9 +136,13 @@ CHANGES = [
     ("nn.tanh(x)", "nn.relu(x)", "Linen"),
     ('"three", "four"', '"three", "five"', "loss"),
     ("SIZES = (1, 2)", "SIZES = (1, 3)", "make partial"),
+    ("weight=1)", "weight=2)", "jitted"),
+    ("return weight * logits", "return weight + logits", "jitted"),
+    ("Weighted(1.0)", "Weighted(1.5)", "object"),
+    ("Weighted(2.0)", "Weighted(2.5)", "method"),
     ("return x + 1", "return x + 1  # a comment", ""),
 ]
-NAMES = ["Net", "Linen", "loss", "make", "partial"]
+NAMES = ["Net", "Linen", "loss", "make", "partial", "jitted", "object", "method"]
 
 
 def names_in(source: str, hash_seed: int) -> list[str]:

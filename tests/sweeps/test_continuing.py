@@ -10,7 +10,7 @@ import optax
 import pytest
 import xarray as xr
 
-from fmnist_jax import Config, Data, Hparams, Probe, UserError, sweep
+from fmnist_jax import Config, Data, Hparams, Notice, Probe, UserError, sweep
 from fmnist_jax.sweeps import sweep as sweep_module
 from fmnist_jax.sweeps.state_files import load_states, save_states
 from tests.sweeps.runs import CONFIG, DATA, HPARAMS
@@ -142,7 +142,10 @@ def test_what_cannot_be_continued_is_refused() -> None:
             sweep(**given | changed)
 
     refused("has no state for 2 of 4 runs", axes=axes)
-    refused("has no state for 1 of 1", hparams=Hparams(learning_rate=0.5))
+    refused(
+        "no state for 1 of 1 runs. The nearest one differs in learning_rate. Only",
+        hparams=dataclasses.replace(HPARAMS, learning_rate=0.5),
+    )
     refused("already has 2 epochs", config=SHORT)
     shifted = Data(DATA.test, DATA.train)
     refused("data differ from", data=shifted)
@@ -155,3 +158,52 @@ def test_a_batch_size_of_ones_own_is_a_different_run() -> None:
     other: Config = dataclasses.replace(LONG, batch_size=8)
     with pytest.raises(UserError, match="Only num_epochs may differ"):
         sweep({"seed": [0]}, DATA, other, HPARAMS, continue_from=first)
+
+
+def test_results_of_other_states_are_refused() -> None:
+    """What was selected, sorted, changed or is of another sweep would be mixed up."""
+    axes = {"divisor": [1.0, 100.0], "seed": [0, 1]}
+    results, states = sweep(axes, DATA, SHORT, HPARAMS, keep_states="all")
+    other = sweep(axes, DATA, SHORT, Hparams(learning_rate=0.5, divisor=None))
+    swapped = Data(DATA.test, DATA.train)
+    for wrong, problem in [
+        (results.sortby("divisor", ascending=False), "divisor differs"),
+        (results.isel(seed=[1]), "seed differs"),
+        (results.sel(seed=0), "seed differs"),
+        (results.isel(epoch=[1, 0]), "epoch differs"),
+        (results.isel(epoch=[0]), "epoch differs"),
+        (other, "learning_rate differs"),
+        (sweep(axes, swapped, SHORT, HPARAMS), "they are of other data"),
+        (results.drop_attrs(), "they are of other data"),
+        (results[["test_loss"]], "train_loss has not the dimensions"),
+        (results.assign(test_loss=results.test_loss.T), "test_loss has not the dim"),
+    ]:
+        with pytest.raises(UserError, match=problem):
+            sweep(axes, DATA, LONG, HPARAMS, continue_from=(wrong, states))
+    names = ("0", "1", "2", "3")
+    more_classes = Data(DATA.train, DATA.test, class_names=names)
+    unused = pytest.warns(Notice, match="No split has an example of class 3")
+    with unused, pytest.raises(UserError, match="data differ"):
+        sweep(axes, more_classes, LONG, HPARAMS, continue_from=(results, states))
+    added = results.assign(mean=results.test_loss.mean("seed"), gap=results.test_loss)
+    more = sweep(axes, DATA, LONG, HPARAMS, continue_from=(added, states))
+    assert {"mean", "gap"}.isdisjoint(more.data_vars)
+    vector = Probe(lambda *run: {"bias": run[2].params["Dense_0"]["bias"]})
+    vector = dataclasses.replace(vector, dims={"bias": ("unit",)})
+    scalar = results.assign(bias=results.test_loss)
+    how: dict[str, Any] = {"continue_from": (scalar, states), "probes": [vector]}
+    with pytest.raises(UserError, match="'bias' has shape"):
+        sweep(axes, DATA, LONG, HPARAMS, **how)
+
+
+def test_functions_may_be_defined_again() -> None:
+    def with_loss(epochs: int) -> Config:
+        loss = lambda logits, labels: optax.losses.squared_error(logits).mean(-1)  # noqa: E731
+        return dataclasses.replace(
+            SHORT, loss=loss, num_epochs=epochs, name=f"{epochs}"
+        )
+
+    first = sweep({"seed": [0]}, DATA, with_loss(2), HPARAMS, keep_states="all")
+    more = sweep({"seed": [0]}, DATA, with_loss(3), HPARAMS, continue_from=first)
+    expected = sweep({"seed": [0]}, DATA, with_loss(3), HPARAMS)
+    np.testing.assert_array_equal(more.test_loss, expected.test_loss)

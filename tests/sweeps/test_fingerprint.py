@@ -55,8 +55,8 @@ def test_probes_that_differ_change_the_fingerprint(small: Data) -> None:
     assert "0x" not in str(sweeps)  # addresses do not matter
     assert len({digest(sweep) for sweep in sweeps}) == 5
     for other in sweeps[1:]:
-        assert difference(sweeps[0], other) == "the probes are not the same"
-    assert difference(sweeps[3], sweeps[4]) == "the probes are not the same"
+        assert str(difference(sweeps[0], other)).startswith("the probes are")
+    assert str(difference(sweeps[3], sweeps[4])).startswith("the probes are")
     assert difference(sweeps[0], sweeps[0]) is None
 
 
@@ -133,7 +133,7 @@ def test_axes_and_settings_change_the_fingerprint(small: Data) -> None:
     assert difference(one, other) == "b1 is the default in the saved sweep and 0.5 now"
     probe = Probe(lambda *_: {"one": jnp.ones(())})
     other = of(plan(AXES, CONFIG, Hparams(), 2, probes=[probe]), small)
-    assert difference(one, other) == "the probes are not the same"
+    assert str(difference(one, other)).startswith("the probes are")
 
 
 TENTHS = (1e-4, 2e-4, 3e-4, 4e-4, 5e-4, 6e-4, 7e-4, 8e-4)

@@ -126,3 +126,36 @@ def test_a_folder_is_not_mixed_up(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="cannot be written"):
         sweep(AXES, DATA, SMALL, HPARAMS, folder=tmp_path / "file")
+
+
+@pytest.mark.parametrize("folder", [123, b"x", "", "a\0b"])
+def test_what_is_no_folder_is_refused(folder: Any) -> None:
+    with pytest.raises(UserError, match="expected the path of a folder"):
+        sweep(AXES, DATA, SMALL, HPARAMS, folder=folder)
+
+
+def test_a_folder_may_be_in_the_home_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    sweep({"seed": [0]}, DATA, SMALL, HPARAMS, folder="~/mine")
+    assert (tmp_path / "mine" / "parts" / "plan.json").exists()
+
+
+def test_a_folder_without_states_says_so(tmp_path: Path) -> None:
+    axes = {"seed": [0]}
+    sweep(axes, DATA, SMALL, HPARAMS, folder=tmp_path)
+    probes = "the probes are none in the saved sweep and keep_states now"
+    with pytest.raises(UserError, match=probes):
+        sweep(axes, DATA, SMALL, HPARAMS, folder=tmp_path, keep_states="all")
+
+
+def test_ctrl_c_in_the_first_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*args: Any, **kwargs: Any) -> Any:
+        yield Part(0, (0,), None, {"w": np.zeros(1)})  # of a probe at "init"
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sweep_module, "run_groups", interrupted)
+    with pytest.raises(SweepInterrupted, match="No epoch was finished") as caught:
+        sweep({"seed": [0]}, DATA, SMALL, HPARAMS)
+    assert caught.value.results is None

@@ -7,7 +7,17 @@ import jax
 import numpy as np
 import pytest
 
-from fmnist_jax import Config, Hparams, UserError, evaluate, init, sweep, train_step
+from fmnist_jax import (
+    Config,
+    Hparams,
+    Probe,
+    UserError,
+    evaluate,
+    init,
+    run_epoch,
+    sweep,
+    train_step,
+)
 from fmnist_jax.data.orders import example_order
 from fmnist_jax.training import run_keys
 from tests.sweeps.runs import CONFIG, DATA, HPARAMS
@@ -103,6 +113,36 @@ def test_a_stopped_run_records_nothing_more() -> None:
         last = 6 if np.isnan(stopped[seed]) else int(stopped[seed])
         np.testing.assert_array_equal(is_trained, np.arange(6 * count) < last * count)
     assert results.train_loss_by_step.attrs["units"] == "nats"
+
+
+@pytest.mark.parametrize("epochs", [25, 29, 35])
+def test_all_records_of_the_last_epoch_are_kept(epochs: int) -> None:
+    """Whatever the number of epochs: the epoch of a record is a whole number."""
+    config = dataclasses.replace(RECORDED, num_epochs=epochs)
+    hparams = dataclasses.replace(HPARAMS, learning_rate=0.003)
+    axes = {"target_accuracy": [0.4, 0.5, 0.6, 0.7, 0.8], "seed": range(4)}
+    results = sweep(axes, DATA, config, hparams)
+    count = results.sizes["step"] // epochs
+    num_records = np.isfinite(results.test_loss_by_step).sum("step")
+    expected = results.stopped_epoch.fillna(epochs) * count
+    np.testing.assert_array_equal(num_records, expected)
+    assert len({*results.stopped_epoch.values.ravel()}) > 3
+
+
+@pytest.mark.parametrize("wrong", [[0, 1000], [-1, 0], [0.5, 1.0], []])
+def test_the_order_is_checked(wrong: list[float]) -> None:
+    state = init(RECORDED, HPARAMS, jax.random.key(0), DATA.image_shape, 3)
+    order: Any = np.asarray(wrong, np.int32 if 0.5 not in wrong else np.float32)
+    with pytest.raises(UserError, match="order"):
+        run_epoch(RECORDED, HPARAMS, state, jax.random.key(0), DATA, order)
+
+
+def test_step_is_a_dimension_of_the_results() -> None:
+    probe = Probe(lambda *run: {"step": run[2].epoch})
+    with pytest.raises(UserError, match="'step' has the same name as one of the res"):
+        sweep({"seed": [0]}, DATA, RECORDED, HPARAMS, [probe])
+    with pytest.raises(UserError, match="has the name 'step'"):
+        sweep({"seed": [0]}, DATA, RECORDED, Hparams(extra={"step": 1.0}))
 
 
 def test_what_cannot_be_recorded_is_refused() -> None:

@@ -20,6 +20,7 @@ from fmnist_jax import (
     UserError,
     ensemble,
     evaluate,
+    from_haiku,
     load_states,
     predict,
     save_states,
@@ -124,6 +125,10 @@ def test_a_setting_with_a_diverged_seed_is_not_the_best() -> None:
     kept = keep_best(states, results)
     assert [settings["divisor"] for settings in kept.settings] == [2.0, 2.0]
     assert not len(keep_best(states, results.isel(divisor=[0, 0])))
+    losses = xr.Dataset({"test_loss": results.test_accuracy.fillna(np.inf)})
+    kept = keep_best(states, losses)
+    assert [settings["divisor"] for settings in kept.settings] == [2.0, 2.0]
+    assert not len(keep_best(states, losses + np.inf))
 
 
 @pytest.mark.slow
@@ -171,13 +176,13 @@ def test_code_is_given_again_and_checked(tmp_path: Path) -> None:
     assert_equal(state, states.sel().state)
     dtypes = {str(leaf.dtype) for leaf in jax.tree.leaves(state.params)}
     assert dtypes == {"bfloat16", "float32"}
-    with pytest.raises(UserError, match=r"the model .*Tiny.* was not given. Pass"):
+    with pytest.raises(UserError, match=r"the model .*Tiny.* but none was given. Pass"):
         load_states(tmp_path)
     other = dataclasses.replace(config, loss=lambda z, y: negative_log(z, y))
-    with pytest.raises(UserError, match=r"loss tests.*negative_log .*, which is .*lam"):
+    with pytest.raises(UserError, match=r"loss tests.*negative_log .*, but .*lambda"):
         load_states(tmp_path, other)
     wider = dataclasses.replace(config, model=Tiny(width=5))
-    with pytest.raises(UserError, match=r"the model .*, which is .*5"):
+    with pytest.raises(UserError, match=r"the model .*width=4.*, but .*width=5"):
         load_states(tmp_path, wider)
     axes = {"model": [Tiny(), nn.Dense(3)]}
     base = dataclasses.replace(SMALL, loss="softmax", hidden_sizes=(128,))
@@ -269,3 +274,41 @@ def test_the_memory_of_the_states_is_announced(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(cost, "host_bytes", lambda: 1000)
     with pytest.raises(UserError, match="divide the sweep into smaller"):
         sweep(axes, DATA, SMALL, HPARAMS, keep_states="all")
+
+
+class Dotted(nn.Module):
+    @nn.compact
+    def __call__(self, x: Any) -> Any:
+        return nn.Dense(3, name="out.put")(x)
+
+
+def mlp_of_haiku(x: Any) -> Any:
+    import haiku as hk
+
+    return hk.nets.MLP([4, 3])(x)  # parameters named "mlp/~/linear_0"
+
+
+def test_parameters_may_have_any_names(tmp_path: Path) -> None:
+    hk = pytest.importorskip("haiku")
+    networks = [Dotted(), from_haiku(hk.transform(mlp_of_haiku))]
+    for number, network in enumerate(networks):
+        config = Config(model=network, batch_size=16, num_epochs=1)
+        results, states = sweep({"seed": [0]}, DATA, config, keep_states="all")
+        save_states(states, tmp_path / str(number))
+        loaded = load_states(tmp_path / str(number), config)
+        logits = predict(*loaded.sel(seed=0), DATA.test.images)
+        is_correct = np.argmax(logits, axis=-1) == DATA.test.labels
+        assert is_correct.mean() == pytest.approx(
+            float(results.test_accuracy.squeeze())
+        )
+
+
+def test_saving_leaves_other_files_alone(tmp_path: Path) -> None:
+    _, states = sweep({"seed": [0]}, DATA, SMALL, HPARAMS, keep_states="all")
+    others = [tmp_path / name for name in ("pretrained.safetensors", "1.safetensors")]
+    for path in others:
+        path.write_bytes(b"")
+    save_states(states, tmp_path)
+    assert all(path.exists() for path in others)
+    save_states(states, tmp_path)  # the numbered one may be a program's
+    assert [path.exists() for path in others] == [True, False]
