@@ -41,7 +41,7 @@ def save(
         if task.job.options["keep_states"] == "best":
             kept = states.keep_best(kept, results[number])
         if not len(kept):
-            lines.append(f"Note: {label}: {states.NONE_KEPT}".replace(" : ", " "))
+            lines.append(f"Note: {f'{label}: ' if label else ''}{states.NONE_KEPT}")
             continue
         state_files.save_states(kept, root / label)
         files.append(root / label / state_files.FILE)
