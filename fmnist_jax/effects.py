@@ -85,7 +85,8 @@ def settings_read(function: Function) -> frozenset[str]:
     except Exception as error:
         raise UserError(
             f"{name_of(function)}(hparams), with 0.5 for each setting, failed: "
-            f"{type(error).__name__}: {reason(error)}"
+            f"{type(error).__name__}: {reason(error)}. Pass a function of Hparams, as "
+            "lambda hparams: optax.adam(hparams.learning_rate)."
         ) from error
     with contextlib.suppress(Exception):  # it may need the user's own parameters
         if hasattr(returned, "update"):

@@ -37,6 +37,17 @@ def remove_temporary(folder: Path, name: str) -> None:
         path.unlink(missing_ok=True)
 
 
+def local_folder(folder: object) -> Path:
+    """Returns the path of a folder, with ``~`` replaced by the home directory.
+
+    Raises:
+      UserError: for what cannot be a path.
+    """
+    if not isinstance(folder, str | Path) or not str(folder) or "\0" in str(folder):
+        raise UserError(f"folder is {folder!r:.80}; expected the path of a folder.")
+    return Path(os.path.expanduser(folder))
+
+
 @contextlib.contextmanager
 def explaining_write_errors(path: Path) -> Iterator[None]:
     """Raises UserError with the cause if ``path`` cannot be written."""

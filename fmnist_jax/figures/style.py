@@ -144,7 +144,7 @@ def scaled_label(dataset: xr.Dataset, axis: str) -> str:
 def epoch_axis(axes: Axes, epochs: np.ndarray, label: str = "epoch") -> None:
     """Labels the bottom axis as epochs (or steps), with ticks at whole numbers."""
     axes.set_xlabel(label)
-    few = len(epochs) <= MAX_TICKS
+    few = len(epochs) <= MAX_TICKS and label == "epoch"
     integers = mpl.ticker.MaxNLocator(integer=True, steps=[1, 2, 5, 10])
     locator = mpl.ticker.FixedLocator(epochs.tolist()) if few else integers
     axes.xaxis.set_major_locator(locator)

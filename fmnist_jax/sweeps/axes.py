@@ -22,6 +22,7 @@ from fmnist_jax.config import (
 from fmnist_jax.effects import (
     check_effects,
     given_settings,
+    settings_read,
     unread_settings,
     uses_setting,
 )
@@ -61,6 +62,7 @@ def check_sweep(
         )
     programs = _programs(checked, config)
     _check_learning_rates(checked, hparams, programs)
+    _check_extra(hparams, programs)
     names = [*checked, *given_settings(config, hparams)]
     check_effects(names, programs, names)
     return checked, programs
@@ -107,7 +109,7 @@ def _check_axes(
                 "in Config)."
             )
         if name not in allowed:
-            raise unknown("axis", name, allowed)
+            raise _unknown_axis(name, allowed)
         given = plain(given)
         if isinstance(given, str) or not isinstance(given, Iterable):
             raise UserError(f"The axis {name} is {given!r}; expected a list of values.")
@@ -122,6 +124,14 @@ def _check_axes(
     return {**checked, "seed": seeds}
 
 
+def _unknown_axis(name: str, allowed: Iterable[str]) -> UserError:
+    return UserError(
+        f"{unknown('axis', name, allowed)} A setting of your own needs a value in "
+        f"Hparams(extra={{{name!r}: …}}); a field of your network is an axis as "
+        '{"model": [Net(…), Net(…)]}.'
+    )
+
+
 def _check_learning_rates(
     axes: Axes, hparams: Hparams, programs: Iterable[Config]
 ) -> None:
@@ -134,6 +144,17 @@ def _check_learning_rates(
                 f"The optimizer {name_of(config.optimizer)} has no default "
                 "learning rate: set Hparams(learning_rate=…), or make it an axis."
             )
+
+
+def _check_extra(hparams: Hparams, programs: Iterable[Config]) -> None:
+    """Refuses functions that read a setting that ``Hparams.extra`` has not."""
+    for config in programs:
+        for function in filter(callable, (config.optimizer, config.schedule)):
+            for name in sorted(settings_read(function) - {*TRACED, *hparams.extra}):
+                raise UserError(
+                    f"{name_of(function)} reads hparams.extra[{name!r}], which is not "
+                    f"set; pass Hparams(extra={{{name!r}: …}})."
+                )
 
 
 def _check_distinct(name: str, values: Sequence[Any]) -> None:

@@ -172,7 +172,8 @@ def _check_probe(
         if len(dims) != len(value.shape):
             raise UserError(
                 f"The probe output {name!r} has shape {value.shape}, but dims names "
-                f"{len(dims)} dimensions: {dims}."
+                f"{len(dims)} dimensions: {dims}. Name them all, as in "
+                f"Probe(…, dims={{{name!r}: (…)}})."
             )
         for dim in dims:
             if dim in (*plan.axes, "epoch", "step"):

@@ -5,16 +5,19 @@ import dataclasses
 import functools
 import inspect
 import re
+import sys
+import sysconfig
 import types
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from fmnist_jax.sweeps.checkpoints import digest
 
-# Their versions are a part of what determines results; their code is not read.
-_LIBRARIES = {"builtins", "equinox", "flax", "haiku", "jax", "numpy", "optax"}
+# The code of installed packages is not read: their versions are compared elsewhere.
+_PACKAGES = [sysconfig.get_path(name) for name in ("purelib", "platlib", "stdlib")]
 _PLAIN = (bool, int, float, complex, str, bytes, type(None), type(...))
 Within = tuple[Any, ...]  # the functions and classes that refer to a value
 
@@ -75,13 +78,29 @@ def _definition(thing: Any, within: Within) -> str:
     owner = getattr(thing, "__self__", None)
     if owner is not None and not isinstance(owner, types.ModuleType):
         name = f"{name} of {code_name(owner, (*within, thing))}"
+    if _is_installed(thing):
+        return name
     if isinstance(thing, type):
-        if thing.__module__.partition(".")[0] in _LIBRARIES:
-            return name
         parts = [code_name(v, (*within, thing)) for v in _class_values(thing)]
         return f"{name} {digest(parts)[:8]}"
     function = inspect.unwrap(getattr(thing, "__func__", thing))  # of jax.jit
     return f"{name} {_code_digest(function, within)}" if _has_code(function) else name
+
+
+@functools.cache
+def _is_installed_module(name: str) -> bool:
+    """Whether a module is this package, of Python, or of an installed package."""
+    top = name.partition(".")[0]
+    if top == "__main__":  # in a notebook, its file is that of an installed package
+        return False
+    if top in sys.builtin_module_names or top == __name__.partition(".")[0]:
+        return True
+    file = getattr(sys.modules.get(top), "__file__", None)
+    return file is not None and any(Path(file).is_relative_to(p) for p in _PACKAGES)
+
+
+def _is_installed(thing: Any) -> bool:
+    return _is_installed_module(str(thing.__module__))
 
 
 def _has_code(thing: Any) -> bool:

@@ -12,7 +12,7 @@ from jax import Array
 from fmnist_jax import training
 from fmnist_jax.config import Config, Hparams
 from fmnist_jax.data.dataset import Dataset
-from fmnist_jax.errors import UserError
+from fmnist_jax.errors import UserError, check_is
 from fmnist_jax.sweeps.states import Run
 
 NORMAL_95 = 1.96  # standard errors in half of a 95 % confidence interval
@@ -32,6 +32,14 @@ def predict(
     Returns:
       Float32 ``[N, C]``. ``jax.nn.softmax`` of it gives probabilities.
     """
+    check_is("config", config, Config, "a Config: predict(config, hparams, state, …)")
+    check_is("hparams", hparams, Hparams, "an Hparams")
+    check_is("state", state, training.State, "a State, as States.sel returns it")
+    if not hasattr(images, "shape") or not len(images):
+        raise UserError(
+            f"images is a {type(images).__name__}; expected an array [N, …], such as "
+            "data.test.images."
+        )
     size = training.EVALUATION_BATCH
     batches = [images[start : start + size] for start in range(0, len(images), size)]
     logits = [_logits(config, hparams, state, jnp.asarray(batch)) for batch in batches]
@@ -62,6 +70,10 @@ def ensemble(runs: Sequence[Run], dataset: Dataset) -> dict[str, Any]:
     Raises:
       UserError: for fewer than two runs.
     """
+    expected = "a list of runs, as states.runs(divisor=255) returns it"
+    if isinstance(runs, Run) or not isinstance(runs, Sequence):
+        raise UserError(f"runs is a {type(runs).__name__}; expected {expected}.")
+    check_is("dataset", dataset, Dataset, "a Dataset, such as data.test")
     if len(runs) < 2:
         raise UserError(f"An ensemble needs at least two runs; these are {len(runs)}.")
     outputs = [jax.nn.softmax(predict(*run, dataset.images)) for run in runs]

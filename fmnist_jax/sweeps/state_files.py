@@ -18,13 +18,14 @@ from safetensors.flax import load_file, save_file
 
 from fmnist_jax.config import Config, Hparams
 from fmnist_jax.data.normalization import Normalization
-from fmnist_jax.errors import UserError, reason
-from fmnist_jax.files import atomic_write, explaining_write_errors
+from fmnist_jax.errors import UserError, check_is, reason
+from fmnist_jax.files import atomic_write, explaining_write_errors, local_folder
 from fmnist_jax.sweeps.axes import check_sweep
 from fmnist_jax.sweeps.code_names import code_name
 from fmnist_jax.sweeps.states import States
 
 FILE = "states.json"
+MAX_NAME = 100  # characters, in messages
 CODE = "code"  # marks the name of a function or a network in FILE
 
 
@@ -38,7 +39,8 @@ def save_states(states: States, folder: Path | str) -> None:
     Raises:
       UserError: if the folder cannot be written.
     """
-    folder = Path(folder)
+    check_is("states", states, States, "States, the second of what sweep returns")
+    folder = local_folder(folder)
     content: dict[str, Any] = {
         "axes": [[n, [_encoded(v) for v in vs]] for n, vs in states.axes.items()],
         "config": {n: _encoded(v) for n, v in vars(states.config).items()},
@@ -105,7 +107,9 @@ def load_states(
       UserError: if the folder has no states, they are damaged, or a function or network
         is missing or is not the one that was used.
     """
-    folder = Path(folder)
+    check_is("config", config, Config, "a Config: load_states(folder, config)")
+    check_is("axes", axes or {}, Mapping, "a dict of axes to their values")
+    folder = local_folder(folder)
     try:
         content = json.loads((folder / FILE).read_text(encoding="utf-8"))
         return _states(folder, content, config, axes or {})
@@ -159,16 +163,22 @@ def _states(
     return States(axes, *fixed, in_order, shapes, normalizations, content["data"])
 
 
+def _short(code: str) -> str:
+    """Returns the name of code, cut to fit into a message."""
+    return code if len(code) <= MAX_NAME else f"{code[:MAX_NAME]}…"
+
+
 def _decoded(name: str, value: Any, given: Any) -> Any:
     if isinstance(value, dict):
         wanted = value[CODE]
         if given is None or isinstance(given, str) or code_name(given) != wanted:
             is_missing = given is None or isinstance(given, str)
-            got = "none was given" if is_missing else f"{code_name(given)} was given"
+            got = "none was given" if is_missing else f"{_short(code_name(given))} was"
             raise UserError(
-                f"The states were trained with the {name} {wanted}, but {got}. Pass "
-                f"load_states(folder, Config({name}=…)) or, if {name} is an axis, "
-                f"load_states(folder, axes={{{name!r}: […]}}) with all its values."
+                f"The states were trained with the {name} {_short(wanted)}, but {got}. "
+                f"Pass load_states(folder, Config({name}=…)) or, if {name} was an axis "
+                f"of the sweep, load_states(folder, axes={{{name!r}: […]}}) with all "
+                "its values in their order."
             )
         return given
     return tuple(value) if isinstance(value, list) else value

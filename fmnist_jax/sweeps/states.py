@@ -15,6 +15,7 @@ from fmnist_jax.data.normalization import Normalization
 from fmnist_jax.errors import UserError
 from fmnist_jax.probes.probe import Probe
 from fmnist_jax.sweeps.checkpoints import Part
+from fmnist_jax.sweeps.code_names import code_name
 from fmnist_jax.sweeps.labelling import STATE
 from fmnist_jax.sweeps.planning import Plan, run_config, run_hparams, run_settings
 from fmnist_jax.sweeps.program_data import fitted
@@ -84,6 +85,11 @@ class States:
     def __len__(self) -> int:
         return len(self.arrays)
 
+    def __repr__(self) -> str:
+        axes = ", ".join(f"{name}: {len(vs)}" for name, vs in self.axes.items())
+        size = f"{self.nbytes / 1e6:.1f} MB"
+        return f"<States of {len(self)} runs, {size}, of a sweep over {axes}>"
+
     @property
     def plan(self) -> Plan:
         """The plan of the sweep, without its groups."""
@@ -91,8 +97,11 @@ class States:
 
     @property
     def settings(self) -> list[dict[str, Any]]:
-        """The values of the axes of each kept run."""
-        return [run_settings(self.plan, run) for run in self.arrays]
+        """The values of the axes of each kept run; functions and networks by name."""
+        return [
+            {name: _named(name, v) for name, v in run_settings(self.plan, run).items()}
+            for run in self.arrays
+        ]
 
     @property
     def nbytes(self) -> int:
@@ -106,20 +115,34 @@ class States:
           UserError: for an unknown axis, or if there are no such runs, or several.
         """
         runs = self._positions(settings)
-        if len(runs) == 1:
-            return self.run(runs[0])
-        given = ", ".join(f"{name}={value!r}" for name, value in settings.items())
-        free = [n for n, v in self.axes.items() if n not in settings and len(v) > 1]
-        raise UserError(
-            f"{len(runs)} of {len(self)} kept runs have {given or 'these settings'}; "
-            f"expected one. Select also by {', '.join(free)}, or use runs()."
-            if runs
-            else f"None of the {len(self)} kept runs has {given}; see .settings."
-        )
+        if not runs:
+            raise self._none_kept(settings)
+        if len(runs) > 1:
+            given = ", ".join(f"{name}={value!r}" for name, value in settings.items())
+            free = [n for n, v in self.axes.items() if n not in settings and len(v) > 1]
+            raise UserError(
+                f"{len(runs)} of {len(self)} kept runs have {given or 'these settings'}"
+                f"; expected one. Select also by {', '.join(free)}, or use runs()."
+            )
+        return self.run(runs[0])
 
     def runs(self, **settings: Any) -> list[Run]:
-        """Returns the kept runs with these values of the axes, such as all seeds."""
-        return [self.run(position) for position in self._positions(settings)]
+        """Returns the kept runs with these values of the axes, such as all seeds.
+
+        Raises:
+          UserError: for an unknown axis, or if there are no such runs.
+        """
+        positions = self._positions(settings)
+        if not positions:
+            raise self._none_kept(settings)
+        return [self.run(position) for position in positions]
+
+    def _none_kept(self, settings: Mapping[str, Any]) -> UserError:
+        given = ", ".join(f"{name}={value!r}" for name, value in settings.items())
+        which = f"has {given}" if given else "is there"
+        return UserError(
+            f"None of the {len(self)} kept runs {which}; .settings lists them."
+        )
 
     def _positions(self, settings: Mapping[str, Any]) -> list[int]:
         for name in settings:
@@ -130,8 +153,12 @@ class States:
                 )
         return [
             run
-            for run, values in zip(self.arrays, self.settings, strict=True)
-            if all(_is_same(n, values[n], value) for n, value in settings.items())
+            for run in self.arrays
+            if all(
+                _is_same(name, value, settings[name])
+                for name, value in run_settings(self.plan, run).items()
+                if name in settings
+            )
         ]
 
     def run(self, run: int) -> Run:
@@ -174,10 +201,21 @@ class States:
         return leaf
 
 
+def _named(name: str, value: Any) -> Any:
+    """Returns a value of an axis; a function or a network as its coordinate."""
+    is_code = name == "model" or callable(value)
+    return coordinate(name, value) if is_code else value
+
+
 def _is_same(name: str, value: Any, wanted: Any) -> bool:
-    if name in STATIC:
-        return bool(value == wanted) or coordinate(name, value) == wanted
-    return np.float32(value) == np.float32(wanted)
+    """Whether a value is the wanted one, or one of several."""
+    if isinstance(wanted, list | range | set | np.ndarray):
+        return any(_is_same(name, value, one) for one in wanted)
+    if name not in STATIC:
+        return bool(np.float32(value) == np.float32(wanted))
+    is_equal = value == wanted or coordinate(name, value) == wanted
+    is_code = name == "model" or callable(wanted)
+    return bool(is_equal or (is_code and code_name(value) == code_name(wanted)))
 
 
 def kept_states(plan: Plan, parts: Iterable[Part], data: Data) -> States:

@@ -2,7 +2,6 @@
 
 import contextlib
 import itertools
-import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -13,7 +12,8 @@ import xarray as xr
 from fmnist_jax.config import Config, Hparams
 from fmnist_jax.data.dataset import Data
 from fmnist_jax.data.inspection import check_learnable
-from fmnist_jax.errors import Notice, SweepInterrupted, UserError, unknown
+from fmnist_jax.errors import Notice, SweepInterrupted, unknown
+from fmnist_jax.files import local_folder
 from fmnist_jax.probes.probe import Probe
 from fmnist_jax.sweeps.checkpoints import Part
 from fmnist_jax.sweeps.checks import check_data
@@ -154,7 +154,7 @@ def _run(
     parts: list[Part] = []
     running = _in_memory(planned, data, earlier)
     if folder is not None:
-        running = _in_folder(planned, data, earlier, _checked_folder(folder))
+        running = _in_folder(planned, data, earlier, local_folder(folder))
     try:
         with (
             running as (planned, earlier_parts, new_parts),
@@ -175,13 +175,6 @@ def _run(
 
 
 Running = tuple[Plan, Iterable[Part], Iterable[Part]]  # earlier parts and new ones
-
-
-def _checked_folder(folder: Path | str) -> Path:
-    """Returns a folder with its home directory; refuses what cannot be a folder."""
-    if not isinstance(folder, str | Path) or not str(folder) or "\0" in str(folder):
-        raise UserError(f"folder is {folder!r}; expected the path of a folder.")
-    return Path(os.path.expanduser(folder))
 
 
 @contextlib.contextmanager

@@ -71,10 +71,13 @@ def test_code_of_the_same_name_differs() -> None:
 
 MODULE = """
 import functools
+import equinox as eqx
 from flax import nnx
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+
+from fmnist_jax import from_equinox
 
 WIDTH = 8
 SIZES = (1, 2)
@@ -125,14 +128,30 @@ def loss(logits, labels):
 def make(rngs, *, size=SIZES):
     return Net(rngs)
 
+class Eqx(eqx.Module):
+    layer: eqx.nn.Linear
+
+    def __init__(self, key):
+        self.layer = eqx.nn.Linear(784, WIDTH, key=key)
+
+    def __call__(self, x):
+        return self.layer(x.ravel())
+
+scan = functools.partial(jax.lax.scan, unroll=2)
+
+def scanned(logits, labels):
+    return jax.vmap(lambda x: scan(lambda c, y: (c, y), 0, x)[1])(logits)
+
 THINGS = [Net, Linen(), loss, make, functools.partial(make, 1), jitted,
-    Weighted(1.0), Weighted(2.0).loss]
+    Weighted(1.0), Weighted(2.0).loss, from_equinox(Eqx), scanned]
 """
 # A changed line, and the things that depend on it.
 CHANGES = [
-    ("WIDTH = 8", "WIDTH = 9", "Net Linen make partial"),
+    ("WIDTH = 8", "WIDTH = 9", "Net Linen make partial eqx"),
     ("return x + 1", "return x + 2", "Net loss make partial"),
     ("slope = 0.1", "slope = 0.2", "Net make partial"),
+    ("x.ravel()", "2 * x.ravel()", "eqx"),
+    ("unroll=2", "unroll=3", "scan"),
     ("nn.tanh(x)", "nn.relu(x)", "Linen"),
     ('"three", "four"', '"three", "five"', "loss"),
     ("SIZES = (1, 2)", "SIZES = (1, 3)", "make partial"),
@@ -142,7 +161,18 @@ CHANGES = [
     ("Weighted(2.0)", "Weighted(2.5)", "method"),
     ("return x + 1", "return x + 1  # a comment", ""),
 ]
-NAMES = ["Net", "Linen", "loss", "make", "partial", "jitted", "object", "method"]
+NAMES = [
+    "Net",
+    "Linen",
+    "loss",
+    "make",
+    "partial",
+    "jitted",
+    "object",
+    "method",
+    "eqx",
+    "scan",
+]
 
 
 def names_in(source: str, hash_seed: int) -> list[str]:
@@ -159,6 +189,7 @@ def names_in(source: str, hash_seed: int) -> list[str]:
 
 @pytest.mark.slow
 def test_a_name_changes_with_all_that_the_code_refers_to_and_nothing_else() -> None:
+    pytest.importorskip("equinox")
     names = names_in(MODULE, 0)
     assert len(names) == len(NAMES)
     for number, (line, changed, dependent) in enumerate(CHANGES):

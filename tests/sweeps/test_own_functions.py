@@ -289,3 +289,24 @@ def test_functions_have_a_name_on_their_axis() -> None:
     np.testing.assert_allclose(
         results.test_loss[0], results.test_loss[1], rtol=1e-5, atol=1e-6
     )
+
+
+def test_a_setting_without_a_value_is_explained() -> None:
+    def clipped(hparams: Any) -> Any:
+        clip = optax.clip_by_global_norm(hparams.extra["clip"])
+        return optax.chain(clip, optax.sgd(hparams.learning_rate))
+
+    config = dataclasses.replace(CONFIG, optimizer=clipped)
+    hparams = Hparams(learning_rate=0.1)
+    with pytest.raises(
+        UserError, match=r"reads hparams.extra\['clip'\], which"
+    ):
+        sweep({"seed": [0]}, DATA, config, hparams)
+    with pytest.raises(UserError, match=r"needs a value in Hparams\(extra=\{'clip'"):
+        sweep({"clip": [1.0]}, DATA, config, hparams)
+    passed: Any = optax.adam
+    config = dataclasses.replace(CONFIG, optimizer=passed)
+    with pytest.raises(
+        UserError, match="Pass a function of Hparams, as lambda"
+    ):
+        sweep({"seed": [0]}, DATA, config, hparams)
