@@ -168,7 +168,7 @@ def test_the_environment_has_the_wheel_and_not_the_repository(
 
 def test_the_example_of_the_readme_runs(python: Path, tmp_path: Path) -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    section = readme.partition("## As a library\n")[2]
+    section = readme.partition("### Sweeps\n")[2]
     block = re.search(r"(?:^(?: {4}.*)?\n)+", section, re.M)
     assert block is not None
     code = "\n".join(line[4:] for line in block[0].splitlines())

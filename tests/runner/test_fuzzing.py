@@ -37,6 +37,7 @@ NUMBERS = {
     values.WHOLE_NUMBER: st.integers(0, 1_000_000).map(float),
     values.TARGET: st.floats(0, 1) | st.just(math.inf),
     values.COUNT: counts,
+    values.WHOLE_COUNT: st.integers(0, 1_000_000),
 }
 sizes = st.lists(counts, max_size=3).map(tuple)
 

@@ -70,6 +70,7 @@ def test_every_setting_reaches_the_results(tmp_path: Path) -> None:
         "plateau_threshold": 1e-4, "min_learning_rate": 0, "penalized": "kernels",
         "l1": 1e-4, "l2": 0, "l2_squared": 0, "order": "file", "initializer": "keras",
         "batch_size": 32, "num_epochs": 2, "evaluate_train": "True",
+        "record_every": 0,
         "evaluate_dropout": "False", "precision": "float32", "first_kernel_scale": 1,
         "first_kernel_rate": 1,
     }  # fmt: skip

@@ -345,7 +345,7 @@ def test_whole_numbers_of_probes_are_exact_and_keys_are_their_own(small: Data) -
 
 def test_a_plan_for_more_devices_than_there_are_is_refused(small: Data) -> None:
     planned = plan({"seed": range(9)}, CONFIG, Hparams(), 5)
-    with pytest.raises(UserError, match=r"for 5 devices .*, but this process has 2"):
+    with pytest.raises(UserError, match=r"uses 5 devices .*, but this process has 2"):
         next(run_groups(planned, small))
 
 

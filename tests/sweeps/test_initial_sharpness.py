@@ -75,6 +75,7 @@ VALUES: dict[str, tuple[Any, Any]] = {
     "batch_size": (20, 10),
     "precision": ("float32", "bf16"),
     "num_epochs": (2, 3),
+    "record_every": (0, 2),
     "evaluate_train": (True, False),
     "evaluate_dropout": (False, True),
 }

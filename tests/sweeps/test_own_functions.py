@@ -298,15 +298,11 @@ def test_a_setting_without_a_value_is_explained() -> None:
 
     config = dataclasses.replace(CONFIG, optimizer=clipped)
     hparams = Hparams(learning_rate=0.1)
-    with pytest.raises(
-        UserError, match=r"reads hparams.extra\['clip'\], which"
-    ):
+    with pytest.raises(UserError, match=r"reads hparams.extra\['clip'\], which"):
         sweep({"seed": [0]}, DATA, config, hparams)
     with pytest.raises(UserError, match=r"needs a value in Hparams\(extra=\{'clip'"):
         sweep({"clip": [1.0]}, DATA, config, hparams)
     passed: Any = optax.adam
     config = dataclasses.replace(CONFIG, optimizer=passed)
-    with pytest.raises(
-        UserError, match="Pass a function of Hparams, as lambda"
-    ):
+    with pytest.raises(UserError, match="Pass a function of Hparams, as lambda"):
         sweep({"seed": [0]}, DATA, config, hparams)
