@@ -70,7 +70,7 @@ def main(folder: str | None = None) -> None:
     is_correct = logits.argmax(-1) == np.asarray(data.test.labels)
     last = results.test_accuracy.sel(divisor=255, seed=0).isel(epoch=-1)
     rows = [
-        ("sweep with states, time over without (median)", f"{ratio:.2f}"),
+        ("sweep time with states / without (median of five)", f"{ratio:.2f}"),
         ("states of 12 runs in memory", f"{states.nbytes / 1e6:.1f} MB"),
         ("on disk", f"{disk / 1e6:.1f} MB"),
         ("save", f"{1e3 * saving:.0f} ms"),
