@@ -79,7 +79,7 @@ class Data:
     notice: str = ""
     validation: Dataset | None = None
     memo: dict[Any, Any] = dataclasses.field(
-        default_factory=dict, init=False, repr=False
+        default_factory=dict, init=False, repr=False, compare=False
     )
     targets: str = "classes"
 

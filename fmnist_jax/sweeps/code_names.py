@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import functools
+import hashlib
 import inspect
 import re
 import sys
@@ -39,7 +40,10 @@ def code_name(thing: Any, within: Within = ()) -> str:
     if isinstance(thing, list | tuple | dict | set | frozenset):
         return _collection(thing, within)
     if (array := _array(thing)) is not None:
-        return f"{array.dtype} {array.shape} {digest(array.tobytes().hex())[:8]}"
+        if array.dtype.hasobject:
+            return _collection(array.tolist(), within)
+        total = hashlib.sha256(np.ascontiguousarray(array)).hexdigest()
+        return f"{array.dtype} {array.shape} {total[:8]}"
     cls = type(thing)
     if dataclasses.is_dataclass(thing):
         names = [field.name for field in dataclasses.fields(thing) if field.compare]

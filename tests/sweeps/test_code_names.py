@@ -15,8 +15,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from fmnist_jax import Data
 from fmnist_jax import Network as Pair
 from fmnist_jax.sweeps.code_names import code_name
+from tests.sweeps.runs import DATA
 
 ROOT = Path(__file__).parents[2]
 
@@ -215,6 +217,16 @@ def test_arrays_of_any_size_are_compared_whole() -> None:
         assert code_name((one,)) == code_name((convert(large),))
         assert code_name({"w": [one]}) != code_name({"w": [two]})
     assert code_name(jax.random.key(0)) != code_name(jax.random.key(1))
+
+
+def test_what_is_remembered_of_data_does_not_matter() -> None:
+    def loss_of(data: Data) -> Any:
+        return lambda logits, labels: data.num_classes * logits
+
+    before = code_name(loss_of(DATA))
+    DATA.memo["anything"] = DATA.findings
+    assert code_name(loss_of(DATA)) == before
+    assert code_name(loss_of(Data(DATA.test, DATA.train))) != before
 
 
 def test_collections_are_named_by_their_content() -> None:
