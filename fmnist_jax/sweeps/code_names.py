@@ -42,7 +42,7 @@ def code_name(thing: Any, within: Within = ()) -> str:
     if (array := _array(thing)) is not None:
         if array.dtype.hasobject:
             return _collection(array.tolist(), within)
-        total = hashlib.sha256(np.ascontiguousarray(array)).hexdigest()
+        total = hashlib.sha256(array.tobytes()).hexdigest()
         return f"{array.dtype} {array.shape} {total[:8]}"
     cls = type(thing)
     if dataclasses.is_dataclass(thing):
