@@ -1,5 +1,6 @@
 """Continues the runs of an earlier sweep for more epochs."""
 
+import functools
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
@@ -163,8 +164,8 @@ def _probed(plan: Plan, data: Data, run: Run) -> dict[str, tuple[int, ...]]:
     """Returns the shapes of what the plan's probes record after each epoch."""
     probes = tuple(probe for probe in plan.probes if probe.when == "epoch")
     key = jax.eval_shape(lambda: jax.random.key(0))
-    splits = jax.tree.map(jax.numpy.asarray, data.splits)
-    outputs = jax.eval_shape(lambda k: run_probes(probes, *run, k, splits), key)
+    function = functools.partial(run_probes, probes, *run)
+    outputs = jax.eval_shape(function, key, data.splits)
     return {name: output.shape for name, output in outputs.items()}
 
 

@@ -173,11 +173,11 @@ def _decoded(name: str, value: Any, given: Any) -> Any:
         wanted = value[CODE]
         if given is None or isinstance(given, str) or code_name(given) != wanted:
             is_missing = given is None or isinstance(given, str)
-            got = "none was given" if is_missing else f"{_short(code_name(given))} was"
+            got = "none" if is_missing else _short(code_name(given))
             raise UserError(
-                f"The states were trained with the {name} {_short(wanted)}, but {got}. "
-                f"Pass load_states(folder, Config({name}=…)) or, if {name} was an axis "
-                f"of the sweep, load_states(folder, axes={{{name!r}: […]}}) with all "
+                f"The states were trained with the {name} {_short(wanted)}, but {got} "
+                f"was given. Pass load_states(folder, Config({name}=…)) or, if {name} "
+                f"was an axis, load_states(folder, axes={{{name!r}: […]}}) with all "
                 "its values in their order."
             )
         return given
