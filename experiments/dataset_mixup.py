@@ -22,9 +22,7 @@ EXPERIMENT = Experiment(
     question="Which changes accuracy more, the data set or the scaling?",
     preset="lab",
     axes={"divisor": (1.0, 255.0)},
-    variants={
-        "dataset": {name: {"dataset": name} for name in ("mnist", "fashion_mnist")}
-    },
+    datasets=("mnist", "fashion_mnist"),
     curves_by="divisor",
     figures=figures,
 )

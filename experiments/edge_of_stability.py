@@ -22,8 +22,7 @@ def probes(job: Job) -> Probes:
     optimizers = dict.fromkeys(config.optimizer for config in job.configs)
     for optimizer in optimizers:  # refuses one without a stability limit
         stability.stable_rate(optimizer, 1.0)
-    (variant,) = job.variants
-    if initial_sharpness.is_preconditioned(optimizers, job.axes, variant.hparams):
+    if initial_sharpness.is_preconditioned(optimizers, job.axes, job.hparams):
         return [sharpness.preconditioned_sharpness_probe("epoch")]
     return [sharpness.sharpness_probe("epoch"), batch_sharpness.batch_sharpness_probe()]
 

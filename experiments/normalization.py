@@ -21,7 +21,7 @@ INPUTS: dict[str, dict[str, object]] = {
 # What else a rescaled first layer needs to replace the divisor D.
 ADAM = {"first_kernel_rate": 1 / D, "first_kernel_eps": D}
 RESCALING = {"sgd": {"first_kernel_rate": 1 / D**2}, "adam": ADAM}
-VARIANTS = {
+BUNDLES = {
     f"{name}: {label}": {"optimizer": name, **v, **(more if label == RESCALED else {})}
     for name, more in RESCALING.items()
     for label, v in INPUTS.items()
@@ -46,8 +46,10 @@ EXPERIMENT = Experiment(
     num_seeds=5,
     train_examples=24_000,
     validation_share=1 / 6,
-    axes={"learning_rate": [float(f"{10 ** (k / 2):.3g}") for k in range(-14, 3)]},
-    variants={"input": VARIANTS},
+    axes={
+        "input": BUNDLES,
+        "learning_rate": [float(f"{10 ** (k / 2):.3g}") for k in range(-14, 3)],
+    },
     answer=answer,
 )
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from fmnist_jax.runner import Experiment, Figures, Job, Probes, Results, main
 
-VARIANTS: dict[str, dict[str, Any]] = {
+PENALTIES: dict[str, dict[str, Any]] = {
     "none": {},
     "L1": {"l1": 1e-4},
     "L1 without biases": {"l1": 1e-4, "penalized": "kernels"},
@@ -44,8 +44,7 @@ EXPERIMENT = Experiment(
     preset="book",
     settings={"optimizer": "adam", "learning_rate": 1e-3},
     epochs=10,
-    axes={},
-    variants={"penalty": VARIANTS},
+    axes={"penalty": PENALTIES},
     probes=probes,
     curves_by="penalty",
     figures=figures,

@@ -48,8 +48,7 @@ EXPERIMENT = Experiment(
     question="Is rescaling the first layer equivalent to scaling the pixels?",
     preset="lab",
     epochs=5,
-    axes={},
-    variants={"side": SIDES},
+    axes={"side": SIDES},
     answer=answer,
 )
 

@@ -25,8 +25,9 @@ RULES = {
     "sweeps": f"{BASE} config effects data networks training stability probes",
     "analysis": f"{BASE} config data.dataset stability",
     "figures": f"{BASE} config data.dataset stability analysis",
-    "runner": f"{LIBRARY} sweeps analysis figures",
-    "experiments": f"{LIBRARY} sweeps analysis figures runner",
+    "search": f"{LIBRARY} sweeps analysis",
+    "runner": f"{LIBRARY} sweeps analysis figures search",
+    "experiments": f"{LIBRARY} sweeps analysis figures search runner",
 }
 
 

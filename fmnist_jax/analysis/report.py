@@ -61,7 +61,7 @@ def format_table(table: pd.DataFrame) -> pd.DataFrame:
     if final <= {*table}:
         rest = table.columns[table.columns.get_loc(f"{FINAL[0]}_mean") :]
         final |= {f"{name}_{of}" for name in VALIDATION for of in ("mean", "std")}
-        if {*rest} <= final | {"seeds", "status", "dataset"}:
+        if {*rest} <= final | {"seeds", "status", "dataset", *SETTINGS}:
             return format_summary(table)
     shown = table.copy()
     for name in SETTINGS.keys() & {*table}:

@@ -60,7 +60,8 @@ def summarise(dataset: xr.Dataset) -> pd.DataFrame:
     Columns: the axes; ``NAME_mean`` and ``NAME_std`` (sample standard deviation; NaN
     for one seed) of each ``FINAL`` metric after the last epoch, and of ``VALIDATION``
     if there is a validation set, NaN if the value of any seed is not finite; ``seeds``;
-    ``status``, such as "trained" or "frozen 2, trained 1"; and ``dataset``.
+    ``status``, such as "trained" or "frozen 2, trained 1"; settings that lie along an
+    axis without being one; and ``dataset``.
     """
     columns: dict[str, Any] = {}
     has_spread = dataset.sizes["seed"] > 1
@@ -78,7 +79,9 @@ def summarise(dataset: xr.Dataset) -> pd.DataFrame:
         vectorize=True,
         output_dtypes=[object],
     )
-    table = as_table(xr.Dataset(columns), sweep_axes(dataset))
+    variables = xr.Dataset(columns)
+    along = [n for n, c in variables.coords.items() if c.ndim and n not in c.dims]
+    table = as_table(variables.reset_coords(along), sweep_axes(dataset))
     if "dataset" not in table:
         table["dataset"] = dataset.attrs["dataset"]
     return table

@@ -107,7 +107,7 @@ def execute(
     from fmnist_jax.runner import output_folder, shards
     from fmnist_jax.runner.jobs import (
         fit_to_data,
-        leave_out_variants,
+        leave_out_bundles,
         make_job,
         select_data,
     )
@@ -118,7 +118,7 @@ def execute(
     jobs = _for_each(names, lambda e: make_job(e, options), experiments)
     root = output_folder.choose_folder(names, options)
     datasets = _load(jobs, options)
-    jobs = [leave_out_variants(job, datasets) for job in jobs]
+    jobs = [leave_out_bundles(job, datasets) for job in jobs]
     data = [select_data(job, datasets) for job in jobs]
     jobs = _for_each(names, fit_to_data, jobs, data)
     folder = (
@@ -146,7 +146,7 @@ def _for_each(
 
 
 def _load(jobs: Sequence["Job"], options: "Options") -> dict[str, "Data"]:
-    """Returns the data sets that jobs need, by the names of their variants."""
+    """Returns the data sets that jobs need, by their names."""
     from fmnist_jax.data import load
 
     counts = [options["train_examples"], options["test_examples"]]
@@ -156,7 +156,7 @@ def _load(jobs: Sequence["Job"], options: "Options") -> dict[str, "Data"]:
             f"--subset={options['subset']} has no effect, because no examples are left "
             "out; add --train_examples or --test_examples."
         )
-    names = {variant.dataset for job in jobs for variant in job.variants}
+    names = {name for job in jobs for name in job.datasets}
     return {
         name: load(
             name,

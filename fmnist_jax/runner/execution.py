@@ -183,14 +183,14 @@ def _save(task: Task, progress: "SweepProgress") -> list[str]:
 def _labelled(
     task: Task, progress: "SweepProgress", results: list["xr.Dataset"]
 ) -> "xr.Dataset":
-    """Returns the results of all variants as one."""
+    """Returns the results of all data sets as one."""
     experiment = task.job.experiment
     if measure := experiment.extra_measurements:
         more = map(measure, progress.plans, task.data)
         pairs = zip(results, more, strict=True)
         how: Any = {"join": "exact", "combine_attrs": "override"}
         results = [dataset.merge(other, **how) for dataset, other in pairs]
-    for axis in experiment.variants:
-        labels = [variant.label for variant in task.job.variants]
-        results = [stack(axis, dict(zip(labels, results, strict=True)))]
+    if experiment.datasets:
+        by_name = dict(zip(task.job.datasets, results, strict=True))
+        return stack("dataset", by_name)
     return results[0]

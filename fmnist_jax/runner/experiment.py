@@ -48,8 +48,9 @@ class Experiment:
     Attributes:
       name: name of its module in ``experiments``.
       question: one line.
-      axes: name to values, in the order of the results' dimensions. None: the data
-        answer the question, and nothing is trained.
+      axes: name to values or to bundles of settings, as ``sweep`` takes them, in the
+        order of the results' dimensions. None: the data answer the question, and
+        nothing is trained.
       curves_by: the axis with a colour for each value in the learning curves,
         ``curves.png``; "" for no such figure.
       final_by: the axis along the bottom of the final values, ``final.png``; or "".
@@ -57,8 +58,8 @@ class Experiment:
       preset: name in ``PRESETS``.
       settings: settings that differ from the preset.
       epochs: number of epochs; None for the preset's.
-      variants: for comparisons that are not a grid: the name of an extra axis, mapped
-        to a dict from label to settings (which may include "dataset").
+      datasets: names of data sets to compare, the first axis; () for the data set of
+        the flag.
       plane: for a map, the two settings that span it; ``axes`` then has the others.
       num_seeds: number of seeds unless the flag is given.
       train_examples: number of training examples unless the flag is given; None for
@@ -73,16 +74,14 @@ class Experiment:
 
     name: str
     question: str
-    axes: Mapping[str, Sequence[Any]] | None
+    axes: Mapping[str, Sequence[Any] | Mapping[str, Any]] | None
     curves_by: str = ""
     final_by: str = ""
     figures: Callable[["xr.Dataset"], Mapping[str, "Figure"]] = lambda dataset: {}
     preset: str = "keras"
     settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     epochs: int | None = None
-    variants: Mapping[str, Mapping[str, Mapping[str, Any]]] = dataclasses.field(
-        default_factory=dict
-    )
+    datasets: tuple[str, ...] = ()
     plane: tuple[str, str] | None = None
     num_seeds: int = 3
     train_examples: int | None = None
@@ -97,38 +96,26 @@ class Experiment:
         return self.axes is not None
 
 
-class Variant(NamedTuple):
-    """What the runs of a sweep share.
-
-    Attributes:
-      label: on the axis of variants; "" if there is only one variant.
-      dataset: name of the data set.
-      config: static settings that are not axes.
-      hparams: traced settings that are not axes.
-    """
-
-    label: str
-    dataset: str
-    config: Config
-    hparams: Hparams
-
-
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """An experiment with the user's flags applied: a sweep for each variant.
+    """An experiment with the user's flags applied: a sweep for each data set.
 
     Attributes:
       experiment: the experiment.
       options: parsed flags; None if not given.
-      axes: name to values; "seed" is last.
-      variants: at least one.
+      axes: name to values or to bundles of settings; "seed" is last.
+      config: static settings that are not axes.
+      hparams: traced settings that are not axes.
+      datasets: names of the data sets; at least one.
       notices: lines for the user.
     """
 
     experiment: Experiment
     options: Options
-    axes: Mapping[str, Sequence[Any]]
-    variants: tuple[Variant, ...]
+    axes: Mapping[str, Any]
+    config: Config
+    hparams: Hparams
+    datasets: tuple[str, ...]
     notices: tuple[str, ...] = ()
 
     @functools.cached_property
@@ -139,14 +126,13 @@ class Job:
           UserError: for settings that are not allowed or have no effect.
         """
         from fmnist_jax.sweeps.axes import check_sweep
+        from fmnist_jax.sweeps.grid import settings_set
 
-        configs: list[Config] = []
-        given = {*self.axes}
-        for variant in self.variants:
-            configs += check_sweep(self.axes, variant.config, variant.hparams)[1]
-            given.update(given_settings(variant.config, variant.hparams))
-        check_effects(self.options["settings"], configs, given)
-        return configs
+        axes, programs = check_sweep(self.axes, self.config, self.hparams)
+        given = {name for names in settings_set(axes).values() for name in names}
+        given.update(given_settings(self.config, self.hparams))
+        check_effects(self.options["settings"], programs, given)
+        return list(programs)
 
     @functools.cached_property
     def probes(self) -> tuple["Probe", ...]:

@@ -1,6 +1,5 @@
 """The flags of the command line, and their values."""
 
-import collections
 import difflib
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -10,17 +9,17 @@ from absl import flags
 from fmnist_jax.config import PRESETS, SETTINGS
 from fmnist_jax.errors import UserError
 from fmnist_jax.runner.experiment import Experiment
+from fmnist_jax.runner.flag_values import parse_list, parse_value
 from fmnist_jax.values import (
     COUNT,
     CRITERION,
     KEEP_STATES,
+    SEED,
     SUBSET,
     SWITCH,
     ValueType,
-    spaced_values,
 )
 
-MAX_VALUES = 100_000  # of one list
 TEXT = ValueType("a string")
 Given = Mapping[str, Any]  # texts of flags, in the order typed; True for a switch
 
@@ -44,6 +43,21 @@ _COMMON_FLAGS = (
     Flag("preset", TEXT, f"base settings: {', '.join(PRESETS)}", "training"),
     Flag("num_seeds", COUNT, "number of seeds; the first is 0", "training"),
     Flag("epochs", COUNT, "passes over the training set", "training"),
+    Flag(
+        "zip",
+        TEXT,
+        "settings whose values are paired instead of crossed, by their flags: "
+        "divisors,learning_rates",
+        "training",
+    ),
+    Flag(
+        "sample",
+        COUNT,
+        "number of random points, instead of a grid, in the box of all settings that "
+        "are given as start:stop",
+        "training",
+    ),
+    Flag("sample_seed", SEED, "seed of the points (default: 0)", "training"),
     Flag("x", TEXT, "setting on the horizontal axis; its flag sets the values", "maps"),
     Flag("y", TEXT, "setting on the vertical axis; its flag sets the values", "maps"),
     Flag(
@@ -168,57 +182,6 @@ def _values(given: Given, known: Iterable[Flag]) -> dict[str, Any]:
             value = parse_text(flag.name, flag.value_type, value)
         values[flag.name] = value
     return values
-
-
-def parse_value(flag: str, value_type: ValueType, text: str) -> Any:
-    """Returns one value of a flag; raises UserError if it is not allowed."""
-    try:
-        value = value_type.parse(text.strip())
-    except ValueError:
-        value = None
-    if value is None or not value_type.accepts(value):
-        raise UserError(
-            f"--{flag}: {text!r} is not allowed; expected {value_type.allowed}."
-        )
-    return value
-
-
-def parse_list(flag: str, value_type: ValueType, text: str) -> tuple[Any, ...]:
-    """Returns the values of a comma-separated list.
-
-    ``start:stop:count`` stands for ``count`` numbers, log-spaced from start to stop.
-
-    Raises:
-      UserError: for an empty list, or a value that is not allowed or given twice.
-    """
-    values: list[Any] = []
-    for entry in text.split(","):
-        if value_type.parse is float and ":" in entry:
-            values += _log_spaced(flag, value_type, entry)
-        else:
-            values.append(parse_value(flag, value_type, entry))
-    value, count = collections.Counter(values).most_common(1)[0]
-    if count > 1:
-        shown = value_type.text(value)
-        raise UserError(f"--{flag}={text} has {shown} twice; give it once.")
-    return tuple(values)
-
-
-def _log_spaced(flag: str, value_type: ValueType, entry: str) -> list[float]:
-    if entry.count(":") != 2:
-        raise UserError(
-            f"--{flag}: {entry!r} is not start:stop:count, such as 1:1e6:13."
-        )
-    start, stop, count = (
-        parse_value(flag, COUNT if i == 2 else value_type, part)
-        for i, part in enumerate(entry.split(":"))
-    )
-    if count > MAX_VALUES or min(start, stop) <= 0:
-        raise UserError(
-            f"--{flag}: {entry!r} is not allowed; expected start:stop:count, both ends "
-            f"above 0 and at most {MAX_VALUES} values."
-        )
-    return spaced_values(start, stop, count, is_log=True)
 
 
 def _check_used(names: Iterable[str], experiments: Sequence[Experiment]) -> None:

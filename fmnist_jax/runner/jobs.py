@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fmnist_jax.config import PRESETS, SETTINGS, TRACED, Config, Hparams
 from fmnist_jax.errors import UserError, choose
-from fmnist_jax.runner.experiment import Experiment, Job, Options, Variant
+from fmnist_jax.runner.experiment import Experiment, Job, Options
+from fmnist_jax.runner.flag_values import Span
 from fmnist_jax.runner.plane import plane_axes
+from fmnist_jax.runner.points import check_points, with_points
 from fmnist_jax.values import SUBSETS
 
 if TYPE_CHECKING:
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Task(NamedTuple):
-    """A job with the data of each variant, and its output folder.
+    """A job with its data sets, and its output folder.
 
     Attributes:
       arguments: of the command line, as results record them.
@@ -43,16 +45,13 @@ class Task(NamedTuple):
 
     @property
     def settings(self) -> list[Any]:
-        """Data, axes and settings of each variant, as JSON."""
+        """Data, axes and settings of each sweep, as JSON."""
         from fmnist_jax.sweeps.axes import check_sweep
         from fmnist_jax.sweeps.fingerprint import settings_fingerprint
 
-        fingerprints = []
-        for variant, data in zip(self.job.variants, self.data, strict=True):
-            settings = variant.config, variant.hparams
-            axes, _ = check_sweep(self.job.axes, *settings)
-            fingerprints.append(settings_fingerprint(axes, *settings, data))
-        return fingerprints
+        settings = self.job.config, self.job.hparams
+        axes, _ = check_sweep(self.job.axes, *settings)
+        return [settings_fingerprint(axes, *settings, data) for data in self.data]
 
     @property
     def fingerprint(self) -> str:
@@ -88,7 +87,7 @@ def with_settings(
 
 
 def base_settings(experiment: Experiment, preset: str) -> tuple[Config, Hparams]:
-    """Returns an experiment's settings before any flag or variant.
+    """Returns an experiment's settings before any flag or axis.
 
     Raises:
       UserError: for an unknown preset.
@@ -105,68 +104,59 @@ def make_job(experiment: Experiment, options: Options) -> Job:
     Raises:
       UserError: for any mistake in the settings.
     """
+    datasets: tuple[str, ...] = (options["dataset"] or "auto",)
     if experiment.axes is None:
-        variant = Variant("", options["dataset"] or "auto", Config(), Hparams())
-        return Job(experiment, options, {}, (variant,))
+        return Job(experiment, options, {}, Config(), Hparams(), datasets)
     preset = options["preset"] or experiment.preset
     config, hparams = base_settings(experiment, preset)
     if options["epochs"]:
         config = dataclasses.replace(config, num_epochs=options["epochs"])
     given = options["settings"]
+    _check_not_bundled(experiment, given)
+    check_points(experiment, options)
     plane = plane_axes(experiment.plane, options) if experiment.plane else {}
     defaults = {**plane, **experiment.axes}
-    is_axis = {n: n in defaults or len(v) > 1 for n, v in given.items()}
-    axes = {**defaults, **{n: v for n, v in given.items() if is_axis[n]}, **plane}
-    axes["seed"] = range(options["num_seeds"] or experiment.num_seeds)
+    is_axis = {
+        n: n in defaults or len(v) > 1 or isinstance(v[0], Span)
+        for n, v in given.items()
+    }
+    axes: Mapping[str, Any] = {
+        **defaults,
+        **{n: v for n, v in given.items() if is_axis[n]},
+        **plane,
+    }
+    seeds = range(options["num_seeds"] or experiment.num_seeds)
+    axes = {**axes, "seed": seeds}
     fixed = {n: v[0] for n, v in given.items() if not is_axis[n]}
     config, hparams = with_settings(config, hparams, fixed)
-    variants = _variants(experiment, config, hparams, options)
-    variants = tuple(_without_unread(axes, variant) for variant in variants)
-    job = Job(experiment, {**options, "preset": preset}, axes, variants)
+    experiment, axes, lines = with_points(experiment, axes, options)
+    from fmnist_jax.sweeps.axes import drop_unread
+
+    # Also given ones; ``Job.configs`` refuses those.
+    settings = drop_unread(axes, config, hparams)
+    if options["dataset"] is None:
+        datasets = experiment.datasets or datasets
+    options = {**options, "preset": preset}
+    job = Job(experiment, options, axes, *settings, datasets, tuple(lines))
     _ = job.configs, job.probes  # which refuse mistakes
     return job
 
 
-def _without_unread(axes: Mapping[str, Any], variant: Variant) -> Variant:
-    """Drops settings of preset and experiment that no run of a variant depends on.
-
-    It also drops given ones that another variant uses; ``Job.configs`` refuses those
-    that none uses.
-    """
-    from fmnist_jax.sweeps.axes import drop_unread
-
-    config, hparams = drop_unread(axes, variant.config, variant.hparams)
-    return variant._replace(config=config, hparams=hparams)
-
-
-def _variants(
-    experiment: Experiment, config: Config, hparams: Hparams, options: Options
-) -> tuple[Variant, ...]:
-    dataset = options["dataset"]
-    if not experiment.variants:
-        return (Variant("", dataset or "auto", config, hparams),)
-    ((axis, table),) = experiment.variants.items()
-    if axis == "dataset" and dataset is not None:
-        table = {dataset: {"dataset": dataset}}
-    varied = {name for settings in table.values() for name in settings}
-    for name in options["settings"]:
-        if name in varied:
+def _check_not_bundled(experiment: Experiment, given: Mapping[str, Any]) -> None:
+    """Refuses flags for settings that bundles of the experiment set."""
+    for axis, values in (experiment.axes or {}).items():
+        bundles = values.values() if isinstance(values, Mapping) else ()
+        varied = {name for settings in bundles for name in settings}
+        if names := [name for name in given if name in varied]:
             raise UserError(
-                f"--{SETTINGS[name].flag}: {experiment.name} compares fixed settings, "
-                f"{len(table)} values of {axis!r}, which a flag cannot change; another "
-                "experiment, such as scale_sweep, takes the flag."
+                f"--{SETTINGS[names[0]].flag}: {experiment.name} compares fixed "
+                f"settings, {len(values)} values of {axis!r}, which a flag cannot "
+                "change; another experiment, such as scale_sweep, takes the flag."
             )
-    variants = []
-    for label, settings in table.items():
-        changes = {name: v for name, v in settings.items() if name != "dataset"}
-        source = settings.get("dataset", dataset or "auto")
-        variant = Variant(label, source, *with_settings(config, hparams, changes))
-        variants.append(variant)
-    return tuple(variants)
 
 
 def select_data(job: Job, datasets: Mapping[str, "Data"]) -> tuple["Data", ...]:
-    """Returns the data of each variant from the loaded data sets by name.
+    """Returns the data of each sweep of a job from the loaded data sets by name.
 
     An experiment may use fewer training examples, unless the flag is given. The
     validation examples are taken from these.
@@ -179,7 +169,7 @@ def select_data(job: Job, datasets: Mapping[str, "Data"]) -> tuple["Data", ...]:
         method = job.options["subset"] or SUBSETS[0]
         datasets = {n: d.subset(count, method=method) for n, d in datasets.items()}
     datasets = {name: _with_validation(job, data) for name, data in datasets.items()}
-    return tuple(datasets[variant.dataset] for variant in job.variants)
+    return tuple(datasets[name] for name in job.datasets)
 
 
 def _with_validation(job: Job, data: "Data") -> "Data":
@@ -198,30 +188,33 @@ def _with_validation(job: Job, data: "Data") -> "Data":
     return data.with_validation(count) if count else data
 
 
-def leave_out_variants(job: Job, datasets: Mapping[str, "Data"]) -> Job:
-    """Leaves out variants whose normalization the data cannot have or does not need.
+def leave_out_bundles(job: Job, datasets: Mapping[str, "Data"]) -> Job:
+    """Leaves out bundles whose normalization the data cannot have or does not need.
 
     Large images cannot be whitened, and the normalization of each channel is another
-    one if there are no channels. A job with one variant keeps it.
+    one if there are no channels.
     """
     from fmnist_jax.data.statistics import MAX_WHITENED, has_channels
 
-    kept, notices = [], list(job.notices)
-    for variant in job.variants:
-        shape, problem = datasets[variant.dataset].image_shape, ""
-        if variant.config.normalization == "whiten" and math.prod(shape) > MAX_WHITENED:
-            problem = f"an image has more than {MAX_WHITENED:,} pixels"
-        if variant.config.normalization == "per_channel" and not has_channels(shape):
-            problem = f"the {'images' if len(shape) > 1 else 'rows'} have no channels"
-        if problem:
-            name = variant.label.removeprefix(f"{variant.config.optimizer}: ")
-            notices.append(f"{name} is left out: {problem}.")
-        else:
-            kept.append(variant)
-    if len(job.variants) == 1 or not kept:
-        return job
-    unique = tuple(dict.fromkeys(notices))
-    return dataclasses.replace(job, variants=tuple(kept), notices=unique)
+    shapes = [datasets[name].image_shape for name in job.datasets]
+    problems = {}
+    if any(math.prod(shape) > MAX_WHITENED for shape in shapes):
+        problems["whiten"] = f"an image has more than {MAX_WHITENED:,} pixels"
+    if flat := [shape for shape in shapes if not has_channels(shape)]:
+        noun = "images" if len(flat[0]) > 1 else "rows"
+        problems["per_channel"] = f"the {noun} have no channels"
+    axes, lines = dict(job.axes), list(job.notices)
+    for axis, values in axes.items():
+        bundles = values if isinstance(values, Mapping) else {}
+        out = {n: b for n, b in bundles.items() if b.get("normalization") in problems}
+        for label, settings in out.items():
+            name = label.removeprefix(f"{settings.get('optimizer')}: ")
+            problem = problems[settings["normalization"]]
+            lines.append(f"{name} is left out: {problem}.")
+        if out:
+            axes[axis] = {n: b for n, b in bundles.items() if n not in out}
+    unique = tuple(dict.fromkeys(lines))
+    return dataclasses.replace(job, axes=axes, notices=unique)
 
 
 def fit_to_data(job: Job, datasets: Sequence["Data"]) -> Job:
@@ -252,7 +245,7 @@ def _cap_batch_sizes(job: Job, train_examples: int) -> Job:
                 f"--batch_sizes={size} is larger than the training set; expected at "
                 f"most its {train_examples} examples."
             )
-    sizes = job.axes.get("batch_size", [v.config.batch_size for v in job.variants])
+    sizes = job.axes.get("batch_size", [job.config.batch_size])
     if max(sizes) <= train_examples:
         return job
     notice = f"Batch sizes are capped at the {train_examples} training examples."
@@ -260,18 +253,14 @@ def _cap_batch_sizes(job: Job, train_examples: int) -> Job:
     if "batch_size" in job.axes:
         capped = tuple(dict.fromkeys(min(size, train_examples) for size in sizes))
         return dataclasses.replace(job, axes={**job.axes, "batch_size": capped})
-    variants = []
-    for variant in job.variants:
-        size = min(variant.config.batch_size, train_examples)
-        config = dataclasses.replace(variant.config, batch_size=size)
-        variants.append(variant._replace(config=config))
-    return dataclasses.replace(job, variants=tuple(variants))
+    config = dataclasses.replace(job.config, batch_size=train_examples)
+    return dataclasses.replace(job, config=config)
 
 
 def plan_job(
     task: Task, num_devices: int | None = None, num_shards: int = 1
 ) -> list["Plan"]:
-    """Returns a plan for each variant of a job.
+    """Returns a plan for each data set of a job.
 
     Args:
       task: the job and its data.
@@ -280,14 +269,12 @@ def plan_job(
     """
     from fmnist_jax.sweeps.planning import plan, split_for_shards
 
-    axes, probes, plans = task.job.axes, task.job.probes, []
-    for variant, data in zip(task.job.variants, task.data, strict=True):
-        settings = variant.config, variant.hparams
-        if num_devices is not None:
-            plans.append(plan(axes, *settings, num_devices, probes=probes))
-            continue
-        from fmnist_jax.sweeps.engine import plan_for_local_devices
+    job = task.job
+    axes, settings, probes = job.axes, (job.config, job.hparams), job.probes
+    if num_devices is not None:
+        planned = plan(axes, *settings, num_devices, probes=probes)
+        return [planned for _ in task.data]
+    from fmnist_jax.sweeps.engine import plan_for_local_devices
 
-        planned = plan_for_local_devices(axes, data, *settings, probes)
-        plans.append(split_for_shards(planned, num_shards))
-    return plans
+    plans = [plan_for_local_devices(axes, d, *settings, probes) for d in task.data]
+    return [split_for_shards(planned, num_shards) for planned in plans]

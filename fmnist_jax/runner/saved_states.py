@@ -19,7 +19,7 @@ FOLDER = "states"
 def save(
     task: Task, progress: "SweepProgress", results: Sequence["xr.Dataset"]
 ) -> tuple[list[Path], list[str]]:
-    """Saves the states of each variant, in a folder of its own if there are several.
+    """Saves the states of each data set, in a folder of its own if it is compared.
 
     Those of an earlier run of the experiment in the output folder are removed.
 
@@ -30,7 +30,9 @@ def save(
     from fmnist_jax.sweeps.resuming import saved_parts
 
     root = task.out_dir / FOLDER
-    labels = [re.sub(r"[^\w.-]+", "_", v.label) for v in task.job.variants]
+    labels = [""]
+    if task.job.experiment.datasets:
+        labels = [re.sub(r"[^\w.-]+", "_", name) for name in task.job.datasets]
     with explaining_write_errors(root):
         for folder in (root, *(root / label for label in labels)):
             state_files.remove_states(folder)

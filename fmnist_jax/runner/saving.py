@@ -120,8 +120,9 @@ def _statistics(task: Task) -> Metadata:
     from fmnist_jax.sweeps.program_data import fitted
 
     statistics: dict[str, Any] = {}
-    for variant, data in zip(task.job.variants, task.data, strict=True):
-        _, programs = check_sweep(task.job.axes, variant.config, variant.hparams)
+    job = task.job
+    _, programs = check_sweep(job.axes, job.config, job.hparams)
+    for data in task.data:
         for config in programs:
             normalization = fitted(config, data)
             if normalization is None:

@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fmnist_jax.analysis import report
-from fmnist_jax.config import axis_label, coordinate, show
+from fmnist_jax.config import axis_label, show
 from fmnist_jax.runner.experiment import Answer, Experiment
 from fmnist_jax.runner.jobs import Job
 from fmnist_jax.sweeps import cost
+from fmnist_jax.sweeps.grid import axis_coordinate
 from fmnist_jax.sweeps.labelling import notices
 
 if TYPE_CHECKING:
@@ -38,19 +39,22 @@ def overview(job: Job, plans: Sequence["Plan"], data: Sequence["Data"]) -> list[
 
     Args:
       job: the experiment with its settings.
-      plans: one for each variant of the job.
-      data: one for each variant of the job.
+      plans: one for each data set of the job.
+      data: the data sets.
     """
     pairs = list(zip(plans, data, strict=True))
     lines = [line for pair in pairs for line in _notices(*pair)] + [*job.notices]
     seconds = sum(cost.expected_seconds(*pair) for pair in pairs)
     seconds -= (len(pairs) - 1) * cost.SECONDS_TO_START
     megabytes = max(cost.memory_bytes(*pair) for pair in pairs) / 1e6
-    labels = [variant.label for variant in job.variants]
-    axes = [axis_text(axis, labels) for axis in job.experiment.variants]
+    compared = job.datasets if job.experiment.datasets else ()
+    axes = [axis_text("dataset", compared)] if compared else []
     axes += [_axis(name, values) for name, values in plans[0].axes.items()]
     epochs = _count(plans[0].config.num_epochs, "epoch")
-    runs = _count(sum(plan.num_runs for plan in plans), "run")
+    num_runs = sum(plan.num_runs for plan in plans)
+    num_distinct = sum(plan.num_distinct_runs for plan in plans)
+    runs = _count(num_runs, "run")
+    runs += f", {num_distinct} of them distinct," if num_distinct < num_runs else ""
     programs = _count(sum(plan.num_programs for plan in plans), "program")
     kept = ""
     if job.keeps_states:
@@ -73,7 +77,7 @@ def _notices(plan: "Plan", data: "Data") -> list[str]:
 def _axis(name: str, values: Sequence[Any]) -> str:
     if name == "seed":
         return _count(len(values), "seed")
-    return axis_text(name, [coordinate(name, value) for value in values])
+    return axis_text(name, [axis_coordinate(name, value) for value in values])
 
 
 def axis_text(name: str, values: Sequence[Any]) -> str:
@@ -89,7 +93,7 @@ def axis_text(name: str, values: Sequence[Any]) -> str:
         else show(name, math.inf if value is None else value)
         for value in values
     ]
-    if len(texts) > 6 and not isinstance(values[0], str):
+    if len(texts) > (24 if isinstance(values[0], str) else 6):
         texts = [*texts[:3], "…", texts[-1]]
     return f"{axis_label(name)} {', '.join(texts)}"
 

@@ -2,9 +2,8 @@
 
 import collections
 import dataclasses
-import itertools
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -28,16 +27,20 @@ from fmnist_jax.effects import (
 )
 from fmnist_jax.errors import UserError, check_is, unknown
 from fmnist_jax.network_values import name_of
+from fmnist_jax.sweeps.grid import (
+    SHARED_SETTINGS,
+    STATIC_AXES,
+    Axes,
+    Bundle,
+    distinct_runs,
+    program_hparams,
+    settings_set,
+    value_settings,
+)
 from fmnist_jax.values import plain
 
 MAX_RUNS = 1_000_000
-
-# All runs of a sweep share these: their results have one epoch axis and one shape.
-_NO_AXES = ("num_epochs", "record_every", "evaluate_train", "evaluate_dropout", "name")
 _RESERVED = ("seed", "epoch", "step", "method", "tolerance", "drop", "indexers")
-_STATIC_AXES = STATIC.keys() - {*_NO_AXES}
-
-Axes = Mapping[str, tuple[Any, ...]]
 
 
 def check_sweep(
@@ -47,7 +50,7 @@ def check_sweep(
 
     Returns:
       The axes with plain values, "seed" last; and the programs of the sweep: each
-      distinct ``Config`` with the positions of its runs in the flattened grid.
+      distinct ``Config`` with the positions of its distinct runs in the flattened grid.
 
     Raises:
       UserError: as ``plan`` does for axes and settings.
@@ -55,36 +58,29 @@ def check_sweep(
     check_is("axes", axes, Mapping, "a dict of settings to lists of their values")
     check_all(config, hparams)
     checked = _check_axes(axes, hparams.extra)
-    if config.record_every and "batch_size" in checked:
+    names = [name for some in settings_set(checked).values() for name in some]
+    if config.record_every and "batch_size" in names:
         raise UserError(
             "record_every is the same number of steps in all runs, but batch_size is "
             "an axis; leave one out."
         )
-    programs = _programs(checked, config)
-    _check_learning_rates(checked, hparams, programs)
+    programs = _runs(checked, config, hparams)
+    _check_learning_rates(names, hparams, programs)
     _check_extra(hparams, programs)
-    names = [*checked, *given_settings(config, hparams)]
+    names += given_settings(config, hparams)
     check_effects(names, programs, names)
+    _check_bundles(checked, config, hparams, names)
     return checked, programs
 
 
-def _programs(axes: Axes, config: Config) -> dict[Config, list[int]]:
-    """Returns each program with the positions of its runs in the flattened grid."""
-    shape = [len(values) for values in axes.values()]
-    if math.prod(shape) > MAX_RUNS:
+def _runs(axes: Axes, config: Config, hparams: Hparams) -> dict[Config, list[int]]:
+    """Returns each program with the positions of its distinct runs in the grid."""
+    num_runs = math.prod(len(values) for values in axes.values())
+    if num_runs > MAX_RUNS:
         raise UserError(
-            f"The axes make {math.prod(shape):,} runs; expected at most {MAX_RUNS:,}."
+            f"The axes make {num_runs:,} runs; expected at most {MAX_RUNS:,}."
         )
-    names = list(axes)
-    static = [i for i, name in enumerate(names) if name in _STATIC_AXES]
-    traced = [i for i in range(len(names)) if i not in static]
-    grid = np.arange(math.prod(shape)).reshape(shape).transpose(*static, *traced)
-    runs_by_program = grid.reshape(math.prod(shape[i] for i in static), -1)
-    choices = itertools.product(*(axes[names[i]] for i in static))
-    programs: dict[Config, list[int]] = {}
-    for choice, runs in zip(choices, runs_by_program, strict=True):
-        settings = {names[i]: value for i, value in zip(static, choice, strict=True)}
-        programs[dataclasses.replace(config, **settings)] = runs.tolist()
+    programs, _ = distinct_runs(axes, config, hparams)
     return programs
 
 
@@ -100,43 +96,112 @@ def _check_axes(
                 "no setting and no axis of the results."
             )
         check(name, value)
-    allowed = [*_STATIC_AXES, *TRACED, *extra, "seed"]
+    allowed = [*STATIC_AXES, *TRACED, *extra]
     checked = {}
     for name, given in axes.items():
-        if name in _NO_AXES:
-            raise UserError(
-                f"{name} cannot be an axis: give it one value for all runs (in Python, "
-                "in Config)."
-            )
-        if name not in allowed:
-            raise _unknown_axis(name, allowed)
         given = plain(given)
         if isinstance(given, str) or not isinstance(given, Iterable):
             raise UserError(f"The axis {name} is {given!r}; expected a list of values.")
-        values = tuple(map(plain, given))
-        if not values:
+        if not (values := _with_bundles(name, given)):
             raise UserError(f"The axis {name} has no values; give at least one.")
         for value in values:
-            check(name, value)
-        _check_distinct(name, values)
+            for setting, one in value_settings(name, value).items():
+                if setting != "seed" or isinstance(value, Bundle):
+                    _check_name(setting, allowed)
+                check(setting, one)
+        if not isinstance(values[0], Bundle):
+            _check_distinct(name, values)
         checked[name] = values
+    counts = collections.Counter(n for s in settings_set(checked).values() for n in s)
+    if twice := [name for name, count in counts.items() if count > 1]:
+        axes_of = [a for a, names in settings_set(checked).items() if twice[0] in names]
+        raise UserError(
+            f"{twice[0]} is set by the axes {' and '.join(axes_of)}; let one set it."
+        )
     seeds = checked.pop("seed", (0,))
     return {**checked, "seed": seeds}
+
+
+def _with_bundles(name: str, given: Iterable[Any]) -> tuple[Any, ...]:
+    """Returns the values of an axis; dicts of settings as bundles."""
+    is_labelled = isinstance(given, Mapping)
+    pairs = given.items() if isinstance(given, Mapping) else enumerate(given)
+    entries: list[tuple[Any, Any]] = list(pairs)
+    if not is_labelled and not any(isinstance(v, Mapping | Bundle) for _, v in entries):
+        return tuple(plain(value) for _, value in entries)
+    if name in (*SETTINGS, *_RESERVED) or not str(name).isidentifier():
+        raise UserError(
+            f"The axis {name!r} has bundles of settings; expected a name of your own, "
+            "an identifier that is no setting and no axis of the results."
+        )
+    bundles = []
+    for label, value in entries:
+        if isinstance(value, Bundle):
+            label, value = value
+        if not isinstance(value, Mapping) or not isinstance(label, str | int):
+            raise UserError(
+                f"The axis {name} has {label!r}: {value!r}; expected a dict of "
+                "settings under a label, such as {'usual': {'divisor': 255}}."
+            )
+        bundles.append(Bundle(label, plain(value)))
+    return tuple(bundles)
+
+
+def _check_name(name: str, allowed: Iterable[str]) -> None:
+    """Raises UserError if a setting cannot differ between the runs of a sweep."""
+    if name == "seed":
+        raise UserError("seed cannot be in a bundle: make it an axis of its own.")
+    if name in SHARED_SETTINGS:
+        raise UserError(
+            f"{name} cannot be an axis: give it one value for all runs (in Python, in "
+            "Config)."
+        )
+    if name not in allowed:
+        raise _unknown_axis(name, allowed)
 
 
 def _unknown_axis(name: str, allowed: Iterable[str]) -> UserError:
     return UserError(
         f"{unknown('axis', name, allowed)} A setting of your own needs a value in "
         f"Hparams(extra={{{name!r}: …}}); a field of your network is an axis as "
-        '{"model": [Net(…), Net(…)]}.'
+        '{"model": [Net(…), Net(…)]}; settings that change together are an axis as '
+        '{"recipe": {"raw": {"divisor": 1}, …}}.'
     )
 
 
+def _check_bundles(
+    axes: Axes, config: Config, hparams: Hparams, given: Collection[str]
+) -> None:
+    """Refuses bundles with a setting without effect, or without one that is needed.
+
+    None of the runs of the bundle depends on the former. The latter has no default, and
+    other bundles of the axis set it.
+    """
+    for axis, names in settings_set(axes).items():
+        values = axes[axis] if names != [axis] else ()
+        needed = {*names}.intersection(TRACED)
+        for value in values:
+            programs = distinct_runs({**axes, axis: (value,)}, config, hparams)[0]
+            try:
+                check_effects(value.settings, programs, given)
+            except UserError as error:
+                raise UserError(f"{axis} {value.label!r}: {error}") from error
+            for program in programs:
+                run = program_hparams(program, hparams, value.settings, names)
+                for name in needed:
+                    if getattr(run, name) is None and uses_setting(program, name):
+                        raise UserError(
+                            f"{axis} {value.label!r} has no {name}, which its runs "
+                            f"depend on; set it in every bundle of {axis}, or in "
+                            "Hparams."
+                        )
+
+
 def _check_learning_rates(
-    axes: Axes, hparams: Hparams, programs: Iterable[Config]
+    names: Collection[str], hparams: Hparams, programs: Iterable[Config]
 ) -> None:
     """Refuses an optimizer without defaults that reads a learning rate of None."""
-    if "learning_rate" in axes or hparams.learning_rate is not None:
+    if "learning_rate" in names or hparams.learning_rate is not None:
         return
     for config in programs:
         if callable(config.optimizer) and uses_setting(config, "learning_rate"):
@@ -192,15 +257,9 @@ def drop_unread(
     check_all(config, hparams)
     checked = _check_axes(axes, hparams.extra)
     given = given_settings(config, hparams)
-    programs = _programs(checked, config)
-    unread = unread_settings(given, programs, {*given, *checked})
+    varied = [name for names in settings_set(checked).values() for name in names]
+    programs = _runs(checked, config, hparams)
+    unread = unread_settings(given, programs, {*given, *varied})
     static = {name: getattr(Config(), name) for name in unread if name in STATIC}
     traced = {name: None for name in unread if name in TRACED}
     return dataclasses.replace(config, **static), dataclasses.replace(hparams, **traced)
-
-
-def with_traced(hparams: Hparams, values: Mapping[str, Any]) -> Hparams:
-    """Returns ``hparams`` with other values; those of ``extra`` by their own names."""
-    traced = {name: value for name, value in values.items() if name in TRACED}
-    extra = {name: values.get(name, value) for name, value in hparams.extra.items()}
-    return dataclasses.replace(hparams, **traced, extra=extra)

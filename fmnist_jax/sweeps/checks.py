@@ -58,6 +58,9 @@ def check_plan(plan: Plan, data: Data, num_devices: int) -> None:
                 f"The probe {name_of(probe.function)} takes validation images, but "
                 "the data has none; pass data.with_validation(…)."
             )
+    for axis in plan.axes:
+        if axis in (*VARIABLES, "status"):
+            raise UserError(f"The axis {axis} is called as a result; rename it.")
     if plan.num_devices > num_devices:
         raise UserError(
             f"The saved sweep uses {plan.num_devices} devices (GPUs or CPU cores), but "

@@ -132,8 +132,9 @@ def kept_state_bytes(plan: "Plan", data: "Data") -> int:
         total += 4 * arrays * parameters * len(group.runs)
     if total > host_bytes():
         raise UserError(
-            f"The trained states of {plan.num_runs:,} runs need {total / 1e9:,.0f} GB, "
-            f"but this machine has {host_bytes() / 1e9:,.0f} GB of memory; divide the "
+            f"The trained states of {plan.num_distinct_runs:,} runs need "
+            f"{total / 1e9:,.0f} GB, but this machine has "
+            f"{host_bytes() / 1e9:,.0f} GB of memory; divide the "
             "sweep into smaller ones. (keep_states='best' needs as much as 'all': the "
             "best setting is known only at the end.)"
         )

@@ -10,9 +10,9 @@ from typing import Any
 from fmnist_jax.config import coordinate
 from fmnist_jax.data.dataset import Data
 from fmnist_jax.effects import settings_by_name
-from fmnist_jax.sweeps.axes import Axes
 from fmnist_jax.sweeps.checkpoints import digest
 from fmnist_jax.sweeps.code_names import code_name
+from fmnist_jax.sweeps.grid import Axes, Bundle
 from fmnist_jax.sweeps.planning import Group, Plan, run_config
 
 Fingerprint = Mapping[str, Any]
@@ -80,6 +80,9 @@ def _value(name: str, value: Any) -> Any:
     """Returns a setting's value as JSON, distinct from that of every other value."""
     if value is None:
         return None
+    if isinstance(value, Bundle):
+        settings = {n: _value(n, v) for n, v in value.settings.items()}
+        return [value.label, settings]
     is_code = name == "model" or callable(value)
     return code_name(value) if is_code else coordinate(name, value)
 
@@ -97,8 +100,8 @@ def is_fingerprint(value: Any) -> bool:
             all(isinstance(name, str) for name in axes)
             and all(type(number) is int for number in numbers)
             and all(0 < len(some) <= width * devices for width, some in groups)
-            and len(runs) == math.prod(len(values) for values in axes.values())
-            and sorted(runs) == list(range(len(runs)))
+            and len({*runs}) == len(runs)
+            and 0 <= min(runs) <= max(runs) < math.prod(map(len, axes.values()))
         )
     except (LookupError, TypeError, ValueError):
         return False
@@ -122,6 +125,7 @@ def difference(saved: Fingerprint, current: Fingerprint, *labels: str) -> str | 
     """
     decisive = [
         {key: value for key, value in content.items() if key not in _GROUPING}
+        | {"runs": sorted(run for group in content["groups"] for run in group["runs"])}
         for content in (saved, current)
     ]
     if digest(decisive[0]) == digest(decisive[1]):
@@ -190,8 +194,16 @@ def _summary(name: str, values: Sequence[Any]) -> str:
     """Returns the values of a setting in a few words."""
     if name == "seed":
         return f"{len(values)} seeds"
-    names = {None: "the default"}
-    texts = [f"{v:g}" if isinstance(v, float) else names.get(v, v) for v in values]
+    texts = ["the default" if v is None else _text(v) for v in values]
     if len(texts) > 6:
         texts = [*texts[:5], f"… ({len(texts)} values)"]
-    return ",".join(map(str, texts))
+    return ",".join(texts)
+
+
+def _text(value: Any) -> str:
+    """Returns a value as JSON in a few words; a bundle with its settings."""
+    if isinstance(value, list):
+        label, settings = value
+        texts = (f"{name}={_text(one)}" for name, one in settings.items())
+        return f"{label} ({', '.join(texts)})"
+    return f"{value:g}" if isinstance(value, float) else str(value)

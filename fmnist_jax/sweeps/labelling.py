@@ -1,7 +1,8 @@
 """Labels the results of runs: parts to one Dataset with named axes."""
 
+import functools
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,6 @@ from fmnist_jax.config import (
     Config,
     axis_label,
     coordinate,
-    resolve,
 )
 from fmnist_jax.data.dataset import Data
 from fmnist_jax.data.inspection import DIVISOR, USUAL_SIZES
@@ -22,6 +22,7 @@ from fmnist_jax.effects import owning_choice, settings_by_name, uses_setting
 from fmnist_jax.errors import UserError
 from fmnist_jax.probes.status import STATUSES, status
 from fmnist_jax.sweeps.checkpoints import Part
+from fmnist_jax.sweeps.grid import axes_setting, axis_coordinate
 from fmnist_jax.sweeps.planning import Plan, run_hparams
 
 # Name -> (label, unit) of what every sweep records.
@@ -58,6 +59,8 @@ PROBED = {
     "near_zero_share": ("weights within 0.001 of 0", "1"),
     "activation_stable_rate": ("learning rate of activation stability", "1"),
 }
+
+Programs = list[tuple[int, Config, int]]  # position along axes, program, a run of it
 
 
 def join(plan: Plan, parts: Iterable[Part], data: Data) -> xr.Dataset:
@@ -130,11 +133,11 @@ def _attributes(plan: Plan, parts: Iterable[Part], data: Data) -> dict[str, Any]
 def notices(plan: Plan, data: Data) -> list[str]:
     """Returns a line for everything in data and settings that may be a mistake."""
     configs = {group.config.normalization: group.config for group in plan.groups}
-    divisors: Sequence[float] = ()
-    if "none" in configs:
-        fixed = resolve(configs["none"], plan.hparams).divisor
-        divisors = plan.axes.get("divisor", [fixed])
-    lines = data.notices(divisors)
+    divisors: list[float] = []
+    for _, config, run in _programs_along(plan, axes_setting(plan.axes, "divisor")):
+        if config.normalization == "none":
+            divisors.append(run_hparams(plan, config, run).divisor)
+    lines = data.notices([*dict.fromkeys(divisors)])
     if data.targets != "classes":
         return lines + _network_notices(plan, data)
     train = data.findings.ranges["train"]
@@ -185,6 +188,8 @@ def _grids(plan: Plan, parts: Iterable[Part]) -> dict[str, tuple[np.ndarray, boo
                 )
             index = (runs, part.epoch - 1) if part.epoch is not None else runs
             grid[index] = values
+    if plan.num_distinct_runs < plan.num_runs:
+        grids = {n: (grid[plan.trained_runs], e) for n, (grid, e) in grids.items()}
     return {
         name: (grid.reshape(*plan.shape, *grid.shape[1:]), has_epochs)
         for name, (grid, has_epochs) in grids.items()
@@ -222,7 +227,7 @@ def coordinates(plan: Plan, num_examples: int) -> dict[str, xr.Variable]:
     """Returns the axes, epochs, steps and settings that are the same for all runs."""
     labels = {}
     for name, values in plan.axes.items():
-        shown = np.asarray([coordinate(name, value) for value in values])
+        shown = np.asarray([axis_coordinate(name, value) for value in values])
         attrs = {"long_name": axis_label(name)}
         labels[name] = xr.Variable((name,), shown, attrs)
     epochs = np.arange(1, plan.config.num_epochs + 1)
@@ -230,40 +235,64 @@ def coordinates(plan: Plan, num_examples: int) -> dict[str, xr.Variable]:
     if plan.config.record_every:
         steps = _recorded_steps(plan.config, num_examples)
         labels["step"] = xr.Variable(("step",), steps, {"long_name": "step"})
+    programs_along = functools.cache(functools.partial(_programs_along, plan))
     for name in (*SETTINGS, *plan.hparams.extra):
         is_fixed = name != "name" and name not in plan.axes
-        if is_fixed and (setting := _fixed_setting(plan, name)) is not None:
+        if is_fixed and (setting := _setting(plan, name, programs_along)) is not None:
             labels[name] = setting
     labels["loss"].attrs |= LOSS_LEGENDS
     return labels
 
 
-def _fixed_setting(plan: Plan, name: str) -> xr.Variable | None:
+def _setting(
+    plan: Plan, name: str, programs_along: Callable[[tuple[str, ...]], Programs]
+) -> xr.Variable | None:
     """Returns a setting that is not an axis; None if no run uses it.
 
-    It is a scalar, unless the plan's optimizers or schedules have different defaults
-    for it: then it has a value for each of these.
+    It is a scalar if it has one value. Otherwise it lies along the axes that set it, or
+    that set the choice which has defaults for it: NaN or "" if no run there uses it.
     """
-    configs = [g.config for g in plan.groups if uses_setting(g.config, name)]
-    if not configs:
+    dims = axes_setting(plan.axes, name, owning_choice(name))
+    sizes = [len(plan.axes[dim]) for dim in dims]
+    values: list[Any] = [None] * math.prod(sizes)
+    for cell, config, run in programs_along(dims):
+        if values[cell] is None and uses_setting(config, name):
+            values[cell] = _value(plan, name, config, run)
+    used = [value for value in values if value is not None]
+    if not used:
         return None
-    attrs, choice = {"long_name": axis_label(name)}, owning_choice(name)
-    value: Any
+    attrs = {"long_name": axis_label(name)}
+    if len(used) == len(values) and len({*used}) == 1:
+        return xr.Variable((), used[0], attrs)
+    absent = "" if isinstance(used[0], str) else np.nan
+    shown = np.asarray([absent if value is None else value for value in values])
+    return xr.Variable(dims, shown.reshape(sizes), attrs)
+
+
+def _programs_along(plan: Plan, dims: Sequence[str]) -> Programs:
+    """Returns each program and its first run at each position along some axes."""
+    configs = list(dict.fromkeys(group.config for group in plan.groups))
+    numbers = np.zeros(plan.num_runs, int)
+    for group in plan.groups:
+        numbers[list(group.runs)] = configs.index(group.config)
+    index = np.unravel_index(np.arange(plan.num_runs), plan.shape)
+    cells = np.zeros(plan.num_runs, int)
+    for axis, positions in zip(plan.axes, index, strict=True):
+        if axis in dims:
+            cells = cells * len(plan.axes[axis]) + positions
+    keys = cells * len(configs) + numbers[plan.trained_runs]
+    distinct, runs = np.unique(keys, return_index=True)
+    return [
+        (key // len(configs), configs[key % len(configs)], run)
+        for key, run in zip(distinct.tolist(), runs.tolist(), strict=True)
+    ]
+
+
+def _value(plan: Plan, name: str, config: Config, run: int) -> Any:
+    """Returns the coordinate of a setting of a run; None if it has no value."""
+    if name == "model" and plan.config.name:
+        return plan.config.name
     if name in STATIC:
-        value = coordinate(name, getattr(plan.config, name))
-        if name == "model" and plan.config.name:
-            value = plan.config.name
-    elif choice is None:
-        value = settings_by_name(plan.config, plan.hparams)[name]
-        value = SETTINGS[name].off if value is None else value
-    else:
-        used = {
-            getattr(config, choice): getattr(run_hparams(plan, config, 0), name)
-            for config in configs
-        }
-        choices = plan.axes.get(choice, (getattr(plan.config, choice),))
-        values = [used.get(option, np.nan) for option in choices]
-        if len(set(values)) > 1:
-            return xr.Variable((choice,), np.asarray(values, float), attrs)
-        value = values[0]
-    return xr.Variable((), value, attrs)
+        return coordinate(name, getattr(config, name))
+    value = settings_by_name(config, run_hparams(plan, config, run))[name]
+    return SETTINGS[name].off if value is None and name in SETTINGS else value

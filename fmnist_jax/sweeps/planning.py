@@ -2,16 +2,25 @@
 
 import collections
 import dataclasses
+import functools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from fmnist_jax.config import STATIC, Config, Hparams, resolve
+from fmnist_jax.config import Config, Hparams
 from fmnist_jax.data.dataset import Data
 from fmnist_jax.errors import UserError, check_is
-from fmnist_jax.sweeps.axes import Axes, check_sweep, with_plain_values, with_traced
+from fmnist_jax.sweeps.axes import check_sweep, with_plain_values
+from fmnist_jax.sweeps.grid import (
+    Axes,
+    bundled_settings,
+    distinct_runs,
+    grid_settings,
+    program_config,
+    program_hparams,
+)
 from fmnist_jax.sweeps.model_size import state_bytes
 from fmnist_jax.values import COUNT, plain
 
@@ -48,7 +57,7 @@ class Plan:
       axes: name to values, in the order of the results' dimensions; "seed" is last.
       config: static settings that are not axes.
       hparams: traced settings that are not axes.
-      groups: each run of the grid belongs to one.
+      groups: each distinct run of the grid belongs to one.
       num_devices: how many devices share the runs of a group.
       probes: what is recorded in addition to the metrics.
     """
@@ -71,6 +80,16 @@ class Plan:
         return math.prod(self.shape)
 
     @property
+    def num_distinct_runs(self) -> int:
+        """Number of runs that are trained: runs with the same settings are one."""
+        return sum(len(group.runs) for group in self.groups)
+
+    @functools.cached_property
+    def trained_runs(self) -> np.ndarray:
+        """Position of the run that is trained for each run, ``[num_runs]``."""
+        return distinct_runs(self.axes, self.config, self.hparams)[1]
+
+    @property
     def num_programs(self) -> int:
         """Number of compiled programs."""
         return len({(group.config, group.width) for group in self.groups})
@@ -91,7 +110,7 @@ def plan(
     ``run_groups`` runs a plan, ``join`` labels the results, and ``sweep`` does it all.
 
     Args:
-      axes: name of a field of ``Config`` or ``Hparams``, or "seed", to its values.
+      axes: name to values or to bundles of settings, as ``sweep`` takes them.
       config: static settings that are not axes.
       hparams: traced settings that are not axes.
       num_devices: devices that share the runs. At most as many are used as the largest
@@ -178,7 +197,7 @@ def split_for_shards(plan: Plan, total: int) -> Plan:
     return with_widths(plan, {c: math.ceil(n / size) for c, n in runs.items()})
 
 
-def run_settings(plan: Plan, run: int) -> dict[str, Any]:
+def axis_values(plan: Plan, run: int) -> dict[str, Any]:
     """Returns the axes' values of the run at a position in the flattened grid."""
     index = np.unravel_index(run, plan.shape)
     names_and_values = zip(plan.axes.items(), index, strict=True)
@@ -186,14 +205,11 @@ def run_settings(plan: Plan, run: int) -> dict[str, Any]:
 
 
 def run_config(plan: Plan, run: int) -> Config:
-    """Returns the static settings of a run."""
-    settings = run_settings(plan, run)
-    static = {name: value for name, value in settings.items() if name in STATIC}
-    return dataclasses.replace(plan.config, **static)
+    """Returns the program of a run; see ``program_config``."""
+    return program_config(plan.config, grid_settings(plan.axes, run))
 
 
 def run_hparams(plan: Plan, config: Config, run: int) -> Hparams:
-    """Returns the traced settings of a run, resolved."""
-    settings = run_settings(plan, run)
-    traced = {n: float(v) for n, v in settings.items() if n not in (*STATIC, "seed")}
-    return resolve(config, with_traced(plan.hparams, traced))
+    """Returns the traced settings of a run of the program ``config``, resolved."""
+    settings, bundled = grid_settings(plan.axes, run), bundled_settings(plan.axes)
+    return program_hparams(config, plan.hparams, settings, bundled)

@@ -11,7 +11,7 @@ from jax import Array
 from jax.sharding import Mesh, NamedSharding
 
 from fmnist_jax.sweeps.checkpoints import Checkpoint
-from fmnist_jax.sweeps.planning import Group, Plan, run_hparams, run_settings
+from fmnist_jax.sweeps.planning import Group, Plan, axis_values, run_hparams
 from fmnist_jax.sweeps.programs import RUN, RunInputs
 
 COMPACTION_DIVISORS = (1, 2, 4, 8)  # a batch is compacted to 1/n of the group's width
@@ -54,7 +54,7 @@ def _place(plan: Plan, group: Group, mesh: Mesh, positions: np.ndarray) -> RunBa
     hparams = [run_hparams(plan, group.config, group.runs[p]) for p in positions]
     stacked = jax.tree.map(lambda *v: np.asarray(v, np.float32), *hparams)
     group_seeds = np.asarray(
-        [run_settings(plan, run)["seed"] for run in group.runs], np.uint32
+        [axis_values(plan, run)["seed"] for run in group.runs], np.uint32
     )
     distinct = np.unique(group_seeds)
     seeds = group_seeds[positions]

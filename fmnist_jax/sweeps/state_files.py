@@ -20,13 +20,13 @@ from fmnist_jax.config import Config, Hparams
 from fmnist_jax.data.normalization import Normalization
 from fmnist_jax.errors import UserError, check_is, reason
 from fmnist_jax.files import atomic_write, explaining_write_errors, local_folder
-from fmnist_jax.sweeps.axes import check_sweep
 from fmnist_jax.sweeps.code_names import code_name
+from fmnist_jax.sweeps.grid import Axes, Bundle, distinct_runs
 from fmnist_jax.sweeps.states import States
 
 FILE = "states.json"
 MAX_NAME = 100  # characters, in messages
-CODE = "code"  # marks the name of a function or a network in FILE
+CODE, LABEL = "code", "label"  # mark the name of code, and a bundle, in FILE
 
 
 def save_states(states: States, folder: Path | str) -> None:
@@ -50,7 +50,7 @@ def save_states(states: States, folder: Path | str) -> None:
         "data": states.data_fingerprint,
         "programs": [],
     }
-    _, programs = check_sweep(states.axes, states.config, states.hparams)
+    programs = _programs(states.axes, states.config, states.hparams)
     with explaining_write_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
         # The file of settings is written last: without it, the folder has no states.
@@ -73,6 +73,17 @@ def save_states(states: States, folder: Path | str) -> None:
             new.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
+def _programs(
+    axes: Axes, config: Config, hparams: Hparams
+) -> Mapping[Config, Sequence[int]]:
+    """Returns each program with the positions of all its runs in the grid."""
+    programs, trained = distinct_runs(axes, config, hparams)
+    return {
+        program: np.flatnonzero(np.isin(trained, runs)).tolist()
+        for program, runs in programs.items()
+    }
+
+
 def remove_states(folder: Path) -> None:
     """Removes the files that ``save_states`` has written in a folder, if it has."""
     if (folder / FILE).exists():
@@ -84,6 +95,9 @@ def remove_states(folder: Path) -> None:
 
 def _encoded(value: Any) -> Any:
     """Returns a setting as JSON; functions and networks by name."""
+    if isinstance(value, Bundle):
+        settings = {n: _encoded(v) for n, v in value.settings.items()}
+        return {LABEL: value.label, "settings": settings}
     if value is None or isinstance(value, str | bool | int | float | dict):
         return value
     return [*value] if isinstance(value, tuple) else {CODE: code_name(value)}
@@ -134,12 +148,12 @@ def _states(
     axes = {
         name: tuple(
             _decoded(name, value, other)
-            for value, other in itertools.zip_longest(values, given.get(name, ()))
+            for value, other in itertools.zip_longest(values, _listed(given, name))
         )
         for name, values in content["axes"]
     }
     fixed = Config(**static), Hparams(**content["hparams"])
-    _, programs = check_sweep(axes, *fixed)
+    programs = _programs(axes, *fixed)
     arrays: dict[int, Mapping[str, np.ndarray]] = {}
     normalizations = {}
     for number, (program, runs) in enumerate(
@@ -163,12 +177,24 @@ def _states(
     return States(axes, *fixed, in_order, shapes, normalizations, content["data"])
 
 
+def _listed(axes: Mapping[str, Any], name: str) -> Sequence[Any]:
+    """Returns the given values of an axis; of labelled bundles, the settings."""
+    values = axes.get(name, ())
+    return list(values.values()) if isinstance(values, Mapping) else values
+
+
 def _short(code: str) -> str:
     """Returns the name of code, cut to fit into a message."""
     return code if len(code) <= MAX_NAME else f"{code[:MAX_NAME]}…"
 
 
 def _decoded(name: str, value: Any, given: Any) -> Any:
+    if isinstance(value, dict) and LABEL in value:
+        others = given.settings if isinstance(given, Bundle) else given or {}
+        settings = value["settings"].items()
+        return Bundle(
+            value[LABEL], {n: _decoded(n, v, others.get(n)) for n, v in settings}
+        )
     if isinstance(value, dict):
         wanted = value[CODE]
         if given is None or isinstance(given, str) or code_name(given) != wanted:

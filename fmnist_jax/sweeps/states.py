@@ -16,8 +16,9 @@ from fmnist_jax.errors import UserError
 from fmnist_jax.probes.probe import Probe
 from fmnist_jax.sweeps.checkpoints import Part
 from fmnist_jax.sweeps.code_names import code_name
+from fmnist_jax.sweeps.grid import Bundle, axis_coordinate
 from fmnist_jax.sweeps.labelling import STATE
-from fmnist_jax.sweeps.planning import Plan, run_config, run_hparams, run_settings
+from fmnist_jax.sweeps.planning import Plan, axis_values, run_config, run_hparams
 from fmnist_jax.sweeps.program_data import fitted
 
 NONE_KEPT = "No states were kept: every setting has at least one seed that diverged."
@@ -99,14 +100,15 @@ class States:
     def settings(self) -> list[dict[str, Any]]:
         """The values of the axes of each kept run; functions and networks by name."""
         return [
-            {name: _named(name, v) for name, v in run_settings(self.plan, run).items()}
+            {name: _named(name, v) for name, v in axis_values(self.plan, run).items()}
             for run in self.arrays
         ]
 
     @property
     def nbytes(self) -> int:
         """The size of all arrays in bytes."""
-        return sum(a.nbytes for arrays in self.arrays.values() for a in arrays.values())
+        distinct = {id(arrays): arrays for arrays in self.arrays.values()}
+        return sum(a.nbytes for arrays in distinct.values() for a in arrays.values())
 
     def sel(self, **settings: Any) -> Run:
         """Returns the only kept run with these values of the axes.
@@ -156,7 +158,7 @@ class States:
             for run in self.arrays
             if all(
                 _is_same(name, value, settings[name])
-                for name, value in run_settings(self.plan, run).items()
+                for name, value in axis_values(self.plan, run).items()
                 if name in settings
             )
         ]
@@ -202,15 +204,17 @@ class States:
 
 
 def _named(name: str, value: Any) -> Any:
-    """Returns a value of an axis; a function or a network as its coordinate."""
-    is_code = name == "model" or callable(value)
-    return coordinate(name, value) if is_code else value
+    """Returns a value of an axis; a function, network or bundle as its coordinate."""
+    is_code = name == "model" or callable(value) or isinstance(value, Bundle)
+    return axis_coordinate(name, value) if is_code else value
 
 
 def _is_same(name: str, value: Any, wanted: Any) -> bool:
     """Whether a value is the wanted one, or one of several."""
     if isinstance(wanted, list | range | set | np.ndarray):
         return any(_is_same(name, value, one) for one in wanted)
+    if isinstance(value, Bundle):
+        return bool(value.label == wanted)
     if name not in STATIC:
         return bool(np.float32(value) == np.float32(wanted))
     is_equal = value == wanted or coordinate(name, value) == wanted
@@ -242,6 +246,9 @@ def kept_states(plan: Plan, parts: Iterable[Part], data: Data) -> States:
         for row, run in enumerate(part.runs):
             values = (leaf[row] for leaf in leaves)
             arrays[run] = dict(zip(names[config], values, strict=True))
+    if plan.num_distinct_runs < plan.num_runs:
+        trained = enumerate(plan.trained_runs.tolist())
+        arrays = {run: arrays[first] for run, first in trained if first in arrays}
     return States(
         plan.axes,
         plan.config,

@@ -87,7 +87,9 @@ def sweep(
     Args:
       axes: settings to vary, name to list, range or array of values. A name is a field
         of ``Config`` or ``Hparams``, a key of ``Hparams.extra``, or "seed" (else 0).
-        Each value of a ``Config`` field is a program; the other axes are vmapped.
+        Values of ``Config`` fields are programs; other axes are vmapped. Another name
+        has bundles of settings, by label, ``{"raw": {"divisor": 1}, …}``, or in a list.
+        Runs that differ in nothing that they depend on are trained once.
       data: training and test set.
       config: static settings that are not axes.
       hparams: traced settings that are not axes.
@@ -96,8 +98,8 @@ def sweep(
       keep_states: which trained states to return: "none", "all", or "best" (all seeds
         of one setting, which ``keep_best`` chooses).
       progress: whether to show a progress bar on stderr.
-      folder: where checkpoints are saved. The same call resumes an interrupted sweep;
-        of a finished sweep, it returns the results without training.
+      folder: of checkpoints: the same call resumes an interrupted sweep, and returns
+        the results of a finished one.
       continue_from: ``(results, states)`` of an earlier sweep of the same runs. They
         are trained until they have ``config.num_epochs`` epochs in total.
 
@@ -107,8 +109,7 @@ def sweep(
       from 0 to 1. With ``keep_states``, a pair of these and ``States``.
 
     Raises:
-      UserError: for invalid settings, data from which nothing can be learnt, and a
-        folder or earlier sweep that does not match.
+      UserError: for settings, data, a folder or an earlier sweep that cannot be used.
       SweepInterrupted: on Ctrl-C; its ``results`` are those so far.
 
     Warns:
@@ -169,7 +170,7 @@ def _run(
         has_epochs = any(part.epoch is not None for part in parts)
         results = join(planned, parts, data) if has_epochs else None
         raise SweepInterrupted(
-            finished, planned.num_runs, results, is_saved=folder is not None
+            finished, planned.num_distinct_runs, results, is_saved=folder is not None
         ) from None
     return planned, parts
 
@@ -212,7 +213,7 @@ def progress_bar(planned: Plan, is_shown: bool) -> Iterator[Callable[[Part], obj
         return
     from tqdm.auto import tqdm
 
-    total = planned.num_runs * planned.config.num_epochs
+    total = planned.num_distinct_runs * planned.config.num_epochs
     with tqdm(total=total, desc="training", unit="epoch", smoothing=0) as bar:
         yield lambda part: bar.update(len(part.runs) * (part.epoch is not None))
 
@@ -229,8 +230,9 @@ def _check_findings(planned: Plan, data: Data) -> None:
     is_kept = STATE_PROBE in planned.probes
     if is_kept and (size := kept_state_bytes(planned, data)) > MUCH_MEMORY:
         lines.append(
-            f"The trained states of {planned.num_runs:,} runs need {size / 1e9:.1f} GB "
-            "of memory until the sweep ends, and as much disk space if saved."
+            f"The trained states of {planned.num_distinct_runs:,} runs need "
+            f"{size / 1e9:.1f} GB of memory until the sweep ends, and as much disk "
+            "space if saved."
         )
     for line in lines:
         warnings.warn(line, Notice, stacklevel=3)

@@ -14,7 +14,6 @@ from fmnist_jax.analysis import edge
 from fmnist_jax.config import Config, Hparams
 from fmnist_jax.data.dataset import Data
 from fmnist_jax.figures.edge import figure as edge_figure
-from fmnist_jax.runner.experiment import Variant
 from fmnist_jax.sweeps.sweep import sweep
 from tests.figures.test_curves import texts_of
 
@@ -114,11 +113,7 @@ def test_a_rescaled_first_layer_is_as_far_from_the_edge_as_divided_pixels(
     over = []
     for hparams in (Hparams(divisor=256.0), Hparams(divisor=1.0, **rescaled)):
         axes = {"learning_rate": [0.1]}
-        job: Any = SimpleNamespace(
-            configs=[config],
-            axes=axes,
-            variants=(Variant("", "synthetic", config, hparams),),
-        )
+        job: Any = SimpleNamespace(configs=[config], axes=axes, hparams=hparams)
         probes = edge_of_stability.probes(job)
         results = sweep(axes, small, config, hparams, probes)
         over.append(edge.table(results)[["over_edge_first", "over_edge_end"]])

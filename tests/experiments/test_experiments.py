@@ -10,7 +10,7 @@ import pytest
 
 import experiments
 from experiments.__main__ import find_experiments
-from experiments.normalization import VARIANTS
+from experiments.normalization import BUNDLES
 from experiments.scale_sweep import EXPERIMENT
 from fmnist_jax.analysis import results
 from fmnist_jax.errors import UserError
@@ -77,7 +77,10 @@ TRAINED = {n: e for n, e in find_experiments().items() if e.trains}
 COMPARED = ("sgd: ÷255", "sgd: whiten", "adam: ÷255")
 TRAINED["normalization"] = dataclasses.replace(
     TRAINED["normalization"],
-    variants={"input": {label: VARIANTS[label] for label in COMPARED}},
+    axes={
+        **(TRAINED["normalization"].axes or {}),
+        "input": {label: BUNDLES[label] for label in COMPARED},
+    },
 )
 
 
@@ -101,7 +104,8 @@ def test_every_experiment_runs_on_the_synthetic_set(
     assert dataset.sizes["seed"] == 2
     assert (dataset.status != "missing").all()
     plane = TRAINED[name].plane or ()
-    axes = [*TRAINED[name].variants, *plane, *(TRAINED[name].axes or ())]
+    compared = ["dataset"] if TRAINED[name].datasets else []
+    axes = [*compared, *plane, *(TRAINED[name].axes or ())]
     assert list(dataset.status.dims) == [*axes, "seed"]
     assert (tmp_path / "out" / "config.json").exists()
     drawn = sorted(path.name for path in (tmp_path / "out").glob("*.png"))

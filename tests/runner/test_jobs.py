@@ -24,10 +24,9 @@ def test_flags_override_axes_and_axes_override_the_preset() -> None:
     assert job.axes["divisor"] == (7.0,)  # an axis even with one value
     assert job.axes["loss"] == ("clipped", "softmax")  # overrides softmax of the preset
     assert list(job.axes) == ["divisor", "loss", "seed"]
-    (variant,) = job.variants
-    assert variant.config.hidden_sizes == (1000,)
-    assert variant.config.optimizer == "sgd"
-    assert variant.hparams.learning_rate == 1e-2
+    assert job.config.hidden_sizes == (1000,)
+    assert job.config.optimizer == "sgd"
+    assert job.hparams.learning_rate == 1e-2
     job = jobs.make_job(
         EXPERIMENT,
         options(
@@ -39,11 +38,10 @@ def test_flags_override_axes_and_axes_override_the_preset() -> None:
         ),
     )
     assert list(job.axes) == ["divisor", "loss", "learning_rate", "seed"]
-    (variant,) = job.variants
-    assert variant.config.optimizer == "rmsprop"
-    assert variant.config.num_epochs == 3
+    assert job.config.optimizer == "rmsprop"
+    assert job.config.num_epochs == 3
     assert job.axes["seed"] == range(4)
-    assert variant.hparams.eps == 1e-3
+    assert job.hparams.eps == 1e-3
 
 
 @pytest.mark.slow
@@ -56,8 +54,7 @@ def test_every_setting_reaches_the_results(tmp_path: Path) -> None:
     ]  # fmt: skip
     job = jobs.make_job(EXPERIMENT, options(*arguments))
     data = load("synthetic", train_examples=64, test_examples=50)
-    (variant,) = job.variants
-    dataset = sweep(job.axes, data, variant.config, variant.hparams)
+    dataset = sweep(job.axes, data, job.config, job.hparams)
     results.save(dataset, tmp_path, {})
     dataset = results.load(tmp_path)
     coordinates = {name: dataset[name].values.tolist() for name in dataset.coords}
@@ -82,7 +79,7 @@ def test_every_setting_reaches_the_results(tmp_path: Path) -> None:
 def test_default_batch_sizes_are_capped_with_a_notice() -> None:
     job = jobs.make_job(EXPERIMENT, options())
     capped = jobs._cap_batch_sizes(job, 20)
-    assert capped.variants[0].config.batch_size == 20
+    assert capped.config.batch_size == 20
     assert "capped at the 20" in capped.notices[0]
     assert jobs._cap_batch_sizes(job, 32) is job
     axis = jobs.make_job(EXPERIMENT, {**options(), "settings": {}})
@@ -93,32 +90,31 @@ def test_default_batch_sizes_are_capped_with_a_notice() -> None:
         jobs._cap_batch_sizes(job, 20)
 
 
-def test_a_flag_for_a_setting_of_the_variants_is_refused() -> None:
+def test_a_flag_for_a_setting_of_the_bundles_is_refused() -> None:
     regularization = find_experiments()["regularization"]
     with pytest.raises(UserError, match=r"--l1s: .* compares fixed settings"):
         jobs.make_job(regularization, options("--l1s=1e-3"))
     job = jobs.make_job(regularization, options("--learning_rates=.5"))
-    assert {v.hparams.learning_rate for v in job.variants} == {0.5}
-    assert [v.label for v in job.variants][:2] == ["none", "L1"]
-    assert [v.hparams.l1 for v in job.variants][:2] == [None, 1e-4]
+    assert job.hparams.learning_rate == 0.5
+    assert [*job.axes["penalty"]][:2] == ["none", "L1"]
+    assert job.axes["penalty"]["L1"] == {"l1": 1e-4}
 
 
 def test_the_dataset_flag_replaces_the_compared_data_sets() -> None:
     mixup = find_experiments()["dataset_mixup"]
-    both = jobs.make_job(mixup, options()).variants
-    assert [v.dataset for v in both] == ["mnist", "fashion_mnist"]
-    (one,) = jobs.make_job(mixup, options("--dataset=synthetic")).variants
-    assert (one.label, one.dataset) == ("synthetic", "synthetic")
+    assert jobs.make_job(mixup, options()).datasets == ("mnist", "fashion_mnist")
+    one = jobs.make_job(mixup, options("--dataset=synthetic"))
+    assert one.datasets == ("synthetic",)
 
 
 def test_settings_of_an_experiment_override_the_preset_but_not_flags() -> None:
     annealing = find_experiments()["annealing"]
-    (variant,) = jobs.make_job(annealing, options("--preset=keras")).variants
-    assert variant.config.num_epochs == 30
-    assert variant.hparams.plateau_factor == 0.5
+    job = jobs.make_job(annealing, options("--preset=keras"))
+    assert job.config.num_epochs == 30
+    assert job.hparams.plateau_factor == 0.5
     arguments = options("--plateau_factors=.1", "--epochs=4")
-    (variant,) = jobs.make_job(annealing, arguments).variants
-    assert (variant.config.num_epochs, variant.hparams.plateau_factor) == (4, 0.1)
+    job = jobs.make_job(annealing, arguments)
+    assert (job.config.num_epochs, job.hparams.plateau_factor) == (4, 0.1)
 
 
 @pytest.mark.slow
@@ -174,16 +170,16 @@ def normalization_job(*arguments: str) -> jobs.Job:
         ((40, 40, 3), ["whiten: an image has more than 4,096 pixels"]),
     ],
 )
-def test_variants_that_the_data_cannot_have_are_left_out(
+def test_bundles_that_the_data_cannot_have_are_left_out(
     shape: tuple[int, ...], left_out: list[str]
 ) -> None:
     images = np.random.default_rng(0).integers(0, 256, (30, *shape), dtype=np.uint8)
     dataset = Dataset(images, np.arange(30) % 3)
     job = normalization_job()
-    fitting = jobs.leave_out_variants(job, {"auto": Data(dataset, dataset)})
+    fitting = jobs.leave_out_bundles(job, {"auto": Data(dataset, dataset)})
     names = {f"{o}: {text.split(':')[0]}" for o in ("sgd", "adam") for text in left_out}
-    expected = [v.label for v in job.variants if v.label not in names]
-    assert [variant.label for variant in fitting.variants] == expected
+    expected = [label for label in job.axes["input"] if label not in names]
+    assert [*fitting.axes["input"]] == expected
     texts = [f"{text.replace(':', ' is left out:')}." for text in left_out]
     assert list(fitting.notices) == texts
 
@@ -217,8 +213,8 @@ def test_settings_of_the_preset_that_no_run_reads_are_dropped() -> None:
     # The preset sets epsilon, which SGD does not read.
     for arguments, eps in (("--optimizers=sgd", None), ("--optimizers=sgd,adam", 1e-7)):
         job = jobs.make_job(EXPERIMENT, options("--preset=keras", arguments))
-        assert job.variants[0].hparams.eps == eps
-        assert job.variants[0].config.hidden_sizes == (128,)
+        assert job.hparams.eps == eps
+        assert job.config.hidden_sizes == (128,)
 
 
 @pytest.mark.parametrize("flag", ["--momenta=0.5", "--penalized=kernels", "--eps=1"])

@@ -15,6 +15,8 @@ from fmnist_jax import States, UserError, load, load_states, predict
 from fmnist_jax.runner import command_line
 from tests.sweeps.test_resuming import FLAGS, execute, failing_at
 
+SIZES = {"mnist": 96, "fashion_mnist": 64}  # training examples
+
 
 def accuracies(states: States) -> dict[tuple[Any, ...], float]:
     """The accuracy of each state on the test set of ``FLAGS``, computed anew."""
@@ -70,17 +72,33 @@ def test_states_are_saved_beside_the_results(
 
 
 @pytest.mark.slow
-def test_each_variant_has_its_states(tmp_path: Path) -> None:
+def test_each_bundle_has_its_states(tmp_path: Path) -> None:
     flags = [f for f in FLAGS if "divisors" not in f and "epochs" not in f]
-    argv = ["regularization", *flags, "--epochs=1", "--keep_states=best"]
+    argv = ["regularization", *flags, "--epochs=1", "--keep_states=all"]
     command_line.execute([REGULARIZATION], [*argv, f"--out_dir={tmp_path / 'x'}"])
-    folders = sorted(path.parent for path in tmp_path.glob("x/states/*/states.json"))
     with xr.open_dataset(tmp_path / "x" / "results.nc", engine="h5netcdf") as results:
-        assert len(folders) == results.sizes["penalty"] > 1
-    for folder in folders:
-        states = load_states(folder)
-        assert len(states) == 1
-        assert states.hparams.l2_squared or folder.name != "squared_L2"
+        labels = results.penalty.values.tolist()
+    states = load_states(tmp_path / "x" / "states")
+    assert len(states) == len(labels) > 1
+    assert states.sel(penalty="L2 squared").hparams.l2_squared == np.float32(1e-2)
+    assert states.sel(penalty="weight decay").config.optimizer == "adamw"
+
+
+@pytest.mark.slow
+def test_each_compared_data_set_has_its_states(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = load("synthetic")
+    data = {name: whole.first(train=n, test=50) for name, n in SIZES.items()}
+    monkeypatch.setattr(command_line, "_load", lambda jobs, options: data)
+    flags = ["--epochs=1", "--num_seeds=1", "--hidden_sizes=4", "--keep_states=all"]
+    argv = ["dataset_mixup", *flags, f"--out_dir={tmp_path / 'x'}"]
+    command_line.execute([find_experiments()["dataset_mixup"]], argv)
+    with xr.open_dataset(tmp_path / "x" / "results.nc", engine="h5netcdf") as results:
+        assert results.dataset.values.tolist() == [*SIZES]
+    for name in SIZES:
+        states = load_states(tmp_path / "x" / "states" / name)
+        assert states.data_fingerprint == data[name].fingerprint
 
 
 @pytest.mark.slow

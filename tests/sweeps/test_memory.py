@@ -15,7 +15,7 @@ from fmnist_jax.errors import UserError
 from fmnist_jax.probes.probe import Probe
 from fmnist_jax.sweeps import engine, memory
 from fmnist_jax.sweeps.memory import MemoryUse
-from fmnist_jax.sweeps.planning import Plan, plan, run_settings
+from fmnist_jax.sweeps.planning import Plan, axis_values, plan
 from fmnist_jax.sweeps.precompile import lower_programs
 
 LARGE = 11
@@ -135,7 +135,7 @@ def test_each_program_has_its_own_width(
     assert runs == {((1,), 8, 16), ((1,), 8, 12), ((5,), 2, 4)}
     for group in fitted.groups:
         for run in group.runs:
-            hidden_sizes = run_settings(fitted, run)["hidden_sizes"]
+            hidden_sizes = axis_values(fitted, run)["hidden_sizes"]
             assert hidden_sizes == group.config.hidden_sizes
 
 

@@ -15,7 +15,7 @@ from fmnist_jax.probes.probe import Probe
 from fmnist_jax.sweeps import cost
 from fmnist_jax.sweeps.cost import expected_seconds, memory_bytes
 from fmnist_jax.sweeps.model_size import num_parameters, state_bytes
-from fmnist_jax.sweeps.planning import plan, run_hparams, run_settings
+from fmnist_jax.sweeps.planning import axis_values, plan, run_hparams
 
 
 def test_static_axes_make_programs_and_traced_axes_do_not() -> None:
@@ -43,10 +43,10 @@ def test_every_run_belongs_to_one_group_of_its_program() -> None:
     for group in planned.groups:
         assert len(group.runs) <= group.width * 2
         for run in group.runs:
-            assert run_settings(planned, run)["loss"] == group.config.loss
+            assert axis_values(planned, run)["loss"] == group.config.loss
     assert list(planned.axes)[-1] == "seed"  # whatever its position among the axes
-    assert run_settings(planned, 0) == {"divisor": 1.0, "loss": "softmax", "seed": 0}
-    assert run_settings(planned, 17) == {"divisor": 3.0, "loss": "clipped", "seed": 2}
+    assert axis_values(planned, 0) == {"divisor": 1.0, "loss": "softmax", "seed": 0}
+    assert axis_values(planned, 17) == {"divisor": 3.0, "loss": "clipped", "seed": 2}
 
 
 @pytest.mark.parametrize("devices", [1, 2, 3, 8])
@@ -274,7 +274,7 @@ def test_a_hundred_thousand_runs_are_planned_at_once() -> None:
     planned = plan(axes, Config(), Hparams(), max_width=1000)
     assert planned.num_runs == 200_000
     assert len(planned.groups) == 200
-    assert run_settings(planned, planned.groups[-1].runs[-1]) == {
+    assert axis_values(planned, planned.groups[-1].runs[-1]) == {
         "divisor": 1e6, "learning_rate": 1e3, "loss": "clipped", "seed": 0
     }  # fmt: skip
 

@@ -1,0 +1,156 @@
+"""``--zip`` and ``--sample``: axes of points instead of a grid."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from fmnist_jax.config import SETTINGS, show
+from fmnist_jax.errors import UserError, unknown
+from fmnist_jax.runner.experiment import Answer, Experiment, Options
+from fmnist_jax.runner.flag_values import Span
+
+if TYPE_CHECKING:
+    import xarray as xr
+    from matplotlib.figure import Figure
+
+MAX_CURVES = 8  # points with a learning curve each
+SAMPLED, ZIPPED = "point", "combination"  # names of axes
+Axes = Mapping[str, Any]
+
+
+def with_points(
+    experiment: Experiment, axes: Axes, options: Options
+) -> tuple[Experiment, Axes, list[str]]:
+    """Joins the axes that ``--zip`` pairs, and samples the spans ``start:stop``.
+
+    Args:
+      experiment: whose figures and answer may need the axes.
+      axes: name to values; a ``Span`` among them is to be sampled.
+      options: parsed flags.
+
+    Returns:
+      The experiment with figures for the new axes; the axes; and lines for the user.
+
+    Raises:
+      UserError: for settings that cannot be paired or sampled.
+    """
+    spans = {n: v[0] for n, v in axes.items() if any(isinstance(x, Span) for x in v)}
+    _check_spans(axes, spans, options)
+    zipped = [] if options["zip"] is None else _zipped(axes, options["zip"])
+    if not zipped and not spans:
+        return experiment, axes, []
+    points: dict[str, list[dict[str, Any]]] = {}
+    if spans:
+        from fmnist_jax.search.sampling import sample_points
+
+        seed = options["sample_seed"] or 0
+        points[SAMPLED] = sample_points(spans, options["sample"], seed)
+    if zipped:
+        rows = zip(*(axes[name] for name in zipped), strict=True)
+        points[ZIPPED] = [dict(zip(zipped, r, strict=True)) for r in rows]
+    bundles = {name: _labelled(some) for name, some in points.items()}
+    absorbed = {*spans, *zipped}
+    rest = {name: values for name, values in axes.items() if name not in absorbed}
+    lines = []
+    if absorbed & {*(experiment.axes or {})}:
+        lines.append(
+            f"The tables and figures of {experiment.name} need each setting as an axis "
+            "of its own; figures of the points replace them."
+        )
+        experiment = _with_figures(experiment, next(iter(bundles)), bundles)
+    return experiment, {**bundles, **rest}, lines
+
+
+def check_points(experiment: Experiment, options: Options) -> None:
+    """Refuses the flags of points for an experiment that needs a grid.
+
+    Raises:
+      UserError: if the experiment has a plane or measures more of the grid.
+    """
+    needs_grid = experiment.plane or experiment.extra_measurements
+    given = [flag for flag in ("zip", "sample", "sample_seed") if options[flag]]
+    if needs_grid and given:
+        raise UserError(
+            f"--{given[0]} has no effect: {experiment.name} needs each setting as an "
+            "axis of its own; another experiment, such as scale_sweep, takes the flag."
+        )
+    for name, values in options["settings"].items() if needs_grid else ():
+        if any(isinstance(value, Span) for value in values):
+            raise UserError(
+                f"--{SETTINGS[name].flag}: a span has no number of values; give "
+                "start:stop:count."
+            )
+
+
+def _check_spans(axes: Axes, spans: Mapping[str, Span], options: Options) -> None:
+    for name, span in spans.items():
+        text = f"--{SETTINGS[name].flag}={span.low:g}:{span.high:g}"
+        if options["sample"] is None:
+            raise UserError(
+                f"{text} has no number of values: give start:stop:count, or sample "
+                "with --sample=N."
+            )
+        if len(axes[name]) > 1:
+            raise UserError(f"{text} cannot be sampled beside other values.")
+    for flag in ("sample", "sample_seed"):
+        if options[flag] is not None and not spans:
+            raise UserError(
+                f"--{flag} has no effect: no setting has a span start:stop, such as "
+                "--learning_rates=1e-5:1."
+            )
+
+
+def _zipped(axes: Axes, text: str) -> list[str]:
+    """Returns the settings that ``--zip`` names by their flags."""
+    flags = [part.strip() for part in text.split(",")]
+    settings = {s.flag: name for name, s in SETTINGS.items() if s.flag}
+    for flag in flags:
+        if flag not in settings:
+            raise unknown("flag of a setting in --zip", flag, settings)
+    names = [settings[flag] for flag in flags]
+    if len({*names}) < max(2, len(names)):
+        raise UserError(f"--zip={text}: expected at least two different settings.")
+    for flag, name in zip(flags, names, strict=True):
+        if name not in axes or isinstance(axes[name][0], Span):
+            raise UserError(f"--zip={text}: give several values with --{flag}=….")
+    counts = {flag: len(axes[n]) for flag, n in zip(flags, names, strict=True)}
+    if len({*counts.values()}) > 1:
+        listed = ", ".join(f"{count} of {flag}" for flag, count in counts.items())
+        raise UserError(
+            f"--zip={text} pairs values, but there are {listed}; give as many of each."
+        )
+    return names
+
+
+def _labelled(points: Sequence[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
+    """Returns points by their values as text."""
+    labelled = {}
+    for point in points:
+        parts = [
+            show(name, value)
+            if isinstance(value, int | float)
+            else SETTINGS[name].value_type.text(value)
+            for name, value in point.items()
+        ]
+        labelled[" & ".join(parts)] = point
+    if len(labelled) < len(points):
+        raise UserError("--zip: two points are the same; give each pair once.")
+    return labelled
+
+
+def _with_figures(
+    experiment: Experiment, axis: str, bundles: Mapping[str, Mapping[str, Any]]
+) -> Experiment:
+    def figures(dataset: "xr.Dataset") -> Mapping[str, "Figure"]:
+        from fmnist_jax.figures.points import figure
+
+        return {f"{name}s": figure(dataset, name) for name in bundles}
+
+    has_curves = len(bundles[axis]) <= MAX_CURVES and experiment.curves_by
+    return dataclasses.replace(
+        experiment,
+        curves_by=axis if has_curves else "",
+        final_by="",
+        figures=figures,
+        answer=lambda dataset: Answer(),
+    )

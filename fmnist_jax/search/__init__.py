@@ -1,0 +1,1 @@
+"""Searches over settings: random points. Later: halving, refining, recommending."""
