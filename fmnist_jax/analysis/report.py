@@ -75,8 +75,12 @@ def table(dataset: xr.Dataset) -> str:
     Of more than ``MAX_ROWS`` combinations, the best by ``selection_metric``.
     """
     summary, note = summarise(dataset), ""
+    if "pruned_epoch" in dataset:
+        left = summary["status"] == "pruned"
+        note = f"\n({left.sum()} settings left at a rung: summary.csv)"
+        summary = summary[~left]
     if len(summary) > MAX_ROWS:
-        note = f"\n(the {MAX_ROWS} best of {len(summary)}; all are in summary.csv)"
+        note += f"\n(the {MAX_ROWS} best of {len(summary)}; all are in summary.csv)"
         summary = summary.nlargest(MAX_ROWS, f"{selection_metric(dataset)}_mean")
     return format_summary(summary).to_string(index=False) + note
 
@@ -114,6 +118,8 @@ def _best(dataset: xr.Dataset) -> list[str]:
     first += "" if is_validated else ", chosen on the test set"
     second, second_index = others[0]
     lead = "no other setting ended with finite outputs for every seed"
+    if "pruned_epoch" in dataset:
+        lead = "the other settings left at a rung or diverged"
     if np.isfinite(second.mean()):
         lead = _lead(best - second, describe_combination(dataset, second_index))
     lines = [f"{first}; {lead}."]

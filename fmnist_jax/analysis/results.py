@@ -81,7 +81,8 @@ def summarise(dataset: xr.Dataset) -> pd.DataFrame:
     )
     variables = xr.Dataset(columns)
     along = [n for n, c in variables.coords.items() if c.ndim and n not in c.dims]
-    table = as_table(variables.reset_coords(along), sweep_axes(dataset))
+    variables = variables.reset_coords(along)[[*columns, *along]]
+    table = as_table(variables, sweep_axes(dataset))
     if "dataset" not in table:
         table["dataset"] = dataset.attrs["dataset"]
     return table

@@ -84,7 +84,8 @@ def _draw_curves(axes: Axes, runs: xr.Dataset, line: str, names: list[str]) -> N
 def _list_diverged(axes: Axes, runs: xr.Dataset, line: str) -> None:
     """Lists in a panel the values of ``line`` for which a seed's loss is not finite."""
     losses = runs["test_loss"].isel(epoch=-1)
-    finite = (abs(losses) < np.inf).all("seed").values
+    left = runs["status"] == "pruned"
+    finite = ((abs(losses) < np.inf) | left).all("seed").values
     values = [show(line, v.item()) for v in runs[line].values[~finite]]
     if values:
         text = f"not finite: {', '.join(values[:4])}{', …' if len(values) > 4 else ''}"

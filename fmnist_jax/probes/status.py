@@ -10,6 +10,7 @@ STATUSES = {
     "missing": "not run",
     "diverged": "a loss or a parameter is not finite",
     "stopped": "reached its target accuracy and stopped training",
+    "pruned": "left at a rung, because other settings had lower validation losses",
     "dead": "every unit of some hidden layer outputs 0 for every probed image",
     "frozen": "not trained; at least half the probed images have exactly zero "
     "gradient, and the training accuracy after the last epoch is that during it, to "
@@ -41,8 +42,9 @@ def status(values: Mapping[str, Any], largest_class_share: float) -> np.ndarray:
 
     Args:
       values: ``train_loss``, ``test_loss`` and ``train_accuracy_running``, the outputs
-        of ``health`` and, with a target accuracy, ``stopped``, ``[…, E]`` each; and
-        ``final_train_accuracy``, ``[…]``, unless the loss defines no accuracy.
+        of ``health`` and, if runs may stop or be pruned, ``stopped`` and ``pruned``,
+        ``[…, E]`` each; and ``final_train_accuracy``, ``[…]``, unless the loss defines
+        no accuracy.
       largest_class_share: of the training examples.
     """
     v = {name: np.asarray(value) for name, value in values.items()}
@@ -53,6 +55,7 @@ def status(values: Mapping[str, Any], largest_class_share: float) -> np.ndarray:
         "missing": np.isnan(last["parameters_finite"]),
         "diverged": ~finite.all(-1) | (last["parameters_finite"] != 1),
         "stopped": last.get("stopped", np.zeros(())) == 1,
+        "pruned": last.get("pruned", np.zeros(())) == 1,
         "dead": last["dead_layers"] > 0,
     }
     if final_accuracy is None:

@@ -20,7 +20,7 @@ from fmnist_jax.sweeps import checkpoints, folder_lock
 from fmnist_jax.sweeps.plan_file import Shard
 
 if TYPE_CHECKING:
-    from fmnist_jax.sweeps.resuming import SweepProgress
+    from fmnist_jax.sweeps.progress import SweepProgress
 
 # How long a process waits for the others to start, and how long until the death of a
 # process is noticed. The others then exit; their completed work is saved.
@@ -173,7 +173,7 @@ def check_same(progress: "SweepProgress") -> None:
 
 def assemble(progress: "SweepProgress") -> None:
     """Copies the checkpoints of all processes to process 0. All processes call it."""
-    from fmnist_jax.sweeps.resuming import checkpoint_path, shard_groups
+    from fmnist_jax.sweeps.progress import checkpoint_path, shard_groups
 
     total = progress.shard.total
     shards = [

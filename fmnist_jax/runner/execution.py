@@ -1,7 +1,7 @@
 """One experiment from its plan to its report: plan, train, save, plot, report."""
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from fmnist_jax.analysis.results import stack
@@ -23,7 +23,8 @@ from fmnist_jax.sweeps.stop_signals import stop_signals
 if TYPE_CHECKING:
     import xarray as xr
 
-    from fmnist_jax.sweeps.resuming import SweepProgress
+    from fmnist_jax.sweeps.checkpoints import Part
+    from fmnist_jax.sweeps.progress import SweepProgress
 
 
 def run(task: Task) -> None:
@@ -82,9 +83,9 @@ def _train_and_report(task: Task) -> None:
             print("\n".join(overview), flush=True)
             print("\n".join(_progress_lines(task, progress)), flush=True)
             with interrupts.adding_resume_command(task.resume_command, progress.folder):
-                _train(task, progress, is_stopped)
+                stages = _train(task, progress, is_stopped)
         with interrupts.adding_resume_command(task.resume_command, progress.folder):
-            lines = _save(task, progress)
+            lines = _save(task, stages)
         if options["distributed"] or shard.total == 1:
             folder_lock.discard(progress.folder)
     print("\n".join(["", *lines]))
@@ -100,12 +101,21 @@ def _open(task: Task, shard: Shard) -> "SweepProgress":
         return open_finished_sweeps(task.out_dir, plans, task.data)
     command = {"experiment": task.name, "arguments": list(task.arguments)}
     overwrite = task.job.options["overwrite"]
-    return open_sweeps(task.out_dir, plans, task.data, command, overwrite, shard)
+    rungs = task.job.rungs
+    return open_sweeps(
+        task.out_dir,
+        plans,
+        task.data,
+        command,
+        overwrite,
+        shard,
+        search={} if rungs is None else {"rungs": rungs.text},
+    )
 
 
 def _progress_lines(task: Task, progress: "SweepProgress") -> list[str]:
     """Returns what is printed before training: how far it is, how to resume."""
-    from fmnist_jax.sweeps.resuming import is_finished, shard_groups
+    from fmnist_jax.sweeps.progress import is_finished, shard_groups
 
     groups = shard_groups(progress)
     lines = list(progress.notices)
@@ -123,22 +133,37 @@ def _groups(count: int) -> str:
 
 def _train(
     task: Task, progress: "SweepProgress", is_stopped: Callable[[], bool]
-) -> None:
+) -> list["SweepProgress"]:
     """Runs the unfinished groups of this process's shard, with a progress bar.
+
+    Returns the progress of all rungs; without halving, of the only one.
 
     Raises:
       KeyboardInterrupt: if it was stopped.
     """
     from tqdm import tqdm
 
-    from fmnist_jax.sweeps.resuming import num_epochs, num_epochs_trained, run_sweep
+    from fmnist_jax.sweeps.progress import num_epochs, num_epochs_trained
+    from fmnist_jax.sweeps.resuming import run_sweep
 
     if task.job.options["distributed"]:
         distributed.check_same(progress)
     if is_stopped():
         raise KeyboardInterrupt
+    stages, rungs = [progress], task.job.rungs
+    if rungs is None:
+        total = num_epochs(progress)
+        numbers = range(len(progress.plans))
+        parts: Iterator[Part] = (
+            p for n in numbers for p in run_sweep(progress, n, is_stopped)
+        )
+    else:
+        from fmnist_jax.search.halving import run_rungs
+
+        total = rungs.num_epochs(progress.plans)
+        parts = run_rungs(stages, rungs, is_stopped)
     bar = tqdm(
-        total=num_epochs(progress),
+        total=total,
         initial=num_epochs_trained(progress),
         desc="training",
         unit="epoch",
@@ -146,21 +171,22 @@ def _train(
         smoothing=0,
     )
     with bar:
-        for number in range(len(progress.plans)):
-            for part in run_sweep(progress, number, is_stopped):
-                if part.epoch is not None:
-                    bar.update(len(part.runs))
+        for part in parts:
+            if part.epoch is not None:
+                bar.update(len(part.runs))
     if is_stopped():
         raise KeyboardInterrupt
+    return stages
 
 
-def _save(task: Task, progress: "SweepProgress") -> list[str]:
+def _save(task: Task, stages: list["SweepProgress"]) -> list[str]:
     """Saves this process's results; returns what is printed at the end."""
+    progress = stages[0]
     is_distributed, shard = task.job.options["distributed"], progress.shard
     if is_distributed:
         distributed.assemble(progress)
     if shard.total > 1 and not (is_distributed and shard.number == 0):
-        from fmnist_jax.sweeps.resuming import shard_groups
+        from fmnist_jax.sweeps.progress import shard_groups
 
         groups = _groups(len(shard_groups(progress)))
         lines = [
@@ -168,9 +194,7 @@ def _save(task: Task, progress: "SweepProgress") -> list[str]:
             f"{progress.folder}."
         ]
     else:
-        from fmnist_jax.sweeps.resuming import labelled_results
-
-        results = labelled_results(progress)
+        results = _results(task, stages)
         dataset = _labelled(task, progress, results)
         answer, paths = saving.save_runs(task, dataset)
         files, notes = saved_states.save(task, progress, results)
@@ -178,6 +202,17 @@ def _save(task: Task, progress: "SweepProgress") -> list[str]:
     if is_distributed:
         distributed.wait_for_all()
     return lines
+
+
+def _results(task: Task, stages: list["SweepProgress"]) -> list["xr.Dataset"]:
+    """Returns the results of each data set."""
+    if task.job.rungs is None:
+        from fmnist_jax.sweeps.resuming import labelled_results
+
+        return labelled_results(stages[0])
+    from fmnist_jax.search.halving import labelled
+
+    return labelled(stages, task.job.rungs)
 
 
 def _labelled(

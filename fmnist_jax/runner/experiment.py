@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from fmnist_jax.data.dataset import Data
     from fmnist_jax.probes.probe import Probe
+    from fmnist_jax.search.rungs import Rungs
     from fmnist_jax.sweeps.planning import Plan
 
     Results: TypeAlias = xr.Dataset
@@ -108,6 +109,7 @@ class Job:
       hparams: traced settings that are not axes.
       datasets: names of the data sets; at least one.
       notices: lines for the user.
+      rungs: of successive halving; None if all runs train to the end.
     """
 
     experiment: Experiment
@@ -117,6 +119,7 @@ class Job:
     hparams: Hparams
     datasets: tuple[str, ...]
     notices: tuple[str, ...] = ()
+    rungs: "Rungs | None" = None
 
     @functools.cached_property
     def configs(self) -> list[Config]:

@@ -11,6 +11,7 @@ from fmnist_jax.errors import UserError
 from fmnist_jax.runner.experiment import Experiment
 from fmnist_jax.runner.flag_values import parse_list, parse_value
 from fmnist_jax.values import (
+    BELOW_1,
     COUNT,
     CRITERION,
     KEEP_STATES,
@@ -58,6 +59,27 @@ _COMMON_FLAGS = (
         "training",
     ),
     Flag("sample_seed", SEED, "seed of the points (default: 0)", "training"),
+    Flag(
+        "halving",
+        SWITCH,
+        "successive halving: only the best third of the settings, by the loss of the "
+        "validation set, trains on after each of --rungs; a sixth of the training set "
+        "is held out unless --validation_examples is given",
+        "training",
+    ),
+    Flag(
+        "rungs",
+        TEXT,
+        "with --halving: epochs after which settings leave, and the last (default: a "
+        "ninth, a third and all of the epochs)",
+        "training",
+    ),
+    Flag(
+        "keep_share",
+        BELOW_1,
+        "with --halving: share of the settings that stays at each rung",
+        "training",
+    ),
     Flag("x", TEXT, "setting on the horizontal axis; its flag sets the values", "maps"),
     Flag("y", TEXT, "setting on the vertical axis; its flag sets the values", "maps"),
     Flag(

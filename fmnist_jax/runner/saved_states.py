@@ -11,7 +11,7 @@ from fmnist_jax.runner.jobs import Task
 if TYPE_CHECKING:
     import xarray as xr
 
-    from fmnist_jax.sweeps.resuming import SweepProgress
+    from fmnist_jax.sweeps.progress import SweepProgress
 
 FOLDER = "states"
 
@@ -27,7 +27,7 @@ def save(
       The files that ``load_states`` opens, and lines for the user.
     """
     from fmnist_jax.sweeps import state_files, states
-    from fmnist_jax.sweeps.resuming import saved_parts
+    from fmnist_jax.sweeps.progress import saved_parts
 
     root = task.out_dir / FOLDER
     labels = [""]

@@ -46,6 +46,16 @@ def overview(job: Job, plans: Sequence["Plan"], data: Sequence["Data"]) -> list[
     lines = [line for pair in pairs for line in _notices(*pair)] + [*job.notices]
     seconds = sum(cost.expected_seconds(*pair) for pair in pairs)
     seconds -= (len(pairs) - 1) * cost.SECONDS_TO_START
+    halving = []
+    if rungs := job.rungs:
+        whole = sum(p.num_distinct_runs * p.config.num_epochs for p in plans)
+        share = rungs.num_epochs(plans) / whole
+        seconds *= share
+        leaving = ", ".join(map(str, rungs.epochs[:-1])) or "none"
+        halving.append(
+            f"Successive halving: {rungs.keep:.3g} of the settings stay after epochs "
+            f"{leaving}; {100 * share:.0f} % of the epochs of the grid are trained."
+        )
     megabytes = max(cost.memory_bytes(*pair) for pair in pairs) / 1e6
     compared = job.datasets if job.experiment.datasets else ()
     axes = [axis_text("dataset", compared)] if compared else []
@@ -64,6 +74,7 @@ def overview(job: Job, plans: Sequence["Plan"], data: Sequence["Data"]) -> list[
         *introduction(job.experiment, data),
         *(f"Note: {line}" for line in dict.fromkeys(lines)),
         f"Preset {job.options['preset']}, {epochs}: {' × '.join(axes)}.",
+        *halving,
         f"{runs} in {programs}; expected: about {_duration(seconds)} and "
         f"{megabytes:.0f} MB on this processor.{kept}",
     ]

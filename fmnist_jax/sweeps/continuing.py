@@ -14,11 +14,11 @@ from fmnist_jax.errors import UserError
 from fmnist_jax.probes.probe import run_probes
 from fmnist_jax.sweeps.checkpoints import Checkpoint, Part
 from fmnist_jax.sweeps.code_names import code_name
+from fmnist_jax.sweeps.coordinates import coordinates
 from fmnist_jax.sweeps.labelling import (
     LAST_EPOCH_ONLY,
     VALIDATION,
     VARIABLES,
-    coordinates,
 )
 from fmnist_jax.sweeps.planning import Group, Plan, run_config, run_hparams
 from fmnist_jax.sweeps.planning import plan as plan_sweep

@@ -1,28 +1,18 @@
 """Labels the results of runs: parts to one Dataset with named axes."""
 
-import functools
-import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
-from fmnist_jax.config import (
-    LOSS_LEGENDS,
-    SETTINGS,
-    STATIC,
-    Config,
-    axis_label,
-    coordinate,
-)
 from fmnist_jax.data.dataset import Data
 from fmnist_jax.data.inspection import DIVISOR, USUAL_SIZES
-from fmnist_jax.effects import owning_choice, settings_by_name, uses_setting
 from fmnist_jax.errors import UserError
 from fmnist_jax.probes.status import STATUSES, status
 from fmnist_jax.sweeps.checkpoints import Part
-from fmnist_jax.sweeps.grid import axes_setting, axis_coordinate
+from fmnist_jax.sweeps.coordinates import coordinates, programs_along
+from fmnist_jax.sweeps.grid import axes_setting
 from fmnist_jax.sweeps.planning import Plan, run_hparams
 
 # Name -> (label, unit) of what every sweep records.
@@ -43,6 +33,8 @@ VARIABLES = {
     "final_train_accuracy": ("training accuracy after the last epoch", "1"),
     "stopped": ("has reached its target accuracy", "1"),
     "stopped_epoch": ("epoch that reached the target accuracy", "1"),
+    "pruned": ("left at a rung", "1"),
+    "pruned_epoch": ("rung at which the run left", "1"),
     "parameters_finite": ("all parameters finite", "1"),
     "dead_layers": ("dead hidden layers", "1"),
     "zero_gradient_share": ("share of examples with zero gradient", "1"),
@@ -59,8 +51,6 @@ PROBED = {
     "near_zero_share": ("weights within 0.001 of 0", "1"),
     "activation_stable_rate": ("learning rate of activation stability", "1"),
 }
-
-Programs = list[tuple[int, Config, int]]  # position along axes, program, a run of it
 
 
 def join(plan: Plan, parts: Iterable[Part], data: Data) -> xr.Dataset:
@@ -96,14 +86,16 @@ def join(plan: Plan, parts: Iterable[Part], data: Data) -> xr.Dataset:
         unit = "" if unit == "nats" and is_own_loss else unit
         attrs = {"long_name": label} | ({"units": unit} if unit else {})
         dataset[name] = xr.Variable(dims, grid, attrs)
-    if "stopped" in dataset:
-        dataset["stopped_epoch"] = _stopped_epoch(dataset.stopped)
-        for name in BY_STEP.keys() & dataset.keys():
-            num_records = dataset.sizes["step"] // dataset.sizes["epoch"]
-            epoch = dataset.step.copy(data=np.repeat(dataset.epoch.values, num_records))
-            dataset[name] = dataset[name].where(~(epoch > dataset.stopped_epoch))
     share = data.largest_class_share if data.targets == "classes" else np.nan
     dataset["status"] = _status(dataset, share)
+    if "stopped" in dataset:
+        dataset["stopped_epoch"] = _first_epoch("stopped_epoch", dataset.stopped)
+        _mask(dataset, BY_STEP.keys() & dataset.keys(), dataset.stopped_epoch)
+    if "pruned" in dataset:
+        dataset["pruned_epoch"] = _first_epoch("pruned_epoch", dataset.pruned) - 1
+        dataset = dataset.drop_vars("pruned")
+        by_epoch = {n for n, v in dataset.items() if {"epoch", "step"} & {*v.dims}}
+        _mask(dataset, by_epoch, dataset.pruned_epoch)
     dataset.attrs = _attributes(plan, parts, data)
     return dataset
 
@@ -134,7 +126,7 @@ def notices(plan: Plan, data: Data) -> list[str]:
     """Returns a line for everything in data and settings that may be a mistake."""
     configs = {group.config.normalization: group.config for group in plan.groups}
     divisors: list[float] = []
-    for _, config, run in _programs_along(plan, axes_setting(plan.axes, "divisor")):
+    for _, config, run in programs_along(plan, axes_setting(plan.axes, "divisor")):
         if config.normalization == "none":
             divisors.append(run_hparams(plan, config, run).divisor)
     lines = data.notices([*dict.fromkeys(divisors)])
@@ -199,100 +191,30 @@ def _grids(plan: Plan, parts: Iterable[Part]) -> dict[str, tuple[np.ndarray, boo
 def _status(dataset: xr.Dataset, largest_class_share: float) -> xr.Variable:
     names = ["train_loss", "test_loss", "train_accuracy_running", "stopped"]
     names += ["parameters_finite", "dead_layers", "zero_gradient_share"]
-    names += ["final_train_accuracy"]
+    names += ["final_train_accuracy", "pruned"]
     values = {name: dataset[name].values for name in names if name in dataset}
     statuses = status(values, largest_class_share)
     dims = dataset.train_loss.dims[:-1]
     return xr.Variable(dims, statuses, {"long_name": "status", **STATUSES})
 
 
-def _stopped_epoch(stopped: xr.DataArray) -> xr.Variable:
-    """Returns the first epoch after which the run was stopped; NaN if there is none."""
-    values = stopped.values == 1
+def _first_epoch(name: str, flags: xr.DataArray) -> xr.Variable:
+    """Returns the first epoch with a flag of 1; NaN if there is none."""
+    values = flags.values == 1
     first = np.where(values.any(-1), values.argmax(-1) + 1, np.nan)
-    label, unit = VARIABLES["stopped_epoch"]
+    label, unit = VARIABLES[name]
     attrs = {"long_name": label, "units": unit}
-    return xr.Variable(stopped.dims[:-1], first, attrs)
+    return xr.Variable(flags.dims[:-1], first, attrs)
 
 
-def _recorded_steps(config: Config, num_examples: int) -> np.ndarray:
-    """Returns the numbers of steps taken at each record, over all epochs."""
-    steps = math.ceil(num_examples / config.batch_size)
-    every = config.record_every
-    in_epoch = np.minimum(np.arange(every, steps + every, every), steps)
-    return (steps * np.arange(config.num_epochs)[:, None] + in_epoch).ravel()
-
-
-def coordinates(plan: Plan, num_examples: int) -> dict[str, xr.Variable]:
-    """Returns the axes, epochs, steps and settings that are the same for all runs."""
-    labels = {}
-    for name, values in plan.axes.items():
-        shown = np.asarray([axis_coordinate(name, value) for value in values])
-        attrs = {"long_name": axis_label(name)}
-        labels[name] = xr.Variable((name,), shown, attrs)
-    epochs = np.arange(1, plan.config.num_epochs + 1)
-    labels["epoch"] = xr.Variable(("epoch",), epochs, {"long_name": "epoch"})
-    if plan.config.record_every:
-        steps = _recorded_steps(plan.config, num_examples)
-        labels["step"] = xr.Variable(("step",), steps, {"long_name": "step"})
-    programs_along = functools.cache(functools.partial(_programs_along, plan))
-    for name in (*SETTINGS, *plan.hparams.extra):
-        is_fixed = name != "name" and name not in plan.axes
-        if is_fixed and (setting := _setting(plan, name, programs_along)) is not None:
-            labels[name] = setting
-    labels["loss"].attrs |= LOSS_LEGENDS
-    return labels
-
-
-def _setting(
-    plan: Plan, name: str, programs_along: Callable[[tuple[str, ...]], Programs]
-) -> xr.Variable | None:
-    """Returns a setting that is not an axis; None if no run uses it.
-
-    It is a scalar if it has one value. Otherwise it lies along the axes that set it, or
-    that set the choice which has defaults for it: NaN or "" if no run there uses it.
-    """
-    dims = axes_setting(plan.axes, name, owning_choice(name))
-    sizes = [len(plan.axes[dim]) for dim in dims]
-    values: list[Any] = [None] * math.prod(sizes)
-    for cell, config, run in programs_along(dims):
-        if values[cell] is None and uses_setting(config, name):
-            values[cell] = _value(plan, name, config, run)
-    used = [value for value in values if value is not None]
-    if not used:
-        return None
-    attrs = {"long_name": axis_label(name)}
-    if len(used) == len(values) and len({*used}) == 1:
-        return xr.Variable((), used[0], attrs)
-    absent = "" if isinstance(used[0], str) else np.nan
-    shown = np.asarray([absent if value is None else value for value in values])
-    return xr.Variable(dims, shown.reshape(sizes), attrs)
-
-
-def _programs_along(plan: Plan, dims: Sequence[str]) -> Programs:
-    """Returns each program and its first run at each position along some axes."""
-    configs = list(dict.fromkeys(group.config for group in plan.groups))
-    numbers = np.zeros(plan.num_runs, int)
-    for group in plan.groups:
-        numbers[list(group.runs)] = configs.index(group.config)
-    index = np.unravel_index(np.arange(plan.num_runs), plan.shape)
-    cells = np.zeros(plan.num_runs, int)
-    for axis, positions in zip(plan.axes, index, strict=True):
-        if axis in dims:
-            cells = cells * len(plan.axes[axis]) + positions
-    keys = cells * len(configs) + numbers[plan.trained_runs]
-    distinct, runs = np.unique(keys, return_index=True)
-    return [
-        (key // len(configs), configs[key % len(configs)], run)
-        for key, run in zip(distinct.tolist(), runs.tolist(), strict=True)
-    ]
-
-
-def _value(plan: Plan, name: str, config: Config, run: int) -> Any:
-    """Returns the coordinate of a setting of a run; None if it has no value."""
-    if name == "model" and plan.config.name:
-        return plan.config.name
-    if name in STATIC:
-        return coordinate(name, getattr(config, name))
-    value = settings_by_name(config, run_hparams(plan, config, run))[name]
-    return SETTINGS[name].off if value is None and name in SETTINGS else value
+def _mask(
+    dataset: xr.Dataset, names: Iterable[Hashable], last_epoch: xr.DataArray
+) -> None:
+    """Replaces what is recorded after the last epoch of a run by NaN, if it has one."""
+    for name in names:
+        epoch = dataset.epoch
+        if "step" in dataset[name].dims:
+            num_records = dataset.sizes["step"] // dataset.sizes["epoch"]
+            epoch = dataset.step.copy(data=np.repeat(epoch.values, num_records))
+        masked = dataset[name].where(~(epoch > last_epoch))
+        dataset[name] = masked.transpose(*dataset[name].dims)

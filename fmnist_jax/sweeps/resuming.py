@@ -2,8 +2,9 @@
 
 import dataclasses
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import xarray as xr
@@ -27,33 +28,51 @@ from fmnist_jax.sweeps.plan_file import (
     write_plan,
 )
 from fmnist_jax.sweeps.planning import Plan
+from fmnist_jax.sweeps.progress import (
+    SweepProgress,
+    all_groups,
+    checkpoint_path,
+    is_finished,
+    read_checkpoints,
+    saved_parts,
+    shard_groups,
+)
+from fmnist_jax.sweeps.run_batch import RunBatch
 
 # A running group is saved after an epoch, but not more often than this, and so rarely
 # that saving takes at most a fiftieth of the time.
 SECONDS_BETWEEN_SAVES, SAVING_SHARE = 60.0, 1 / 50
 
 
-@dataclasses.dataclass(frozen=True)
-class SweepProgress:
-    """Sweeps that are running, and their progress.
+def next_rung(
+    progress: SweepProgress,
+    plans: Sequence[Plan],
+    starts: Sequence[Mapping[int, Checkpoint]],
+    until: int,
+) -> SweepProgress:
+    """Returns the progress of sweeps that continue paused ones.
 
-    Attributes:
-      folder: of the plan file and the checkpoints.
-      digest: of the plan file's sweeps; every checkpoint bears it.
-      plans: of each sweep, with the groups that the plan file records.
-      data: of each sweep.
-      checkpoints: of each sweep's groups by position; updated while they run.
-      shard: the groups that this process runs.
-      notices: lines for the user.
+    Args:
+      progress: of the paused sweeps.
+      plans: of each sweep, what continues.
+      starts: of each sweep, the checkpoint with which each group starts.
+      until: epoch after which the groups pause, or end.
     """
-
-    folder: Path
-    digest: str
-    plans: Sequence[Plan]
-    data: Sequence[Data]
-    checkpoints: Sequence[dict[int, Checkpoint]]
-    shard: Shard = SINGLE
-    notices: Sequence[str] = ()
+    prints = [fingerprint(*p, {}) for p in zip(plans, progress.data, strict=True)]
+    further = dataclasses.replace(
+        progress,
+        digest=digest([progress.digest, prints]),
+        plans=plans,
+        checkpoints=[{} for _ in plans],
+        notices=(),
+        until=until,
+        rung=progress.rung + 1,
+    )
+    notices = read_checkpoints(further)
+    for saved, start in zip(further.checkpoints, starts, strict=True):
+        for group, begin in start.items():
+            saved.setdefault(group, begin)
+    return dataclasses.replace(further, notices=notices)
 
 
 def open_sweeps(
@@ -64,6 +83,7 @@ def open_sweeps(
     overwrite: bool = False,
     shard: Shard = SINGLE,
     cure: str = "pass --overwrite",
+    search: Mapping[str, str] = MappingProxyType({}),
 ) -> SweepProgress:
     """Saves plans before their first run, or resumes those that are saved.
 
@@ -75,11 +95,12 @@ def open_sweeps(
       overwrite: whether an unfinished sweep with other settings may be dropped.
       shard: the groups that this process runs.
       cure: how to use the folder all the same, for the error.
+      search: settings of a search that also decide the results, by name.
 
     Raises:
       UserError: if the folder has a sweep with other settings.
     """
-    here = environment()
+    here = {**environment(), **search}
     sweeps = [fingerprint(*pair, here) for pair in zip(plans, data, strict=True)]
     saved, problem = None, ""
     try:
@@ -118,7 +139,7 @@ def open_finished_sweeps(
         )
     plans = [regroup(plan, sweep) for plan, _, sweep in triples]
     progress = _progress(out_dir, plans, data, sweeps, SINGLE)
-    for pair in _all_groups(progress):
+    for pair in all_groups(progress):
         if not is_finished(progress, *pair):
             path = checkpoint_path(progress, *pair)
             raise UserError(f"{path} is unfinished: run its shard again, then merge.")
@@ -135,61 +156,7 @@ def _progress(
     empty: list[dict[int, Checkpoint]] = [{} for _ in plans]
     folder = out_dir / PARTS
     progress = SweepProgress(folder, digest(sweeps), plans, data, empty, shard)
-    return dataclasses.replace(progress, notices=_read_checkpoints(progress))
-
-
-def _read_checkpoints(progress: SweepProgress) -> list[str]:
-    """Reads the checkpoints of groups that are not finished in memory.
-
-    Returns a line for each damaged file.
-    """
-    notices = []
-    for number, group in _all_groups(progress):
-        path, saved = checkpoint_path(progress, number, group), progress.checkpoints
-        if is_finished(progress, number, group) or not path.exists():
-            continue
-        try:
-            saved[number][group] = checkpoints.read(path, progress.digest)
-        except UserError as error:
-            notices.append(f"Note: {error} Its runs are trained again.")
-    return notices
-
-
-def _all_groups(progress: SweepProgress) -> list[tuple[int, int]]:
-    """Returns the number of the sweep and the position in it of every group."""
-    sizes = enumerate(len(plan.groups) for plan in progress.plans)
-    return [(number, group) for number, size in sizes for group in range(size)]
-
-
-def shard_groups(progress: SweepProgress) -> list[tuple[int, int]]:
-    """Returns the groups of this process."""
-    return _all_groups(progress)[progress.shard.number :: progress.shard.total]
-
-
-def checkpoint_path(progress: SweepProgress, number: int, group: int) -> Path:
-    """Returns the checkpoint file of a sweep's group."""
-    return progress.folder / f"{number}-{group}.part"
-
-
-def is_finished(progress: SweepProgress, number: int, group: int) -> bool:
-    """Whether a sweep's group has no epochs left to train."""
-    saved = progress.checkpoints[number].get(group)
-    return saved is not None and saved.is_finished
-
-
-def num_epochs(progress: SweepProgress) -> int:
-    """Returns the total number of epochs of this process's runs."""
-    return sum(
-        len(progress.plans[n].groups[g].runs) * progress.plans[n].config.num_epochs
-        for n, g in shard_groups(progress)
-    )
-
-
-def num_epochs_trained(progress: SweepProgress) -> int:
-    """Returns how many of ``num_epochs`` are trained."""
-    saved = [progress.checkpoints[n].get(g) for n, g in shard_groups(progress)]
-    parts = [part for group in saved if group is not None for part in group.parts]
-    return sum(len(part.runs) for part in parts if part.epoch is not None)
+    return dataclasses.replace(progress, notices=read_checkpoints(progress))
 
 
 def run_sweep(
@@ -222,8 +189,7 @@ def run_sweep(
     for group, steps in run_groups_resumably(plan, data, skip, resumable):
         path = checkpoint_path(progress, number, group)
         parts = list(saved[group].parts) if group in saved else []
-        yield from _run_saving(progress, path, parts, steps, is_stopped)
-        saved[group] = Checkpoint(parts)
+        saved[group] = yield from _run_saving(progress, path, parts, steps, is_stopped)
         _save(progress, path, saved[group])
         if is_stopped():
             raise KeyboardInterrupt
@@ -235,13 +201,20 @@ def _run_saving(
     parts: list[Part],
     steps: Steps,
     is_stopped: Callable[[], bool],
-) -> Iterator[Part]:
-    """Yields the parts of a group, appends them to ``parts``, and saves at epochs."""
+) -> Generator[Part, None, Checkpoint]:
+    """Yields the parts of a group, appends them to ``parts``, and saves at epochs.
+
+    Returns the checkpoint at the end or at the pause.
+    """
     last_save, save_interval = time.monotonic(), SECONDS_BETWEEN_SAVES
+    last_epoch = progress.plans[0].config.num_epochs
+    pause = progress.until if progress.until != last_epoch else None
     for part, batch in steps:
         yield part
         parts.append(part)
         start = time.monotonic()
+        if part.epoch is not None and part.epoch == pause:
+            return checkpoint(parts, _paused(batch))
         if batch is None or not (start - last_save > save_interval or is_stopped()):
             continue
         _save(progress, path, checkpoint(parts, batch))
@@ -249,9 +222,21 @@ def _run_saving(
             raise KeyboardInterrupt
         last_save = time.monotonic()
         save_interval = max(SECONDS_BETWEEN_SAVES, (last_save - start) / SAVING_SHARE)
+    return Checkpoint(parts)
+
+
+def _paused(batch: RunBatch | None) -> RunBatch:
+    if batch is None:
+        raise UserError(
+            "A group of runs exceeded the memory and was divided, so that it cannot "
+            "pause at a rung; give a smaller max_width."
+        )
+    return batch
 
 
 def _save(progress: SweepProgress, path: Path, saved: Checkpoint) -> None:
+    if not progress.is_saved:
+        return
     with explaining_write_errors(progress.folder.parent):
         checkpoints.write(path, saved, progress.digest)
 
@@ -264,8 +249,8 @@ def labelled_results(progress: SweepProgress) -> list[xr.Dataset]:
     Raises:
       UserError: if a group is unfinished, because its checkpoint was lost.
     """
-    notices = " ".join(_read_checkpoints(progress))
-    if not all(is_finished(progress, *pair) for pair in _all_groups(progress)):
+    notices = " ".join(read_checkpoints(progress))
+    if not all(is_finished(progress, *pair) for pair in all_groups(progress)):
         lost = f"Checkpoints in {progress.folder} are lost. {notices}"
         raise UserError(lost.rstrip())
     results = []
@@ -273,9 +258,3 @@ def labelled_results(progress: SweepProgress) -> list[xr.Dataset]:
         parts = saved_parts(progress, number)
         results.append(join(plan, parts, progress.data[number]))
     return results
-
-
-def saved_parts(progress: SweepProgress, number: int) -> list[Part]:
-    """Returns the parts of a sweep's groups so far."""
-    saved = progress.checkpoints[number]
-    return [part for group in sorted(saved) for part in saved[group].parts]

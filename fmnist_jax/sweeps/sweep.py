@@ -23,7 +23,8 @@ from fmnist_jax.sweeps.engine import plan_for_local_devices, run_groups
 from fmnist_jax.sweeps.folder_lock import locked
 from fmnist_jax.sweeps.labelling import join, notices
 from fmnist_jax.sweeps.planning import Plan
-from fmnist_jax.sweeps.resuming import open_sweeps, run_sweep, saved_parts
+from fmnist_jax.sweeps.progress import saved_parts
+from fmnist_jax.sweeps.resuming import open_sweeps, run_sweep
 from fmnist_jax.sweeps.states import (
     NONE_KEPT,
     STATE_PROBE,
@@ -117,7 +118,7 @@ def sweep(
     """
     probes = _with_states(probes, keep_states)
     planned = plan_for_local_devices(axes, data, config, hparams, probes, max_width)
-    _check_findings(planned, data)
+    check_findings(planned, data)
     planned, parts = _run(planned, data, progress, folder, continue_from)
     return _results(planned, parts, data, keep_states)
 
@@ -159,7 +160,9 @@ def _run(
     try:
         with (
             running as (planned, earlier_parts, new_parts),
-            progress_bar(planned, is_shown) as advance,
+            progress_bar(
+                planned.num_distinct_runs * planned.config.num_epochs, is_shown
+            ) as advance,
         ):
             for part in itertools.chain(earlier_parts, new_parts):
                 parts.append(part)
@@ -206,19 +209,21 @@ def _in_folder(
 
 
 @contextlib.contextmanager
-def progress_bar(planned: Plan, is_shown: bool) -> Iterator[Callable[[Part], object]]:
-    """Yields a function that advances a bar by the epochs of the runs of a part."""
+def progress_bar(total: int, is_shown: bool) -> Iterator[Callable[[Part], object]]:
+    """Yields a function that advances a bar by the epochs of the runs of a part.
+
+    ``total`` is the number of all these epochs.
+    """
     if not is_shown:
         yield lambda part: None
         return
     from tqdm.auto import tqdm
 
-    total = planned.num_distinct_runs * planned.config.num_epochs
     with tqdm(total=total, desc="training", unit="epoch", smoothing=0) as bar:
         yield lambda part: bar.update(len(part.runs) * (part.epoch is not None))
 
 
-def _check_findings(planned: Plan, data: Data) -> None:
+def check_findings(planned: Plan, data: Data) -> None:
     """Refuses data that teach nothing, and states that do not fit into memory.
 
     Warns of what may be a mistake, and of states that need much memory.

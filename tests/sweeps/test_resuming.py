@@ -32,7 +32,7 @@ from fmnist_jax.runner import (
 from fmnist_jax.sweeps import checkpoints, environment, programs, resuming
 from fmnist_jax.sweeps.plan_file import SINGLE, Shard
 from fmnist_jax.sweeps.planning import plan
-from fmnist_jax.sweeps.resuming import SweepProgress
+from fmnist_jax.sweeps.progress import SweepProgress, num_epochs_trained
 from fmnist_jax.sweeps.sweep import sweep
 
 ROOT = Path(__file__).parents[2]
@@ -126,7 +126,7 @@ def test_a_sweep_that_dies_resumes_to_the_same_bytes(
     original = execution._train
 
     def counting(task: Any, progress: resuming.SweepProgress, *rest: Any) -> None:
-        epochs.append(resuming.num_epochs_trained(progress))
+        epochs.append(num_epochs_trained(progress))
         original(task, progress, *rest)
 
     monkeypatch.setattr(execution, "_train", counting)

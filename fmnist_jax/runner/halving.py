@@ -1,0 +1,75 @@
+"""``--halving``: the rungs of a command line."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from fmnist_jax.errors import UserError
+from fmnist_jax.runner.experiment import Answer, Experiment, Options
+from fmnist_jax.runner.flag_values import parse_value
+from fmnist_jax.search.rungs import Rungs, check_rungs
+from fmnist_jax.values import COUNT
+
+if TYPE_CHECKING:
+    import xarray as xr
+    from matplotlib.figure import Figure
+
+VALIDATION_SHARE = 1 / 6  # of the training examples, unless the flag is given
+EXCLUDED = ("keep_states", "num_shards", "distributed")
+
+
+def rungs_of(experiment: Experiment, options: Options, epochs: int) -> Rungs | None:
+    """Returns the rungs that the flags ask for; None without ``--halving``.
+
+    Args:
+      experiment: which must not need every run to the end.
+      options: parsed flags.
+      epochs: passes over the training set, unless ``--rungs`` gives them.
+
+    Raises:
+      UserError: for flags that do not go together, and rungs that are not ascending.
+    """
+    if not options["halving"]:
+        for flag in ("rungs", "keep_share"):
+            if options[flag] is not None:
+                raise UserError(f"--{flag} has no effect; add --halving.")
+        return None
+    if experiment.plane or experiment.extra_measurements:
+        raise UserError(
+            f"--halving has no effect: {experiment.name} needs every run to the end; "
+            "another experiment, such as scale_sweep, takes the flag."
+        )
+    for flag in EXCLUDED:
+        if options[flag] not in (None, False, "none"):
+            raise UserError(f"--{flag} and --halving cannot be combined.")
+    numbers = sorted({max(1, epochs // 9), max(1, epochs // 3), epochs})
+    if options["rungs"] is not None:
+        texts = options["rungs"].split(",")
+        numbers = [parse_value("rungs", COUNT, text) for text in texts]
+        if options["epochs"] not in (None, numbers[-1]):
+            raise UserError(
+                f"--epochs={options['epochs']}, but the last of --rungs="
+                f"{options['rungs']} is {numbers[-1]}; leave --epochs out."
+            )
+    share = options["keep_share"]
+    kept = Rungs().keep if share is None else share
+    return check_rungs(Rungs(tuple(numbers), kept))
+
+
+def without_answer(experiment: Experiment) -> tuple[Experiment, list[str]]:
+    """Returns an experiment without what needs every run to the end, and a notice."""
+    lines = []
+    original = type(experiment)(experiment.name, "", {})
+    if (experiment.answer, experiment.figures) != (original.answer, original.figures):
+        lines.append(
+            f"Tables and figures of {experiment.name} that need every run to the end "
+            "are left out."
+        )
+
+    def figures(dataset: "xr.Dataset") -> Mapping[str, "Figure"]:
+        from fmnist_jax.figures.halving import figure
+
+        return {"halving": figure(dataset)}
+
+    replaced: dict[str, Any] = {"answer": lambda dataset: Answer(), "figures": figures}
+    return dataclasses.replace(experiment, curves_by="", **replaced), lines

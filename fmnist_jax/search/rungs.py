@@ -1,0 +1,160 @@
+"""Which settings stay at a rung, and how their runs are packed again."""
+
+import dataclasses
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from fmnist_jax.config import Config
+from fmnist_jax.errors import UserError, choose
+from fmnist_jax.sweeps.checkpoints import Checkpoint, Part
+from fmnist_jax.sweeps.planning import Group, Plan, make_groups
+from fmnist_jax.values import COUNT
+
+SIGNS = {"validation_loss": 1, "validation_accuracy": -1}  # of what is minimised
+
+
+class Rungs(NamedTuple):
+    """When settings leave, and which.
+
+    Attributes:
+      epochs: after which settings leave, ascending; the last is the end of training.
+      keep: share of the settings that stay at each rung; at least one stays.
+      by: the metric, of the validation set, by which they are judged.
+    """
+
+    epochs: tuple[int, ...] = (1, 3, 9)
+    keep: float = 1 / 3
+    by: str = "validation_loss"
+
+    @property
+    def text(self) -> str:
+        """The rungs in words, as folders of checkpoints record them."""
+        return f"{','.join(map(str, self.epochs))} keep {self.keep:g} by {self.by}"
+
+    def num_kept(self, settings: int) -> int:
+        """Returns how many of the settings stay at a rung."""
+        return max(1, math.floor(settings * self.keep + 1e-9))
+
+    def num_epochs(self, plans: Sequence[Plan]) -> int:
+        """Returns how many epochs of runs are trained."""
+        total = 0
+        for plan in plans:
+            seeds = len(plan.axes["seed"])
+            settings, before = plan.num_distinct_runs // seeds, 0
+            for epoch in self.epochs:
+                total += settings * seeds * (epoch - before)
+                settings, before = self.num_kept(settings), epoch
+        return total
+
+
+def check_rungs(rungs: Rungs) -> Rungs:
+    """Returns rungs; raises UserError unless they are ascending and some leave."""
+    choose("by", rungs.by, SIGNS)
+    epochs = rungs.epochs
+    ascending = all(a < b for a, b in itertools.pairwise(epochs))
+    if not (epochs and all(map(COUNT.accepts, epochs)) and ascending):
+        raise UserError(
+            f"rungs is {epochs}; expected ascending numbers of epochs, such as 1, 3, 9."
+        )
+    if not (isinstance(rungs.keep, int | float) and 0 < rungs.keep < 1):
+        raise UserError(
+            f"keep is {rungs.keep!r}; expected a share between 0 and 1, such as 1/3."
+        )
+    return rungs
+
+
+def survivors(
+    plan: Plan, checkpoints: Mapping[int, Checkpoint], rungs: Rungs
+) -> tuple[Plan, dict[int, Checkpoint]]:
+    """Returns the plan of the settings that stay, and where its groups start."""
+    scores = _scores(plan, checkpoints, rungs)
+    best = sorted(scores, key=lambda setting: (scores[setting], setting))
+    kept = {*best[: rungs.num_kept(len(best))]}
+    num_seeds = len(plan.axes["seed"])
+    runs_by_program: dict[Config, list[int]] = {}
+    widths: dict[Config, int] = {}
+    for group in plan.groups:
+        runs = [run for run in group.runs if run // num_seeds in kept]
+        runs_by_program.setdefault(group.config, []).extend(runs)
+        widths[group.config] = max(group.width, widths.get(group.config, 0))
+    groups = [
+        group
+        for config, runs in runs_by_program.items()
+        if runs
+        for group in make_groups(config, runs, plan.num_devices, widths[config])
+    ]
+    rest = dataclasses.replace(plan, groups=tuple(groups))
+    places = _places(plan, checkpoints)
+    starts = {
+        index: _start(rest, index, group, checkpoints, places)
+        for index, group in enumerate(groups)
+    }
+    return rest, starts
+
+
+def _scores(
+    plan: Plan, checkpoints: Mapping[int, Checkpoint], rungs: Rungs
+) -> dict[int, float]:
+    """Returns what is minimised, by setting: its position in the grid without seeds."""
+    values: dict[int, list[float]] = {}
+    for checkpoint in checkpoints.values():
+        last = checkpoint.parts[-1]
+        for run, value in zip(last.runs, last.values[rungs.by], strict=True):
+            setting = run // len(plan.axes["seed"])
+            values.setdefault(setting, []).append(SIGNS[rungs.by] * float(value))
+    means = {setting: float(np.mean(some)) for setting, some in values.items()}
+    return {n: mean if math.isfinite(mean) else math.inf for n, mean in means.items()}
+
+
+class _Place(NamedTuple):
+    """Where a run is: its group, its position there, and its slot if it is active."""
+
+    group: int
+    position: int
+    slot: int | None
+
+
+def _places(plan: Plan, checkpoints: Mapping[int, Checkpoint]) -> dict[int, _Place]:
+    places = {}
+    for number, checkpoint in checkpoints.items():
+        positions = np.asarray(checkpoint.positions).tolist()
+        slots = {position: slot for slot, position in enumerate(positions)}
+        for position, run in enumerate(plan.groups[number].runs):
+            places[run] = _Place(number, position, slots.get(position))
+    return places
+
+
+def _start(
+    plan: Plan,
+    index: int,
+    group: Group,
+    checkpoints: Mapping[int, Checkpoint],
+    places: Mapping[int, _Place],
+) -> Checkpoint:
+    """Returns the checkpoint with which a group of runs that stay begins."""
+    at = [places[run] for run in group.runs]
+    parts = []
+    for parts_of_runs in zip(
+        *(checkpoints[place.group].parts for place in at), strict=True
+    ):
+        rows = [
+            {name: v[place.position] for name, v in part.values.items()}
+            for part, place in zip(parts_of_runs, at, strict=True)
+        ]
+        values = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
+        parts.append(Part(index, group.runs, parts_of_runs[0].epoch, values))
+    active = [p for p, place in enumerate(at) if place.slot is not None]
+    if not active:
+        return Checkpoint(parts, np.zeros(0, int), [])
+    slots = group.width * plan.num_devices
+    positions = np.asarray(active)[np.minimum(np.arange(slots), len(active) - 1)]
+    chosen = [at[position] for position in positions]
+    leaves = [
+        np.stack([checkpoints[place.group].leaves[i][place.slot] for place in chosen])
+        for i in range(len(checkpoints[chosen[0].group].leaves))
+    ]
+    return Checkpoint(parts, positions, leaves)

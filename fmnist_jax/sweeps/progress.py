@@ -1,0 +1,104 @@
+"""The progress of sweeps: their plans, and the checkpoints of their groups."""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+from fmnist_jax.data.dataset import Data
+from fmnist_jax.errors import UserError
+from fmnist_jax.sweeps import checkpoints
+from fmnist_jax.sweeps.checkpoints import Checkpoint, Part
+from fmnist_jax.sweeps.plan_file import SINGLE, Shard
+from fmnist_jax.sweeps.planning import Plan
+
+
+@dataclasses.dataclass(frozen=True)
+class SweepProgress:
+    """Sweeps that are running, and their progress.
+
+    Attributes:
+      folder: of the plan file and the checkpoints.
+      digest: of the plan file's sweeps; every checkpoint bears it.
+      plans: of each sweep, with the groups that the plan file records.
+      data: of each sweep.
+      checkpoints: of each sweep's groups by position; updated while they run.
+      shard: the groups that this process runs.
+      notices: lines for the user.
+      until: epoch after which groups pause, keeping their states; None for the last.
+      rung: number of the rung, of sweeps that continue those of an earlier rung.
+      is_saved: whether checkpoints are saved; otherwise they are kept in memory only.
+    """
+
+    folder: Path
+    digest: str
+    plans: Sequence[Plan]
+    data: Sequence[Data]
+    checkpoints: Sequence[dict[int, Checkpoint]]
+    shard: Shard = SINGLE
+    notices: Sequence[str] = ()
+    until: int | None = None
+    rung: int = 0
+    is_saved: bool = True
+
+
+def read_checkpoints(progress: SweepProgress) -> list[str]:
+    """Reads the checkpoints of groups that are not finished in memory.
+
+    Returns a line for each damaged file.
+    """
+    notices = []
+    for number, group in all_groups(progress) if progress.is_saved else ():
+        path, saved = checkpoint_path(progress, number, group), progress.checkpoints
+        if is_finished(progress, number, group) or not path.exists():
+            continue
+        try:
+            saved[number][group] = checkpoints.read(path, progress.digest)
+        except UserError as error:
+            notices.append(f"Note: {error} Its runs are trained again.")
+    return notices
+
+
+def all_groups(progress: SweepProgress) -> list[tuple[int, int]]:
+    """Returns the number of the sweep and the position in it of every group."""
+    sizes = enumerate(len(plan.groups) for plan in progress.plans)
+    return [(number, group) for number, size in sizes for group in range(size)]
+
+
+def shard_groups(progress: SweepProgress) -> list[tuple[int, int]]:
+    """Returns the groups of this process."""
+    return all_groups(progress)[progress.shard.number :: progress.shard.total]
+
+
+def checkpoint_path(progress: SweepProgress, number: int, group: int) -> Path:
+    """Returns the checkpoint file of a sweep's group."""
+    rung = f"rung{progress.rung}-" if progress.rung else ""
+    return progress.folder / f"{rung}{number}-{group}.part"
+
+
+def is_finished(progress: SweepProgress, number: int, group: int) -> bool:
+    """Whether a sweep's group has no epochs left to train, or none until its pause."""
+    saved = progress.checkpoints[number].get(group)
+    if saved is None:
+        return False
+    return saved.is_finished or saved.parts[-1].epoch == progress.until
+
+
+def num_epochs(progress: SweepProgress) -> int:
+    """Returns the total number of epochs of this process's runs."""
+    return sum(
+        len(progress.plans[n].groups[g].runs) * progress.plans[n].config.num_epochs
+        for n, g in shard_groups(progress)
+    )
+
+
+def num_epochs_trained(progress: SweepProgress) -> int:
+    """Returns how many of ``num_epochs`` are trained."""
+    saved = [progress.checkpoints[n].get(g) for n, g in shard_groups(progress)]
+    parts = [part for group in saved if group is not None for part in group.parts]
+    return sum(len(part.runs) for part in parts if part.epoch is not None)
+
+
+def saved_parts(progress: SweepProgress, number: int) -> list[Part]:
+    """Returns the parts of a sweep's groups so far."""
+    saved = progress.checkpoints[number]
+    return [part for group in sorted(saved) for part in saved[group].parts]
