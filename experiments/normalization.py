@@ -18,6 +18,7 @@ INPUTS: dict[str, dict[str, object]] = {
     "raw pixels, batch norm": {"divisor": 1.0, "batch_norm": "on"},
     RESCALED: {"divisor": 1.0, "first_kernel_scale": 1 / D},
 }
+LEARNING_RATES = [float(f"{10 ** (k / 2):.3g}") for k in range(-14, 3)]
 # What else a rescaled first layer needs to replace the divisor D.
 ADAM = {"first_kernel_rate": 1 / D, "first_kernel_eps": D}
 RESCALING = {"sgd": {"first_kernel_rate": 1 / D**2}, "adam": ADAM}
@@ -46,10 +47,7 @@ EXPERIMENT = Experiment(
     num_seeds=5,
     train_examples=24_000,
     validation_share=1 / 6,
-    axes={
-        "input": BUNDLES,
-        "learning_rate": [float(f"{10 ** (k / 2):.3g}") for k in range(-14, 3)],
-    },
+    axes={"input": BUNDLES, "learning_rate": LEARNING_RATES},
     answer=answer,
 )
 

@@ -18,12 +18,13 @@ def rescaled_settings(
 ) -> dict[str, object]:
     """Settings of a run whose rescaled first kernel replaces a divisor."""
     learning_rate, rate_power, eps_power = OPTIMIZERS[optimizer]
-    run = {"optimizer": optimizer, "learning_rate": learning_rate, "divisor": divisor}
-    return run | {
-        "first_kernel_scale": 1 / replaced_divisor,
-        "first_kernel_rate": 1 / replaced_divisor**rate_power,
-        "first_kernel_eps": replaced_divisor**eps_power,
-    }
+    run: dict[str, object] = {"optimizer": optimizer, "divisor": divisor}
+    run["learning_rate"] = learning_rate
+    run["first_kernel_scale"] = 1 / replaced_divisor
+    run["first_kernel_rate"] = 1 / replaced_divisor**rate_power
+    if eps_power:
+        run["first_kernel_eps"] = replaced_divisor**eps_power
+    return run
 
 
 CASES = [(name, d) for name in OPTIMIZERS for d in (256.0, 255.0)]

@@ -159,7 +159,7 @@ def summarise_best(dataset: xr.Dataset, along: str) -> pd.DataFrame:
     best = at_best(dataset, along)
     axes = sweep_axes(best)
     selected = as_table(best[[along]].reset_coords(), axes)
-    table = summarise(best)
+    table = summarise(best).drop(columns=along, errors="ignore")
     table.insert(len(axes), along, selected[along])
     return table
 

@@ -54,8 +54,8 @@ def with_points(
     lines = []
     if absorbed & {*(experiment.axes or {})}:
         lines.append(
-            f"Tables and figures of {experiment.name} that need each setting as an axis "
-            "of its own are left out."
+            f"Tables and figures of {experiment.name} that need each setting as an "
+            "axis of its own are left out."
         )
         experiment = _with_figures(experiment, next(iter(bundles)), bundles)
     return experiment, {**bundles, **rest}, lines
