@@ -8,12 +8,16 @@ import functools
 import re
 from typing import Any
 
-# The packages that define the base classes named "Module" of each library.
+# Libraries by the package that defines their base class "Module".
 _LIBRARIES = {
     "flax.linen": "Flax Linen",
     "flax.nnx": "Flax NNX",
     "equinox": "Equinox",
     "haiku": "Haiku",
+}
+_ADAPTERS = {
+    "Flax NNX": "from_nnx(make), with a function or class make(rngs)",
+    "Equinox": "from_equinox(make), with a function or class make(key)",
 }
 _EXPECTED = (
     "expected a Flax Linen module (an instance), a Network(init, apply), from_nnx(make)"
@@ -25,9 +29,7 @@ def library_of(cls: type) -> str | None:
     """Returns the library of a class of modules, such as "Flax NNX"; or None."""
     for base in cls.__mro__:
         for package, library in _LIBRARIES.items():
-            if base.__name__ == "Module" and f"{base.__module__}.".startswith(
-                f"{package}."
-            ):
+            if base.__name__ == "Module" and base.__module__.startswith(package):
                 return library
     return None
 
@@ -41,43 +43,27 @@ def problem(value: Any) -> str | None:
     """Returns why a value cannot be a network, and what to pass; None if it can be."""
     if value is None:
         return None
-    cls = type(value)
-    is_network = (cls.__module__, cls.__name__) == (
-        "fmnist_jax.networks.network",
-        "Network",
-    )
-    if is_network or is_linen(value):
+    is_class = isinstance(value, type)
+    cls = value if is_class else type(value)
+    library, name = library_of(cls), cls.__name__
+    is_network = f"{cls.__module__}.{name}" == "fmnist_jax.networks.network.Network"
+    if not is_class and (is_network or library == "Flax Linen"):
         return _unhashable(value)
-    if isinstance(value, type):
-        return _problem_of_class(value)
-    if library := library_of(cls):
-        adapter = f"from_{library.split()[-1].lower()}"
-        call = {"Flax NNX": "rngs", "Equinox": "key"}.get(library)
-        if call is None:  # a Haiku module
-            return f"model is a {library} module; {_EXPECTED}."
-        return (
-            f"model is the {library} module {cls.__name__}; pass {adapter}(make), with "
-            f"a function make({call}) that returns such a module."
+    subject, cure = f"the class {name}" if is_class else f"a {name}", _EXPECTED
+    if library == "Flax Linen":
+        cure = f"pass an instance, such as {name}()"
+    elif library in _ADAPTERS:
+        subject = subject if is_class else f"the {library} module {name}"
+        cure = f"pass {_ADAPTERS[library]} that returns a {name}"
+    elif name in ("Transformed", "TransformedWithState"):
+        subject, cure = f"the {name} of Haiku", "pass from_haiku(transformed)"
+    elif not is_class and (cls is functools.partial or hasattr(value, "__name__")):
+        subject = f"the function {name_of(value)}"
+        cure = (
+            "pass Network(init, apply), a pair of functions, or from_nnx(make) or "
+            "from_equinox(make) if the function makes a module"
         )
-    if cls.__name__ in ("Transformed", "TransformedWithState"):
-        return f"model is the {cls.__name__} of Haiku; pass from_haiku(transformed)."
-    if isinstance(value, functools.partial) or hasattr(value, "__name__"):
-        return (
-            f"model is the function {name_of(value)}; pass Network(init, apply), a "
-            "pair of functions, or from_nnx(make) or from_equinox(make) if the "
-            "function makes a module."
-        )
-    return f"model is a {cls.__name__}; {_EXPECTED}."
-
-
-def _problem_of_class(cls: type) -> str:
-    name = cls.__name__
-    cure = {
-        "Flax Linen": f"pass an instance, such as {name}()",
-        "Flax NNX": f"pass from_nnx({name}), or from_nnx(make) with make(rngs)",
-        "Equinox": f"pass from_equinox(make), with make(key) that returns a {name}",
-    }.get(library_of(cls) or "", _EXPECTED)
-    return f"model is the class {name}; {cure}."
+    return f"model is {subject}; {cure}."
 
 
 def is_hashable(value: Any) -> bool:
@@ -92,10 +78,8 @@ def is_hashable(value: Any) -> bool:
 def _fields(module: Any) -> list[tuple[dataclasses.Field[Any], Any]]:
     """Returns the fields of a module that its class defines, with their values."""
     fields = [f for f in dataclasses.fields(module) if f.init]
-    return [(f, getattr(module, f.name)) for f in fields if f.name not in _FLAX_FIELDS]
-
-
-_FLAX_FIELDS = ("parent", "name")
+    of_flax = ("parent", "name")
+    return [(f, getattr(module, f.name)) for f in fields if f.name not in of_flax]
 
 
 def _unhashable(model: Any) -> str | None:

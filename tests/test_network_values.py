@@ -50,7 +50,7 @@ def library(name: str) -> Any:
         (lambda: Module(), "is the Flax NNX module Module; pass from_nnx(make), with"),
         (
             lambda: Module,
-            "is the class Module; pass from_nnx(Module), or from_nnx(",
+            "is the class Module; pass from_nnx(make), with a function or class make(r",
         ),
         (lambda: Net, "is the class Net; pass an instance, such as Net()"),
         (lambda: apply, "is the function apply; pass Network(init, apply), a pair"),
@@ -64,11 +64,11 @@ def library(name: str) -> Any:
         (lambda: np.ones(3), "; expected a Flax Linen module (an instance)"),
         (
             lambda: library("equinox").nn.Linear(2, 3, key=jax.random.key(0)),
-            "is the Equinox module Linear; pass from_equinox(make), with a function ma",
+            "is the Equinox module Linear; pass from_equinox(make), with a function or",
         ),
         (
             lambda: library("equinox").nn.Linear,
-            "is the class Linear; pass from_equinox(make), with make(key) that returns",
+            "make), with a function or class make(key) that returns a Linear.",
         ),
         (
             lambda: library("haiku").transform(apply),

@@ -26,23 +26,50 @@ def as_array(name: str, values: Any) -> np.ndarray:
         raise UserError(f"{name} must be one array: {reason(error)}.") from error
 
 
+def is_float(array: np.ndarray) -> bool:
+    """Whether values are floating, also of types such as bfloat16 that NumPy lacks."""
+    return array.dtype.kind == "f" or "float" in array.dtype.name
+
+
 def read_only(array: np.ndarray, given: np.ndarray) -> np.ndarray:
     """Returns the array; a copy of it if it could be changed through ``given``."""
     if np.may_share_memory(array, given):
-        if not _is_writable(given):
+        owner: Any = given  # itself, or an array that it is part of
+        while isinstance(owner, np.ndarray) and not owner.flags.writeable:
+            owner = owner.base
+        if not isinstance(owner, np.ndarray):
             return array
         array = array.copy()
     array.flags.writeable = False
     return array
 
 
-def _is_writable(array: Any) -> bool:
-    """Whether an array can be changed, by itself or by an array that it is part of."""
-    while isinstance(array, np.ndarray):
-        if array.flags.writeable:
-            return True
-        array = array.base
-    return False
+def image_array(name: str, values: Any) -> np.ndarray:
+    """Returns images as uint8 or float32, read-only; refuses other values."""
+    images = as_array(name, values)
+    if images.ndim < 2 or 0 in images.shape:
+        raise UserError(
+            f"{name} must be [N, ...] with at least one image, got shape "
+            f"{images.shape}."
+        )
+    if images.dtype.kind in "iu":  # np.integer includes timedelta64
+        low, high = images.min(), images.max()
+        if low < 0 or high > 255:
+            raise UserError(
+                f"{name} are {images.dtype} from {low} to {high}; whole numbers must "
+                "be 0 to 255 (or pass them as float32)."
+            )
+        return read_only(images.astype(np.uint8, copy=False), images)
+    if not is_float(images):
+        raise UserError(f"{name} must be uint8 or floating, got {images.dtype}.")
+    with np.errstate(over="ignore"):  # float32 overflow gives inf, rejected below
+        converted = images.astype(np.float32, copy=False)
+    if invalid := int(np.count_nonzero(~np.isfinite(converted))):
+        raise UserError(f"{name} must be finite float32; {invalid:,} values are not.")
+    if images.ndim == 2 and converted is not images:
+        for number, column in enumerate(images.T):
+            check_float32(column, f"{name} have", number)
+    return read_only(converted, images)
 
 
 def label_array(name: str, values: Any) -> np.ndarray:
@@ -55,27 +82,22 @@ def label_array(name: str, values: Any) -> np.ndarray:
     return np.array(values, object) if is_list else labels
 
 
-def is_lost_in_float32(column: np.ndarray) -> bool:
-    """Whether the values of a column differ by less than float32 can tell apart.
+def check_float32(values: np.ndarray, subject: str, column: int | str) -> None:
+    """Refuses a column whose values differ by less than float32 can tell apart.
 
     The rounding error exceeds a hundredth of their standard deviation.
     """
-    values = column.astype(np.float64)
+    exact = values.astype(np.float64)
     with np.errstate(over="ignore", invalid="ignore"):
-        errors = np.abs(values.astype(np.float32) - values)
-    if not np.isfinite(errors).all():  # refused elsewhere
-        return False
-    return bool(values.size and errors.max() > 0.01 * values.std() > 0)
-
-
-def check_columns(name: str, table: np.ndarray) -> None:
-    """Refuses columns whose values are lost in float32."""
-    for number, column in enumerate(table.T):
-        if is_lost_in_float32(column):
-            raise UserError(
-                f"{name} have values from {column.min():g} to {column.max():g} in "
-                f"column {number}, which float32 cannot tell apart; subtract an offset."
-            )
+        errors = np.abs(exact.astype(np.float32) - exact)
+    if not values.size or not np.isfinite(errors).all():  # refused elsewhere
+        return
+    if errors.max() > 0.01 * exact.std() > 0:
+        raise UserError(
+            f"{subject} values from {values.min():g} to {values.max():g} in column "
+            f"{column!r}, which float32 cannot tell apart; subtract an offset from "
+            "them, or leave the column out."
+        )
 
 
 def check_scale(split: str, train: np.ndarray, images: np.ndarray) -> None:
@@ -88,20 +110,17 @@ def check_scale(split: str, train: np.ndarray, images: np.ndarray) -> None:
     if min(map(len, arrays)) < MIN_COMPARED:
         return
     samples = [np.abs(a[:: max(1, len(a) // 1000)]).astype(float) for a in arrays]
-    if _is_one_scale([sample.mean() for sample in samples]):
-        return
-    if _is_one_scale([np.median(s[s > 0]) if s.any() else 0.0 for s in samples]):
-        return
     ranges = [(float(array.min()), float(array.max())) for array in arrays]
-    if _is_one_scale([max(-low, high) for low, high in ranges]):
-        return
+    for sizes in (
+        [sample.mean() for sample in samples],
+        [np.median(s[s > 0]) if s.any() else 0.0 for s in samples],
+        [max(-low, high) for low, high in ranges],
+    ):
+        smaller, larger = sorted(sizes)
+        if smaller == 0 or larger / smaller <= MAX_SCALE_RATIO:
+            return
     texts = [f"from {low:g} to {high:g}" for low, high in ranges]
     raise UserError(
         f"train images are {texts[0]}, but {split} images {texts[1]}: they are not on "
         "one scale; scale both alike."
     )
-
-
-def _is_one_scale(sizes: list[float]) -> bool:
-    smaller, larger = sorted(sizes)
-    return smaller == 0 or larger / smaller <= MAX_SCALE_RATIO

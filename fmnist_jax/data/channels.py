@@ -1,6 +1,7 @@
 """The channel axis of images."""
 
 import dataclasses
+from typing import Any
 
 from fmnist_jax.data.dataset import Data
 from fmnist_jax.errors import UserError, check_is
@@ -21,9 +22,8 @@ def add_channel_axis(data: Data) -> Data:
             f"add_channel_axis takes images [N, H, W]; these are "
             f"[N, {', '.join(map(str, data.image_shape))}]."
         )
-    splits = {
+    splits: dict[str, Any] = {
         name: part._replace(images=part.images[..., None])
-        for name, part in data.splits._asdict().items()
-        if part is not None
+        for name, part in data.splits.by_name.items()
     }
     return dataclasses.replace(data, **splits)

@@ -1,14 +1,23 @@
 """Data sets in files and folders of the user's, recognised by their content."""
 
-from collections.abc import Sequence
+import dataclasses
+import re
+from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
-from fmnist_jax.data import idx, images, npy
-from fmnist_jax.data.npy import Pairs
-from fmnist_jax.data.official import NUM_EXAMPLES
-from fmnist_jax.data.splits import SPLITS, num_shards, split_of, without_split
-from fmnist_jax.errors import UserError, reason
+from fmnist_jax.data import idx, images, limits, npy
+from fmnist_jax.data.dataset import Data, Dataset
+from fmnist_jax.data.official import OFFICIAL, recognise
+from fmnist_jax.data.splits import (
+    SPLITS,
+    Contents,
+    Pairs,
+    num_shards,
+    split_of,
+    without_split,
+)
+from fmnist_jax.errors import UserError
 
 # The first bytes of formats. Text with a delimiter in its first line is CSV.
 _STARTS = {b"PK\3\4": ".npz", b"\x93NUMPY": ".npy", b"PAR1": "Parquet"}
@@ -18,47 +27,103 @@ _EXPECTED = (
     "JPEG images by class, or a prepared TFDS folder"
 )
 _MAX_DEPTH = 3  # of folders that contain nothing but one folder
+TEST_SHARE = 6  # one in so many examples is in a test set that is split off
+SEED = 0  # of the choice of these examples
 
 
-class Contents(NamedTuple):
-    """What a file or folder contains.
-
-    Attributes:
-      pairs: images ``[N, ...]`` and labels of each split; of 'all' if there is one.
-      source: the container and its path.
-      class_names: of all classes, if the container lists them; or empty.
-      notice: a line for the user, or "".
-    """
-
-    pairs: Pairs
-    source: str
-    class_names: tuple[str, ...] = ()
-    notice: str = ""
+def to_data(contents: Contents, name: str) -> Data:
+    """Returns the data; an official name also determines the class names."""
+    parts: dict[str, Any] = {s: Dataset(*pair) for s, pair in contents.pairs.items()}
+    names = OFFICIAL[name].class_names if name in OFFICIAL else contents.class_names
+    parts |= {"source": contents.source, "notice": contents.notice}
+    return Data(**parts, name=name, class_names=names)
 
 
-def read(path: Path) -> Contents:
-    """Reads a data set from a file or folder.
+def load(path: Path, reserved: Collection[str] = ()) -> Data:
+    """Loads the data set in a file or folder.
 
     A file whose name has the word of a split, such as train, stands for the files of
-    all splits beside it.
+    all splits beside it. Fashion-MNIST and MNIST are recognised, and get their name,
+    class names and order. If there is no test set, a stratified sixth of the examples
+    is the test set.
+
+    Args:
+      path: of the file or folder, which exists.
+      reserved: names that only other data sets may have.
 
     Raises:
-      UserError: if the path contains no data set, several or a damaged one.
+      UserError: if the path contains no data set or several, or the data are damaged or
+        not fit for training.
     """
     path = path.absolute()
+    with limits.explaining(path):
+        contents = _folder(path) if path.is_dir() else _file(path)
+    pairs, texts = contents.pairs, [contents.notice]
+    if is_alone := len(pairs) == 1:
+        pairs = {"all": next(iter(pairs.values()))}
     try:
-        if path.is_dir():
-            return _folder(path, 0)
-        if path in idx.find_files(path.parent).values():
-            return _folder(path.parent, 0)
-        return _file(path)
-    except UserError:
-        raise
-    except Exception as error:  # packages raise many types for damaged files
-        raise UserError(f"{path} cannot be read: {reason(error)}.") from error
+        name, pairs, note = _recognised(pairs)
+        if is_alone:
+            pairs = {"train": pairs["all"], "test": pairs["all"]}
+        elif "train" not in pairs:
+            raise UserError(
+                "there is no training set, only a test and a validation set."
+            )
+        elif "test" not in pairs:
+            pairs = {"train": pairs["train"], "test": pairs["validation"]}
+            texts += ["There is no test set: the validation set is the test set."]
+        source = ", ".join(filter(None, (contents.source, note)))
+        notice = " ".join(filter(None, texts))
+        contents = contents._replace(pairs=pairs, source=source, notice=notice)
+        data = to_data(contents, name or _name(path, reserved))
+        return _with_test(data) if is_alone else data
+    except UserError as error:
+        raise UserError(f"{contents.source}: {error}") from error
+
+
+def _recognised(pairs: Pairs) -> tuple[str, Pairs, str]:
+    """Returns the official name, or "", the splits in its order, and a note on both."""
+    matches = {split: recognise(*pair) for split, pair in pairs.items()}
+    known = {split: match for split, match in matches.items() if match}
+    names = {match.name for match in known.values()}
+    whole = {split: match.split for split, match in known.items()}
+    is_whole = whole == {"train": "train", "test": "test"} and len(pairs) == 2
+    if len(names) == 1 and (is_whole or "all" in known):
+        name = names.pop()
+        part = "" if is_whole else f"the {whole['all']} set of "
+        restored = {split: match.pair for split, match in known.items()}
+        return name, restored, f"recognised as {part}{OFFICIAL[name].title}"
+    notes = [
+        f"its {split} set recognised as that of {OFFICIAL[match.name].title}"
+        for split, match in known.items()
+    ]
+    return "", pairs, ", ".join(notes)
+
+
+def _with_test(data: Data) -> Data:
+    """Returns data whose test set is split off; it was the training set before."""
+    count = len(data.train.labels)
+    size = max(1, count // TEST_SHARE)
+    split = data.with_validation(size, SEED)
+    notice = (
+        f"There is no test set: {size:,} of the {count:,} examples, a sixth of each "
+        "class, are the test set, whatever the seeds of the runs."
+    )
+    notice = f"{data.notice} {notice}".strip()
+    test: Any = split.validation
+    return dataclasses.replace(split, test=test, validation=None, notice=notice)
+
+
+def _name(path: Path, reserved: Collection[str]) -> str:
+    """Returns a name for files and tables from that of a file or folder."""
+    stem = path.stem if path.is_file() else path.name
+    words = re.sub(r"[^\w.-]+", "_", without_split(stem)).strip("_.-") or "custom"
+    return f"custom_{words}" if words in reserved else words
 
 
 def _file(path: Path) -> Contents:
+    if path in idx.find_files(path.parent).values():
+        return _folder(path.parent)
     if not path.is_file():
         raise UserError(f"{path} is neither a file nor a folder.")
     name = _format(path)
@@ -87,12 +152,14 @@ def _format(path: Path) -> str | None:
     return "CSV" if is_text and any(c in line for c in (b",", b";", b"\t")) else None
 
 
-def _folder(folder: Path, depth: int) -> Contents:
-    if contents := _tfds(folder):
-        return contents
+def _folder(folder: Path, depth: int = 0) -> Contents:
+    from fmnist_jax.data import tfds
+
+    if version := tfds.newest(folder):
+        return tfds.read(version)
     for idx_folder in (folder, folder / "raw"):
-        if arrays := idx.read_folder(idx_folder):
-            return Contents(_pairs(arrays), f"IDX files in {idx_folder}")
+        if pairs := idx.read_folder(idx_folder):
+            return Contents(pairs, f"IDX files in {idx_folder}")
     entries = sorted(filter(images.is_visible, folder.iterdir()))
     by_format: dict[str, list[Path]] = {}
     for path in filter(Path.is_file, entries):
@@ -104,17 +171,16 @@ def _folder(folder: Path, depth: int) -> Contents:
             f"{folder} has files of several formats ({', '.join(by_format)}); pass one "
             "of the files."
         )
-    has_images = images.has_folders(folder)
+    splits = images.find(folder)
     for name, paths in by_format.items():
-        if has_images:
+        if splits:
             raise UserError(
                 f"{folder} has images by class, and beside them {paths[0].name}; pass "
                 "a folder that has only the images, or that file."
             )
         return _files(name, _one_set(folder, name, paths))
-    if has_images:
-        pairs = images.read_folders(folder)
-        return Contents(pairs, f"images by class in {folder}")
+    if splits:
+        return Contents(images.read(folder, splits), f"images by class in {folder}")
     inner = [path for path in entries if path.is_dir()]
     if len(inner) == 1 and depth < _MAX_DEPTH:
         return _folder(inner[0], depth + 1)
@@ -134,8 +200,8 @@ def _one_set(folder: Path, name: str, paths: list[Path]) -> list[Path]:
 
 def _files(name: str, paths: Sequence[Path]) -> Contents:
     """Reads the files of one format that belong to a data set."""
-    names = [path.name for path in paths]
-    source = f"{name} {', '.join(names[:4])} in {paths[0].parent}"
+    names = ", ".join(path.name for path in paths[:4])
+    source = f"{name} {names} in {paths[0].parent}"
     if name == ".npy":
         return Contents(npy.read_all(paths), source)
     by_split = _by_split(paths)
@@ -143,57 +209,33 @@ def _files(name: str, paths: Sequence[Path]) -> Contents:
         pairs: Pairs = {}
         for outer, files in by_split.items():
             inner = npy.read_all(files)
-            pairs |= {
-                outer if split == "all" else split: inner[split] for split in inner
-            }
+            pairs |= {outer if s == "all" else s: pair for s, pair in inner.items()}
         return Contents(pairs, source)
     if name == "Parquet":
         from fmnist_jax.data import parquet
 
-        table = parquet.read(by_split)
+        contents = parquet.read(by_split)
     else:
         from fmnist_jax.data import tables
 
-        table = tables.read_csv({split: path[0] for split, path in by_split.items()})
-    source += f", labels from column {table.label!r}"
-    return Contents(table.pairs, source, table.class_names, table.notice)
+        contents = tables.read(by_split, tables.open_csv)
+    return contents._replace(source=f"{source}, {contents.source}")
 
 
 def _by_split(paths: Sequence[Path]) -> dict[str, list[Path]]:
-    """Returns the files of each split, 'all' if there is one; in the order of SPLITS.
+    """Returns the files of each split, or of 'all'; in the order of SPLITS.
 
     Raises:
       UserError: if there are several files of a split that are not its shards.
     """
-    by_split: dict[str, list[Path]] = {}
+    by_split: dict[str, list[Path]] = {split: [] for split in ("all", *SPLITS)}
     for path in sorted(paths):
-        by_split.setdefault(split_of(path.name) or "all", []).append(path)
+        by_split[split_of(path.name) or "all"].append(path)
+    by_split = {split: files for split, files in by_split.items() if files}
     for files in by_split.values():
         if len(files) != num_shards(files[0]):
             raise UserError(
                 f"{files[0].parent} has {len(files)} of {num_shards(files[0])} files "
                 f"such as {files[0].name}; expected all of a split, once."
             )
-    if len(by_split) == 1:
-        return {"all": next(iter(by_split.values()))}
-    return {split: by_split[split] for split in SPLITS if split in by_split}
-
-
-def _tfds(folder: Path) -> Contents | None:
-    """Reads a prepared TFDS folder, NAME[/CONFIG][/VERSION]; None if it is none."""
-    from fmnist_jax.data import tfds
-
-    if (folder / "dataset_info.json").is_file():
-        version: Path | None = folder
-    else:
-        config = f"{folder.parent.name}/{folder.name}"
-        version = tfds.find(folder.parent, folder.name)
-        version = version or tfds.find(folder.parent.parent, config)
-    if version is None:
-        return None
-    arrays, class_names = tfds.read(version)
-    return Contents(_pairs(arrays), f"TFDS directory {version}", class_names)
-
-
-def _pairs(arrays: idx.Arrays) -> Pairs:
-    return {s: (arrays[f"{s}_images"], arrays[f"{s}_labels"]) for s in NUM_EXAMPLES}
+    return by_split

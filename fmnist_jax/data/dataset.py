@@ -10,15 +10,10 @@ import numpy as np
 
 from fmnist_jax.data import inspection, subsets
 from fmnist_jax.data import labels as label_types
-from fmnist_jax.data.arrays import (
-    as_array,
-    check_columns,
-    check_scale,
-    label_array,
-    read_only,
-)
+from fmnist_jax.data.arrays import check_scale, image_array, label_array, read_only
 from fmnist_jax.data.official import OFFICIAL
-from fmnist_jax.errors import UserError, unknown
+from fmnist_jax.errors import UserError, choose
+from fmnist_jax.values import SUBSETS
 
 
 class Dataset(NamedTuple):
@@ -38,6 +33,12 @@ class Splits(NamedTuple):
     train: Dataset
     test: Dataset
     validation: Dataset | None = None
+
+    @property
+    def by_name(self) -> dict[str, Any]:
+        """The splits that there are: without validation if it is None."""
+        names = self._fields if self.validation is not None else ("train", "test")
+        return {name: getattr(self, name) for name in names}
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -85,10 +86,8 @@ class Data:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "class_names", tuple(self.class_names))
-        for split in ("train", "test", "validation"):
-            if split == "validation" and self.validation is None:
-                continue
-            checked = _checked(split, getattr(self, split))
+        for split, part in self.splits.by_name.items():
+            checked = _checked(split, part)
             object.__setattr__(self, split, checked)
             train, other = self.train.images.shape, checked.images.shape
             if train[1:] != other[1:]:
@@ -107,14 +106,11 @@ class Data:
 
     def _convert_labels(self) -> None:
         """Replaces labels by classes; class names and source tell which ones."""
-        parts = {s: p for s, p in self.splits._asdict().items() if p is not None}
+        parts = self.splits.by_name
         given = {split: part.labels for split, part in parts.items()}
-        if self.targets == "as_given":
-            encoded = label_types.as_given(given, self.class_names)
-        elif self.targets == "classes":
-            encoded = label_types.encode(given, self.class_names)
-        else:
-            raise unknown("targets", self.targets, ("as_given", "classes"))
+        encoders = {"as_given": label_types.as_given, "classes": label_types.encode}
+        encoder = choose("targets", self.targets, encoders)
+        encoded = encoder(given, self.class_names)
         for split, part in parts.items():
             labels = read_only(encoded.labels[split], given[split])
             object.__setattr__(self, split, part._replace(labels=labels))
@@ -168,8 +164,8 @@ class Data:
         return dataclasses.replace(
             self,
             class_names=self._classes,
-            train=Dataset(*(array[:train] for array in self.train)),
-            test=Dataset(*(array[:test] for array in self.test)),
+            train=_take(self.train, slice(train)),
+            test=_take(self.test, slice(test)),
         )
 
     def subset(
@@ -188,14 +184,20 @@ class Data:
           UserError: for an unknown method, and if the first examples lose classes, as
             those of sorted files do.
         """
-        names, kept = self._classes, []
-        is_given = self.targets == "as_given"  # there are no classes to keep
-        for split, count in (("train", train), ("test", test)):
-            part = getattr(self, split)
-            labels = np.zeros(len(part.labels), int) if is_given else part.labels
-            index = subsets.select(split, labels, count, method, names)
-            kept.append(Dataset(*(array[index] for array in part)))
-        return dataclasses.replace(self, class_names=names, train=kept[0], test=kept[1])
+        choose("subset", method, dict.fromkeys(SUBSETS))
+        names = self._classes
+        parts: dict[str, Any] = {"train": self.train, "test": self.test}
+        for (split, part), count in zip(parts.items(), (train, test), strict=True):
+            labels = self._strata(part)
+            if count is None or count >= len(labels):
+                continue
+            index: slice | np.ndarray = slice(count)
+            if method == "stratified":
+                index = subsets.stratified_mask(labels, count)
+            else:
+                subsets.check_first(split, labels, count, names)
+            parts[split] = _take(part, index)
+        return dataclasses.replace(self, class_names=names, **parts)
 
     def with_validation(self, num_examples: int, seed: int = 0) -> "Data":
         """Returns the data with a validation set, taken from the training set.
@@ -211,9 +213,7 @@ class Data:
           UserError: if there is a validation set already, or if ``num_examples`` leaves
             no training examples.
         """
-        labels = self.train.labels
-        if self.targets == "as_given":
-            labels = np.zeros(len(labels), int)  # there are no classes to balance
+        labels = self._strata(self.train)
         if self.validation is not None:
             raise UserError("The data has a validation set already.")
         if not 0 <= num_examples < len(labels):
@@ -226,15 +226,19 @@ class Data:
         is_chosen = subsets.stratified_mask(labels, num_examples, seed)
         return dataclasses.replace(
             self,
-            train=Dataset(*(array[~is_chosen] for array in self.train)),
-            validation=Dataset(*(array[is_chosen] for array in self.train)),
+            train=_take(self.train, ~is_chosen),
+            validation=_take(self.train, is_chosen),
         )
+
+    def _strata(self, part: Dataset) -> np.ndarray:
+        """The labels whose shares a subset keeps; targets as given have no classes."""
+        is_given = self.targets == "as_given"
+        return np.zeros(len(part.labels), int) if is_given else part.labels
 
     @functools.cached_property
     def findings(self) -> inspection.Findings:
         """What is counted of the images and labels of all splits."""
-        splits = {k: v for k, v in self.splits._asdict().items() if v is not None}
-        return inspection.inspect(splits, self._classes)
+        return inspection.inspect(self.splits.by_name, self._classes)
 
     def notices(self, divisors: Iterable[float] = ()) -> list[str]:
         """Returns a line for everything that may be a mistake.
@@ -257,6 +261,10 @@ class Data:
         return digest.hexdigest()
 
 
+def _take(part: Dataset, index: slice | np.ndarray) -> Dataset:
+    return Dataset(*(array[index] for array in part))
+
+
 def _checked(split: str, dataset: Any) -> Dataset:
     try:
         images, labels = dataset
@@ -264,37 +272,10 @@ def _checked(split: str, dataset: Any) -> Dataset:
         raise UserError(
             f"{split} must be a Dataset(images, labels), got {type(dataset).__name__}."
         ) from None
-    images = _checked_images(f"{split} images", images)
+    images = image_array(f"{split} images", images)
     labels = label_array(f"{split} labels", labels)
     if len(images) != len(labels):
         raise UserError(
             f"{split} has {len(images):,} images, but {len(labels):,} labels."
         )
     return Dataset(images, labels)
-
-
-def _checked_images(name: str, values: Any) -> np.ndarray:
-    images = as_array(name, values)
-    if images.ndim < 2 or 0 in images.shape:
-        raise UserError(
-            f"{name} must be [N, ...] with at least one image, got shape "
-            f"{images.shape}."
-        )
-    if images.dtype.kind in "iu":  # np.integer includes timedelta64
-        low, high = images.min(), images.max()
-        if low < 0 or high > 255:
-            raise UserError(
-                f"{name} are {images.dtype} from {low} to {high}; whole numbers must "
-                "be 0 to 255 (or pass them as float32)."
-            )
-        return read_only(images.astype(np.uint8, copy=False), images)
-    # np.issubdtype does not recognise bfloat16, which NumPy can nevertheless cast.
-    if not (np.issubdtype(images.dtype, np.floating) or "float" in images.dtype.name):
-        raise UserError(f"{name} must be uint8 or floating, got {images.dtype}.")
-    with np.errstate(over="ignore"):  # float32 overflow gives inf, rejected below
-        converted = images.astype(np.float32, copy=False)
-    if invalid := int(np.count_nonzero(~np.isfinite(converted))):
-        raise UserError(f"{name} must be finite float32; {invalid:,} values are not.")
-    if images.ndim == 2 and converted is not images:
-        check_columns(name, images)
-    return read_only(converted, images)

@@ -1,20 +1,21 @@
 """Downloads files over https into a cache: complete, verified and in limited time."""
 
 import contextlib
+import gzip
 import hashlib
 import http.client
-import os
 import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping
+import zlib
+from collections.abc import Mapping
 from concurrent.futures import Future
 from pathlib import Path
 from typing import IO, Any
 
 from fmnist_jax.errors import UserError, reason
-from fmnist_jax.files import atomic_write, remove_temporary
+from fmnist_jax.files import atomic_write
 
 # The limit for DNS, connection and first answer together, for every later silence, and
 # for the delay of a download behind MIN_BYTES_PER_SECOND. If the last byte arrives just
@@ -41,63 +42,54 @@ def make_opener() -> urllib.request.OpenerDirector:
 
 
 def fetch(files: Mapping[str, tuple[str, str]], folder: Path) -> None:
-    """Downloads the files, (URL, sha256) by name, that a folder does not have yet.
+    """Downloads the .gz files that a folder does not have yet.
 
-    A file gets its name only when it is complete and its sha256 is correct, so an
-    interrupted download leaves no partial data. A download that stalls is aborted
-    within 15 s.
+    ``files`` are their URLs, and the sha256 of what they contain, by name. A file gets
+    its name only when it is complete and its sha256 is correct, so an interrupted
+    download leaves no partial data. A download that stalls is aborted within 15 s.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with _shared_lock(folder):
-            for name, (url, sha256) in files.items():
-                if not _is_complete(folder / name, sha256):
-                    _fetch_one(url, sha256, folder / name)
-    except urllib.error.HTTPError as error:
-        error.close()
-        raise UserError(f"the server answered {error.code}") from error
-    except TimeoutError as error:
-        raise UserError("the download stalled") from error
-    except urllib.error.URLError as error:
-        cause = error.reason
-        text = reason(cause) if isinstance(cause, OSError) else str(cause)
-        raise UserError(f"no connection: {text}") from error
+        _remove_incomplete(folder)
+        for name, (url, sha256) in files.items():
+            if not _is_complete(folder / name, sha256):
+                _fetch_one(url, sha256, folder / name)
     except (OSError, http.client.HTTPException) as error:
-        raise UserError(reason(error)) from error
+        text = reason(error)
+        if isinstance(error, urllib.error.HTTPError):
+            error.close()
+            text = f"the server answered {error.code}"
+        elif isinstance(error, TimeoutError):
+            text = "the download stalled"
+        elif isinstance(error, urllib.error.URLError):
+            cause = error.reason
+            text = reason(cause) if isinstance(cause, OSError) else str(cause)
+            text = f"no connection: {text}"
+        raise UserError(text) from error
 
 
-@contextlib.contextmanager
-def _shared_lock(folder: Path) -> Iterator[None]:
-    """Locks a folder together with other downloads to it.
-
-    If no other process has the lock, the incomplete files of killed downloads are
-    removed first. The operating system releases the lock when the process ends;
-    systems without such locks do without.
-    """
-    with contextlib.ExitStack() as stack:
-        with contextlib.suppress(ImportError, OSError):
-            import fcntl
-
-            handle = os.open(folder, os.O_RDONLY)
-            stack.callback(os.close, handle)
-            with contextlib.suppress(OSError):  # another process has the lock
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                remove_temporary(folder, "*")
-            fcntl.flock(handle, fcntl.LOCK_SH)
-        yield
+def _remove_incomplete(folder: Path) -> None:
+    """Removes the files of killed downloads: others grow all the time."""
+    for path in folder.glob(".*.gz.*"):
+        with contextlib.suppress(FileNotFoundError):
+            if time.time() - path.stat().st_mtime > 60 * STALL_SECONDS:
+                path.unlink()
 
 
 def _is_complete(path: Path, sha256: str) -> bool:
-    if not path.is_file():
+    try:
+        with gzip.open(path) as file:
+            return hashlib.file_digest(file, "sha256").hexdigest() == sha256
+    except (OSError, EOFError, zlib.error):
         return False
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest() == sha256
 
 
 def _fetch_one(url: str, sha256: str, path: Path) -> None:
     start = time.monotonic()
-    with _open(url) as response, atomic_write(path) as part, open(part, "wb") as file:
-        if _copy(response, file, start) != sha256:
+    with _open(url) as response, atomic_write(path) as part:
+        with open(part, "wb") as file:
+            _copy(response, file, start)
+        if not _is_complete(part, sha256):
             raise UserError(f"{path.name} arrived damaged: wrong sha256")
 
 
@@ -120,11 +112,10 @@ def _open(url: str) -> Any:
         raise UserError(f"no answer within {STALL_SECONDS:g} s") from None
 
 
-def _copy(response: Any, file: IO[bytes], start: float) -> str:
-    """Copies a response into a file and returns its sha256."""
+def _copy(response: Any, file: IO[bytes], start: float) -> None:
     # Each chunk extends the deadline by its time at the minimum speed, but never beyond
     # STALL_SECONDS from now: a burst does not compensate for a trickle after it.
-    deadline, size, digest = start + STALL_SECONDS, 0, hashlib.sha256()
+    deadline, size = start + STALL_SECONDS, 0
     while chunk := response.read1(2**16):  # read1 returns what has arrived
         size += len(chunk)
         if size > MAX_BYTES:
@@ -134,6 +125,4 @@ def _copy(response: Any, file: IO[bytes], start: float) -> str:
         deadline = min(extended, now + STALL_SECONDS)
         if now > deadline:
             raise TimeoutError
-        digest.update(chunk)
         file.write(chunk)
-    return digest.hexdigest()

@@ -8,18 +8,16 @@ that size is ever unpacked.
 import gzip
 import math
 import os
-import stat
 import struct
-import zlib
-from collections.abc import Mapping
 from pathlib import Path
 from typing import IO
 
 import numpy as np
 
-from fmnist_jax.errors import UserError, reason
+from fmnist_jax.data import limits
+from fmnist_jax.data.splits import Pairs
+from fmnist_jax.errors import UserError
 
-MAX_BYTES = 2**31
 _CHUNK = 2**20
 
 FILES = {
@@ -47,8 +45,6 @@ _OTHER_FILES = {
     b"{": "a JSON text",
 }
 
-Arrays = dict[str, np.ndarray]  # uint8 by the keys of FILES: [N, H, W] and [N]
-
 
 def header(array: np.ndarray) -> bytes:
     """Returns the IDX header of a uint8 array, which precedes its bytes in a file."""
@@ -60,16 +56,13 @@ def read(path: Path, ndim: int) -> np.ndarray:
 
     The first bytes of the file show whether it is compressed.
     """
-    try:
-        if not stat.S_ISREG(os.stat(path).st_mode):
-            raise UserError(f"{path} is not a file; expected an IDX file.")
-        with open(path, "rb") as file:
-            is_packed = file.read(2) == b"\x1f\x8b"
-            file.seek(0)
-            stream = gzip.GzipFile(fileobj=file) if is_packed else file
-            return _parse(stream, path, ndim)
-    except (OSError, EOFError, zlib.error) as error:
-        raise UserError(f"{path} cannot be read: {reason(error)}.") from error
+    if path.exists() and not path.is_file():  # opening a pipe would block
+        raise UserError(f"{path} is not a file; expected an IDX file.")
+    with limits.explaining(path), open(path, "rb") as file:
+        is_packed = file.read(2) == b"\x1f\x8b"
+        file.seek(0)
+        stream = gzip.GzipFile(fileobj=file) if is_packed else file
+        return _parse(stream, path, ndim)
 
 
 def _parse(stream: IO[bytes] | gzip.GzipFile, path: Path, ndim: int) -> np.ndarray:
@@ -87,10 +80,7 @@ def _parse(stream: IO[bytes] | gzip.GzipFile, path: Path, ndim: int) -> np.ndarr
     shape = struct.unpack_from(f">{ndim}I", head, 4)
     size = math.prod(shape)
     claim = f"header specifies {' x '.join(f'{length:,}' for length in shape)} bytes"
-    if size > MAX_BYTES:
-        raise UserError(
-            f"{path} is too large: its {claim}; the limit is {MAX_BYTES:,}."
-        )
+    limits.check(path, size)
     if size == 0:
         raise UserError(f"{path} is empty: its {claim}.")
     body = read_bytes(stream, size + 1)  # one more, to detect trailing bytes
@@ -120,30 +110,15 @@ def read_bytes(stream: IO[bytes] | gzip.GzipFile, size: int) -> bytearray:
     return body
 
 
-def read_files(paths: Mapping[str, Path]) -> Arrays:
-    """Reads the four files of a data set by the keys of ``FILES``."""
-    arrays = {role: read(paths[role], 3 if "images" in role else 1) for role in FILES}
-    for split in ("train", "test"):
-        images, labels = arrays[f"{split}_images"], arrays[f"{split}_labels"]
-        if len(images) != len(labels):
-            raise UserError(
-                f"{paths[f'{split}_images']} has {len(images):,} images, but "
-                f"{paths[f'{split}_labels'].name} has {len(labels):,} labels."
-            )
-    return arrays
-
-
 def find_files(folder: Path) -> dict[str, Path]:
     """Returns the files of a folder by the keys of ``FILES``, as far as present.
 
     A folder with the name of a file may contain the file, as in some archives.
     """
-    try:
-        present = set(os.listdir(folder))
-    except (FileNotFoundError, NotADirectoryError):
+    if not folder.is_dir():
         return {}
-    except OSError as error:
-        raise UserError(f"{folder} cannot be read: {reason(error)}.") from error
+    with limits.explaining(folder):
+        present = set(os.listdir(folder))
     paths = {}
     for role, name in FILES.items():
         dotted = name.replace("-idx", ".idx")
@@ -156,7 +131,7 @@ def find_files(folder: Path) -> dict[str, Path]:
     return paths
 
 
-def read_folder(folder: Path) -> Arrays | None:
+def read_folder(folder: Path) -> Pairs | None:
     """Reads the four IDX files of a folder; returns None if it has none."""
     paths = find_files(folder)
     if not paths:
@@ -166,4 +141,14 @@ def read_folder(folder: Path) -> Arrays | None:
             f"{folder} has {len(paths)} of the 4 IDX files; missing: "
             f"{', '.join(missing)} (each may end in .gz)."
         )
-    return read_files(paths)
+    pairs = {}
+    for split in ("train", "test"):
+        images_path, labels_path = paths[f"{split}_images"], paths[f"{split}_labels"]
+        images, labels = read(images_path, 3), read(labels_path, 1)
+        if len(images) != len(labels):
+            raise UserError(
+                f"{images_path} has {len(images):,} images, but "
+                f"{labels_path.name} has {len(labels):,} labels."
+            )
+        pairs[split] = images, labels
+    return pairs

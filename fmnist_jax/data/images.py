@@ -2,16 +2,15 @@
 
 import io
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from fmnist_jax.data import limits
-from fmnist_jax.data.npy import Pairs
-from fmnist_jax.data.splits import SPLITS
-from fmnist_jax.errors import UserError, reason
+from fmnist_jax.data.splits import SPLITS, Pairs
+from fmnist_jax.errors import UserError
 
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
 _STARTS = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")  # of PNG and JPEG
@@ -46,49 +45,39 @@ def _classes(folder: Path) -> dict[str, list[Path]]:
     return images
 
 
-def _splits(folder: Path) -> dict[str, dict[str, list[Path]]]:
-    """Returns the images of each split by class; of 'all' if the folders are classes.
+def find(folder: Path) -> dict[str, dict[str, list[Path]]]:
+    """Returns the images ``SPLIT/CLASS/*`` or ``CLASS/*`` of each split, by class.
+
+    The split is 'all' if the folders are classes. Without such images there is none.
 
     Raises:
       UserError: if two folders are one split, such as train and training.
     """
-    subfolders = {path.name.lower(): path for path in folder.iterdir() if path.is_dir()}
+    by_word = {word: split for split, words in SPLITS.items() for word in words}
     splits: dict[str, dict[str, list[Path]]] = {}
-    for split, words in SPLITS.items():
-        present = [word for word in words if word in subfolders]
-        contents = {word: _classes(subfolders[word]) for word in present}
-        contents = {word: classes for word, classes in contents.items() if classes}
-        if len(contents) > 1:
-            raise UserError(
-                f"{folder} has {' and '.join(contents)}, which are both the {split} "
-                "set; leave one out."
-            )
-        for classes in contents.values():
-            splits[split] = classes
+    names: dict[str, str] = {}
+    for path in sorted(filter(Path.is_dir, folder.iterdir())):
+        split = by_word.get(path.name.lower())
+        if split and (classes := _classes(path)):
+            if split in splits:
+                raise UserError(
+                    f"{folder} has {names[split]} and {path.name}, which are both the "
+                    f"{split} set; leave one out."
+                )
+            splits[split], names[split] = classes, path.name
     if not splits and (alone := _classes(folder)):
         splits["all"] = alone
     return splits
 
 
-def has_folders(folder: Path) -> bool:
-    """Whether a folder has images by class, which ``read_folders`` reads."""
-    return bool(_splits(folder))
-
-
-def read_folders(folder: Path) -> Pairs:
-    """Reads images ``SPLIT/CLASS/*`` or ``CLASS/*``, with the classes as labels.
-
-    Returns:
-      Images and labels of each split, 'all' if there is one; nothing if there are no
-      images in such folders.
+def read(folder: Path, splits: Mapping[str, Mapping[str, list[Path]]]) -> Pairs:
+    """Reads the images that ``find`` returns of a folder; the labels are the classes.
 
     Raises:
-      UserError: if a split lacks a class of another one, or an image is damaged or has
-        another size than the first one.
+      UserError: if a split lacks a class of another one, or as ``stack``.
     """
-    splits = _splits(folder)
+    first, others = next(iter(splits.items()))
     for split, classes in splits.items():
-        first, others = next(iter(splits.items()))
         for missing in classes.keys() ^ others.keys():
             without = split if missing in others else first
             raise UserError(
@@ -97,34 +86,30 @@ def read_folders(folder: Path) -> Pairs:
             )
     pairs = {}
     for split, classes in splits.items():
-        paths = [(str(path), path) for files in classes.values() for path in files]
+        paths = [path for files in classes.values() for path in files]
         labels = np.repeat([*classes], [len(files) for files in classes.values()])
-        pairs[split] = stack(len(paths), paths), labels
+        count = len(paths)
+        pixels = ((str(path), decode(str(path), path, count)) for path in paths)
+        pairs[split] = stack(count, pixels), labels
     return pairs
 
 
-def stack(count: int, files: Iterable[tuple[str, Path | bytes]]) -> np.ndarray:
-    """Returns images as one array, uint8 ``[N, H, W]`` (grey) or ``[N, H, W, 3]``.
-
-    The size in the header of an image is checked before it is decoded.
-
-    Args:
-      count: the number of images.
-      files: the name and the path or the bytes of each.
+def stack(count: int, arrays: Iterable[tuple[str, np.ndarray]]) -> np.ndarray:
+    """Returns ``count`` images, each given with a name, as one array of uint8.
 
     Raises:
-      UserError: if an image is damaged, has another size than the first one, has 16
-        bits or is transparent.
+      UserError: if an image has another shape than the first one.
+      ValueError: if there are more or fewer images.
     """
     from PIL import Image
 
-    images, first, position = np.empty(0, np.uint8), "", -1
+    images, first, number = np.empty(0, np.uint8), "", 0
     with warnings.catch_warnings():
         # Pillow warns of images of more than 90 million pixels.
         warnings.simplefilter("error", Image.DecompressionBombWarning)
-        for position, (name, content) in enumerate(files):
-            pixels = _decode(name, content, count)
+        for number, (name, pixels) in enumerate(arrays, 1):
             if not first:
+                limits.check(name, count * pixels.nbytes)
                 first, images = name, np.empty((count, *pixels.shape), np.uint8)
             if pixels.shape != images.shape[1:]:
                 shapes = [images.shape[1:], pixels.shape]
@@ -133,41 +118,39 @@ def stack(count: int, files: Iterable[tuple[str, Path | bytes]]) -> np.ndarray:
                     f"{first} is {texts[0]}, but {name} is {texts[1]}; all images must "
                     "have one size (height x width, and x 3 for colours)."
                 )
-            images[position] = pixels
-    if position + 1 != count:
-        raise UserError(f"{count:,} images are specified, but {position + 1:,} follow.")
+            images[number - 1 : number] = pixels  # no element if there are too many
+    if number != count:
+        raise ValueError(f"{count:,} images are specified, but {number:,} follow")
     images.flags.writeable = False
     return images
 
 
-def _decode(name: str, content: Path | bytes, count: int) -> np.ndarray:
-    """Returns an image; refuses it if ``count`` of its size are over the limit."""
+def decode(name: str, content: Path | bytes, count: int) -> np.ndarray:
+    """Returns a PNG or JPEG image as uint8 ``[H, W]`` (grey) or ``[H, W, 3]``.
+
+    Raises:
+      UserError: if it is damaged, has 16 bits or is transparent, or if ``count`` images
+        of the size in its header, which is read before it is decoded, are too large.
+    """
     from PIL import Image
 
     file = content if isinstance(content, Path) else io.BytesIO(content)
-    try:
-        with Image.open(file, formats=("PNG", "JPEG")) as image:
-            channels = 1 if image.mode in ("1", "L", "LA") else 3
-            limits.check(name, count * image.height * image.width * channels)
-            return _pixels(image)
-    except UserError:
-        raise
-    except Exception as error:  # Pillow raises many types for damaged files
-        raise UserError(f"{name} cannot be read: {reason(error)}.") from error
+    with (
+        limits.explaining(name),
+        Image.open(file, formats=("PNG", "JPEG")) as image,
+    ):
+        channels = 1 if image.mode in ("1", "L", "LA") else 3
+        limits.check(name, count * image.height * image.width * channels)
+        return _pixels(image)
 
 
 def _pixels(image: Any) -> np.ndarray:
     """Returns an opened image as uint8 ``[H, W]`` or ``[H, W, 3]``."""
-    if image.mode == "P" or "transparency" in image.info:
-        has_colours = image.mode not in ("1", "L")
-        is_opaque = "transparency" not in image.info
-        image = image.convert(("RGB" if has_colours else "L") + "A" * (not is_opaque))
-    if image.mode in ("LA", "RGBA"):
+    if image.mode not in ("1", "L", "LA", "P", "RGB", "RGBA"):
+        raise ValueError(f"its mode is {image.mode}; expected 8 bits, grey or RGB")
+    mode = "L" if image.mode in ("1", "L", "LA") else "RGB"
+    if image.has_transparency_data:
+        image = image.convert(f"{mode}A")
         if image.getchannel("A").getextrema()[0] < 255:
             raise ValueError("it is transparent; save it without an alpha channel")
-        image = image.convert(image.mode.removesuffix("A"))
-    if image.mode == "1":
-        image = image.convert("L")
-    if image.mode not in ("L", "RGB"):
-        raise ValueError(f"its mode is {image.mode}; expected 8 bits, grey or RGB")
-    return np.asarray(image)
+    return np.asarray(image if image.mode == mode else image.convert(mode))

@@ -3,7 +3,7 @@
 A data set that teaches nothing is refused. A possible mistake is a notice of one line.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -25,68 +25,44 @@ MIN_NEGATIVE = 0.05  # share of values below 0, if the other split has none
 
 
 class Copies(NamedTuple):
-    """How many images of a split are the same, bit for bit, as a training image.
-
-    Attributes:
-      number: of these images.
-      other_label: the number of these with a label that no such training image has.
-    """
+    """How many images of a split are the same, bit for bit, as a training image."""
 
     number: int
-    other_label: int
+    other_label: int  # those with a label that no such training image has
 
 
 class Range(NamedTuple):
-    """The values of a split's images.
-
-    Attributes:
-      low: the minimum.
-      high: the maximum.
-      size: 99th percentile of the absolute values other than 0; 0 if there is none.
-      negative: share of the values below 0.
-      number: how many values ``size`` and ``negative`` are computed from.
-    """
+    """The minimum, the maximum and a sample of the values of a split's images."""
 
     low: float
     high: float
-    size: float
-    negative: float
-    number: int
+    size: float  # 99th percentile of the absolute values other than 0, or 0
+    negative: float  # share of the values below 0
+    number: int  # of the values in the sample, of which size and negative are
 
 
 class Findings(NamedTuple):
-    """What is counted of a data set.
-
-    Attributes:
-      class_names: one per class.
-      counts: name of each split to its number of examples by class, int ``[C]``.
-      copies: name of each split but "train" to its copies of training images.
-      num_pixels: values per image.
-      constant_pixels: those that are the same in all training images.
-      ranges: name of each split to the range of its images.
-      deviations: the smallest and the largest standard deviation among the training
-        columns of a table that are not constant; None for images.
-    """
+    """What is counted of a data set; of each split by its name."""
 
     class_names: Sequence[str]
-    counts: Mapping[str, np.ndarray]
-    copies: Mapping[str, Copies]
-    num_pixels: int
-    constant_pixels: int
+    counts: Mapping[str, np.ndarray]  # of examples by class, int [C]
+    copies: Mapping[str, Copies]  # of training images, in all splits but "train"
+    num_pixels: int  # values per image
+    constant_pixels: int  # those that are the same in all training images
     ranges: Mapping[str, Range]
+    # The smallest and the largest standard deviation among the training columns of a
+    # table that are not constant; None for images.
     deviations: tuple[float, float] | None = None
 
 
 def inspect(splits: Mapping[str, Any], class_names: Sequence[str]) -> Findings:
-    """Looks at all images and labels.
-
-    Args:
-      splits: "train" and other splits to their checked (images, labels).
-      class_names: one per class.
-    """
+    """Looks at all images and labels: ``splits`` are "train" and others."""
     images, _ = splits["train"]
-    others = {name: split for name, split in splits.items() if name != "train"}
     is_constant = images.min(0) == images.max(0)
+    deviations = None
+    if images.ndim == 2 and not is_constant.all():
+        varying = moments(images).variance[~is_constant] ** 0.5
+        deviations = float(varying.min()), float(varying.max())
     return Findings(
         class_names=class_names,
         counts={
@@ -94,18 +70,15 @@ def inspect(splits: Mapping[str, Any], class_names: Sequence[str]) -> Findings:
             for name, (_, labels) in splits.items()
         },
         copies={
-            name: _copies(splits["train"], split) for name, split in others.items()
+            name: _copies(splits["train"], split)
+            for name, split in splits.items()
+            if name != "train"
         },
         num_pixels=is_constant.size,
         constant_pixels=int(np.count_nonzero(is_constant)),
         ranges={name: _range(images) for name, (images, _) in splits.items()},
-        deviations=_deviations(images) if images.ndim == 2 else None,
+        deviations=deviations,
     )
-
-
-def _deviations(rows: np.ndarray) -> tuple[float, float] | None:
-    varying = moments(rows).variance[rows.min(0) != rows.max(0)] ** 0.5
-    return (float(varying.min()), float(varying.max())) if varying.size else None
 
 
 def _range(images: np.ndarray) -> Range:
@@ -156,19 +129,12 @@ def check_learnable(findings: Findings) -> None:
 
 
 def notices(findings: Findings, divisors: Iterable[float] = ()) -> list[str]:
-    """Returns a line for everything that may be a mistake.
-
-    Args:
-      findings: of the data set.
-      divisors: those of a sweep; the scale of the images is judged by them.
-    """
-    lines = [_never(findings), _rare(findings)]
+    """Returns a line for everything that may be a mistake, as ``Data.notices``."""
+    lines = [*_of_training_set(findings)]
     for split in findings.copies:
-        lines += [_unseen(findings, split), _untested(findings, split)]
-        lines += [_copied(findings, split), _shifted(findings, split)]
+        lines += [*_of_classes(findings, split), *_of_images(findings, split)]
     divisors = list(divisors)
-    lines += [_scale(findings, divisors), _columns(findings) if divisors else ""]
-    return [line for line in lines if line]
+    return [*lines, *_of_scale(findings, divisors)] if divisors else lines
 
 
 def _classes(findings: Findings, which: np.ndarray) -> str:
@@ -178,83 +144,64 @@ def _classes(findings: Findings, which: np.ndarray) -> str:
     return f"{noun} {listed(names)}"
 
 
-def _never(findings: Findings) -> str:
-    which = np.sum(list(findings.counts.values()), axis=0) == 0
-    if not which.any():
-        return ""
-    return (
-        f"No split has an example of {_classes(findings, which)}; the network has an "
-        f"output for each of {len(which)} classes nevertheless."
-    )
-
-
-def _rare(findings: Findings) -> str:
+def _of_training_set(findings: Findings) -> Iterator[str]:
+    is_absent = np.sum(list(findings.counts.values()), axis=0) == 0
+    if is_absent.any():
+        yield (
+            f"No split has an example of {_classes(findings, is_absent)}; the network "
+            f"has an output for each of {len(is_absent)} classes nevertheless."
+        )
     counts = findings.counts["train"]
     equal_share = counts.sum() / np.count_nonzero(counts)
-    which = (counts > 0) & (counts < FEW) & (counts < RARE * equal_share)
-    if not which.any():
-        return ""
-    return (
-        f"The training set has fewer than {FEW} examples each of "
-        f"{_classes(findings, which)}, of {counts.sum():,} in all."
-    )
+    is_rare = (counts > 0) & (counts < FEW) & (counts < RARE * equal_share)
+    if is_rare.any():
+        yield (
+            f"The training set has fewer than {FEW} examples each of "
+            f"{_classes(findings, is_rare)}, of {counts.sum():,} in all."
+        )
 
 
-def _unseen(findings: Findings, split: str) -> str:
-    counts = findings.counts[split]
-    which = (findings.counts["train"] == 0) & (counts > 0)
-    if not which.any():
-        return ""
-    return (
-        f"The training set has no example of {_classes(findings, which)}, to which "
-        f"{100 * counts[which].sum() / counts.sum():.3g} % of the {split} set belong: "
-        "training cannot teach what they look like."
-    )
-
-
-def _untested(findings: Findings, split: str) -> str:
+def _of_classes(findings: Findings, split: str) -> Iterator[str]:
     train, counts = findings.counts["train"], findings.counts[split]
+    is_new = (train == 0) & (counts > 0)
+    if is_new.any():
+        yield (
+            f"The training set has no example of {_classes(findings, is_new)}, to "
+            f"which {100 * counts[is_new].sum() / counts.sum():.3g} % of the {split} "
+            "set belong: training cannot teach what they look like."
+        )
     chances = (1 - train / train.sum()) ** counts.sum()  # of a random split without it
-    which = (counts == 0) & (chances < MAX_CHANCE)
-    if not which.any():
-        return ""
-    return (
-        f"The {split} set has no example of {_classes(findings, which)}, to which "
-        f"{100 * train[which].sum() / train.sum():.3g} % of the training set belong: "
-        "the two sets are not a random split."
-    )
+    is_lost = (counts == 0) & (chances < MAX_CHANCE)
+    if is_lost.any():
+        yield (
+            f"The {split} set has no example of {_classes(findings, is_lost)}, to "
+            f"which {100 * train[is_lost].sum() / train.sum():.3g} % of the training "
+            "set belong: the two sets are not a random split."
+        )
 
 
-def _copied(findings: Findings, split: str) -> str:
+def _of_images(findings: Findings, split: str) -> Iterator[str]:
     total, copies = int(findings.counts[split].sum()), findings.copies[split]
-    if copies.number <= MAX_COPIES * total:
-        return ""
-    return (
-        f"{copies.number:,} of {total:,} {split} images are also in the training set, "
-        f"bit for bit ({copies.other_label:,} of them with another label): the {split} "
-        "accuracy is in part a training accuracy."
-    )
-
-
-def _shifted(findings: Findings, split: str) -> str:
-    """Compares ranges: of standardised images with those from 0 to 1, for instance."""
+    if copies.number > MAX_COPIES * total:
+        yield (
+            f"{copies.number:,} of {total:,} {split} images are also in the training "
+            f"set, bit for bit ({copies.other_label:,} of them with another label): "
+            f"the {split} accuracy is in part a training accuracy."
+        )
     ranges = findings.ranges["train"], findings.ranges[split]
-    if min(values.number for values in ranges) < MIN_VALUES:
-        return ""
     small, large = sorted(values.size for values in ranges)
     fewer, more = sorted(values.negative for values in ranges)
-    if large <= MAX_SIZE_RATIO * small and not (fewer == 0 and more > MIN_NEGATIVE):
-        return ""
-    train, other = (
-        f"from {_short(values.low)} to {_short(values.high)}" for values in ranges
-    )
-    return (
-        f"The training images are {train}, but the {split} images are {other}: both "
-        "have to be scaled alike, by the statistics of the training images."
-    )
+    # As standardised images beside those from 0 to 1.
+    is_shifted = large > MAX_SIZE_RATIO * small or (fewer == 0 and more > MIN_NEGATIVE)
+    if is_shifted and min(values.number for values in ranges) >= MIN_VALUES:
+        train, other = (f"from {_short(v.low)} to {_short(v.high)}" for v in ranges)
+        yield (
+            f"The training images are {train}, but the {split} images are {other}: "
+            "both have to be scaled alike, by the statistics of the training images."
+        )
 
 
-def _scale(findings: Findings, divisors: list[float]) -> str:
+def _of_scale(findings: Findings, divisors: list[float]) -> Iterator[str]:
     """Judges the inputs by the divisors of a sweep, and by the default.
 
     A divisor that makes the inputs of usual images unusual is chosen on purpose.
@@ -262,32 +209,25 @@ def _scale(findings: Findings, divisors: list[float]) -> str:
     train = findings.ranges["train"]
     sizes = [train.size / divisor for divisor in (*divisors, DIVISOR)]
     smallest, largest = USUAL_SIZES
-    is_small, is_large = max(sizes) < smallest, min(sizes) > largest
-    if not (divisors and train.size and (is_small or is_large)):
-        return ""
-    divisor = min(divisors) if is_small else max(divisors)
-    better = _short(train.size if train.size > largest else 1)
-    low, high = _short(train.low), _short(train.high)
-    return (
-        f"The training images are from {low} to {high}: divided by {_short(divisor)}, "
-        "the values other than 0 have a 99th percentile of "
-        f"{_short(train.size / divisor)}, but networks are usually trained on "
-        f"values of about 1. To divide by {better}, pass --divisors={better} (in the "
-        f"library: divisor={better})."
-    )
-
-
-def _columns(findings: Findings) -> str:
-    """Compares the columns of a table, which one divisor scales alike."""
+    is_small = max(sizes) < smallest
+    if train.size and (is_small or min(sizes) > largest):
+        divisor = min(divisors) if is_small else max(divisors)
+        better = _short(train.size if train.size > largest else 1)
+        yield (
+            f"The training images are from {_short(train.low)} to {_short(train.high)}"
+            f": divided by {_short(divisor)}, the values other than 0 have a 99th "
+            f"percentile of {_short(train.size / divisor)}, but networks are usually "
+            f"trained on values of about 1. To divide by {better}, pass "
+            f"--divisors={better} (in the library: divisor={better})."
+        )
     smallest, largest = findings.deviations or (1.0, 1.0)
-    if largest <= MAX_COLUMN_RATIO * smallest:
-        return ""
-    return (
-        f"The columns have standard deviations from {_short(smallest)} to "
-        f"{_short(largest)}, and one divisor cannot scale them all. To divide each by "
-        "its own, pass --normalizations=per_feature (in the library: "
-        "normalization='per_feature')."
-    )
+    if largest > MAX_COLUMN_RATIO * smallest:
+        yield (
+            f"The columns have standard deviations from {_short(smallest)} to "
+            f"{_short(largest)}, and one divisor cannot scale them all. To divide each "
+            "by its own, pass --normalizations=per_feature (in the library: "
+            "normalization='per_feature')."
+        )
 
 
 def _short(number: float) -> str:

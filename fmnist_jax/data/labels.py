@@ -1,29 +1,26 @@
 """Labels of any type as classes 0 to C-1, and targets as given."""
 
 import itertools
+import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
 
-from fmnist_jax.errors import UserError
+from fmnist_jax.data.arrays import is_float
+from fmnist_jax.errors import UserError, listed
 
 FEW_CLASSES = 20  # so many are always plausible; more, up to half of the examples
-_SHOWN = 10  # entries of a list in a message
+_INTEGER = re.compile("0|-?[1-9][0-9]{0,14}")  # as Python writes them
+_SHOWN = 10  # gaps between the labels that are listed
 
 
 class Encoded(NamedTuple):
-    """Labels as classes.
+    """Labels as classes."""
 
-    Attributes:
-      labels: int32 ``[N]`` of each split, from 0.
-      class_names: a name per class; empty if the labels were 0 to C-1 already.
-      note: the numbers that became the classes, with the gaps between them; or "".
-    """
-
-    labels: dict[str, np.ndarray]
-    class_names: tuple[str, ...]
-    note: str = ""
+    labels: dict[str, np.ndarray]  # int32 [N] of each split, from 0
+    class_names: tuple[str, ...]  # empty if the labels were 0 to C-1 already
+    note: str = ""  # the numbers that became the classes, and the gaps between them
 
 
 def encode(labels: Mapping[str, np.ndarray], class_names: tuple[str, ...]) -> Encoded:
@@ -33,10 +30,8 @@ def encode(labels: Mapping[str, np.ndarray], class_names: tuple[str, ...]) -> En
     labels that occur in any split, in sorted order: numbers (also as text) by value,
     other text by character. Integers that are 0 to C-1 already are not changed.
 
-    Args:
-      labels: of each split: integers, whole floats, booleans or text ``[N]`` or
-        ``[N, 1]``, or one-hot ``[N, C]``.
-      class_names: of all classes, if they are known.
+    Labels are integers, whole floats, booleans or text ``[N]`` or ``[N, 1]``, or
+    one-hot ``[N, C]``.
 
     Raises:
       UserError: if a label is missing, unknown or no class, or if the splits have
@@ -45,7 +40,9 @@ def encode(labels: Mapping[str, np.ndarray], class_names: tuple[str, ...]) -> En
     parsed = {split: _parse(f"{split} labels", labels[split]) for split in labels}
     columns = {split: column for split, (column, _) in parsed.items()}
     types = {
-        split: f"one-hot with {width} columns" if width else _type_name(column)
+        split: f"one-hot with {width} columns"
+        if width
+        else {"U": "text"}.get(column.dtype.kind, "numbers")
         for split, (column, width) in parsed.items()
     }
     if len({*types.values()}) > 1:
@@ -68,7 +65,7 @@ def encode(labels: Mapping[str, np.ndarray], class_names: tuple[str, ...]) -> En
 def _by_occurrence(columns: dict[str, np.ndarray], is_bool: bool) -> Encoded:
     """Returns labels as positions among those that occur, in sorted order."""
     classes = np.unique(np.concatenate([*columns.values()]))
-    if classes.dtype.kind == "U" and all(map(_is_plain_integer, classes.tolist())):
+    if classes.dtype.kind == "U" and all(map(_INTEGER.fullmatch, classes.tolist())):
         columns = {split: column.astype(int) for split, column in columns.items()}
         classes = np.sort(classes.astype(int))
     num_examples = sum(map(len, columns.values()))
@@ -85,8 +82,9 @@ def _by_occurrence(columns: dict[str, np.ndarray], is_bool: bool) -> Encoded:
             return Encoded(same, ())
         gaps = (n for n in range(values[0], values[-1]) if n not in {*values})
         texts = [*map(str, itertools.islice(gaps, _SHOWN + 1))]
+        texts[_SHOWN:] = ["…"] * (len(texts) > _SHOWN)
         note = f"labels {values[0]} to {values[-1]}"
-        note += f" without {_shortened(texts)}" if texts else ""
+        note += f" without {', '.join(texts)}" if texts else ""
     positions = {
         split: np.searchsorted(classes, column).astype(np.int32)
         for split, column in columns.items()
@@ -95,27 +93,17 @@ def _by_occurrence(columns: dict[str, np.ndarray], is_bool: bool) -> Encoded:
     return Encoded(positions, names, note)
 
 
-def _shortened(texts: list[str]) -> str:
-    return ", ".join(texts[:_SHOWN] + ["…"] * (len(texts) > _SHOWN))
-
-
-def _is_plain_integer(text: str) -> bool:
-    """Whether a text is an integer of at most 15 digits as Python writes it."""
-    digits = text.removeprefix("-")
-    return digits.isdecimal() and len(digits) <= 15 and str(int(text)) == text
-
-
 def _known(name: str, column: np.ndarray, class_names: tuple[str, ...]) -> np.ndarray:
     """Returns names, or positions that are checked, as positions."""
     if column.dtype.kind == "U":
         positions = {label: position for position, label in enumerate(class_names)}
-        classes, inverse = np.unique(column, return_inverse=True)
-        if unknown := [label for label in classes.tolist() if label not in positions]:
+        labels = column.tolist()
+        if unknown := sorted({*labels} - {*positions}):
             raise UserError(
-                f"{name} contain {_shortened([*map(repr, unknown)])}, which the "
-                f"{len(class_names)} class names lack: {_shortened([*class_names])}."
+                f"{name} contain {listed([*map(repr, unknown)])}, which the "
+                f"{len(class_names)} class names lack: {listed(class_names)}."
             )
-        return np.array([positions[c] for c in classes.tolist()], np.int32)[inverse]
+        return np.array([positions[label] for label in labels], np.int32)
     largest = len(class_names) - 1
     if column.size and (column.min() < 0 or column.max() > largest):
         raise UserError(
@@ -123,10 +111,6 @@ def _known(name: str, column: np.ndarray, class_names: tuple[str, ...]) -> np.nd
             f"{column.min()} to {column.max()}."
         )
     return column.astype(np.int32, copy=False)
-
-
-def _type_name(column: np.ndarray) -> str:
-    return "text" if column.dtype.kind == "U" else "numbers"
 
 
 def _parse(name: str, labels: np.ndarray) -> tuple[np.ndarray, int]:
@@ -178,7 +162,7 @@ def _integers(name: str, labels: np.ndarray) -> np.ndarray:
     """Returns integers, or booleans and whole floats as int64."""
     if np.can_cast(labels.dtype, np.int64) and labels.dtype != bool:
         return labels
-    if labels.dtype.kind not in "bu" and not _is_float(labels):
+    if labels.dtype.kind not in "bu" and not is_float(labels):
         raise UserError(f"{name} must be whole numbers or text, got {labels.dtype}.")
     values = labels.astype(float)
     is_whole = np.isfinite(values) & (values == np.round(values))
@@ -190,11 +174,6 @@ def _integers(name: str, labels: np.ndarray) -> np.ndarray:
             "own code: Data(…, targets='as_given'))."
         )
     return values.astype(np.int64)
-
-
-def _is_float(array: np.ndarray) -> bool:
-    # np.issubdtype does not recognise bfloat16.
-    return array.dtype.kind == "f" or "float" in array.dtype.name
 
 
 def as_given(
@@ -216,13 +195,13 @@ def as_given(
 
 
 def _as_numbers(name: str, targets: np.ndarray) -> np.ndarray:
-    is_float = _is_float(targets)
-    if not is_float and not np.issubdtype(targets.dtype, np.integer):
+    dtype = np.float32 if is_float(targets) else np.int32
+    if dtype == np.int32 and not np.issubdtype(targets.dtype, np.integer):
         raise UserError(f"{name} must be integers or floats, got {targets.dtype}.")
     with np.errstate(over="ignore"):
-        converted = targets.astype(np.float32 if is_float else np.int32, copy=False)
-    if is_float and not np.isfinite(converted).all():
-        raise UserError(f"{name} must be finite float32.")
-    if not is_float and (converted != targets).any():
+        converted = targets.astype(dtype, copy=False)
+    if dtype == np.int32 and (converted != targets).any():
         raise UserError(f"{name} must fit into int32, got up to {targets.max()}.")
+    if not np.isfinite(converted).all():
+        raise UserError(f"{name} must be finite float32.")
     return converted

@@ -1,21 +1,30 @@
-"""The memory that the arrays of a file may take, checked before they are read."""
+"""What holds for every file of data: damage is one line, and the memory is limited."""
+
+import contextlib
+from collections.abc import Iterator
 
 from fmnist_jax.devices import host_bytes
-from fmnist_jax.errors import UserError
+from fmnist_jax.errors import UserError, reason
 
 MAX_BYTES = 8 * 2**30
 
 
-def max_bytes() -> int:
-    """Returns the limit on the arrays of a file: 8 GiB, or half of the memory."""
-    return min(MAX_BYTES, host_bytes() // 2)
-
-
 def check(location: object, size: int) -> None:
     """Raises UserError if arrays of ``size`` bytes are over the limit."""
-    limit = max_bytes()
+    limit = min(MAX_BYTES, host_bytes() // 2)
     if size > limit:
         raise UserError(
             f"{location} is too large: reading it takes {size:,} bytes; the limit is "
             f"{limit:,} (8 GiB, or half of the memory)."
         )
+
+
+@contextlib.contextmanager
+def explaining(location: object) -> Iterator[None]:
+    """Turns the exceptions that damaged files cause, of many types, into UserError."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(f"{location} cannot be read: {reason(error)}.") from error

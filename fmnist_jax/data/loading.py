@@ -1,18 +1,19 @@
 """Loads a data set. TFDS is imported only for a data set that it has prepared."""
 
 import difflib
-import numbers
 import os
+import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-from fmnist_jax.data import idx, locations, official, subsets
-from fmnist_jax.data.dataset import Data, Dataset
+from fmnist_jax.data import containers, idx, locations, official
+from fmnist_jax.data.containers import to_data
+from fmnist_jax.data.dataset import Data
 from fmnist_jax.data.official import NUM_EXAMPLES, OFFICIAL
-from fmnist_jax.errors import UserError
-from fmnist_jax.values import plain
+from fmnist_jax.data.splits import Contents
+from fmnist_jax.errors import UserError, choose
+from fmnist_jax.values import SUBSETS, integer, plain
 
 NAMES = ("auto", *OFFICIAL, "synthetic", "idx")
 
@@ -52,10 +53,9 @@ def load(
         or is another one: the message states what was searched and what to do.
     """
     counts = {"train": plain(train_examples), "test": plain(test_examples)}
-    _check_counts(counts)
-    subsets.check_method(subset)
+    choose("subset", subset, dict.fromkeys(SUBSETS))
     data = _load(name, locations.user_folder(data_dir), counts, bool(data_dir))
-    _check_counts(counts, {s: len(getattr(data, s).labels) for s in counts})
+    _check_counts(counts, [len(data.train.labels), len(data.test.labels)])
     return data.subset(**counts, method=subset)
 
 
@@ -68,88 +68,61 @@ def _load(
     """Returns a data set; of the synthetic one, at most ``counts`` examples."""
     if name == "synthetic":
         return _load_synthetic(counts)
-    if name == "auto":
-        try:
-            return _load_official("fashion_mnist", root)
-        except locations.NotFoundError as error:
-            if root is not None:
-                raise
-            return _load_synthetic(counts, _fallback_notice(error.notable))
-    if isinstance(name, str) and name in OFFICIAL:
-        return _load_official(name, root)
     if name == "idx":
         return _load_idx(root)
-    return _load_tfds_or_path(name, root, folder_given)
+    if not isinstance(name, str) or name not in ("auto", *OFFICIAL):
+        return _load_tfds_or_path(name, root, folder_given)
+    official_name = "fashion_mnist" if name == "auto" else name
+    try:
+        contents = Contents(*locations.find(official_name, root))
+    except locations.NotFoundError as error:
+        if name != "auto" or root is not None:
+            raise
+        causes = "; ".join(["no valid copy on this machine", *error.notable])
+        notice = (
+            f"Fashion-MNIST could not be loaded ({causes}), so a generated synthetic "
+            "data set is used: the results are not those of Fashion-MNIST. To use "
+            f"Fashion-MNIST, put its four files ({idx.FILES['train_images']}.gz and so "
+            "on) into a folder and pass the folder with --data_dir=FOLDER."
+        )
+        return _load_synthetic(counts, notice)
+    return to_data(contents, official_name)
 
 
-def _check_counts(
-    counts: Mapping[str, int | None], available: Mapping[str, int] | None = None
-) -> None:
-    for split, count in counts.items():
-        if count is None:
-            continue
-        is_whole = isinstance(count, numbers.Integral) and not isinstance(count, bool)
-        if not is_whole or count < 1:
+def _check_counts(counts: Mapping[str, int | None], available: Sequence[int]) -> None:
+    for (split, count), most in zip(counts.items(), available, strict=True):
+        allowed = integer(1, most)
+        if count is not None and not allowed.accepts(count):
             raise UserError(
-                f"{split}_examples must be a whole number of at least 1, got {count!r}."
+                f"{split}_examples is {count!r}; expected {allowed.allowed}, because "
+                f"there are {most:,} {split} examples."
             )
-        if available and count > available[split]:
-            raise UserError(
-                f"{split}_examples is {count:,}, but there are only "
-                f"{available[split]:,} {split} examples."
-            )
-
-
-def _from_arrays(arrays: idx.Arrays, name: str, **kwargs: Any) -> Data:
-    """Returns the data; an official name also determines the class names."""
-    if name in OFFICIAL:
-        kwargs["class_names"] = OFFICIAL[name].class_names
-    train = Dataset(arrays["train_images"], arrays["train_labels"])
-    test = Dataset(arrays["test_images"], arrays["test_labels"])
-    return Data(train, test, name, **kwargs)
-
-
-def _load_official(name: str, root: Path | None) -> Data:
-    arrays, source = locations.find(name, root)
-    return _from_arrays(arrays, name, source=source)
 
 
 def _load_synthetic(counts: Mapping[str, int | None], notice: str = "") -> Data:
     from fmnist_jax.data import synthetic
 
-    _check_counts(counts, NUM_EXAMPLES)
+    _check_counts(counts, [*NUM_EXAMPLES.values()])
     # Every ten examples contain each class once: the first ones are stratified.
-    sizes = [counts[split] or NUM_EXAMPLES[split] for split in ("train", "test")]
-    train, test = synthetic.generate(0, *sizes)
+    sizes = {split: counts[split] or NUM_EXAMPLES[split] for split in NUM_EXAMPLES}
+    pairs = dict(zip(sizes, synthetic.generate(0, *sizes.values()), strict=True))
     classes = OFFICIAL["fashion_mnist"].class_names
-    return Data(
-        Dataset(*train), Dataset(*test), "synthetic", classes, "generated", notice
-    )
-
-
-def _fallback_notice(attempts: list[str]) -> str:
-    causes = "; ".join(["no valid copy on this machine", *attempts])
-    return (
-        f"Fashion-MNIST could not be loaded ({causes}), so a generated synthetic data "
-        "set is used: the results are not those of Fashion-MNIST. To use Fashion-MNIST,"
-        f" put its four files ({idx.FILES['train_images']}.gz and so on) into a folder "
-        "and pass the folder with --data_dir=FOLDER."
-    )
+    return to_data(Contents(pairs, "generated", classes, notice), "synthetic")
 
 
 def _load_idx(root: Path | None) -> Data:
     folders = [root, root / "raw"] if root else []
-    arrays = next(filter(None, map(idx.read_folder, folders)), None)
-    if root is None or arrays is None:
+    pairs = next(filter(None, map(idx.read_folder, folders)), None)
+    if root is None or pairs is None:
         problem = f"{root} has none of the IDX files" if root else "no folder is given"
         raise UserError(
             "Dataset 'idx' needs --data_dir=FOLDER (or FMNIST_JAX_DATA) with the four "
             f"files {', '.join(idx.FILES.values())} (each may end in .gz); {problem}."
         )
-    names = {*official.match_official(arrays).values()}
+    names = {*official.match_official(pairs).values()}
     name = names.pop() if len(names) == 1 else None  # an official one is kept
     source = f"IDX files '{root.resolve().name}' in {root}"
-    return _from_arrays(arrays, name or "idx", source=source)
+    return to_data(Contents(pairs, source), name or "idx")
 
 
 def _load_tfds_or_path(
@@ -160,22 +133,19 @@ def _load_tfds_or_path(
     roots = locations.tfds_roots(root)
     for tfds_root in roots if isinstance(name, str) else ():
         if folder := tfds.find(tfds_root, str(name)):
-            arrays, classes = tfds.read(folder)
-            source = f"TFDS directory {folder}"
-            return _from_arrays(arrays, str(name), class_names=classes, source=source)
+            return to_data(tfds.read(folder), str(name))
     path = os.path.expanduser(name) if isinstance(name, str | os.PathLike) else ""
     if path and os.path.exists(path):
-        from fmnist_jax.data import paths
-
         if folder_given:
             raise UserError(
                 f"--data_dir={root} has no effect, because --dataset={name} is a path; "
                 "leave one of the two out."
             )
-        return paths.load(Path(path), NAMES)
-    if not tfds.is_known(str(name)):
+        return containers.load(Path(path), NAMES)
+    names = tfds.known_names()
+    if re.split("[/:]", str(name))[0] not in names:
         text = str(name).lower().replace("-", "_")
-        close = difflib.get_close_matches(text, [*NAMES, *tfds.known_names()], 1)
+        close = difflib.get_close_matches(text, [*NAMES, *names], 1)
         raise UserError(
             f"Unknown dataset {name!r}; expected {', '.join(NAMES)}, an image set of "
             "TFDS, or a file or folder (none of this name exists)"

@@ -9,11 +9,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from fmnist_jax.data import idx, npy, official, recognition
+from fmnist_jax.data import idx, npy, official
 from fmnist_jax.data.official import NUM_EXAMPLES, OFFICIAL
+from fmnist_jax.data.splits import Pairs
 from fmnist_jax.errors import UserError, reason
-
-_MAX_NPZ_BYTES = 2**26  # MNIST has 55 million bytes uncompressed
 
 
 class NotFoundError(UserError):
@@ -35,7 +34,7 @@ class NotFoundError(UserError):
 class _Location(NamedTuple):
     kind: str
     path: Path
-    read: Callable[[Path], idx.Arrays | None]  # None: nothing is there
+    read: Callable[[Path], Pairs | None]  # None: nothing is there
     is_user_supplied: bool = False
 
     def __str__(self) -> str:
@@ -58,18 +57,18 @@ def user_folder(data_dir: str | os.PathLike[str] | None) -> Path | None:
         ) from error
 
 
-def find(name: str, root: Path | None) -> tuple[idx.Arrays, str]:
+def find(name: str, root: Path | None) -> tuple[Pairs, str]:
     """Returns the arrays of an official data set, and the location they are from.
 
-    The arrays are uint8, by the keys of ``idx.FILES`` and in the official order.
+    The arrays are uint8, and in the official order.
     """
     attempts, notable = [], []
     for location in _locations(name, root):
         try:
-            arrays = location.read(location.path)
-            if arrays is not None:
-                official.check(name, arrays, location.path)
-                return arrays, str(location)
+            pairs = location.read(location.path)
+            if pairs is not None:
+                official.check(name, pairs, location.path)
+                return pairs, str(location)
             outcome, is_notable = "nothing found", location.is_user_supplied
         except UserError as error:
             if location.is_user_supplied:
@@ -112,39 +111,36 @@ def tfds_roots(root: Path | None) -> list[Path]:
     return list(dict.fromkeys([root, *paths] if root else paths))
 
 
-def _read_tfds(folder: Path) -> idx.Arrays | None:
+def _read_tfds(folder: Path) -> Pairs | None:
     from fmnist_jax.data import tfds
 
-    version = tfds.find(folder.parent, folder.name)
+    version = tfds.newest(folder)
     if version is None:
         return None
-    return recognition.in_official_order(tfds.read(version)[0])
+    pairs = tfds.read(version).pairs
+    matches = {split: official.recognise(*pair) for split, pair in pairs.items()}
+    return pairs | {split: match.pair for split, match in matches.items() if match}
 
 
-def _download(folder: Path) -> idx.Arrays:
+def _download(folder: Path) -> Pairs | None:
     if os.environ.get("FMNIST_JAX_OFFLINE", "0") not in ("", "0"):
         raise UserError("switched off by FMNIST_JAX_OFFLINE")
     from fmnist_jax.data import download
 
     dataset = OFFICIAL[folder.name]
-    paths = {role: folder / f"{name}.gz" for role, name in idx.FILES.items()}
     files = {
-        path.name: (dataset.url + path.name, dataset.gz_sha256[role])
-        for role, path in paths.items()
+        f"{name}.gz": (f"{dataset.url}{name}.gz", dataset.sha256[role])
+        for role, name in idx.FILES.items()
     }
     download.fetch(files, folder)
-    return idx.read_files(paths)
+    return idx.read_folder(folder)
 
 
-def _read_npz(path: Path) -> idx.Arrays | None:
+def _read_npz(path: Path) -> Pairs | None:
     """Reads MNIST as Keras stores it: a zip archive of .npy files."""
-    if not os.path.lexists(path):
+    if not path.exists():
         return None
-    pairs = npy.read_all([path], _MAX_NPZ_BYTES)
+    pairs = npy.read_all([path])
     if pairs.keys() != NUM_EXAMPLES.keys():
         raise UserError(f"{path} has {', '.join(pairs)}; expected train and test.")
-    return {
-        f"{split}_{role}": array
-        for split in pairs
-        for role, array in zip(("images", "labels"), pairs[split], strict=True)
-    }
+    return pairs

@@ -1,14 +1,28 @@
-"""The split of a file, folder or array, by the words in its name."""
+"""The splits of a data set: their arrays, and the names that they have in files."""
 
 import re
 from pathlib import Path
+from typing import NamedTuple
 
+import numpy as np
+
+# Images [N, ...] and labels of each split; of 'all' if there is one.
+Pairs = dict[str, tuple[np.ndarray, np.ndarray]]
 SPLITS = {
     "train": ("train", "training"),
     "test": ("test", "testing", "t10k"),
     "validation": ("validation", "valid", "val"),
 }
 _SHARD = re.compile(r"-\d{5}-of-(\d{5})(?=\.)")
+
+
+class Contents(NamedTuple):
+    """What a file or folder contains."""
+
+    pairs: Pairs
+    source: str  # the container and its path
+    class_names: tuple[str, ...] = ()  # of all classes, if the container lists them
+    notice: str = ""  # a line for the user
 
 
 def split_of(name: str) -> str | None:

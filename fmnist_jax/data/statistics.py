@@ -41,11 +41,8 @@ class Moments(NamedTuple):
         mean = self.mean.mean(axes, keepdims=True)
         squares = self.variance + (self.mean - mean) ** 2
         variance = squares.mean(axes, keepdims=True)
-        low, high = (
-            self.low.min(axes, keepdims=True),
-            self.high.max(axes, keepdims=True),
-        )
-        return Moments(mean, variance, low, high)
+        low = self.low.min(axes, keepdims=True)
+        return Moments(mean, variance, low, self.high.max(axes, keepdims=True))
 
 
 def moments(images: np.ndarray) -> Moments:

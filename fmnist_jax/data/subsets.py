@@ -5,16 +5,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from fmnist_jax.errors import UserError, listed, unknown
-from fmnist_jax.values import SUBSETS, plain
+from fmnist_jax.errors import UserError, listed
+from fmnist_jax.values import plain
 
 MAX_CHANCE = 1e-6  # of a refusal, by class counts that a random sample has
-
-
-def check_method(method: str) -> None:
-    """Raises UserError if ``method`` is not one of ``SUBSETS``."""
-    if method not in SUBSETS:
-        raise unknown("subset", method, SUBSETS)
 
 
 def stratified_mask(labels: np.ndarray, count: int, seed: int = 0) -> np.ndarray:
@@ -39,34 +33,6 @@ def stratified_mask(labels: np.ndarray, count: int, seed: int = 0) -> np.ndarray
     for label, number in enumerate(counts):
         is_chosen[order[labels[order] == label][:number]] = True
     return is_chosen
-
-
-def select(
-    split: str,
-    labels: np.ndarray,
-    count: int | None,
-    method: str,
-    class_names: Sequence[str],
-) -> slice | np.ndarray:
-    """Returns the index of at most ``count`` examples of a split; None keeps all.
-
-    Args:
-      split: its name, for messages.
-      labels: int ``[N]``.
-      count: of examples.
-      method: one of ``SUBSETS``.
-      class_names: one per class.
-
-    Raises:
-      UserError: for an unknown method, and as ``check_first``.
-    """
-    check_method(method)
-    if count is None or count >= len(labels):
-        return slice(None)
-    if method == "stratified":
-        return stratified_mask(labels, count)
-    check_first(split, labels, count, class_names)
-    return slice(count)
 
 
 def check_first(

@@ -1,33 +1,23 @@
-"""Tables with a label column: CSV, and what CSV and Parquet share. By pyarrow."""
+"""Tables with a label column: CSV files, and what they share with Parquet files."""
 
 import csv
 import itertools
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from fmnist_jax.data import limits
-from fmnist_jax.data.arrays import is_lost_in_float32
-from fmnist_jax.data.npy import Pairs
+from fmnist_jax.data.arrays import check_float32
+from fmnist_jax.data.splits import Contents
 from fmnist_jax.errors import UserError, reason
 
 LABELS = ("label", "class", "target", "y")  # names of the label column, in any case
 _MAX_HEADER = 2**20
-_MAX_LABEL = 200  # characters
 _PIXEL = re.compile(r"pixel_?(\d+)|(\d+)x(\d+)", re.IGNORECASE)
-
-
-class Tables(NamedTuple):
-    """The content of the tables of a data set."""
-
-    pairs: Pairs
-    label: str  # name of the label column
-    class_names: tuple[str, ...] = ()
-    notice: str = ""
 
 
 class Columns(NamedTuple):
@@ -36,11 +26,23 @@ class Columns(NamedTuple):
     path: Path
     label: str
     features: list[str]  # in the order of the arrays
-    image_shape: tuple[int, ...]  # empty: the features are no pixels
+    image_shape: tuple[int, ...] = ()  # empty: the features are no pixels
 
 
-def read_csv(paths: Mapping[str, Path]) -> Tables:
-    """Reads a CSV file for each split.
+class Table(NamedTuple):
+    """A file with a table."""
+
+    path: Path
+    names: list[str]  # of its columns
+    read: Callable[[Columns], Any]  # to a table of pyarrow
+    first_row: int = 1  # its number in messages
+    is_named: bool = True  # by the file, not by numbers
+
+
+def read(
+    paths: Mapping[str, Sequence[Path]], open_table: Callable[[Path], Table]
+) -> Contents:
+    """Reads the tables of each split.
 
     Features are float32 ``[N, D]``; or uint8 ``[N, H, H]`` if all columns are named
     like pixels and have whole values from 0 to 255.
@@ -49,34 +51,46 @@ def read_csv(paths: Mapping[str, Path]) -> Tables:
       UserError: if a table lacks a header, a column of another one or a value, has a
         feature that is not a number, or is damaged.
     """
-    from pyarrow import ArrowException, float32, float64
-    from pyarrow import csv as reader
+    tables = {split: [open_table(path) for path in paths[split]] for split in paths}
+    first = next(iter(tables.values()))[0]
+    columns, pairs = _choose(first), {}
+    for split, parts in tables.items():
+        arrays = [_arrays(table, columns) for table in parts]
+        pairs[split] = arrays[0]  # without a copy, if it is the only one
+        if len(arrays) > 1:
+            images, labels = zip(*arrays, strict=True)
+            pairs[split] = np.concatenate(images), np.concatenate(labels)
+    notice = label_notice(columns.label, first.names) if first.is_named else ""
+    return Contents(pairs, f"labels from column {columns.label!r}", (), notice)
 
-    columns, pairs = None, {}
-    for split, path in paths.items():
-        limits.check(path, 6 * path.stat().st_size)  # float64 and float32 of "0,"
-        names, delimiter, has_header = _header(path)
-        columns = columns or choose(names, path)
-        compare(names, columns, path)
+
+def open_csv(path: Path) -> Table:
+    """Returns the table in a CSV file, of which only the first row has been read."""
+    limits.check(path, 6 * path.stat().st_size)  # float64 and float32 of "0,"
+    names, delimiter, has_header = _header(path)
+
+    def read(columns: Columns) -> Any:
+        from pyarrow import ArrowException, float32, float64
+        from pyarrow import csv as reader
+
         number = float32() if columns.image_shape else float64()
+        types = dict.fromkeys(columns.features, number)
+        # Without threads, errors name the row.
+        options = reader.ReadOptions(
+            use_threads=False, column_names=names, skip_rows=has_header
+        )
         try:
             with open(path, "rb") as file:
-                table = reader.read_csv(
+                return reader.read_csv(
                     file,
-                    # Without threads, errors name the row.
-                    reader.ReadOptions(
-                        use_threads=False, column_names=names, skip_rows=has_header
-                    ),
+                    options,
                     reader.ParseOptions(delimiter=delimiter),
-                    reader.ConvertOptions(
-                        column_types=dict.fromkeys(columns.features, number)
-                    ),
+                    reader.ConvertOptions(column_types=types),
                 )
         except (ArrowException, OSError, ValueError) as error:
             raise _damage(path, names, reason(error)) from error
-        pairs[split] = arrays(table, columns, path, 1 + has_header)
-    label = columns.label if columns else ""
-    return Tables(pairs, label, (), label_notice(label, names) if has_header else "")
+
+    return Table(path, names, read, 1 + has_header, has_header)
 
 
 def label_notice(label: str, names: Sequence[str]) -> str:
@@ -97,12 +111,8 @@ def label_notice(label: str, names: Sequence[str]) -> str:
 
 def _header(path: Path) -> tuple[list[str], str, bool]:
     """Returns the names of the columns, the delimiter, and if there is a header."""
-    with open(path, "rb") as file:
-        line = file.readline(_MAX_HEADER)
-    try:
-        text = line.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path} is not text in UTF-8: {reason(error)}.") from error
+    with limits.explaining(path), open(path, "rb") as file:
+        text = file.readline(_MAX_HEADER).decode("utf-8-sig")
     delimiter = max(",;\t", key=text.count)
     names = next(csv.reader([text], delimiter=delimiter), [])
     numbers = [_is_number(name) for name in names]
@@ -147,40 +157,36 @@ def named_label(names: Sequence[str]) -> str | None:
     return matches[0] if matches else None
 
 
-def choose(names: Sequence[str], path: Path) -> Columns:
+def _choose(table: Table) -> Columns:
     """Returns the label column of a table and its features, pixels in their order."""
-    label = named_label(names) or names[0]
-    # pandas writes the index of a data frame under such names.
-    features = [n for n in names if n != label and not n.startswith("__index_level_")]
+    label = named_label(table.names) or table.names[0]
+    features = [name for name in table.names if name != label]
     if not features:
-        raise UserError(f"{path} has no columns beside the labels, {label!r}.")
+        raise UserError(f"{table.path} has no columns beside the labels, {label!r}.")
     matches = [_PIXEL.fullmatch(name.strip()) for name in features]
     keys = [tuple(int(g) for g in m.groups() if g) if m else () for m in matches]
+    if any(keys) and not all(keys) and sum(map(bool, keys)) > 1:
+        others = [name for name, key in zip(features, keys, strict=True) if not key]
+        raise UserError(
+            f"{table.path} has pixel columns, and beside them {', '.join(others[:3])}; "
+            "leave these columns out."
+        )
     side = math.isqrt(len(features))
     grids = [
         *(list(itertools.product(range(s, s + side), repeat=2)) for s in (0, 1)),
         *([(s + i,) for i in range(side**2)] for s in (0, 1)),
     ]
-    pixels = sorted(filter(None, keys))
-    if pixels != sorted(keys) and len(pixels) > 1:
-        others = [name for name, key in zip(features, keys, strict=True) if not key]
-        raise UserError(
-            f"{path} has pixel columns, and beside them {', '.join(others[:3])}; leave "
-            "these columns out."
-        )
     if sorted(keys) not in grids:
-        return Columns(path, label, features, ())
+        return Columns(table.path, label, features)
     ordered = [name for _, name in sorted(zip(keys, features, strict=True))]
-    return Columns(path, label, ordered, (side, side))
+    return Columns(table.path, label, ordered, (side, side))
 
 
-def compare(names: Sequence[str], columns: Columns, path: Path) -> None:
+def _compare(table: Table, columns: Columns) -> None:
     """Raises UserError unless a table has the columns of the first one."""
-    expected = {columns.label, *columns.features}
-    present = {name for name in names if not name.startswith("__index_level_")}
-    for name in sorted(expected ^ present):
-        owner, other = columns.path, path
-        if name in present:
+    for name in sorted({*table.names} ^ {columns.label, *columns.features}):
+        owner, other = columns.path, table.path
+        if name in table.names:
             owner, other = other, owner
         raise UserError(
             f"{owner} has a column {name!r}, but {other} has none; all tables of a "
@@ -199,65 +205,58 @@ def _damage(path: Path, names: Sequence[str], text: str) -> UserError:
     return UserError(f"{path} cannot be read as CSV: {text}.")
 
 
-def arrays(
-    table: Any, columns: Columns, path: Path, first_row: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Returns features and labels of a table of pyarrow.
-
-    Args:
-      table: its features are numbers.
-      columns: which ones to read.
-      path: of the table, for messages.
-      first_row: the number of its first row, for messages.
-    """
-    by_feature = np.empty((len(columns.features), table.num_rows), np.float32)
+def _arrays(table: Table, columns: Columns) -> tuple[np.ndarray, np.ndarray]:
+    """Returns features and labels."""
+    _compare(table, columns)
+    with limits.explaining(table.path):
+        content = table.read(columns)
+    features = np.empty((content.num_rows, len(columns.features)), np.float32)
     for position, name in enumerate(columns.features):
-        refuse_missing(table[name], name, path, first_row)
-        values = table[name].to_numpy()
-        if is_lost_in_float32(values):
+        column = content[name]
+        if not _is_number_type(column.type):
             raise UserError(
-                f"{path} has values from {values.min():g} to {values.max():g} in "
-                f"column {name!r}, which float32 cannot tell apart; subtract an offset "
-                "from them, or leave the column out."
+                f"{table.path} has the type {column.type} in column {name!r}; all "
+                "columns but the labels must be numbers."
             )
+        refuse_missing(table, column, name)
+        values = column.to_numpy()
+        check_float32(values, f"{table.path} has", name)
         with np.errstate(over="ignore"):  # infinity is refused later
-            by_feature[position] = values
-    labels = label_values(table[columns.label], columns.label, path, first_row)
-    if columns.image_shape and _is_uint8(by_feature):
-        pixels = by_feature.T.astype(np.uint8, order="C")
-        return pixels.reshape(-1, *columns.image_shape), labels
-    features = np.ascontiguousarray(by_feature.T)
-    return features.reshape(-1, *columns.image_shape or features.shape[1:]), labels
+            features[:, position] = values
+    labels = label_values(table, content[columns.label], columns.label)
+    del content  # which has all values once more
+    if not columns.image_shape:
+        return features, labels
+    with np.errstate(invalid="ignore"):  # other values than pixels
+        pixels = features.astype(np.uint8)
+    images = pixels if (pixels == features).all() else features
+    return images.reshape(-1, *columns.image_shape), labels
 
 
-def _is_uint8(values: np.ndarray) -> bool:
-    return all(((r >= 0) & (r <= 255) & (r == np.floor(r))).all() for r in values)
+def _is_number_type(column_type: Any) -> bool:
+    from pyarrow import types
+
+    checks = types.is_integer, types.is_floating, types.is_boolean
+    return any(check(column_type) for check in checks)
 
 
-def refuse_missing(column: Any, name: str, path: Path, first_row: int) -> None:
+def refuse_missing(table: Table, column: Any, name: str) -> None:
     """Raises UserError if a column of pyarrow has missing values."""
     if column.null_count:
-        row = first_row + column.is_null().index(True).as_py()
+        row = table.first_row + column.is_null().index(True).as_py()
         raise UserError(
-            f"{path} has missing values in column {name!r}, the first in row {row}; "
-            "fill them, or leave these rows out."
+            f"{table.path} has missing values in column {name!r}, the first in row "
+            f"{row}; fill them, or leave these rows out."
         )
 
 
-def label_values(column: Any, name: str, path: Path, first_row: int) -> np.ndarray:
+def label_values(table: Table, column: Any, name: str) -> np.ndarray:
     """Returns a column of pyarrow as an array of numbers or text."""
     import pyarrow as pa
 
-    refuse_missing(column, name, path, first_row)
+    refuse_missing(table, column, name)
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
-    is_number = pa.types.is_integer, pa.types.is_floating, pa.types.is_boolean
-    if any(check(column.type) for check in is_number):
+    if _is_number_type(column.type):
         return column.to_numpy()
-    values = column.cast(pa.string()).to_pylist()
-    if longest := max((v for v in values if len(v) > _MAX_LABEL), default="", key=len):
-        raise UserError(
-            f"{path} has a text of {len(longest):,} characters in the label column "
-            f"{name!r}; name the column with the labels one of {', '.join(LABELS)}."
-        )
-    return np.array(values)
+    return np.array(column.cast(pa.string()).to_pylist())

@@ -15,10 +15,12 @@ from typing import Any
 
 import numpy as np
 
-from fmnist_jax.data import idx
+from fmnist_jax.data import limits
+from fmnist_jax.data.images import stack
+from fmnist_jax.data.splits import Contents
 from fmnist_jax.errors import UserError, reason
 
-_NAME = re.compile(r"([a-z0-9_]+)(/[A-Za-z0-9][\w.+-]*)?(:\d+\.\d+\.\d+)?")
+_NAME = re.compile(r"[a-z0-9_]+(/[A-Za-z0-9][\w.+-]*)?(:\d+\.\d+\.\d+)?")
 _VERSION = re.compile(r"\d+\.\d+\.\d+")
 _BATCH = 1000
 _FEATURES = "tensorflow_datasets.core.features."
@@ -28,24 +30,28 @@ _MAX_FEATURES_BYTES = 2**20
 def find(root: Path, name: str) -> Path | None:
     """Returns the newest version of NAME[/CONFIG][:VERSION] in a TFDS directory."""
     base, _, version = name.partition(":")
-    if not _NAME.fullmatch(name):
-        return None
+    return newest(root / base, version or "*") if _NAME.fullmatch(name) else None
+
+
+def newest(folder: Path, version: str = "*") -> Path | None:
+    """Returns the newest version in a folder NAME or NAME/CONFIG; None if it has none.
+
+    A folder that is a version is returned as it is.
+    """
+    if (folder / "dataset_info.json").is_file():
+        return folder
     for config in ("", "*/"):
-        paths = (root / base).glob(f"{config}{version or '*'}/dataset_info.json")
+        paths = folder.glob(f"{config}{version}/dataset_info.json")
         folders = [path.parent for path in paths if _VERSION.fullmatch(path.parts[-2])]
-        configs = sorted({folder.parent.name for folder in folders})
+        configs = sorted({path.parent.name for path in folders})
         if len(configs) > 1:
-            choices = ", ".join(f"{base}/{config}" for config in configs)
-            raise UserError(f"Data set {base!r} is prepared as {choices}: choose one.")
+            choices = ", ".join(f"{folder.name}/{config}" for config in configs)
+            raise UserError(
+                f"Data set {folder.name!r} is prepared as {choices}: choose one."
+            )
         if folders:
             return max(folders, key=lambda path: [*map(int, path.name.split("."))])
     return None
-
-
-def is_known(name: str) -> bool:
-    """Returns whether TFDS has a data set of this name."""
-    match = _NAME.fullmatch(name)
-    return match is not None and match[1] in known_names()
 
 
 def known_names() -> list[str]:
@@ -57,36 +63,31 @@ def known_names() -> list[str]:
     return list(tfds.list_builders(with_community_datasets=False))
 
 
-def read(folder: Path) -> tuple[idx.Arrays, tuple[str, ...]]:
+def read(folder: Path) -> Contents:
     """Reads images with one label each from the folder of a version.
 
-    Returns the arrays in the order of TFDS, by the keys of ``idx.FILES``: images uint8
-    ``[N, H, W]`` or ``[N, H, W, C]``, labels int64 ``[N]``; and the class names.
+    The arrays are in the order of TFDS: images uint8 ``[N, H, W]`` or ``[N, H, W, C]``,
+    labels int64 ``[N]``.
     """
-    try:
-        import tensorflow_datasets as tfds
+    source = f"TFDS directory {folder}"
+    with limits.explaining(source), _no_messages():
+        try:
+            import tensorflow_datasets as tfds
 
-        with _no_messages():
             _check_classes(folder)
             builder = tfds.builder_from_directory(str(folder))
-            _check_features(tfds, builder.info.features, folder)
-            arrays: idx.Arrays = {}
-            for split in ("train", "test"):
-                images, labels = _read_split(tfds, builder, split, folder)
-                arrays |= {f"{split}_images": images, f"{split}_labels": labels}
-            return arrays, tuple(builder.info.features["label"].names or ())
-    except UserError:
-        raise
-    except ImportError as error:
-        raise UserError(
-            f"{folder} requires more packages ({reason(error)}): pip install "
-            "tensorflow-datasets importlib_resources array_record pillow"
-        ) from error
-    except Exception as error:  # TFDS raises many types for a damaged folder
-        raise UserError(
-            f"{folder} cannot be read as a TFDS data set: "
-            f"{type(error).__name__}: {reason(error)}"
-        ) from error
+            features = builder.info.features
+            _check_features(tfds, features, folder)
+            splits = ("train", "test")
+            pairs = {
+                split: _read_split(tfds, builder, split, folder) for split in splits
+            }
+        except ImportError as error:
+            raise UserError(
+                f"{folder} requires more packages ({reason(error)}): pip install "
+                "tensorflow-datasets importlib_resources array_record pillow"
+            ) from error
+    return Contents(pairs, source, tuple(features["label"].names or ()))
 
 
 @contextlib.contextmanager
@@ -108,30 +109,22 @@ def _check_classes(folder: Path) -> None:
         text = file.read(_MAX_FEATURES_BYTES + 1)
     if len(text) > _MAX_FEATURES_BYTES:
         raise UserError(f"{path} is larger than {_MAX_FEATURES_BYTES:,} bytes.")
-    for name in _class_names(json.loads(text.decode())):
-        if not name.startswith(_FEATURES):
-            raise UserError(
-                f"{path} uses the class {name!r}; only the features of TFDS itself "
-                f"({_FEATURES}…) are supported."
-            )
 
+    def check(node: dict[str, Any]) -> None:
+        for key, value in node.items():
+            if not isinstance(value, str):
+                continue
+            # "type" is the key that TFDS used before protocol buffers.
+            is_class = key in ("pythonClassName", "python_class_name", "type")
+            if is_class and not value.startswith(_FEATURES):
+                raise UserError(
+                    f"{path} uses the class {value!r}; only the features of TFDS "
+                    f"itself ({_FEATURES}…) are supported."
+                )
+            with contextlib.suppress(json.JSONDecodeError):  # a string with JSON in it
+                json.loads(value, object_hook=check)
 
-def _class_names(node: Any) -> Iterator[str]:
-    """Yields the classes in a features.json, also from strings that contain JSON."""
-    children: list[Any] = []
-    if isinstance(node, str):
-        with contextlib.suppress(ValueError):
-            children = [json.loads(node)]
-    elif isinstance(node, list):
-        children = node
-    elif isinstance(node, dict):
-        children = list(node.values())
-        # "type" is the key that TFDS used before protocol buffers.
-        for key in ("pythonClassName", "python_class_name", "type"):
-            if isinstance(node.get(key), str):
-                yield node[key]
-    for child in children:
-        yield from _class_names(child)
+    json.loads(text.decode(), object_hook=check)
 
 
 def _check_features(tfds: Any, features: Any, folder: Path) -> None:
@@ -157,34 +150,17 @@ def _read_split(
             f"{folder} has no split {split!r}, only {', '.join(splits) or 'none'}; "
             "train and test are required."
         )
-    expected, count = splits[split].num_examples, 0
-    images = labels = np.empty(0)
-    for record in _records(tfds, builder, split, folder):
-        example = features.deserialize_example_np(record)
-        image = example["image"]
-        if count == 0:
-            size = expected * image.size
-            if size > idx.MAX_BYTES:
-                raise UserError(
-                    f"{folder} specifies {expected:,} images of shape {image.shape}, "
-                    f"{size:,} bytes; the limit is {idx.MAX_BYTES:,}."
-                )
-            images = np.empty((expected, *image.shape), np.uint8)
-            labels = np.empty(expected, np.int64)
-        if image.shape != images.shape[1:]:
-            raise UserError(
-                f"{folder} has images of several shapes, such as {images.shape[1:]} "
-                f"and {image.shape}; all images must have one shape."
-            )
-        if count < expected:
-            images[count], labels[count] = image, example["label"]
-        count += 1
-    if count != expected or not expected:
-        raise UserError(
-            f"{folder} is damaged: split {split!r} has {count:,} examples, but its "
-            f"metadata specify {expected:,}."
-        )
-    return (images[..., 0] if images.shape[-1] == 1 else images), labels
+    labels = []
+
+    def images() -> Iterator[tuple[str, np.ndarray]]:
+        for number, record in enumerate(_records(tfds, builder, split, folder), 1):
+            example = features.deserialize_example_np(record)
+            labels.append(example["label"])
+            image = example["image"]
+            pixels = image[..., 0] if image.shape[-1] == 1 else image
+            yield f"{split} image {number} of {folder}", pixels
+
+    return stack(splits[split].num_examples, images()), np.array(labels, np.int64)
 
 
 def _records(tfds: Any, builder: Any, split: str, folder: Path) -> Iterator[bytes]:

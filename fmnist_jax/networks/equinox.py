@@ -13,7 +13,7 @@ from jax.extend.core import jaxpr_as_fun
 
 from fmnist_jax.errors import UserError
 from fmnist_jax.networks import switch
-from fmnist_jax.networks.network import Network, check_make, default_name
+from fmnist_jax.networks.network import Network, from_make
 
 eqx = lazy_loader.load("equinox")  # no dependency of the library
 
@@ -43,24 +43,7 @@ def from_equinox(make: Callable[[Array], Any], name: str = "") -> Network:
     """
     if importlib.util.find_spec("equinox") is None:
         raise UserError("from_equinox needs a package: pip install equinox.")
-    check_make("from_equinox", make, "key")
-    return Network(
-        *_pair(make),
-        stateful=True,
-        name=name or default_name(make, lambda: type(_structure(make)[0])),
-        notices=lambda: switch.notices(_call(make), 2, ("state", "key")),
-    )
-
-
-@functools.cache
-def _pair(make: Callable[..., Any]) -> tuple[Callable[..., Any], Callable[..., Any]]:
-    """Returns ``init`` and ``apply``, the same for the same function."""
-    return functools.partial(_init, make), functools.partial(_apply, make)
-
-
-def _is_floating(leaf: Any) -> bool:
-    """Whether a leaf is an array, or the shape of one, that can be trained."""
-    return hasattr(leaf, "dtype") and jnp.issubdtype(leaf.dtype, jnp.inexact)
+    return from_make(make, name, _init, _apply, _module_class, ("key", "state"))
 
 
 def _parts(make: Callable[..., Any], key: Array) -> tuple[Any, Any, Any]:
@@ -69,8 +52,10 @@ def _parts(make: Callable[..., Any], key: Array) -> tuple[Any, Any, Any]:
     if not isinstance(created, tuple):
         created = eqx.nn.make_with_state(lambda: created)()
     module, state = created
-    params, others = eqx.partition(module, _is_floating)
-    buffers, static = eqx.partition(others, lambda leaf: hasattr(leaf, "dtype"))
+    arrays, static = eqx.partition(module, lambda leaf: hasattr(leaf, "dtype"))
+    params, buffers = eqx.partition(
+        arrays, lambda leaf: jnp.issubdtype(leaf.dtype, jnp.inexact)
+    )
     return params, (buffers, state if jax.tree.leaves(state) else None), static
 
 
@@ -86,8 +71,8 @@ def _structure(make: Callable[..., Any]) -> tuple[Any, Any, Any]:
     return static, jax.tree.structure(params), jax.tree.structure(buffers)
 
 
-def _call(make: Callable[..., Any]) -> Callable[..., Any]:
-    return type(_structure(make)[0]).__call__
+def _module_class(make: Callable[..., Any]) -> type:
+    return type(_structure(make)[0])
 
 
 def _init(make: Callable[..., Any], key: Array, x: Array) -> tuple[Any, Any]:
@@ -116,13 +101,9 @@ def _apply(
         module = eqx.nn.inference_mode(eqx.combine(*arrays, static), value=not train)
 
         def one(x: Array, key: Array | None) -> Any:
-            arguments = switch.call_arguments(
-                type(module).__call__,
-                2 + len(states),
-                train,
-                {"key": key},
-                {"key": key},
-            )
+            call, keyword = type(module).__call__, {"key": key}
+            num_inputs = 2 + len(states)
+            arguments = switch.call_arguments(call, num_inputs, train, keyword, keyword)
             return module(x, *states, **arguments)
 
         out_axes = (0, None) if states else 0

@@ -1,7 +1,6 @@
 """Calls of Flax Linen modules."""
 
 import dataclasses
-import functools
 from typing import Any
 
 import jax
@@ -16,31 +15,42 @@ Variables = dict[str, Any]
 
 def from_linen(module: Any) -> Network:
     """Returns a Linen module as a pair; its state is its collections but ``params``."""
-    return Network(
-        functools.partial(_init, module),
-        functools.partial(_apply, module),
-        stateful=True,
-        name=type(module).__name__,
-        notices=functools.partial(_notices, module),
-    )
 
+    def init(key: Array, x: Array) -> tuple[Any, Variables]:
+        params_key, dropout_key = jax.random.split(key)
+        rngs = {"params": params_key, "dropout": dropout_key}
+        switched, arguments = _in_mode(module, False)
+        variables = dict(switched.init(rngs, x, **arguments))
+        return variables.pop("params", {}), variables
 
-def _init(module: Any, key: Array, x: Array) -> tuple[Any, Variables]:
-    variables = init_variables(module, key, x)
-    return variables.pop("params", {}), variables
+    def apply(
+        params: Any,
+        state: Variables,
+        x: Array,
+        *,
+        train: bool,
+        key: Array | None,
+        sown: tuple[str, ...] = (),
+    ) -> tuple[Array, Variables]:
+        rngs = {}
+        if key is not None:
+            # Flax draws from "params" for the streams that are missing.
+            rngs = {"dropout": key, "params": jax.random.fold_in(key, 0)}
+        switched, arguments = _in_mode(module, train)
+        # With nothing to update, mutable=[] still returns a pair.
+        mutable = [*(state if train else ()), *sown]
+        variables = {"params": params, **state}
+        logits, updated = switched.apply(
+            variables, x, rngs=rngs, mutable=mutable, **arguments
+        )
+        return logits, {**state, **updated}
 
+    def notices() -> list[str]:
+        is_field = bool(_attributes(module, True))
+        return [] if is_field else switch.notices(_call(module), 2)
 
-def _apply(
-    module: Any,
-    params: Any,
-    state: Variables,
-    x: Array,
-    *,
-    train: bool,
-    key: Array | None,
-    sown: tuple[str, ...] = (),
-) -> tuple[Array, Variables]:
-    return apply_model(module, {"params": params, **state}, key, x, train, sown)
+    name = type(module).__name__
+    return Network(init, apply, stateful=True, name=name, notices=notices)
 
 
 def _call(module: Any) -> Any:
@@ -81,47 +91,3 @@ def _in_mode(module: Any, train: bool) -> tuple[Any, dict[str, bool]]:
 def has_switch(module: Any) -> bool:
     """Whether a module is told to train or to evaluate."""
     return bool(_attributes(module, True) or _in_mode(module, True)[1])
-
-
-def init_variables(module: Any, key: Array, x: Array) -> Variables:
-    """Returns a module's initial variables for inputs like ``x``."""
-    params_key, dropout_key = jax.random.split(key)
-    rngs = {"params": params_key, "dropout": dropout_key}
-    module, arguments = _in_mode(module, False)
-    return dict(module.init(rngs, x, **arguments))
-
-
-def apply_model(
-    module: Any,
-    variables: Variables,
-    key: Array | None,
-    x: Array,
-    train: bool,
-    sown: tuple[str, ...] = (),
-) -> tuple[Array, Variables]:
-    """Calls a module in training or in evaluation mode.
-
-    Args:
-      module: any Linen module from inputs to logits.
-      variables: its collections, ``params`` and any others.
-      key: for the ``dropout`` stream, and for all others; None: no stream.
-      x: inputs, float32 ``[B, *image_shape]``.
-      train: the mode. Collections other than ``params``, such as batch statistics, are
-        updated only in training.
-      sown: further collections to return, such as ``intermediates``.
-
-    Returns:
-      Logits ``[B, C]`` and the collections other than ``params``.
-    """
-    rngs = {}
-    if key is not None:
-        # Flax draws from "params" for the streams that are missing.
-        rngs = {"dropout": key, "params": jax.random.fold_in(key, 0)}
-    others = {name: v for name, v in variables.items() if name != "params"}
-    module, arguments = _in_mode(module, train)
-    # With nothing to update, mutable=[] still returns a pair.
-    mutable = [*(others if train else ()), *sown]
-    logits, updated = module.apply(
-        variables, x, rngs=rngs, mutable=mutable, **arguments
-    )
-    return logits, {**others, **updated}

@@ -42,19 +42,14 @@ def default_precision(precision: str) -> contextlib.AbstractContextManager[None]
     return jax.default_matmul_precision(PRECISIONS[precision].name)
 
 
-def _rounded(precision: str, *operands: Array) -> tuple[Array, ...]:
-    bits = choose("precision", precision, PRECISIONS).mantissa_bits
-    if bits is None:
-        return operands
-    return tuple(jax.lax.reduce_precision(x, 8, bits) for x in operands)
-
-
 def _matmul(
     x: Array, w: Array, *, precision: str, transpose_x: bool, transpose_w: bool
 ) -> Array:
-    x, w = _rounded(precision, x, w)
+    bits, name = choose("precision", precision, PRECISIONS)
+    if bits is not None:
+        x, w = (jax.lax.reduce_precision(operand, 8, bits) for operand in (x, w))
     x, w = x.mT if transpose_x else x, w.mT if transpose_w else w
-    return jnp.matmul(x, w, precision=PRECISIONS[precision].name)
+    return jnp.matmul(x, w, precision=name)
 
 
 def _abstract_matmul(x: Any, w: Any, **settings: Any) -> Any:

@@ -1,11 +1,13 @@
 """A network as a pair of pure functions; what the adapters return."""
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any
 
 from fmnist_jax.errors import UserError
 from fmnist_jax.network_values import library_of, name_of
+from fmnist_jax.networks import switch
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,23 +53,39 @@ class Network:
         object.__setattr__(self, "name", "Network" if name == "<lambda>" else name)
 
 
-def check_make(adapter: str, make: Any, key: str) -> None:
-    """Raises UserError unless an adapter is given a function, or a class."""
+def from_make(
+    make: Any,
+    name: str,
+    init: Callable[..., Any],
+    apply: Callable[..., Any],
+    module_class: Callable[[Any], type],
+    arguments: tuple[str, ...],
+) -> Network:
+    """Returns the network of the modules that a function makes, for their adapter.
+
+    ``init`` and ``apply`` also take ``make``, before the other arguments. ``arguments``
+    are what the modules may be called with besides ``x`` and a switch; the first is
+    also that of ``make``.
+    """
     library = None if isinstance(make, type) else library_of(type(make))
-    if library is None and callable(make):
-        return
-    given = f"{library or ''} {type(make).__name__}".strip()
-    raise UserError(
-        f"{adapter} got a {given}; expected a function make({key}) that returns a "
-        "module, so that each seed has its own initial parameters."
+    if library is not None or not callable(make):
+        given = f"{library or ''} {type(make).__name__}".strip()
+        adapter = f"from_{init.__module__.rpartition('.')[2]}"
+        raise UserError(
+            f"{adapter} got a {given}; expected a function make({arguments[0]}) that "
+            "returns a module, so that each seed has its own initial parameters."
+        )
+    default = name_of(make)
+    if not name and default.startswith(("<lambda>", "make_with_state")):
+        default = module_class(make).__name__
+    return Network(
+        _bound(init, make),
+        _bound(apply, make),
+        stateful=True,
+        name=name or default,
+        notices=lambda: switch.notices(module_class(make).__call__, 2, arguments),
     )
 
 
-def default_name(make: Any, module_class: Callable[[], type]) -> str:
-    """Returns the name of a function that makes modules, or of the modules' class.
-
-    The class is used for lambdas, and for what ``eqx.nn.make_with_state`` returns.
-    """
-    name = name_of(make)
-    is_general = name.startswith(("<lambda>", "make_with_state"))
-    return module_class().__name__ if is_general else name
+# Partial functions are equal only if they are the same.
+_bound = functools.cache(functools.partial)

@@ -10,7 +10,7 @@ from flax import nnx
 from jax import Array
 
 from fmnist_jax.networks import switch
-from fmnist_jax.networks.network import Network, check_make, default_name
+from fmnist_jax.networks.network import Network, from_make
 
 
 def from_nnx(make: Callable[[nnx.Rngs], Any], name: str = "") -> Network:
@@ -30,19 +30,7 @@ def from_nnx(make: Callable[[nnx.Rngs], Any], name: str = "") -> Network:
     Raises:
       UserError: if ``make`` is not a function.
     """
-    check_make("from_nnx", make, "rngs")
-    return Network(
-        *_pair(make),
-        stateful=True,
-        name=name or default_name(make, lambda: _structure(make)[0]),
-        notices=lambda: switch.notices(_call(make), 2, ("rngs",)),
-    )
-
-
-@functools.cache
-def _pair(make: Callable[..., Any]) -> tuple[Callable[..., Any], Callable[..., Any]]:
-    """Returns ``init`` and ``apply``, the same for the same function."""
-    return functools.partial(_init, make), functools.partial(_apply, make)
+    return from_make(make, name, _init, _apply, _module_class, ("rngs",))
 
 
 def _split(module: Any) -> tuple[Any, Any, Any, Any]:
@@ -64,8 +52,8 @@ def _structure(make: Callable[..., Any]) -> Any:
     return type(module), graph, rng_state
 
 
-def _call(make: Callable[..., Any]) -> Callable[..., Any]:
-    return _structure(make)[0].__call__
+def _module_class(make: Callable[..., Any]) -> type:
+    return _structure(make)[0]
 
 
 def _init(make: Callable[..., Any], key: Array, x: Array) -> tuple[Any, Any]:
@@ -88,7 +76,7 @@ def _apply(
     module = nnx.merge(graph, params, _seeded(rng_state, key), state)
     module.train() if train else module.eval()
     arguments = switch.call_arguments(
-        _call(make), 2, train, {"rngs": nnx.Rngs(call_key)}, into_kwargs={}
+        type(module).__call__, 2, train, {"rngs": nnx.Rngs(call_key)}, into_kwargs={}
     )
     logits = module(x, **arguments)
     return logits, nnx.to_pure_dict(_split(module)[-1])

@@ -1,7 +1,6 @@
 """The switch between training and evaluation, by its name among the arguments."""
 
 import inspect
-import types
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -13,8 +12,6 @@ EVALUATION = (
     "use_running_average",
 )
 _LIBRARIES = ("flax", "haiku", "equinox")
-_NO_VALUES: Mapping[str, Any] = types.MappingProxyType({})
-_VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 
 def switches(names: Iterable[str], train: bool) -> dict[str, bool]:
@@ -26,21 +23,23 @@ def switches(names: Iterable[str], train: bool) -> dict[str, bool]:
 def _further_parameters(
     function: Callable[..., Any], num_inputs: int
 ) -> list[inspect.Parameter]:
-    """Returns the parameters after the first ones; none of a function without any."""
+    """Returns the parameters after the first ones, but ``*args``."""
     try:
         parameters = [*inspect.signature(function).parameters.values()]
-    except (TypeError, ValueError):
+    except (TypeError, ValueError):  # some functions of C have no signature
         return []
-    keyword_only = inspect.Parameter.KEYWORD_ONLY
-    positional = [p for p in parameters if p.kind not in (*_VARIADIC, keyword_only)]
-    return [p for p in parameters if p not in positional[:num_inputs]]
+    cls = inspect.Parameter
+    positional = (cls.POSITIONAL_ONLY, cls.POSITIONAL_OR_KEYWORD)
+    inputs = [p for p in parameters if p.kind in positional][:num_inputs]
+    further = [p for p in parameters if p not in inputs]
+    return [p for p in further if p.kind is not cls.VAR_POSITIONAL]
 
 
 def call_arguments(
     function: Callable[..., Any],
     num_inputs: int,
     train: bool,
-    others: Mapping[str, Any] = _NO_VALUES,
+    others: Mapping[str, Any] | None = None,
     into_kwargs: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Returns the keyword arguments of a call in training or in evaluation mode.
@@ -57,7 +56,7 @@ def call_arguments(
       UserError: for another required argument, and for a refused ``**kwargs``.
     """
     parameters = _further_parameters(function, num_inputs)
-    names = [p.name for p in parameters]
+    names, others = [p.name for p in parameters], others or {}
     arguments = switches(names, train) | {n: v for n, v in others.items() if n in names}
     subject = getattr(function, "__qualname__", "The network's function")
     for parameter in parameters:
@@ -72,11 +71,7 @@ def call_arguments(
                     "argument, such as `train`."
                 )
             arguments = {**into_kwargs, **arguments}
-        elif (
-            is_required
-            and parameter.name not in arguments
-            and parameter.kind is not inspect.Parameter.VAR_POSITIONAL
-        ):
+        elif is_required and parameter.name not in arguments:
             known = ", ".join([*TRAINING, *EVALUATION, *others])
             raise UserError(
                 f"{subject} requires the argument `{parameter.name}`, whose value is "
@@ -103,11 +98,9 @@ def notices(
         f"{subject} keeps the default {p.default} of its argument `{p.name}` in "
         "training and in evaluation. If it is the switch between them, call it `train`."
         for p in parameters
-        if p.name not in others and _is_optional_bool(p)
+        if p.name not in others
+        and (
+            isinstance(p.default, bool)
+            or (p.default is None and "bool" in str(p.annotation))
+        )
     ]
-
-
-def _is_optional_bool(parameter: inspect.Parameter) -> bool:
-    if parameter.default is None:
-        return "bool" in str(parameter.annotation)
-    return isinstance(parameter.default, bool)

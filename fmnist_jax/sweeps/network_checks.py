@@ -28,15 +28,10 @@ SHARED = 1  # its position in both
 # alone have equal bits in both batches; other programs and devices may round.
 TOLERANCE = 0.005
 SUM_TOLERANCE = 1e-3  # of probabilities
-_STATISTICS_HINT = "In evaluation, batch norm must use its running statistics."
 
 
-def train_batch_sizes(config: Config, data: Data) -> list[int]:
-    """Returns the sizes of the batches of an epoch, one or two."""
-    return _sizes(len(data.train.labels), config.batch_size)
-
-
-def _sizes(num_examples: int, batch_size: int) -> list[int]:
+def _batch_sizes(num_examples: int, batch_size: int) -> list[int]:
+    """Returns the sizes of the batches of these examples, one or two."""
     size = min(batch_size, num_examples)
     rest = num_examples % size
     return [size, rest] if rest else [size]
@@ -46,12 +41,7 @@ def check_network(config: Config, hparams: Any, state: Any, data: Data) -> None:
     """Checks the shapes of the logits; computes nothing.
 
     Those of a user's network are checked for the sizes of all batches that it gets.
-
-    Args:
-      config: static settings.
-      hparams: traced settings.
-      state: shapes of the initial state.
-      data: training and test set.
+    ``state`` has the shapes of the initial state.
 
     Raises:
       UserError: if a shape is wrong, or if batch statistics would never be updated.
@@ -64,8 +54,11 @@ def check_network(config: Config, hparams: Any, state: Any, data: Data) -> None:
             "`train` (or another name of this switch), so that it would never update "
             "them."
         )
-    sizes = _evaluation_sizes(config, data)
-    modes = [(size, True) for size in train_batch_sizes(config, data)]
+    num_examples = len(data.train.labels)
+    counts = {len(part.labels) for part in data.splits if part is not None}
+    counts |= set() if config.evaluate_train else {min(num_examples, JUDGED_EXAMPLES)}
+    sizes = sorted({size for n in counts for size in _batch_sizes(n, EVALUATION_BATCH)})
+    modes = [(size, True) for size in _batch_sizes(num_examples, config.batch_size)]
     modes += [(size, False) for size in sizes]
     modes += [(size, True) for size in sizes if config.evaluate_dropout]
     if model is None:
@@ -87,26 +80,15 @@ def _check_params(params: Any) -> None:
             )
 
 
-def _evaluation_sizes(config: Config, data: Data) -> list[int]:
-    counts = {len(part.labels) for part in data.splits if part is not None}
-    if not config.evaluate_train:
-        counts.add(min(len(data.train.labels), JUDGED_EXAMPLES))
-    return sorted({size for n in counts for size in _sizes(n, EVALUATION_BATCH)})
-
-
 def _check_logits(
     config: Config, hparams: Any, state: Any, data: Data, size: int, *, train: bool
 ) -> None:
     stored = data.train.images
     images = jax.ShapeDtypeStruct((size, *stored.shape[1:]), stored.dtype)
-
-    def logits(state: Any, key: Any, images: Any) -> Any:
-        step_key = key if train else None
-        return training.forward(config, hparams, state, step_key, images, train)[0]
-
-    key = jax.eval_shape(lambda: jax.random.key(0))
+    key = jax.eval_shape(lambda: jax.random.key(0)) if train else None
+    forward = functools.partial(training.forward, config, hparams, train=train)
     with explaining_network(data, size):
-        shape = jax.eval_shape(logits, state, key, images).shape
+        shape = jax.eval_shape(forward, state, key, images)[0].shape
     expected = (size, data.num_classes)
     if shape != expected:
         raise UserError(
@@ -125,41 +107,36 @@ def network_notices(config: Config, data: Data) -> list[str]:
       UserError: if the logits of an image depend on the other images of its batch.
     """
     memo = (config.model, *normalization_settings(config))
-    if memo not in data.memo:
-        with explaining_network(data, BATCHES.shape[1]):
-            data.memo[memo] = _network_notices(config, data)
-    return data.memo[memo]
-
-
-def _network_notices(config: Config, data: Data) -> list[str]:
-    logits = _logits_of_batches(config, data)
+    if memo in data.memo:
+        return data.memo[memo]
+    with explaining_network(data, BATCHES.shape[1]):
+        logits = _logits_of_batches(config, data)
+        lines = calls.notices(config.model)
     one, other = logits[:, SHARED]
     size = max(np.abs(one).max(), np.abs(other).max())
     if np.isfinite(size) and np.abs(one - other).max() > TOLERANCE * size:
+        axes = ", ".join(["B", *map(str, data.image_shape)])
+        cure = "In evaluation, batch norm must use its running statistics."
         raise UserError(
             "The network's logits for an image depend on the other images of its "
-            f"batch: the first axis of its input, [B{_axes(data)}], is the batch. "
-            f"{channel_hint(data) or _STATISTICS_HINT}"
+            f"batch: the first axis of its input, [{axes}], is the batch. "
+            f"{channel_hint(data) or cure}"
         )
-    lines = calls.notices(config.model)
     if (logits >= 0).all() and np.allclose(logits.sum(-1), 1, atol=SUM_TOLERANCE):
         lines.append(
             "The network returns probabilities (they sum to 1), but the loss takes "
             "logits; leave out the softmax at its end."
         )
+    data.memo[memo] = lines
     return lines
-
-
-def _axes(data: Data) -> str:
-    return "".join(f", {length}" for length in data.image_shape)
 
 
 def _logits_of_batches(config: Config, data: Data) -> np.ndarray:
     """Returns the evaluation logits of two batches that share an image, ``[2, B, C]``.
 
     Vectors, such as biases, are those of the initial parameters. The other arrays are
-    random: initial ones may be 0 in the last layer, and their random numbers would take
-    seconds to compile.
+    random, and keep the size of signals: initial ones may be 0 in the last layer, and
+    their random numbers would take seconds to compile.
     """
     rows = np.linspace(0, len(data.train.labels) - 1, 7).astype(int)
     images = data.train.images[rows[BATCHES]]
@@ -172,9 +149,13 @@ def _logits_of_batches(config: Config, data: Data) -> np.ndarray:
         x = jnp.zeros((1, *data.image_shape), jnp.float32)
         return calls.init_network(config.model, jax.random.key(0), x)
 
-    rng = np.random.default_rng(0)
-    shapes, _ = jax.eval_shape(initial)
-    arrays = [_random(rng, shape) for shape in jax.tree.leaves(shapes)]
+    rng, arrays = np.random.default_rng(0), []
+    for like in jax.tree.leaves(jax.eval_shape(initial)[0]):
+        shape, array = like.shape, None
+        if len(shape) > 1:
+            fan = max(math.prod(shape[:-1]), math.prod(shape[1:]))
+            array = rng.normal(0, fan**-0.5, shape).astype(like.dtype)
+        arrays.append(array)
 
     @functools.partial(jax.jit, compiler_options=INIT_OPTIONS)
     def logits(arrays: Any, images: Any) -> Any:
@@ -191,12 +172,3 @@ def _logits_of_batches(config: Config, data: Data) -> np.ndarray:
         return jax.lax.map(evaluated, images)
 
     return np.asarray(logits(arrays, images))
-
-
-def _random(rng: np.random.Generator, like: Any) -> np.ndarray | None:
-    """Returns random parameters that keep the size of signals; None for vectors."""
-    shape = like.shape
-    if len(shape) < 2:
-        return None
-    fan = max(math.prod(shape[:-1]), math.prod(shape[1:]))
-    return rng.normal(0, fan**-0.5, shape).astype(like.dtype)

@@ -10,10 +10,10 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.containers import Pairs
-from fmnist_jax.data import idx
+from tests.data.data_files import Arrays
 
 
-def pairs_of(arrays: idx.Arrays) -> Pairs:
+def pairs_of(arrays: Arrays) -> Pairs:
     return {
         split: (arrays[f"{split}_images"], arrays[f"{split}_labels"])
         for split in ("train", "test")

@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fmnist_jax.data import idx, load, official, recognition
+from fmnist_jax.data import idx, load, official
 from fmnist_jax.data.dataset import Data
 from fmnist_jax.data.official import OFFICIAL
 from fmnist_jax.errors import UserError
 
+Arrays = dict[str, np.ndarray]  # by the keys of idx.FILES: uint8 [N, H, W] and [N]
 ROOT = Path(__file__).resolve().parents[2]
 REAL = Path(os.environ.get("FMNIST_JAX_TEST_DATA") or ROOT.parent / "shared" / "data")
 needs_real = pytest.mark.skipif(
@@ -37,7 +38,7 @@ def _empty_locations(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path / "cwd")
 
 
-def make_arrays(seed: int = 0, train: int = 30, test: int = 20) -> idx.Arrays:
+def make_arrays(seed: int = 0, train: int = 30, test: int = 20) -> Arrays:
     """Returns random images, 28 by 28, and labels 0 to 9."""
     rng = np.random.default_rng(seed)
     return {
@@ -58,7 +59,7 @@ def sha256(body: bytes) -> str:
     return hashlib.sha256(body).hexdigest()
 
 
-def write(folder: Path, arrays: idx.Arrays, suffix: str = "") -> Path:
+def write(folder: Path, arrays: Arrays, suffix: str = "") -> Path:
     """Writes IDX files, gzipped with suffix '.gz', and returns their folder."""
     folder.mkdir(parents=True, exist_ok=True)
     for role, array in arrays.items():
@@ -68,20 +69,24 @@ def write(folder: Path, arrays: idx.Arrays, suffix: str = "") -> Path:
     return folder
 
 
-def make_official(
-    monkeypatch: pytest.MonkeyPatch, name: str, arrays: idx.Arrays
-) -> None:
+def make_official(monkeypatch: pytest.MonkeyPatch, name: str, arrays: Arrays) -> None:
     """Replaces the check sums of an official data set by those of small arrays."""
     digests = {role: sha256(encode(array)) for role, array in arrays.items()}
     monkeypatch.setitem(OFFICIAL, name, OFFICIAL[name]._replace(sha256=digests))
     for split in ("train", "test"):
         images, labels = arrays[f"{split}_images"], arrays[f"{split}_labels"]
         monkeypatch.setitem(official.NUM_EXAMPLES, split, len(labels))
-        ranks = recognition.ranks(images, labels)
-        monkeypatch.setitem(recognition.official_ranks(), f"{name}_{split}", ranks)
+        monkeypatch.setitem(
+            official.official_ranks(), f"{name}_{split}", ranks(images, labels)
+        )
 
 
-def assert_equal(data: Data, arrays: idx.Arrays) -> None:
+def ranks(images: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Returns the position of each example in the order of their hashes."""
+    return np.argsort(official.sorted_order(images, labels), kind="stable")
+
+
+def assert_equal(data: Data, arrays: Arrays) -> None:
     """Asserts that the data are equal to the arrays, in this order."""
     np.testing.assert_array_equal(data.train.images, arrays["train_images"])
     np.testing.assert_array_equal(data.train.labels, arrays["train_labels"])

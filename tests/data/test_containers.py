@@ -11,11 +11,12 @@ import pytest
 from PIL import Image
 
 from benchmarks.containers import WRITERS, png, to_csv, to_parquet
-from fmnist_jax.data import idx, limits, load
+from fmnist_jax.data import limits, load
 from fmnist_jax.data.official import OFFICIAL
 from fmnist_jax.errors import UserError
 from tests.data.container_files import GREY, bomb, csv, pairs_of, parquet, save
 from tests.data.data_files import (
+    Arrays,
     _empty_locations,  # noqa: F401 (autouse)
     assert_equal,
     damage,
@@ -77,7 +78,7 @@ def test_a_file_stands_for_those_of_the_other_splits(tmp_path: Path) -> None:
 
 
 def test_names_precede_paths(
-    sets: dict[str, idx.Arrays], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    sets: dict[str, Arrays], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "cwd" / "synthetic").mkdir()
     (tmp_path / "cwd" / "mine").mkdir()
@@ -115,9 +116,7 @@ def test_without_a_test_set_a_stratified_sixth_is_one(tmp_path: Path) -> None:
     assert load(tmp_path / "t.csv").fingerprint == data.fingerprint
 
 
-def test_one_split_of_an_official_set(
-    sets: dict[str, idx.Arrays], tmp_path: Path
-) -> None:
+def test_one_split_of_an_official_set(sets: dict[str, Arrays], tmp_path: Path) -> None:
     images, labels = sets["mnist"]["train_images"], sets["mnist"]["train_labels"]
     np.savez(tmp_path / "one.npz", x=images[::-1], y=labels[::-1])
     data = load(tmp_path / "one.npz")
@@ -174,10 +173,10 @@ def small_limit(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_is_over_the_limit_is_not_read(small_limit: None, tmp_path: Path) -> None:
     path = tmp_path / "a.npz"
     for body, words in (
-        (bomb((2**40,)), "header specifies uint8 (1099511627776,), 1,099,511"),
-        (bomb((6000,), 6000), "y.npy is too large"),  # both together
-        (bomb((100,), 10**6), "x.npy does not have the 100 bytes of its header"),
-        (bomb((-1, 5)), "is too large"),
+        (bomb((2**40,)), "cannot be read: Unable to allocate 1.00 TiB"),
+        (bomb((6000,), 6000), "is too large: reading it takes 12,"),  # both together
+        (bomb((100,), 10**6), "is too large: reading it takes 2,000,"),
+        (bomb((-1, 5)), "cannot be read: negative dimensions"),
     ):
         path.write_bytes(body)
         line = error_of(path)
@@ -219,10 +218,10 @@ def test_an_image_that_unpacks_to_gigabytes_is_not_decoded(
 def test_python_objects_are_never_read(tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", x=np.array([{}, {}]), y=np.arange(2))
     line = error_of(tmp_path / "a.npz")
-    assert "x.npy has the type object; only numbers, booleans and text" in line
+    assert "has Python objects, which are never read (save text with" in line
     np.save(tmp_path / "x.npy", np.array([{}, {}]), allow_pickle=True)
     np.save(tmp_path / "y.npy", np.arange(2))
-    assert "x.npy has the type object" in error_of(tmp_path / "y.npy")
+    assert "has Python objects" in error_of(tmp_path / "y.npy")
 
 
 @pytest.mark.parametrize("container", [c for c in WRITERS if c != "TFDS"])
@@ -244,7 +243,7 @@ def test_damaged_files_never_crash(container: str, tmp_path: Path) -> None:
         ({"x": np.ones((4, 2))}, "has x; expected images and labels"),
         ({"y": np.ones(4)}, "has y; expected images and labels"),
         ({"x": np.ones((4, 2)), "X": np.ones((4, 2))}, "x and X mean the same"),
-        ({"x": np.ones((4, 2)), "y": np.ones(3)}, "4 images or rows, and 3 labels"),
+        ({"x": np.ones((4, 2)), "y": np.ones(3)}, "train has 4 images, but 3 labels"),
         (
             {"x": np.ones((4, 2)), "y": np.ones(4), "x_train": np.ones((4, 2))},
             "has x, y, x_train; expected",

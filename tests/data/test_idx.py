@@ -43,7 +43,7 @@ def images_file(shape: tuple[int, ...] = (2, 3, 3), size: int = 18) -> bytes:
         (images_file()[:-1], ["truncated", "2 x 3 x 3", "17 follow"]),
         (images_file() + b"\0", ["is too long", "2 x 3 x 3"]),
         (images_file((0, 28, 28), 0), ["is empty", "0 x 28 x 28"]),
-        (images_file((2**31, 2**31, 2**31)), ["specifies 2,147,483,648 x", "limit"]),
+        (images_file((2**31, 2**31, 2**31)), ["is too large", "bytes; the limit is"]),
         (
             gzip.compress(images_file(), mtime=0)[:-9],
             ["cannot be read", "end-of-stream"],
@@ -121,8 +121,9 @@ def test_folders_with_the_names_of_files_are_looked_into(tmp_path: Path) -> None
     name = idx.FILES["test_labels"]
     (folder / name).rename(folder / name.replace("-idx", ".idx"))
     (folder / name).mkdir()  # empty, beside the file
-    for role, array in (idx.read_folder(folder) or {}).items():
-        np.testing.assert_array_equal(array, arrays[role])
+    for split, (images, labels) in (idx.read_folder(folder) or {}).items():
+        np.testing.assert_array_equal(images, arrays[f"{split}_images"])
+        np.testing.assert_array_equal(labels, arrays[f"{split}_labels"])
 
 
 def test_folders_pipes_and_dead_links_are_not_files(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import pytest
 from fmnist_jax.data import idx, load
 from fmnist_jax.errors import UserError
 from tests.data.data_files import (
+    Arrays,
     _empty_locations,  # noqa: F401 (autouse)
     assert_equal,
     error_of,
@@ -18,7 +19,7 @@ from tests.data.data_files import (
 @pytest.mark.parametrize("suffix", ["", ".gz"])
 @pytest.mark.parametrize("below", [".", "mnist", "MNIST/raw"])
 def test_idx_files_are_found_below_data_dir(
-    below: str, suffix: str, sets: dict[str, idx.Arrays], tmp_path: Path
+    below: str, suffix: str, sets: dict[str, Arrays], tmp_path: Path
 ) -> None:
     folder = write(tmp_path / "d" / below, sets["mnist"], suffix)
     data = load("mnist", tmp_path / "d")
@@ -29,7 +30,7 @@ def test_idx_files_are_found_below_data_dir(
 
 
 def test_dotted_file_names_and_the_environment_variable(
-    sets: dict[str, idx.Arrays], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    sets: dict[str, Arrays], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = write(tmp_path / "d", sets["fashion_mnist"])
     for path in list(folder.iterdir()):
@@ -50,7 +51,7 @@ def test_dotted_file_names_and_the_environment_variable(
     ],
 )
 def test_caches_are_used_and_damaged_ones_skipped(
-    below: str, sets: dict[str, idx.Arrays], tmp_path: Path
+    below: str, sets: dict[str, Arrays], tmp_path: Path
 ) -> None:
     write(tmp_path / "KERAS_HOME/datasets/fashion-mnist", sets["mnist"])
     write(tmp_path / "cwd/data/FashionMNIST/raw", {})
@@ -61,9 +62,7 @@ def test_caches_are_used_and_damaged_ones_skipped(
     assert data.source.endswith(below.removeprefix("cwd/"))
 
 
-def test_the_users_folder_comes_first(
-    sets: dict[str, idx.Arrays], tmp_path: Path
-) -> None:
+def test_the_users_folder_comes_first(sets: dict[str, Arrays], tmp_path: Path) -> None:
     write(tmp_path / "KERAS_HOME/datasets/fashion-mnist", sets["fashion_mnist"])
     (tmp_path / "empty").mkdir()
     assert "KERAS_HOME" in load("fashion_mnist", tmp_path / "empty").source
@@ -72,7 +71,7 @@ def test_the_users_folder_comes_first(
 
 
 def test_raw_folders_of_torchvision_are_looked_into(
-    sets: dict[str, idx.Arrays], tmp_path: Path
+    sets: dict[str, Arrays], tmp_path: Path
 ) -> None:
     write(tmp_path / "FashionMNIST/raw", sets["fashion_mnist"])
     for name in ("auto", "fashion_mnist", "idx"):
@@ -95,7 +94,7 @@ def test_a_named_folder_without_data_is_not_replaced_by_synthetic_data(
 
 @pytest.mark.parametrize("name", ["fashion_mnist", "auto"])
 def test_the_other_official_data_set_is_identified(
-    name: str, sets: dict[str, idx.Arrays], tmp_path: Path
+    name: str, sets: dict[str, Arrays], tmp_path: Path
 ) -> None:
     line = error_of(name, write(tmp_path / "d", sets["mnist"]))
     assert f"{tmp_path / 'd'} contains MNIST, not Fashion-MNIST" in line
@@ -104,7 +103,7 @@ def test_the_other_official_data_set_is_identified(
 
 @pytest.mark.parametrize("name", ["fashion_mnist", "auto"])
 def test_a_mixture_of_data_sets_is_identified(
-    name: str, sets: dict[str, idx.Arrays], tmp_path: Path
+    name: str, sets: dict[str, Arrays], tmp_path: Path
 ) -> None:
     folder = write(tmp_path / "d", sets["fashion_mnist"])
     write(folder, {"test_labels": sets["mnist"]["test_labels"]})
@@ -113,9 +112,7 @@ def test_a_mixture_of_data_sets_is_identified(
     assert "t10k-labels-idx1-ubyte (of MNIST)" in line
 
 
-def test_one_changed_byte_is_detected(
-    sets: dict[str, idx.Arrays], tmp_path: Path
-) -> None:
+def test_one_changed_byte_is_detected(sets: dict[str, Arrays], tmp_path: Path) -> None:
     folder = write(tmp_path / "d", sets["fashion_mnist"])
     images = sets["fashion_mnist"]["train_images"].copy()
     images[7, 7, 7] ^= 1
@@ -138,7 +135,7 @@ def test_other_data_sets_are_referred_to_idx(
     name: str,
     change: dict[str, int],
     word: str,
-    sets: dict[str, idx.Arrays],
+    sets: dict[str, Arrays],
     tmp_path: Path,
 ) -> None:
     line = error_of(name, write(tmp_path / "d", make_arrays(5, **change)))
@@ -148,7 +145,7 @@ def test_other_data_sets_are_referred_to_idx(
 
 
 def test_labels_out_of_range_are_reported(
-    sets: dict[str, idx.Arrays], tmp_path: Path
+    sets: dict[str, Arrays], tmp_path: Path
 ) -> None:
     arrays = make_arrays(5)
     arrays["test_labels"][3] = 12
@@ -158,7 +155,7 @@ def test_labels_out_of_range_are_reported(
 
 @pytest.mark.parametrize("name", ["fashion_mnist", "auto", "idx"])
 def test_missing_files_are_listed(
-    name: str, sets: dict[str, idx.Arrays], tmp_path: Path
+    name: str, sets: dict[str, Arrays], tmp_path: Path
 ) -> None:
     folder = write(tmp_path / "d", sets["fashion_mnist"], ".gz")
     (folder / "t10k-labels-idx1-ubyte.gz").unlink()

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from fmnist_jax import Config, Hparams, UserError
-from fmnist_jax.networks.linen import apply_model, has_switch, init_variables
+from fmnist_jax.networks.linen import has_switch
 from fmnist_jax.training.step import hidden_values, init
+from tests.networks.linen_calls import apply_model, init_variables
 
 
 class WithoutTrain(nn.Module):

@@ -16,10 +16,10 @@ from jax.flatten_util import ravel_pytree
 from fmnist_jax import training
 from fmnist_jax.config import INITIALIZERS, Config, Hparams
 from fmnist_jax.data.dataset import Dataset
-from fmnist_jax.networks.linen import apply_model, init_variables
 from fmnist_jax.networks.matmul import matmul
 from fmnist_jax.networks.mlp import MLP, make_model
 from fmnist_jax.training.step import hidden_values, init
+from tests.networks.linen_calls import apply_model, init_variables
 
 NUM_INPUTS, NUM_CLASSES = 300, 10
 

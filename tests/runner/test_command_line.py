@@ -73,7 +73,7 @@ MISTAKES = [
     ("--dataset=fashion_mnist", "Fashion-MNIST"),
     ("--dataset=idx", "--data_dir"),
     ("--data_dir=/no/such/folder", "/no/such/folder"),
-    ("--train_examples=60001", "only 60,000"),
+    ("--train_examples=60001", "from 1 to 60,000"),
     ("--batch_sizes=97", "--batch_sizes=97 is larger than the training set"),
 ]
 

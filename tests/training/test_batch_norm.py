@@ -12,9 +12,9 @@ import pytest
 
 from fmnist_jax.config import Config, Hparams
 from fmnist_jax.networks.layers import dropout
-from fmnist_jax.networks.linen import apply_model
 from fmnist_jax.networks.mlp import MLP
 from fmnist_jax.training.step import State, forward, init
+from tests.networks.linen_calls import apply_model
 
 IMAGE_SHAPE, NUM_CLASSES, SIZE = (5, 4), 3, 6
 DIVISORS = (1.0, 255.0)

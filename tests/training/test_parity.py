@@ -15,7 +15,6 @@ import pytest
 
 from fmnist_jax.config import PRESETS, Config, Hparams, resolve
 from fmnist_jax.data.dataset import Dataset
-from fmnist_jax.networks.linen import init_variables
 from fmnist_jax.networks.mlp import make_model
 from fmnist_jax.training.evaluation import evaluate
 from fmnist_jax.training.loop import train_epoch
@@ -26,6 +25,7 @@ from fmnist_jax.training.schedules import (
     next_schedule,
 )
 from fmnist_jax.training.step import State, init, train_step
+from tests.networks.linen_calls import init_variables
 from tests.training import pytorch_reference as reference
 from tests.training.pytorch_reference import RUNS, Run
 
