@@ -104,7 +104,7 @@ def execute(
     if asks_for_help(argv):
         print("\n\n".join(help_text(experiment) for experiment in experiments))
         return
-    from fmnist_jax.runner import output_folder, shards
+    from fmnist_jax.runner import extension, output_folder, shards
     from fmnist_jax.runner.jobs import (
         fit_to_data,
         leave_out_bundles,
@@ -115,6 +115,7 @@ def execute(
     options = parse(argv, experiments)
     shards.check(options, experiments)
     names = [experiment.name for experiment in experiments]
+    extension.check_options(options, names)
     jobs = _for_each(names, lambda e: make_job(e, options), experiments)
     root = output_folder.choose_folder(names, options)
     datasets = _load(jobs, options)

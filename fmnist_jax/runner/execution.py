@@ -1,13 +1,14 @@
 """One experiment from its plan to its report: plan, train, save, plot, report."""
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from fmnist_jax.analysis.results import stack
 from fmnist_jax.devices import num_cpu_cores, use_compilation_cache, use_cpu_cores
 from fmnist_jax.runner import (
     distributed,
+    extension,
     interrupts,
     output_folder,
     saved_states,
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from fmnist_jax.sweeps.checkpoints import Part
+    from fmnist_jax.sweeps.planning import Plan
     from fmnist_jax.sweeps.progress import SweepProgress
 
 
@@ -58,7 +60,7 @@ def _answer_from_data(task: Task) -> None:
 
 def _check_free(task: Task) -> None:
     """Refuses results in the locked folder, which another process may have written."""
-    if not task.job.options["overwrite"]:
+    if not (task.job.options["overwrite"] or task.job.options["extend"]):
         output_folder.check_free(task.out_dir)
 
 
@@ -79,7 +81,10 @@ def _train_and_report(task: Task) -> None:
     ):
         with stop_signals() as is_stopped:
             progress = _open(task, shard)
-            overview = terminal.overview(task.job, progress.plans, task.data)
+            plans: Sequence[Plan] = progress.plans
+            if options["extend"]:
+                plans = extension.missing(progress)
+            overview = terminal.overview(task.job, plans, task.data)
             print("\n".join(overview), flush=True)
             print("\n".join(_progress_lines(task, progress)), flush=True)
             with interrupts.adding_resume_command(task.resume_command, progress.folder):
@@ -99,10 +104,13 @@ def _open(task: Task, shard: Shard) -> "SweepProgress":
     plans = plan_job(task, num_shards=shard.total)
     if not task.allow_training:
         return open_finished_sweeps(task.out_dir, plans, task.data)
+    earlier = extension.earlier_results(task) if task.job.options["extend"] else []
+    if earlier:
+        plans = extension.with_reused_groups(task, plans, earlier)
     command = {"experiment": task.name, "arguments": list(task.arguments)}
     overwrite = task.job.options["overwrite"]
     rungs = task.job.rungs
-    return open_sweeps(
+    progress = open_sweeps(
         task.out_dir,
         plans,
         task.data,
@@ -111,6 +119,9 @@ def _open(task: Task, shard: Shard) -> "SweepProgress":
         shard,
         search={} if rungs is None else {"rungs": rungs.text},
     )
+    if earlier:
+        extension.reuse(progress, earlier)
+    return progress
 
 
 def _progress_lines(task: Task, progress: "SweepProgress") -> list[str]:

@@ -122,6 +122,13 @@ _COMMON_FLAGS = (
         "training",
     ),
     Flag("overwrite", SWITCH, "replace the results in --out_dir"),
+    Flag(
+        "extend",
+        SWITCH,
+        "train only the runs that the finished results in --out_dir lack, such as more "
+        "seeds, values or points; the other runs stay bit for bit what they are",
+        "training",
+    ),
     Flag("dry_run", SWITCH, "print what would be done, and stop"),
     Flag(
         "num_shards",

@@ -16,7 +16,7 @@ from fmnist_jax.sweeps import folder_lock
 from fmnist_jax.sweeps.plan_file import SINGLE, Shard, is_unfinished
 
 INDEX = "index.html"  # the page of several experiments
-STATES = "states/states.json"  # of an experiment without variants
+STATES = "states/states.json"  # of an experiment that compares no data sets
 
 
 def choose_folder(names: Sequence[str], options: Mapping[str, Any]) -> Path:
@@ -37,7 +37,7 @@ def choose_folder(names: Sequence[str], options: Mapping[str, Any]) -> Path:
         root = Path(os.path.expanduser(options["out_dir"]))  # never raises
     # ensure_dir changes a default name that is taken; of several experiments, finished
     # ones are skipped.
-    if not (options["overwrite"] or is_default or several):
+    if not (options["overwrite"] or options["extend"] or is_default or several):
         check_free(root)
     for folder in [*experiment_folders(root, names), root]:
         check_writable(folder)

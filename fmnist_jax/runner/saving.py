@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from fmnist_jax.analysis import report, results
 from fmnist_jax.files import explaining_write_errors
+from fmnist_jax.runner import extension
 from fmnist_jax.runner.experiment import Answer, Experiment
 from fmnist_jax.runner.jobs import Task
 from fmnist_jax.sweeps.environment import RECORDED_PACKAGES, versions
@@ -109,6 +110,7 @@ def _run_metadata(task: Task, dataset: "xr.Dataset") -> Metadata:
         "normalizations": _statistics(task),
         "devices": [str(device) for device in jax.devices()],
         "device_kind": jax.devices()[0].device_kind,
+        "environment": extension.environment_of(task),
         "legend": report.legend(dataset),
         "notices": list(dataset.attrs.get("notices", [])),
     }

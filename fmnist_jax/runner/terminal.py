@@ -43,20 +43,18 @@ def overview(job: Job, plans: Sequence["Plan"], data: Sequence["Data"]) -> list[
       data: the data sets.
     """
     pairs = list(zip(plans, data, strict=True))
-    lines = [line for pair in pairs for line in _notices(*pair)] + [*job.notices]
+    notes = [line for p in pairs if p[0].groups for line in _notices(*p)]
     seconds = sum(cost.expected_seconds(*pair) for pair in pairs)
     seconds -= (len(pairs) - 1) * cost.SECONDS_TO_START
-    halving = []
-    if rungs := job.rungs:
-        whole = sum(p.num_distinct_runs * p.config.num_epochs for p in plans)
-        share = rungs.num_epochs(plans) / whole
-        seconds *= share
-        leaving = ", ".join(map(str, rungs.epochs[:-1])) or "none"
+    share, halving = 1.0, []
+    if job.rungs is not None:
+        share = job.rungs.share_trained(plans)
         halving.append(
-            f"Successive halving: {rungs.keep:.3g} of the settings stay after epochs "
-            f"{leaving}; {100 * share:.0f} % of the epochs of the grid are trained."
+            f"Successive halving: {job.rungs.keep:.3g} of the settings stay after "
+            f"epoch {', '.join(map(str, job.rungs.epochs[:-1]))}; {100 * share:.0f} % "
+            "of the epochs of the grid are trained."
         )
-    megabytes = max(cost.memory_bytes(*pair) for pair in pairs) / 1e6
+    megabytes = max((cost.memory_bytes(*p) for p in pairs if p[0].groups), default=0)
     compared = job.datasets if job.experiment.datasets else ()
     axes = [axis_text("dataset", compared)] if compared else []
     axes += [_axis(name, values) for name, values in plans[0].axes.items()]
@@ -64,7 +62,7 @@ def overview(job: Job, plans: Sequence["Plan"], data: Sequence["Data"]) -> list[
     num_runs = sum(plan.num_runs for plan in plans)
     num_distinct = sum(plan.num_distinct_runs for plan in plans)
     runs = _count(num_runs, "run")
-    runs += f", {num_distinct} of them distinct," if num_distinct < num_runs else ""
+    runs += f", {num_distinct} of them to train," if num_distinct < num_runs else ""
     programs = _count(sum(plan.num_programs for plan in plans), "program")
     kept = ""
     if job.keeps_states:
@@ -72,11 +70,11 @@ def overview(job: Job, plans: Sequence["Plan"], data: Sequence["Data"]) -> list[
         kept = f" Its trained states need {size:,.0f} MB more of memory and of disk."
     return [
         *introduction(job.experiment, data),
-        *(f"Note: {line}" for line in dict.fromkeys(lines)),
+        *(f"Note: {line}" for line in dict.fromkeys([*notes, *job.notices])),
         f"Preset {job.options['preset']}, {epochs}: {' × '.join(axes)}.",
         *halving,
-        f"{runs} in {programs}; expected: about {_duration(seconds)} and "
-        f"{megabytes:.0f} MB on this processor.{kept}",
+        f"{runs} in {programs}; expected: about {_duration(share * seconds)} and "
+        f"{megabytes / 1e6:.0f} MB on this processor.{kept}",
     ]
 
 

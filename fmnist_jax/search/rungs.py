@@ -50,6 +50,11 @@ class Rungs(NamedTuple):
                 settings, before = self.num_kept(settings), epoch
         return total
 
+    def share_trained(self, plans: Sequence[Plan]) -> float:
+        """Returns the share of the epochs of all runs to the end that is trained."""
+        runs = sum(plan.num_distinct_runs for plan in plans)
+        return self.num_epochs(plans) / (runs * self.epochs[-1])
+
 
 def check_rungs(rungs: Rungs) -> Rungs:
     """Returns rungs; raises UserError unless they are ascending and some leave."""

@@ -1,0 +1,168 @@
+"""``--extend``: more seeds and values in a finished folder."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from experiments.__main__ import find_experiments
+from experiments.scale_sweep import EXPERIMENT
+from fmnist_jax.analysis import results
+from fmnist_jax.errors import UserError
+from fmnist_jax.runner import command_line
+from fmnist_jax.sweeps import engine
+
+SMALL = [
+    *("--dataset=synthetic", "--train_examples=200", "--test_examples=50"),
+    *("--epochs=2", "--hidden_sizes=6"),
+]
+
+
+def run(out_dir: Path, *arguments: str, name: str = "scale_sweep") -> xr.Dataset:
+    argv = [name, *SMALL, *arguments, f"--out_dir={out_dir}"]
+    command_line.execute([find_experiments()[name]], argv)
+    return results.load(out_dir)
+
+
+@pytest.fixture
+def epochs(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The number of runs of each epoch that is trained."""
+    trained: list[int] = []
+    original = engine._train_epoch
+
+    def counting(context, program, batch, epoch):  # type: ignore[no-untyped-def]
+        trained.append(len({*batch.positions.tolist()}))
+        return original(context, program, batch, epoch)
+
+    monkeypatch.setattr(engine, "_train_epoch", counting)
+    return trained
+
+
+def assert_kept(whole: xr.Dataset, before: xr.Dataset) -> None:
+    """Every value of the earlier results is among the later ones, bit for bit."""
+    index = {dim: before[dim] for dim in before.status.dims}
+    for name in before.data_vars:
+        same = whole[name].sel(index).transpose(*before[name].dims)
+        np.testing.assert_array_equal(same.values, before[name].values, err_msg=name)
+
+
+@pytest.mark.slow
+def test_seeds_and_values_are_added(tmp_path: Path, epochs: list[int]) -> None:
+    first = run(tmp_path, "--divisors=1,255", "--num_seeds=2")
+    assert sum(epochs) == 2 * 8
+    epochs.clear()
+    more = run(tmp_path, "--divisors=1,255", "--num_seeds=3", "--extend")
+    assert sum(epochs) == 2 * 4
+    assert_kept(more, first)
+    epochs.clear()
+    flags = ["--divisors=1,16,255", "--num_seeds=3", "--optimizers=adam,sgd"]
+    wider = run(tmp_path, *flags, "--extend")
+    assert sum(epochs) == 2 * (36 - 12)
+    assert_kept(wider.sel(optimizer="adam"), more)
+    whole = run(tmp_path / "whole", *flags)
+    for name in ("train_loss", "test_loss", "final_train_loss", "test_accuracy"):
+        np.testing.assert_allclose(wider[name], whole[name], rtol=2e-5, atol=1e-6)
+    assert (wider.status == whole.status).all()
+    assert wider.coords.keys() == whole.coords.keys()
+
+
+@pytest.mark.slow
+def test_points_are_added_and_nothing_else_is_trained(
+    tmp_path: Path, epochs: list[int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = ["--divisors=1:1e4", "--learning_rates=1e-5:1", "--losses=softmax"]
+    first = run(tmp_path, *flags, "--num_seeds=1", "--sample=4")
+    epochs.clear()
+    more = run(tmp_path, *flags, "--num_seeds=1", "--sample=7", "--extend")
+    assert sum(epochs) == 2 * 3
+    assert "7 runs, 3 of them to train, in 1 program" in capsys.readouterr().out
+    np.testing.assert_array_equal(more.test_loss[:4], first.test_loss)
+    epochs.clear()
+    again = run(tmp_path, *flags, "--num_seeds=1", "--sample=7", "--extend")
+    assert epochs == []
+    xr.testing.assert_identical(again, more)
+
+
+@pytest.mark.slow
+def test_an_interrupted_extension_resumes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flags = ["--losses=softmax", "--divisors=1,255", "--record_every=2"]
+    flags += ["--target_accuracies=.2,inf"]
+    run(tmp_path / "killed", *flags, "--num_seeds=1")
+    run(tmp_path / "whole", *flags, "--num_seeds=1")
+    extend = [*flags, "--num_seeds=2", "--extend", "--optimizers=adam,sgd"]
+    whole = run(tmp_path / "whole", *extend)
+    original, calls = engine._train_epoch, []
+
+    def failing(*arguments):  # type: ignore[no-untyped-def]
+        calls.append(1)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return original(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(engine, "_train_epoch", failing)
+        with pytest.raises(KeyboardInterrupt):
+            run(tmp_path / "killed", *extend)
+    resumed = run(tmp_path / "killed", *extend)
+    xr.testing.assert_identical(resumed, whole)
+    assert resumed.test_loss_by_step.notnull().any()
+
+
+@pytest.mark.slow
+def test_probes_and_compared_data_sets_are_extended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, epochs: list[int]
+) -> None:
+    from fmnist_jax.data import load
+
+    first = run(tmp_path / "a", "--num_seeds=1", name="regularization")
+    more = run(tmp_path / "a", "--num_seeds=2", "--extend", name="regularization")
+    assert_kept(more, first)
+    assert more.near_zero_share.notnull().all()
+    whole = load("synthetic")
+    data = {
+        n: whole.first(train=k, test=50)
+        for n, k in (("mnist", 96), ("fashion_mnist", 64))
+    }
+    monkeypatch.setattr(command_line, "_load", lambda jobs, options: data)
+    monkeypatch.setattr("tests.runner.test_extension.SMALL", SMALL[3:])
+    first = run(tmp_path / "b", "--num_seeds=1", name="dataset_mixup")
+    epochs.clear()
+    more = run(tmp_path / "b", "--num_seeds=2", "--extend", name="dataset_mixup")
+    assert sum(epochs) == 2 * 4
+    assert_kept(more, first)
+
+
+@pytest.mark.slow
+def test_what_cannot_be_extended_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flags = ["--divisors=255", "--losses=softmax", "--num_seeds=1"]
+
+    def line(*arguments: str, out_dir: Path | None = tmp_path / "x") -> str:
+        place = [f"--out_dir={out_dir}"] if out_dir else []
+        argv = ["scale_sweep", *SMALL, *flags, *arguments, "--extend", *place]
+        with pytest.raises(UserError) as caught:
+            command_line.execute([EXPERIMENT], argv)
+        return str(caught.value)
+
+    assert "There are no results at" in line()
+    assert "--extend requires a single experiment, and --out_dir" in line(out_dir=None)
+    run(tmp_path / "x", *flags)
+    for flag in ("--halving", "--keep_states=all", "--overwrite"):
+        assert f"{flag.split('=')[0]} and --extend cannot be combined" in line(flag)
+    assert "none of these runs: batch_size is 32 there and 50 now" in line(
+        "--batch_sizes=50"
+    )
+    settings = json.loads((tmp_path / "x" / "config.json").read_text())
+    settings["environment"]["jax"] = "0.0.1"
+    (tmp_path / "x" / "config.json").write_text(json.dumps(settings))
+    assert "cannot be extended: jax is 0.0.1 there and" in line()
+    smaller = [f.replace("200", "190") for f in SMALL]
+    monkeypatch.setattr("tests.runner.test_extension.SMALL", smaller)
+    settings["environment"]["jax"] = __import__("jax").__version__
+    (tmp_path / "x" / "config.json").write_text(json.dumps(settings))
+    assert "the results are of other data" in line()
