@@ -71,5 +71,5 @@ def without_answer(experiment: Experiment) -> tuple[Experiment, list[str]]:
 
         return {"halving": figure(dataset)}
 
-    replaced: dict[str, Any] = {"answer": lambda dataset: Answer(), "figures": figures}
-    return dataclasses.replace(experiment, curves_by="", **replaced), lines
+    changes: dict[str, Any] = {"answer": lambda dataset: Answer(), "figures": figures}
+    return dataclasses.replace(experiment, curves_by="", **changes), lines

@@ -49,10 +49,8 @@ def halving(
 ) -> xr.Dataset:
     """Trains a run for each combination of the axes' values; the worst leave early.
 
-    All runs train to the first rung. There, and at every further rung, the best share
-    ``keep`` of the settings stays, judged by the mean over seeds of a metric of the
-    validation set; the seeds of a setting stay or leave together. The runs that stay
-    are those of ``sweep``, up to float32 rounding.
+    At each rung, the best settings stay, by the mean over seeds of a metric of the
+    validation set. Their runs are those of ``sweep``, up to float32 rounding.
 
     Args:
       axes: as ``sweep`` takes them.
@@ -62,8 +60,7 @@ def halving(
       rungs: epochs after which settings leave, ascending; training ends at the last.
       keep: share of the settings that stay, above 0 and below 1.
       by: "validation_loss" or "validation_accuracy".
-      probes: what to record in addition to the metrics; those at "end" only of the runs
-        that stay to the end.
+      probes: what to record in addition to the metrics.
       max_width: maximum number of runs per device at once; None: as the device allows.
       progress: whether to show a progress bar on stderr.
       folder: of checkpoints, as ``sweep`` uses it.
@@ -73,36 +70,45 @@ def halving(
       rung), and NaN after it.
 
     Raises:
-      UserError: as ``sweep``; for rungs that are not ascending; and for data without a
-        validation set.
+      UserError: as ``sweep``, and for data without a validation set.
       SweepInterrupted: on Ctrl-C; its ``results`` are those so far.
     """
     settings = check_rungs(Rungs(tuple(plain(list(rungs))), plain(keep), by))
     config = with_last_rung(config, settings)
     planned = plan_for_local_devices(axes, data, config, hparams, probes, max_width)
-    check_data(planned, data, settings)
+    _check_data(data, settings)
     check_findings(planned, data)
+    return labelled(_train(planned, data, settings, folder, progress), settings)[0]
+
+
+def _train(
+    planned: Plan, data: Data, rungs: Rungs, folder: Path | str | None, is_shown: bool
+) -> list[SweepProgress]:
+    """Returns the progress of all rungs."""
     stages: list[SweepProgress] = []
     try:
         with (
-            _opened(planned, data, settings, folder) as (first, is_stopped),
-            progress_bar(settings.num_epochs([planned]), progress) as advance,
+            _opened(planned, data, rungs, folder) as (first, is_stopped),
+            progress_bar(rungs.num_epochs([planned]), is_shown) as advance,
         ):
             stages.append(first)
-            for part in run_rungs(stages, settings, is_stopped):
+            for part in run_rungs(stages, rungs, is_stopped):
                 advance(part)
     except KeyboardInterrupt:
-        parts = [part for stage in stages for part in saved_parts(stage, 0)]
-        has_epochs = any(part.epoch is not None for part in parts)
-        results = labelled(stages, settings)[0] if has_epochs else None
-        ends = [part for part in parts if part.epoch == config.num_epochs]
-        raise SweepInterrupted(
-            sum(len(part.runs) for part in ends),
-            planned.num_distinct_runs,
-            results,
-            is_saved=folder is not None,
-        ) from None
-    return labelled(stages, settings)[0]
+        raise _interrupted(stages, rungs, is_saved=folder is not None) from None
+    return stages
+
+
+def _interrupted(
+    stages: Sequence[SweepProgress], rungs: Rungs, is_saved: bool
+) -> SweepInterrupted:
+    parts = [part for stage in stages for part in saved_parts(stage, 0)]
+    has_epochs = any(part.epoch is not None for part in parts)
+    results = labelled(stages, rungs)[0] if has_epochs else None
+    ends = [part for part in parts if part.epoch == rungs.epochs[-1]]
+    total = stages[0].plans[0].num_distinct_runs if stages else 0
+    finished = sum(len(part.runs) for part in ends)
+    return SweepInterrupted(finished, total, results, is_saved=is_saved)
 
 
 @contextlib.contextmanager
@@ -135,7 +141,7 @@ def with_last_rung(config: Config, rungs: Rungs) -> Config:
     return dataclasses.replace(config, num_epochs=rungs.epochs[-1])
 
 
-def check_data(planned: Plan, data: Data, rungs: Rungs) -> None:
+def _check_data(data: Data, rungs: Rungs) -> None:
     """Raises UserError for data without a validation set, or without what judges."""
     if data.validation is None:
         raise UserError(

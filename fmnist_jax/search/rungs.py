@@ -93,9 +93,9 @@ def survivors(
         for group in make_groups(config, runs, plan.num_devices, widths[config])
     ]
     rest = dataclasses.replace(plan, groups=tuple(groups))
-    places = _places(plan, checkpoints)
+    where = _where(plan, checkpoints)
     starts = {
-        index: _start(rest, index, group, checkpoints, places)
+        index: _start(rest, index, group, checkpoints, where)
         for index, group in enumerate(groups)
     }
     return rest, starts
@@ -123,14 +123,14 @@ class _Place(NamedTuple):
     slot: int | None
 
 
-def _places(plan: Plan, checkpoints: Mapping[int, Checkpoint]) -> dict[int, _Place]:
-    places = {}
+def _where(plan: Plan, checkpoints: Mapping[int, Checkpoint]) -> dict[int, _Place]:
+    where = {}
     for number, checkpoint in checkpoints.items():
         positions = np.asarray(checkpoint.positions).tolist()
         slots = {position: slot for slot, position in enumerate(positions)}
         for position, run in enumerate(plan.groups[number].runs):
-            places[run] = _Place(number, position, slots.get(position))
-    return places
+            where[run] = _Place(number, position, slots.get(position))
+    return where
 
 
 def _start(
@@ -138,10 +138,10 @@ def _start(
     index: int,
     group: Group,
     checkpoints: Mapping[int, Checkpoint],
-    places: Mapping[int, _Place],
+    where: Mapping[int, _Place],
 ) -> Checkpoint:
     """Returns the checkpoint with which a group of runs that stay begins."""
-    at = [places[run] for run in group.runs]
+    at = [where[run] for run in group.runs]
     parts = []
     for parts_of_runs in zip(
         *(checkpoints[place.group].parts for place in at), strict=True

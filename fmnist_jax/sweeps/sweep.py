@@ -87,10 +87,9 @@ def sweep(
 
     Args:
       axes: settings to vary, name to list, range or array of values. A name is a field
-        of ``Config`` or ``Hparams``, a key of ``Hparams.extra``, or "seed" (else 0).
-        Values of ``Config`` fields are programs; other axes are vmapped. Another name
-        has bundles of settings, by label, ``{"raw": {"divisor": 1}, …}``, or in a list.
-        Runs that differ in nothing that they depend on are trained once.
+        of ``Config`` or ``Hparams``, a key of ``Hparams.extra``, or "seed" (else 0). An
+        axis of another name has bundles of settings: ``{"raw": {"divisor": 1}, …}``, or
+        a list of settings. Runs with the same settings are trained once.
       data: training and test set.
       config: static settings that are not axes.
       hparams: traced settings that are not axes.

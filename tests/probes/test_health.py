@@ -179,7 +179,7 @@ def test_statuses_of_trained_runs(small: Data) -> None:
     targets = {"target_accuracy": [0.2, np.inf]}
     stopping = sweep(targets, small, config, Hparams(learning_rate=0.1)).status
     assert stopping.isel(seed=0).values.tolist() == ["stopped", "trained"]
-    names = "missing diverged stopped dead frozen trained not_trained finished"
+    names = "missing diverged stopped pruned dead frozen trained not_trained finished"
     assert list(STATUSES) == [name.replace("_", " ") for name in names.split()]
 
 

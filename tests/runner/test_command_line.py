@@ -25,7 +25,7 @@ MISTAKES = [
     ("--divisors=1;2", "'1;2' is not allowed"),
     ("--divisors=1,,2", "'' is not allowed"),
     ("--divisors=1,1", "twice"),
-    ("--divisors=1:2", "start:stop:count, such as"),
+    ("--divisors=1:2", "has no number of values: give start:stop:count"),
     ("--divisors=1e6,1000000.0001", "divisor has 1000000.0 twice"),
     ("--divisors=1e-40", "expected a positive number .from 1.2e-38 to 3.4e38"),
     ("--divisors=2 --divisors=3", "--divisors is given twice"),

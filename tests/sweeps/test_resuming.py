@@ -125,9 +125,9 @@ def test_a_sweep_that_dies_resumes_to_the_same_bytes(
     epochs: list[int] = []
     original = execution._train
 
-    def counting(task: Any, progress: resuming.SweepProgress, *rest: Any) -> None:
+    def counting(task: Any, progress: resuming.SweepProgress, *rest: Any) -> Any:
         epochs.append(num_epochs_trained(progress))
-        original(task, progress, *rest)
+        return original(task, progress, *rest)
 
     monkeypatch.setattr(execution, "_train", counting)
     execute(tmp_path)
