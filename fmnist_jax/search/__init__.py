@@ -1,1 +1,1 @@
-"""Searches over settings: random points. Later: halving, refining, recommending."""
+"""Searches over settings: random points, successive halving, adaptive maps."""

@@ -28,7 +28,7 @@ from fmnist_jax.sweeps.labelling import join
 from fmnist_jax.sweeps.planning import Plan
 from fmnist_jax.sweeps.progress import SweepProgress, saved_parts
 from fmnist_jax.sweeps.resuming import next_rung, open_sweeps, run_sweep
-from fmnist_jax.sweeps.stop_signals import stop_signals
+from fmnist_jax.sweeps.stop_signals import never_stopped, stop_signals
 from fmnist_jax.sweeps.sweep import check_findings, progress_bar
 from fmnist_jax.values import plain
 
@@ -118,7 +118,7 @@ def _opened(
     """Opens the first rung, in a locked folder if there is one."""
     if folder is None:
         memory = SweepProgress(Path(), "", [planned], [data], [{}], is_saved=False)
-        yield memory, lambda: False
+        yield memory, never_stopped
         return
     command = {"experiment": "halving", "arguments": []}
     out_dir, search = local_folder(folder), {"rungs": rungs.text}

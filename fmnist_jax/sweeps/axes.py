@@ -180,7 +180,9 @@ def _check_bundles(
     for axis, names in settings_set(axes).items():
         values = axes[axis] if names != [axis] else ()
         needed = {*names}.intersection(TRACED)
-        for value in values:
+        # What a bundle needs does not depend on the numbers in it.
+        distinct = {_without_numbers(value): value for value in reversed(values)}
+        for value in reversed(distinct.values()):
             programs = distinct_runs({**axes, axis: (value,)}, config, hparams)[0]
             try:
                 check_effects(value.settings, programs, given)
@@ -195,6 +197,12 @@ def _check_bundles(
                             f"depend on; set it in every bundle of {axis}, or in "
                             "Hparams."
                         )
+
+
+def _without_numbers(bundle: Bundle) -> tuple[tuple[str, Any], ...]:
+    """Returns the names of a bundle's settings, and the values of static ones."""
+    settings = bundle.settings.items()
+    return tuple((name, value if name in STATIC else None) for name, value in settings)
 
 
 def _check_learning_rates(

@@ -85,6 +85,11 @@ class Plan:
         return sum(len(group.runs) for group in self.groups)
 
     @functools.cached_property
+    def bundled(self) -> set[str]:
+        """Settings that bundles set, which some of them may leave out."""
+        return bundled_settings(self.axes)
+
+    @functools.cached_property
     def trained_runs(self) -> np.ndarray:
         """Position of the run that is trained for each run, ``[num_runs]``."""
         return distinct_runs(self.axes, self.config, self.hparams)[1]
@@ -211,5 +216,5 @@ def run_config(plan: Plan, run: int) -> Config:
 
 def run_hparams(plan: Plan, config: Config, run: int) -> Hparams:
     """Returns the traced settings of a run of the program ``config``, resolved."""
-    settings, bundled = grid_settings(plan.axes, run), bundled_settings(plan.axes)
-    return program_hparams(config, plan.hparams, settings, bundled)
+    settings = grid_settings(plan.axes, run)
+    return program_hparams(config, plan.hparams, settings, plan.bundled)

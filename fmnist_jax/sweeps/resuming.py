@@ -48,15 +48,15 @@ def next_rung(
     progress: SweepProgress,
     plans: Sequence[Plan],
     starts: Sequence[Mapping[int, Checkpoint]],
-    until: int,
+    until: int | None,
 ) -> SweepProgress:
-    """Returns the progress of sweeps that continue paused ones.
+    """Returns the progress of sweeps that follow others of the same search.
 
     Args:
-      progress: of the paused sweeps.
-      plans: of each sweep, what continues.
+      progress: of the sweeps before.
+      plans: of each sweep, what follows.
       starts: of each sweep, the checkpoint with which each group starts.
-      until: epoch after which the groups pause, or end.
+      until: epoch after which the groups pause; None for the last.
     """
     prints = [fingerprint(*p, {}) for p in zip(plans, progress.data, strict=True)]
     further = dataclasses.replace(

@@ -8,6 +8,11 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 
+def never_stopped() -> bool:
+    """Returns False, as the function of ``stop_signals`` without a signal."""
+    return False
+
+
 @contextlib.contextmanager
 def stop_signals() -> Iterator[Callable[[], bool]]:
     """Yields a function that returns whether SIGINT (Ctrl-C) or SIGTERM has arrived.

@@ -1,0 +1,98 @@
+"""Cells of a map, divided where its points differ. Imports no jax."""
+
+import itertools
+from collections.abc import Collection, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+UNKNOWN = -1  # the label of a point that is not trained
+
+
+class Cell(NamedTuple):
+    """A rectangle of a map, by the indices of its first and last rows and columns."""
+
+    x0: int
+    x1: int
+    y0: int
+    y1: int
+
+    @property
+    def is_divisible(self) -> bool:
+        """Whether there are points between the corners."""
+        return self.x1 - self.x0 > 1 or self.y1 - self.y0 > 1
+
+    @property
+    def corners(self) -> list[tuple[int, int]]:
+        """The points at the corners."""
+        return [(x, y) for x in (self.x0, self.x1) for y in (self.y0, self.y1)]
+
+
+def coarse_cells(shape: Sequence[int], step: int) -> list[Cell]:
+    """Returns the cells between every ``step``-th point, and the last, of a map."""
+    ends = [sorted({*range(0, size, step), size - 1}) for size in shape]
+    xs, ys = ends
+    return [
+        Cell(x0, x1, y0, y1)
+        for x0, x1 in itertools.pairwise(xs)
+        for y0, y1 in itertools.pairwise(ys)
+    ]
+
+
+def differs(cell: Cell, labels: np.ndarray) -> bool:
+    """Whether two points within a cell or on its border are known to differ.
+
+    ``labels`` are whole numbers ``[x, y]``, ``UNKNOWN`` for a point not trained.
+    """
+    points = labels[cell.x0 : cell.x1 + 1, cell.y0 : cell.y1 + 1]
+    known = points[points != UNKNOWN]
+    return bool(known.size and known.min() != known.max())
+
+
+def divided(cell: Cell) -> list[Cell]:
+    """Returns the two or four parts of a divisible cell."""
+    xs, ys = (
+        [low, (low + high) // 2, high] if high - low > 1 else [low, high]
+        for low, high in ((cell.x0, cell.x1), (cell.y0, cell.y1))
+    )
+    return [
+        Cell(x0, x1, y0, y1)
+        for x0, x1 in itertools.pairwise(xs)
+        for y0, y1 in itertools.pairwise(ys)
+    ]
+
+
+def refined(
+    cells: Collection[Cell], labels: np.ndarray
+) -> tuple[list[Cell], list[tuple[int, int]]]:
+    """Returns the cells after those that differ are divided, and the points to train.
+
+    The points are corners that are not trained yet, in order.
+    """
+    leaves: list[Cell] = []
+    for cell in cells:
+        is_split = cell.is_divisible and differs(cell, labels)
+        leaves += divided(cell) if is_split else [cell]
+    points = {point for cell in leaves for point in cell.corners}
+    return leaves, sorted(p for p in points if labels[p] == UNKNOWN)
+
+
+def nearest_corners(
+    cells: Collection[Cell], labels: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns, for each point of a map, the indices of the nearest corner of its cell.
+
+    That of a point with a known label is itself; ``[x, y]`` each.
+    """
+    x, y = np.zeros(labels.shape, int), np.zeros(labels.shape, int)
+    for cell in sorted(cells):
+        xs = np.arange(cell.x0, cell.x1 + 1)
+        ys = np.arange(cell.y0, cell.y1 + 1)
+        near_x = np.where(xs - cell.x0 <= cell.x1 - xs, cell.x0, cell.x1)
+        near_y = np.where(ys - cell.y0 <= cell.y1 - ys, cell.y0, cell.y1)
+        block = np.ix_(xs, ys)
+        x[block] = near_x[:, None]
+        y[block] = near_y[None, :]
+    known = np.nonzero(labels != UNKNOWN)
+    x[known], y[known] = known
+    return x, y

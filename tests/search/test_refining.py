@@ -1,0 +1,152 @@
+"""Adaptive maps: cells by hand, and runs against those of the whole map."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from fmnist_jax.config import Config, Hparams
+from fmnist_jax.errors import SweepInterrupted, UserError
+from fmnist_jax.search.cells import (
+    UNKNOWN,
+    Cell,
+    coarse_cells,
+    divided,
+    nearest_corners,
+    refined,
+)
+from fmnist_jax.search.refining import refined_map
+from fmnist_jax.sweeps import engine
+from fmnist_jax.sweeps.sweep import sweep
+from tests.sweeps.runs import DATA
+
+CONFIG = Config(hidden_sizes=(4,), batch_size=16, num_epochs=2, optimizer="sgd")
+PLANE = {
+    "divisor": np.logspace(-1, 4, 13).round(6).tolist(),
+    "learning_rate": np.logspace(-6, 4, 11).round(8).tolist(),
+}
+
+
+def explore(truth: np.ndarray, step: int) -> tuple[np.ndarray, np.ndarray]:
+    """The filled labels of a map, and where they are known, point by point."""
+    labels, cells = np.full(truth.shape, UNKNOWN), coarse_cells(truth.shape, step)
+    while True:
+        leaves, points = refined(cells, labels)
+        if not points and leaves == cells:
+            break
+        cells = leaves
+        for point in points:
+            labels[point] = truth[point]
+    x, y = nearest_corners(cells, labels)
+    return labels[x, y], labels != UNKNOWN
+
+
+def test_a_disc_is_restored_from_few_points() -> None:
+    x, y = np.ogrid[:257, :193]
+    truth = ((x - 120) ** 2 + (y - 90) ** 2 < 60**2).astype(int)
+    filled, known = explore(truth, 16)
+    np.testing.assert_array_equal(filled, truth)
+    assert known.mean() < 0.06
+    boundary = np.diff(truth, axis=0) != 0  # both sides of it are known
+    assert known[1:][boundary].all()
+    assert known[:-1][boundary].all()
+
+
+def test_an_island_between_the_points_is_missed_and_one_on_a_point_is_not() -> None:
+    truth = np.zeros((65, 65), int)
+    truth[3:6, 3:6] = 1
+    assert explore(truth, 8)[0].sum() == 0
+    truth[8, 8] = 1
+    assert explore(truth, 8)[0][8, 8] == 1
+
+
+def test_cells_tile_the_map_and_their_parts_the_cell() -> None:
+    for shape, step in (((9, 9), 4), ((10, 7), 4), ((3, 30), 8), ((12, 12), 1)):
+        covered = np.zeros(np.array(shape) - 1, int)
+        for cell in coarse_cells(shape, step):
+            covered[cell.x0 : cell.x1, cell.y0 : cell.y1] += 1
+        assert (covered == 1).all()
+    parts = divided(Cell(2, 7, 4, 5))
+    assert parts == [Cell(2, 4, 4, 5), Cell(4, 7, 4, 5)]
+    assert not Cell(0, 1, 0, 1).is_divisible
+
+
+@pytest.fixture(scope="module")
+def whole() -> xr.Dataset:
+    return sweep({**PLANE, "seed": range(2)}, DATA, CONFIG)
+
+
+def test_trained_points_are_the_runs_of_the_whole_map(whole: xr.Dataset) -> None:
+    results = refined_map(PLANE, {"seed": range(2)}, DATA, CONFIG, step=4)
+    assert results.status.dims == whole.status.dims
+    at = results.is_trained
+    assert 0.2 < at.mean() < 0.9
+    assert (results.status == whole.status).where(at, True).all()
+    for name in ("test_loss", "train_loss", "test_accuracy"):
+        # Runs near the boundary amplify rounding: most are equal to float32.
+        ours, others = (data[name].where(at).values for data in (results, whole))
+        close = np.isclose(ours, others, rtol=2e-5, atol=2e-5, equal_nan=True)
+        assert close.mean() > 0.98
+    assert (results.status == whole.status).mean() > 0.95
+    assert results.coords.keys() == whole.coords.keys()
+    assert not (results.status == "missing").any()
+    # Every pair of neighbours that differs is trained.
+    status = results.status.values
+    for axis, known in enumerate((at.values, at.values)):
+        change = (np.diff(status == status[:1, :1], axis=axis) != 0).any(-1)
+        first = known.take(range(known.shape[axis] - 1), axis)
+        assert first[change].all()
+
+
+def test_a_criterion_divides_more_cells(whole: xr.Dataset) -> None:
+    axes = {"seed": range(2)}
+    by_status = refined_map(PLANE, axes, DATA, CONFIG, step=4)
+    losses = whole.final_train_loss.values
+    criterion = f"loss<={np.quantile(losses[np.isfinite(losses)], 0.3):.6g}"
+    more = refined_map(PLANE, axes, DATA, CONFIG, step=4, criterion=criterion)
+    assert more.is_trained.sum() > by_status.is_trained.sum()
+    assert (more.is_trained | ~by_status.is_trained).all()
+
+
+def test_an_interrupted_map_resumes_to_the_same_bits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    undisturbed = refined_map(PLANE, {}, DATA, CONFIG, step=4)
+    original, calls = engine._train_epoch, []
+
+    def failing(*arguments: Any) -> Any:
+        calls.append(1)
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        return original(*arguments)
+
+    monkeypatch.setattr(engine, "_train_epoch", failing)
+    with pytest.raises(SweepInterrupted, match=r"of 143 runs are finished. To resume"):
+        refined_map(PLANE, {}, DATA, CONFIG, step=4, folder=tmp_path)
+    resumed = refined_map(PLANE, {}, DATA, CONFIG, step=4, folder=tmp_path)
+    xr.testing.assert_identical(resumed, undisturbed)
+    other: Any = {"criterion": "loss<=1.1", "folder": tmp_path}
+    with pytest.raises(UserError, match=r"map is 13x11 .* by status .* by loss<=1\.1"):
+        refined_map(PLANE, {}, DATA, CONFIG, step=4, **other)
+
+
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        ({"plane": {"divisor": [1, 2, 3]}}, "plane needs two settings"),
+        ({"axes": {"divisor": [1]}}, "plane needs two settings"),
+        ({"step": 3}, "step is 3; expected a power of 2"),
+        ({"step": 0}, "step is 0"),
+        ({"plane": {**PLANE, "divisor": [1, 1, 2]}}, r"plane\['divisor'\] needs at"),
+        ({"plane": {**PLANE, "divisor": [1, 2]}}, r"plane\['divisor'\] needs at"),
+        ({"plane": {**PLANE, "divisors": [1, 2, 3]}}, "plane needs two settings"),
+        ({"criterion": "acc>1"}, "criterion is 'acc>1'"),
+        ({"hparams": Hparams(momentum=0.5)}, "momentum .* has no effect"),
+    ],
+)
+def test_mistakes_are_explained(changes: dict[str, Any], line: str) -> None:
+    given = {"plane": PLANE, "axes": {}, "data": DATA, "config": CONFIG, **changes}
+    with pytest.raises(UserError, match=line):
+        refined_map(**given)
