@@ -77,7 +77,7 @@ def table(dataset: xr.Dataset) -> str:
     summary, note = summarise(dataset), ""
     if "pruned_epoch" in dataset:
         left = summary["status"] == "pruned"
-        note = f"\n({left.sum()} settings left at a rung: summary.csv)"
+        note = f"\n({left.sum()} settings were pruned; see summary.csv)"
         summary = summary[~left]
     if len(summary) > MAX_ROWS:
         note += f"\n(the {MAX_ROWS} best of {len(summary)}; all are in summary.csv)"
@@ -119,7 +119,7 @@ def _best(dataset: xr.Dataset) -> list[str]:
     second, second_index = others[0]
     lead = "no other setting ended with finite outputs for every seed"
     if "pruned_epoch" in dataset:
-        lead = "the other settings left at a rung or diverged"
+        lead = "the other settings were pruned or diverged"
     if np.isfinite(second.mean()):
         lead = _lead(best - second, describe_combination(dataset, second_index))
     lines = [f"{first}; {lead}."]
@@ -159,7 +159,12 @@ def _lead(differences: np.ndarray, runner_up: str) -> str:
 def _contrast(dataset: xr.Dataset) -> list[str]:
     """Returns the test accuracy along the first axis, for each value of the second."""
     axes = [axis for axis in sweep_axes(dataset) if dataset.sizes[axis] > 1]
-    if len(axes) != 2 or dataset.sizes[axes[1]] > 3 or dataset.sizes[axes[0]] > 6:
+    if (
+        "pruned_epoch" in dataset
+        or len(axes) != 2
+        or dataset.sizes[axes[1]] > 3
+        or dataset.sizes[axes[0]] > 6
+    ):
         return []
     first, second = axes
     mean = 100 * dataset.test_accuracy.isel(epoch=-1).mean("seed", skipna=False)

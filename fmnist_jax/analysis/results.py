@@ -60,8 +60,8 @@ def summarise(dataset: xr.Dataset) -> pd.DataFrame:
     Columns: the axes; ``NAME_mean`` and ``NAME_std`` (sample standard deviation; NaN
     for one seed) of each ``FINAL`` metric after the last epoch, and of ``VALIDATION``
     if there is a validation set, NaN if the value of any seed is not finite; ``seeds``;
-    ``status``, such as "trained" or "frozen 2, trained 1"; settings that lie along an
-    axis without being one; and ``dataset``.
+    ``status``, such as "trained" or "frozen 2, trained 1"; settings that vary along
+    an axis but are not axes themselves; and ``dataset``.
     """
     columns: dict[str, Any] = {}
     has_spread = dataset.sizes["seed"] > 1

@@ -27,14 +27,14 @@ def as_array(name: str, values: Any) -> np.ndarray:
 
 
 def is_float(array: np.ndarray) -> bool:
-    """Whether values are floating, also of types such as bfloat16 that NumPy lacks."""
+    """Whether an array is floating-point; also for types such as bfloat16."""
     return array.dtype.kind == "f" or "float" in array.dtype.name
 
 
 def read_only(array: np.ndarray, given: np.ndarray) -> np.ndarray:
     """Returns the array; a copy of it if it could be changed through ``given``."""
     if np.may_share_memory(array, given):
-        owner: Any = given  # itself, or an array that it is part of
+        owner: Any = given  # the array, or one of which it is a view
         while isinstance(owner, np.ndarray) and not owner.flags.writeable:
             owner = owner.base
         if not isinstance(owner, np.ndarray):
@@ -83,7 +83,7 @@ def label_array(name: str, values: Any) -> np.ndarray:
 
 
 def check_float32(values: np.ndarray, subject: str, column: int | str) -> None:
-    """Refuses a column whose values differ by less than float32 can tell apart.
+    """Refuses a column whose values differ by less than the precision of float32.
 
     The rounding error exceeds a hundredth of their standard deviation.
     """

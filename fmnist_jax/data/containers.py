@@ -27,7 +27,7 @@ _EXPECTED = (
     "JPEG images by class, or a prepared TFDS folder"
 )
 _MAX_DEPTH = 3  # of folders that contain nothing but one folder
-TEST_SHARE = 6  # one in so many examples is in a test set that is split off
+TEST_SHARE = 6  # a test set that is split off has one in six examples
 SEED = 0  # of the choice of these examples
 
 
@@ -45,11 +45,11 @@ def load(path: Path, reserved: Collection[str] = ()) -> Data:
     A file whose name has the word of a split, such as train, stands for the files of
     all splits beside it. Fashion-MNIST and MNIST are recognised, and get their name,
     class names and order. If there is no test set, a stratified sixth of the examples
-    is the test set.
+    is split off as one.
 
     Args:
       path: of the file or folder, which exists.
-      reserved: names that only other data sets may have.
+      reserved: names that this data set must not have.
 
     Raises:
       UserError: if the path contains no data set or several, or the data are damaged or
@@ -71,7 +71,7 @@ def load(path: Path, reserved: Collection[str] = ()) -> Data:
             )
         elif "test" not in pairs:
             pairs = {"train": pairs["train"], "test": pairs["validation"]}
-            texts += ["There is no test set: the validation set is the test set."]
+            texts += ["There is no test set; the validation set is used as one."]
         source = ", ".join(filter(None, (contents.source, note)))
         notice = " ".join(filter(None, texts))
         contents = contents._replace(pairs=pairs, source=source, notice=notice)
@@ -82,7 +82,7 @@ def load(path: Path, reserved: Collection[str] = ()) -> Data:
 
 
 def _recognised(pairs: Pairs) -> tuple[str, Pairs, str]:
-    """Returns the official name, or "", the splits in its order, and a note on both."""
+    """Returns the official name or "", the splits in official order, and a note."""
     matches = {split: recognise(*pair) for split, pair in pairs.items()}
     known = {split: match for split, match in matches.items() if match}
     names = {match.name for match in known.values()}
@@ -101,13 +101,13 @@ def _recognised(pairs: Pairs) -> tuple[str, Pairs, str]:
 
 
 def _with_test(data: Data) -> Data:
-    """Returns data whose test set is split off; it was the training set before."""
+    """Returns data with a test set that is split off from the training set."""
     count = len(data.train.labels)
     size = max(1, count // TEST_SHARE)
     split = data.with_validation(size, SEED)
     notice = (
-        f"There is no test set: {size:,} of the {count:,} examples, a sixth of each "
-        "class, are the test set, whatever the seeds of the runs."
+        f"There is no test set, so {size:,} of the {count:,} examples, a sixth of each "
+        "class, are used as one. They are the same for all seeds."
     )
     notice = f"{data.notice} {notice}".strip()
     test: Any = split.validation

@@ -36,7 +36,7 @@ class Splits(NamedTuple):
 
     @property
     def by_name(self) -> dict[str, Any]:
-        """The splits that there are: without validation if it is None."""
+        """The splits by name; the validation set only if there is one."""
         names = self._fields if self.validation is not None else ("train", "test")
         return {name: getattr(self, name) for name in names}
 
@@ -231,7 +231,7 @@ class Data:
         )
 
     def _strata(self, part: Dataset) -> np.ndarray:
-        """The labels whose shares a subset keeps; targets as given have no classes."""
+        """The labels by which subsets are stratified; all 0 for targets as given."""
         is_given = self.targets == "as_given"
         return np.zeros(len(part.labels), int) if is_given else part.labels
 

@@ -44,7 +44,7 @@ def make_opener() -> urllib.request.OpenerDirector:
 def fetch(files: Mapping[str, tuple[str, str]], folder: Path) -> None:
     """Downloads the .gz files that a folder does not have yet.
 
-    ``files`` are their URLs, and the sha256 of what they contain, by name. A file gets
+    ``files`` has the URL and the sha256 of the contents of each, by name. A file gets
     its name only when it is complete and its sha256 is correct, so an interrupted
     download leaves no partial data. A download that stalls is aborted within 15 s.
     """
@@ -69,7 +69,7 @@ def fetch(files: Mapping[str, tuple[str, str]], folder: Path) -> None:
 
 
 def _remove_incomplete(folder: Path) -> None:
-    """Removes the files of killed downloads: others grow all the time."""
+    """Removes files of killed downloads: those that have not grown for minutes."""
     for path in folder.glob(".*.gz.*"):
         with contextlib.suppress(FileNotFoundError):
             if time.time() - path.stat().st_mtime > 60 * STALL_SECONDS:

@@ -48,7 +48,7 @@ def _classes(folder: Path) -> dict[str, list[Path]]:
 def find(folder: Path) -> dict[str, dict[str, list[Path]]]:
     """Returns the images ``SPLIT/CLASS/*`` or ``CLASS/*`` of each split, by class.
 
-    The split is 'all' if the folders are classes. Without such images there is none.
+    The split is 'all' if the folders are classes. The dict is empty without images.
 
     Raises:
       UserError: if two folders are one split, such as train and training.
@@ -71,7 +71,7 @@ def find(folder: Path) -> dict[str, dict[str, list[Path]]]:
 
 
 def read(folder: Path, splits: Mapping[str, Mapping[str, list[Path]]]) -> Pairs:
-    """Reads the images that ``find`` returns of a folder; the labels are the classes.
+    """Reads the images that ``find`` found in a folder; the labels are the classes.
 
     Raises:
       UserError: if a split lacks a class of another one, or as ``stack``.

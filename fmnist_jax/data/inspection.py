@@ -25,7 +25,7 @@ MIN_NEGATIVE = 0.05  # share of values below 0, if the other split has none
 
 
 class Copies(NamedTuple):
-    """How many images of a split are the same, bit for bit, as a training image."""
+    """Numbers of images of a split that equal a training image, bit for bit."""
 
     number: int
     other_label: int  # those with a label that no such training image has
@@ -38,11 +38,11 @@ class Range(NamedTuple):
     high: float
     size: float  # 99th percentile of the absolute values other than 0, or 0
     negative: float  # share of the values below 0
-    number: int  # of the values in the sample, of which size and negative are
+    number: int  # of values in the sample; size and negative are computed from them
 
 
 class Findings(NamedTuple):
-    """What is counted of a data set; of each split by its name."""
+    """Counts and statistics of a data set, by the names of its splits."""
 
     class_names: Sequence[str]
     counts: Mapping[str, np.ndarray]  # of examples by class, int [C]
@@ -56,7 +56,7 @@ class Findings(NamedTuple):
 
 
 def inspect(splits: Mapping[str, Any], class_names: Sequence[str]) -> Findings:
-    """Looks at all images and labels: ``splits`` are "train" and others."""
+    """Inspects all images and labels; ``splits`` has "train" and others."""
     images, _ = splits["train"]
     is_constant = images.min(0) == images.max(0)
     deviations = None

@@ -1,4 +1,4 @@
-"""What holds for every file of data: damage is one line, and the memory is limited."""
+"""Limits for all data files: errors become one line, and memory is limited."""
 
 import contextlib
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ def check(location: object, size: int) -> None:
 
 @contextlib.contextmanager
 def explaining(location: object) -> Iterator[None]:
-    """Turns the exceptions that damaged files cause, of many types, into UserError."""
+    """Turns the various exceptions that damaged files cause into UserError."""
     try:
         yield
     except UserError:

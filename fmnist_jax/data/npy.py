@@ -1,4 +1,4 @@
-"""Arrays in .npy files and .npz archives, by their names; never a pickle."""
+"""Reads arrays in .npy files and .npz archives by name, and never unpickles."""
 
 import re
 import zipfile

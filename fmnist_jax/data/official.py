@@ -4,10 +4,10 @@ Fashion-MNIST: https://github.com/zalandoresearch/fashion-mnist (arXiv 1708.0774
 MNIST: http://yann.lecun.com/exdb/mnist. The files of both have the same names and
 sizes, so only their checksums distinguish them.
 
-They are recognised in any container and any order of their examples, which are sorted
-by a 64-bit hash of pixels and label. A table in the package has the position of each
-official example in this order, which restores the official one; the sha256 of the
-official files then proves that nothing else differs.
+They are recognised in any container, with their examples in any order. The examples are
+sorted by a 64-bit hash of pixels and label. A table in the package has the position of
+each official example in this sorted order, which restores the official order. The
+sha256 of the official files then proves that nothing else differs.
 """
 
 import contextlib
@@ -139,7 +139,10 @@ def sorted_order(images: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 @functools.cache
 def official_ranks() -> dict[str, np.ndarray]:
-    """Returns where ``sorted_order`` has each official example, by 'NAME_SPLIT'."""
+    """Returns the position of each official example in ``sorted_order``.
+
+    The keys are 'NAME_SPLIT'.
+    """
     with np.load(_ORDERS) as table:
         return dict(table)
 
@@ -174,7 +177,7 @@ def recognise(images: np.ndarray, labels: np.ndarray) -> Recognised | None:
 def _codes(labels: np.ndarray, class_names: tuple[str, ...]) -> np.ndarray | None:
     """Returns labels as uint8 positions of official classes; None if they are others.
 
-    Names are compared without signs, which names of folders may lack.
+    Names are compared without punctuation, which folder names may lack.
     """
     if labels.dtype.kind == "U":
         different, inverse = np.unique(labels, return_inverse=True)

@@ -26,7 +26,7 @@ class Columns(NamedTuple):
     path: Path
     label: str
     features: list[str]  # in the order of the arrays
-    image_shape: tuple[int, ...] = ()  # empty: the features are no pixels
+    image_shape: tuple[int, ...] = ()  # empty if the features are not pixels
 
 
 class Table(NamedTuple):
@@ -36,7 +36,7 @@ class Table(NamedTuple):
     names: list[str]  # of its columns
     read: Callable[[Columns], Any]  # to a table of pyarrow
     first_row: int = 1  # its number in messages
-    is_named: bool = True  # by the file, not by numbers
+    is_named: bool = True  # whether the file names its columns
 
 
 def read(
@@ -224,10 +224,10 @@ def _arrays(table: Table, columns: Columns) -> tuple[np.ndarray, np.ndarray]:
         with np.errstate(over="ignore"):  # infinity is refused later
             features[:, position] = values
     labels = label_values(table, content[columns.label], columns.label)
-    del content  # which has all values once more
+    del content  # a second copy of all values
     if not columns.image_shape:
         return features, labels
-    with np.errstate(invalid="ignore"):  # other values than pixels
+    with np.errstate(invalid="ignore"):  # values that are not pixels
         pixels = features.astype(np.uint8)
     images = pixels if (pixels == features).all() else features
     return images.reshape(-1, *columns.image_shape), labels

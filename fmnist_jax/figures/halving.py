@@ -1,4 +1,4 @@
-"""Validation losses of settings that leave at rungs. No jax."""
+"""Validation metric of each setting during successive halving. No jax."""
 
 import numpy as np
 import xarray as xr
@@ -12,7 +12,7 @@ MAX_LABELLED = 8  # settings in the legend, the best first
 
 
 def figure(dataset: xr.Dataset) -> Figure:
-    """Draws the validation loss of each setting until it leaves or training ends."""
+    """Draws each setting's validation metric until it is pruned or training ends."""
     drawing, panels = style.grid_of_panels(1, 1)
     axes = panels[0, 0]
     name = str(dataset.attrs["rungs_by"])
@@ -39,12 +39,12 @@ def figure(dataset: xr.Dataset) -> Figure:
     axes.set_ylabel(f"{name.replace('_', ' ')}{' (log scale)' if sign == 1 else ''}")
     style.epoch_axis(axes, epochs)
     handles, _ = axes.get_legend_handles_labels()
-    handles.append(style.legend_line("left at a rung", color="0.75", marker="."))
+    handles.append(style.legend_line("pruned", color="0.75", marker="."))
     if len(stays) > len(labelled):
-        handles[-1].set_label("left at a rung, or not among the best")
+        handles[-1].set_label("pruned, or not among the best")
     handles.append(style.legend_line("rung", **style.BASELINE))
     style.add_legend(drawing, handles)
     count = len(index)
-    subject = f"Successive halving of {count} settings: {len(stays)} stayed to the end"
+    subject = f"Successive halving: {len(stays)} of {count} settings reached the end"
     style.title(drawing, dataset, subject)
     return drawing

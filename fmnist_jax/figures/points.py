@@ -14,15 +14,16 @@ from fmnist_jax.figures import details, style
 
 FEW = 8  # points
 FAILED: dict[str, Any] = {"color": "0.25", "marker": "x", "linestyle": "none"}
-FAILED_LABEL = "not finite, any seed"
+FAILED_LABEL = "not finite for a seed"
 
 
 def figure(dataset: xr.Dataset, axis: str) -> Figure:
-    """Draws the last epoch's accuracy of the points along ``axis``.
+    """Draws the accuracy after the last epoch of the points along ``axis``.
 
-    It is drawn against each setting of the points, and two settings also span a plane;
-    a row for each combination of the other axes' values. Few points, and points of
-    settings that are not numbers, are listed instead.
+    One panel shows it against each setting of the points. If there are two settings,
+    another panel shows both, with accuracy as colour. There is a row of panels for each
+    combination of the other axes' values. If there are few points, or none of their
+    settings is a number, the accuracy of each point is listed instead.
     """
     names = [
         name
@@ -30,8 +31,10 @@ def figure(dataset: xr.Dataset, axis: str) -> Figure:
         if name in dataset.coords and dataset[name].dims == (axis,)
         if dataset[name].dtype.kind in "iuf" and len(np.unique(dataset[name])) > 1
     ]
+    texts = [n for n in SETTINGS if n in dataset.coords and dataset[n].dims == (axis,)]
+    is_mixed = any(dataset[name].dtype.kind in "UO" for name in texts)
     metric = selection_metric(dataset)
-    if not names or dataset.sizes[axis] <= FEW:
+    if not names or is_mixed or dataset.sizes[axis] <= FEW:
         return details.by_choice(dataset, axis, ["train_accuracy", metric])
     shown, note = style.shown_panels(dataset, axis)
     columns = len(names) + (len(names) == 2)
@@ -80,7 +83,7 @@ def _draw(panel: Axes, runs: xr.Dataset, name: str, metric: str) -> None:
         color=style.COLOURS[0],
     )
     failed = ~np.isfinite(mean)
-    if failed.any():  # an empty line that is not clipped breaks the layout
+    if failed.any():  # an empty line with clip_on=False breaks the layout
         panel.plot(x[failed], np.zeros(failed.sum()), clip_on=False, **FAILED)
     panel.axhline(1 / runs.attrs["num_classes"], **style.BASELINE)
     panel.set_xscale(style.scale(runs, name))
@@ -91,9 +94,9 @@ def _draw(panel: Axes, runs: xr.Dataset, name: str, metric: str) -> None:
 def _draw_plane(
     panel: Axes, runs: xr.Dataset, names: list[str], metric: str, best: float
 ) -> PathCollection:
-    """Draws the points in the plane of two settings, coloured by accuracy to ``best``.
+    """Draws the points in the plane of two settings, coloured by accuracy.
 
-    Returns the dots.
+    The colours range from 0 to ``best``. Returns the collection of points.
     """
     mean, _, _ = style.mean_and_range(runs[metric])
     x, y = (runs[name].values for name in names)

@@ -61,11 +61,11 @@ def from_make(
     module_class: Callable[[Any], type],
     arguments: tuple[str, ...],
 ) -> Network:
-    """Returns the network of the modules that a function makes, for their adapter.
+    """Returns a network whose modules a function makes; the adapters use it.
 
-    ``init`` and ``apply`` also take ``make``, before the other arguments. ``arguments``
-    are what the modules may be called with besides ``x`` and a switch; the first is
-    also that of ``make``.
+    ``init`` and ``apply`` take ``make`` before their other arguments. ``arguments`` are
+    the names of the arguments that modules may take besides ``x`` and a switch. The
+    first name is also that of the argument of ``make``.
     """
     library = None if isinstance(make, type) else library_of(type(make))
     if library is not None or not callable(make):
@@ -87,5 +87,5 @@ def from_make(
     )
 
 
-# Partial functions are equal only if they are the same.
+# Cached, because two partial functions are never equal.
 _bound = functools.cache(functools.partial)

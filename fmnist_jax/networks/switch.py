@@ -23,10 +23,10 @@ def switches(names: Iterable[str], train: bool) -> dict[str, bool]:
 def _further_parameters(
     function: Callable[..., Any], num_inputs: int
 ) -> list[inspect.Parameter]:
-    """Returns the parameters after the first ones, but ``*args``."""
+    """Returns the parameters after the inputs, without ``*args``."""
     try:
         parameters = [*inspect.signature(function).parameters.values()]
-    except (TypeError, ValueError):  # some functions of C have no signature
+    except (TypeError, ValueError):  # some C functions have no signature
         return []
     cls = inspect.Parameter
     positional = (cls.POSITIONAL_ONLY, cls.POSITIONAL_OR_KEYWORD)

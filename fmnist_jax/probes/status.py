@@ -10,7 +10,7 @@ STATUSES = {
     "missing": "not run",
     "diverged": "a loss or a parameter is not finite",
     "stopped": "reached its target accuracy and stopped training",
-    "pruned": "left at a rung, because other settings had lower validation losses",
+    "pruned": "ended at a rung, because other settings had better validation results",
     "dead": "every unit of some hidden layer outputs 0 for every probed image",
     "frozen": "not trained; at least half the probed images have exactly zero "
     "gradient, and the training accuracy after the last epoch is that during it, to "

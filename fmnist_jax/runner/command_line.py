@@ -147,7 +147,7 @@ def _for_each(
 
 
 def _load(jobs: Sequence["Job"], options: "Options") -> dict[str, "Data"]:
-    """Returns the data sets that jobs need, by their names."""
+    """Returns the data sets that the jobs need, by name."""
     from fmnist_jax.data import load
 
     counts = [options["train_examples"], options["test_examples"]]

@@ -147,7 +147,7 @@ def _train(
 ) -> list["SweepProgress"]:
     """Runs the unfinished groups of this process's shard, with a progress bar.
 
-    Returns the progress of all rungs; without halving, of the only one.
+    Returns the progress of each rung; without halving, one progress.
 
     Raises:
       KeyboardInterrupt: if it was stopped.

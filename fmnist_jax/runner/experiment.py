@@ -59,8 +59,8 @@ class Experiment:
       preset: name in ``PRESETS``.
       settings: settings that differ from the preset.
       epochs: number of epochs; None for the preset's.
-      datasets: names of data sets to compare, the first axis; () for the data set of
-        the flag.
+      datasets: names of the data sets to compare, which are the first axis; () to use
+        the data set of ``--dataset``.
       plane: for a map, the two settings that span it; ``axes`` then has the others.
       num_seeds: number of seeds unless the flag is given.
       train_examples: number of training examples unless the flag is given; None for

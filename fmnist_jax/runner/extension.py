@@ -1,4 +1,4 @@
-"""``--extend``: the finished results in the output folder, and what they lack."""
+"""``--extend``: adds runs to the finished results in the output folder."""
 
 import dataclasses
 import json
@@ -16,16 +16,18 @@ if TYPE_CHECKING:
     from fmnist_jax.sweeps.planning import Plan
     from fmnist_jax.sweeps.progress import SweepProgress
 
-EXCLUDED = ("keep_states", "halving", "overwrite", "num_shards", "distributed")
+EXCLUDED = (
+    *("keep_states", "halving", "overwrite", "dry_run", "num_shards", "distributed"),
+)
 
 
 def check_options(options: Options, names: Sequence[str]) -> None:
-    """Raises UserError for flags that do not go together with ``--extend``."""
+    """Raises UserError for flags that cannot be combined with ``--extend``."""
     if not options["extend"]:
         return
     if len(names) > 1 or options["out_dir"] is None:
         raise UserError(
-            "--extend requires a single experiment, and --out_dir with its results."
+            "--extend requires a single experiment and the --out_dir of its results."
         )
     for flag in EXCLUDED:
         if options[flag] not in (None, False, "none"):
@@ -33,22 +35,28 @@ def check_options(options: Options, names: Sequence[str]) -> None:
 
 
 def environment_of(task: Task) -> dict[str, str]:
-    """Returns what determines the bits of results, apart from settings and data."""
-    from fmnist_jax.sweeps.code_names import code_name
+    """Returns the code, versions, JAX settings and probes that results depend on."""
+    from fmnist_jax.sweeps.checkpoints import digest
     from fmnist_jax.sweeps.environment import environment
+    from fmnist_jax.sweeps.fingerprint import probe_fingerprints
 
-    probes = [code_name(probe.function) for probe in task.job.probes]
-    return {**environment(), "probes": ", ".join(probes)}
+    probes = digest(probe_fingerprints(task.job.probes))[:12]
+    return {**environment(), "probes": probes, "experiment": task.code}
 
 
 def earlier_results(task: Task) -> list["xr.Dataset"]:
-    """Returns the results in the output folder, of each data set.
+    """Returns the results in the output folder, separately for each data set.
 
     Raises:
       UserError: if there are none, or if they are of other code, versions or probes.
     """
     from fmnist_jax.sweeps.extending import check_environment
 
+    if any((task.out_dir / "states").glob("**/states.json")):
+        raise UserError(
+            f"{task.out_dir} has trained states, to which --extend cannot add; use "
+            "another folder, or move the states."
+        )
     results = load(task.out_dir)
     path = task.out_dir / SETTINGS_FILE
     try:
@@ -59,9 +67,12 @@ def earlier_results(task: Task) -> list["xr.Dataset"]:
     check_environment(before, environment_of(task), task.out_dir)
     if not task.job.experiment.datasets:
         return [results]
-    known = {*results["dataset"].values.tolist()}
-    if not known.issuperset(task.job.datasets):
-        raise UserError(f"The results in {task.out_dir} are of other data sets.")
+    recorded = {entry["fingerprint"] for entry in settings.get("datasets", [])}
+    is_same = recorded == {data.fingerprint for data in task.data}
+    if not is_same or results["dataset"].values.tolist() != [*task.job.datasets]:
+        raise UserError(
+            f"{task.out_dir} cannot be extended: the results are from other data."
+        )
     parts = [results.sel(dataset=name, drop=True) for name in task.job.datasets]
     return [
         part.assign_attrs(dataset_fingerprint=data.fingerprint)
@@ -72,10 +83,10 @@ def earlier_results(task: Task) -> list["xr.Dataset"]:
 def with_reused_groups(
     task: Task, plans: Sequence["Plan"], earlier: Sequence["xr.Dataset"]
 ) -> list["Plan"]:
-    """Returns plans whose groups have either runs of the earlier results, or none.
+    """Returns plans in which each group is either reused or trained as a whole.
 
     Raises:
-      UserError: if the results cannot be extended by the plans.
+      UserError: if the results cannot be extended to these plans.
     """
     from fmnist_jax.sweeps import extending
 
@@ -89,7 +100,7 @@ def with_reused_groups(
 
 
 def reuse(progress: "SweepProgress", earlier: Sequence["xr.Dataset"]) -> None:
-    """Enters the runs of earlier results into the progress, as finished."""
+    """Marks the groups of earlier results as finished in the progress."""
     from fmnist_jax.sweeps.extending import reused_checkpoints
 
     triples = zip(progress.plans, earlier, progress.data, strict=True)

@@ -47,37 +47,38 @@ _COMMON_FLAGS = (
     Flag(
         "zip",
         TEXT,
-        "settings whose values are paired instead of crossed, by their flags: "
+        "flags whose values are paired instead of combined in a grid, such as "
         "divisors,learning_rates",
         "training",
     ),
     Flag(
         "sample",
         COUNT,
-        "number of random points, instead of a grid, in the box of all settings that "
-        "are given as start:stop",
+        "number of random points to draw, instead of a grid, in the ranges of all "
+        "settings that are given as start:stop",
         "training",
     ),
-    Flag("sample_seed", SEED, "seed of the points (default: 0)", "training"),
+    Flag("sample_seed", SEED, "with --sample: seed (default: 0)", "training"),
     Flag(
         "halving",
         SWITCH,
-        "successive halving: only the best third of the settings, by the loss of the "
-        "validation set, trains on after each of --rungs; a sixth of the training set "
-        "is held out unless --validation_examples is given",
+        "successive halving: after each of --rungs except the last, only the settings "
+        "with the lowest validation loss continue, by default a third; a sixth of the "
+        "training set is held out unless --validation_examples is given",
         "training",
     ),
     Flag(
         "rungs",
         TEXT,
-        "with --halving: epochs after which settings leave, and the last (default: a "
-        "ninth, a third and all of the epochs)",
+        "with --halving: epochs after which settings are pruned, and the epoch that "
+        "ends training, such as 1,3,9 (default: a ninth, a third and all of --epochs)",
         "training",
     ),
     Flag(
         "keep_share",
         BELOW_1,
-        "with --halving: share of the settings that stays at each rung",
+        "with --halving: share of the settings that continues after each rung "
+        "(default: a third)",
         "training",
     ),
     Flag("x", TEXT, "setting on the horizontal axis; its flag sets the values", "maps"),
@@ -125,8 +126,8 @@ _COMMON_FLAGS = (
     Flag(
         "extend",
         SWITCH,
-        "train only the runs that the finished results in --out_dir lack, such as more "
-        "seeds, values or points; the other runs stay bit for bit what they are",
+        "add runs, such as more seeds, values or points, to the finished results in "
+        "--out_dir, and train only these; repeat the earlier flags and add to them",
         "training",
     ),
     Flag("dry_run", SWITCH, "print what would be done, and stop"),

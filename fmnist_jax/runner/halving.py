@@ -22,22 +22,22 @@ def rungs_of(experiment: Experiment, options: Options, epochs: int) -> Rungs | N
     """Returns the rungs that the flags ask for; None without ``--halving``.
 
     Args:
-      experiment: which must not need every run to the end.
+      experiment: the experiment; it must not need every run up to the last epoch.
       options: parsed flags.
       epochs: passes over the training set, unless ``--rungs`` gives them.
 
     Raises:
-      UserError: for flags that do not go together, and rungs that are not ascending.
+      UserError: for flags that cannot be combined, or rungs that are not ascending.
     """
     if not options["halving"]:
         for flag in ("rungs", "keep_share"):
             if options[flag] is not None:
-                raise UserError(f"--{flag} has no effect; add --halving.")
+                raise UserError(f"--{flag} has no effect without --halving.")
         return None
     if experiment.plane or experiment.extra_measurements:
         raise UserError(
-            f"--halving has no effect: {experiment.name} needs every run to the end; "
-            "another experiment, such as scale_sweep, takes the flag."
+            f"--halving cannot be used with {experiment.name}, which needs the last "
+            "epoch of every run; use another experiment, such as scale_sweep."
         )
     for flag in EXCLUDED:
         if options[flag] not in (None, False, "none"):
@@ -51,19 +51,27 @@ def rungs_of(experiment: Experiment, options: Options, epochs: int) -> Rungs | N
                 f"--epochs={options['epochs']}, but the last of --rungs="
                 f"{options['rungs']} is {numbers[-1]}; leave --epochs out."
             )
+    if len(numbers) < 2:
+        raise UserError(
+            f"--halving has no effect with the only rung {numbers[0]}; train for more "
+            "--epochs, or give --rungs=1,3,9."
+        )
     share = options["keep_share"]
     kept = Rungs().keep if share is None else share
     return check_rungs(Rungs(tuple(numbers), kept))
 
 
 def without_answer(experiment: Experiment) -> tuple[Experiment, list[str]]:
-    """Returns an experiment without what needs every run to the end, and a notice."""
+    """Replaces answer and figures, which may need every run up to the last epoch.
+
+    Returns the changed experiment, and lines for the user.
+    """
     lines = []
     original = type(experiment)(experiment.name, "", {})
     if (experiment.answer, experiment.figures) != (original.answer, original.figures):
         lines.append(
-            f"Tables and figures of {experiment.name} that need every run to the end "
-            "are left out."
+            f"Tables and figures of {experiment.name} that need the last epoch of "
+            "every run are left out."
         )
 
     def figures(dataset: "xr.Dataset") -> Mapping[str, "Figure"]:

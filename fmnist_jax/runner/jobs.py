@@ -140,7 +140,7 @@ def make_job(experiment: Experiment, options: Options) -> Job:
         lines = lines or more
     from fmnist_jax.sweeps.axes import drop_unread
 
-    # Also given ones; ``Job.configs`` refuses those.
+    # This also drops unused settings that the user gave; ``Job.configs`` refuses them.
     settings = drop_unread(axes, config, hparams)
     if options["dataset"] is None:
         datasets = experiment.datasets or datasets
@@ -159,7 +159,7 @@ def _check_not_bundled(experiment: Experiment, given: Mapping[str, Any]) -> None
             raise UserError(
                 f"--{SETTINGS[names[0]].flag}: {experiment.name} compares fixed "
                 f"settings, {len(values)} values of {axis!r}, which a flag cannot "
-                "change; another experiment, such as scale_sweep, takes the flag."
+                "change; use another experiment, such as scale_sweep."
             )
 
 

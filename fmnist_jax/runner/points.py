@@ -1,4 +1,4 @@
-"""``--zip`` and ``--sample``: axes of points instead of a grid."""
+"""``--zip`` and ``--sample``: replace axes of a grid by an axis of points."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     import xarray as xr
     from matplotlib.figure import Figure
 
-MAX_CURVES = 8  # points with a learning curve each
+FLAGS = ("zip", "sample", "sample_seed")
+MAX_CURVES = 8  # with more points, there is no figure of learning curves
 SAMPLED, ZIPPED = "point", "combination"  # names of axes
 Axes = Mapping[str, Any]
 
@@ -21,10 +22,10 @@ Axes = Mapping[str, Any]
 def with_points(
     experiment: Experiment, axes: Axes, options: Options
 ) -> tuple[Experiment, Axes, list[str]]:
-    """Joins the axes that ``--zip`` pairs, and samples the spans ``start:stop``.
+    """Joins the axes that ``--zip`` pairs, and samples the ranges ``start:stop``.
 
     Args:
-      experiment: whose figures and answer may need the axes.
+      experiment: the experiment, whose figures and answer may need these axes.
       axes: name to values; a ``Span`` among them is to be sampled.
       options: parsed flags.
 
@@ -34,7 +35,8 @@ def with_points(
     Raises:
       UserError: for settings that cannot be paired or sampled.
     """
-    spans = {n: v[0] for n, v in axes.items() if any(isinstance(x, Span) for x in v)}
+    ranges = {n: [x for x in v if isinstance(x, Span)] for n, v in axes.items()}
+    spans = {name: some[0] for name, some in ranges.items() if some}
     _check_spans(axes, spans, options)
     zipped = [] if options["zip"] is None else _zipped(axes, options["zip"])
     if not zipped and not spans:
@@ -54,31 +56,34 @@ def with_points(
     lines = []
     if absorbed & {*(experiment.axes or {})}:
         lines.append(
-            f"Tables and figures of {experiment.name} that need each setting as an "
-            "axis of its own are left out."
+            f"Tables and figures of {experiment.name} that need a separate axis for "
+            "each setting are left out."
         )
         experiment = _with_figures(experiment, next(iter(bundles)), bundles)
     return experiment, {**bundles, **rest}, lines
 
 
 def check_points(experiment: Experiment, options: Options) -> None:
-    """Refuses the flags of points for an experiment that needs a grid.
+    """Refuses ``--zip``, ``--sample`` and ranges for experiments that need a grid.
 
     Raises:
-      UserError: if the experiment has a plane or measures more of the grid.
+      UserError: if one is given, and the experiment has a plane or extra measurements.
     """
     needs_grid = experiment.plane or experiment.extra_measurements
-    given = [flag for flag in ("zip", "sample", "sample_seed") if options[flag]]
+    given = [
+        flag for flag in ("zip", "sample", "sample_seed") if options[flag] is not None
+    ]
     if needs_grid and given:
         raise UserError(
-            f"--{given[0]} has no effect: {experiment.name} needs each setting as an "
-            "axis of its own; another experiment, such as scale_sweep, takes the flag."
+            f"--{given[0]} cannot be used with {experiment.name}, which needs a "
+            "separate axis for each setting; use another experiment, such as "
+            "scale_sweep."
         )
     for name, values in options["settings"].items() if needs_grid else ():
         if any(isinstance(value, Span) for value in values):
             raise UserError(
-                f"--{SETTINGS[name].flag}: a span has no number of values; give "
-                "start:stop:count."
+                f"--{SETTINGS[name].flag}: {experiment.name} needs the number of "
+                "values; give start:stop:count."
             )
 
 
@@ -87,15 +92,17 @@ def _check_spans(axes: Axes, spans: Mapping[str, Span], options: Options) -> Non
         text = f"--{SETTINGS[name].flag}={span.low:g}:{span.high:g}"
         if options["sample"] is None:
             raise UserError(
-                f"{text} has no number of values: give start:stop:count, or sample "
-                "with --sample=N."
+                f"{text} has no number of values: give start:stop:count, or draw "
+                "random values with --sample=N."
             )
         if len(axes[name]) > 1:
-            raise UserError(f"{text} cannot be sampled beside other values.")
+            raise UserError(
+                f"{text} is a range to sample; it must be the only value of its flag."
+            )
     for flag in ("sample", "sample_seed"):
         if options[flag] is not None and not spans:
             raise UserError(
-                f"--{flag} has no effect: no setting has a span start:stop, such as "
+                f"--{flag} has no effect: no setting is given as start:stop, such as "
                 "--learning_rates=1e-5:1."
             )
 
@@ -109,32 +116,39 @@ def _zipped(axes: Axes, text: str) -> list[str]:
             raise unknown("flag of a setting in --zip", flag, settings)
     names = [settings[flag] for flag in flags]
     if len({*names}) < max(2, len(names)):
-        raise UserError(f"--zip={text}: expected at least two different settings.")
+        raise UserError(f"--zip={text}: expected at least two different flags.")
     for flag, name in zip(flags, names, strict=True):
-        if name not in axes or isinstance(axes[name][0], Span):
-            raise UserError(f"--zip={text}: give several values with --{flag}=….")
+        if name not in axes or any(isinstance(x, Span) for x in axes[name]):
+            raise UserError(f"--zip={text}: give --{flag} a list of values.")
     counts = {flag: len(axes[n]) for flag, n in zip(flags, names, strict=True)}
     if len({*counts.values()}) > 1:
         listed = ", ".join(f"{count} of {flag}" for flag, count in counts.items())
         raise UserError(
-            f"--zip={text} pairs values, but there are {listed}; give as many of each."
+            f"--zip={text} pairs values, but there are {listed}; give equally many."
         )
     return names
 
 
 def _labelled(points: Sequence[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
-    """Returns points by their values as text."""
-    labelled = {}
-    for point in points:
+    """Returns the points, labelled with their values as text."""
+
+    def label(point: Mapping[str, Any], is_exact: bool) -> str:
         parts = [
-            show(name, value)
-            if isinstance(value, int | float)
-            else SETTINGS[name].value_type.text(value)
+            SETTINGS[name].value_type.text(value)
+            if not isinstance(value, int | float)
+            else (str(value) if is_exact else show(name, value))
             for name, value in point.items()
         ]
-        labelled[" & ".join(parts)] = point
+        return " & ".join(parts)
+
+    labelled = {label(point, False): point for point in points}
     if len(labelled) < len(points):
-        raise UserError("--zip: two points are the same; give each pair once.")
+        labelled = {label(point, True): point for point in points}
+    if len(labelled) < len(points):
+        raise UserError(
+            "--zip or --sample: two points are the same; give each combination once, "
+            "or sample a wider range or fewer points."
+        )
     return labelled
 
 

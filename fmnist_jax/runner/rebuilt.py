@@ -13,7 +13,7 @@ def experiment_arguments(
 ) -> list[str]:
     """Returns the arguments that run one of several experiments alone."""
     unused = FLAGS.keys() - {flag.name for flag in flags_of(experiment)}
-    return [*arguments(given, [*unused, "overwrite"]), f"--out_dir={out_dir}"]
+    return [*arguments(given, [*unused, "overwrite", "extend"]), f"--out_dir={out_dir}"]
 
 
 def command(experiments: Sequence[Experiment], given: Given, out_dir: Path) -> str:

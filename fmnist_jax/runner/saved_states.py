@@ -19,7 +19,7 @@ FOLDER = "states"
 def save(
     task: Task, progress: "SweepProgress", results: Sequence["xr.Dataset"]
 ) -> tuple[list[Path], list[str]]:
-    """Saves the states of each data set, in a folder of its own if it is compared.
+    """Saves the states of each data set, in subfolders if data sets are compared.
 
     Those of an earlier run of the experiment in the output folder are removed.
 

@@ -49,10 +49,13 @@ def overview(job: Job, plans: Sequence["Plan"], data: Sequence["Data"]) -> list[
     share, halving = 1.0, []
     if job.rungs is not None:
         share = job.rungs.share_trained(plans)
+        after = " and epoch ".join(map(str, job.rungs.epochs[:-1]))
         halving.append(
-            f"Successive halving: {job.rungs.keep:.3g} of the settings stay after "
-            f"epoch {', '.join(map(str, job.rungs.epochs[:-1]))}; {100 * share:.0f} % "
-            "of the epochs of the grid are trained."
+            f"Successive halving: the best {100 * job.rungs.keep:.3g} % of the "
+            f"settings continue after epoch {after}; {100 * share:.0f} % of all epochs "
+            "are trained."
+            if after
+            else "Successive halving prunes nothing: there is only one rung."
         )
     megabytes = max((cost.memory_bytes(*p) for p in pairs if p[0].groups), default=0)
     compared = job.datasets if job.experiment.datasets else ()
@@ -62,7 +65,7 @@ def overview(job: Job, plans: Sequence["Plan"], data: Sequence["Data"]) -> list[
     num_runs = sum(plan.num_runs for plan in plans)
     num_distinct = sum(plan.num_distinct_runs for plan in plans)
     runs = _count(num_runs, "run")
-    runs += f", {num_distinct} of them to train," if num_distinct < num_runs else ""
+    runs += f" ({num_distinct} to be trained)" if num_distinct < num_runs else ""
     programs = _count(sum(plan.num_programs for plan in plans), "program")
     kept = ""
     if job.keeps_states:

@@ -1,13 +1,14 @@
-"""Successive halving: the worst settings leave at rungs, the others train on.
+"""Successive halving: the worst settings are pruned at rungs; the others continue.
 
 Jamieson and Talwalkar, "Non-stochastic best arm identification and hyperparameter
-optimization", 2016. The runs that stay are packed into new batches with the states that
-they have, so that nothing is trained twice.
+optimization", 2016. The remaining runs continue from their current states in new
+batches, so no epoch is trained twice.
 """
 
 import contextlib
 import dataclasses
 import itertools
+import warnings
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ import xarray as xr
 
 from fmnist_jax.config import Config, Hparams
 from fmnist_jax.data.dataset import Data
-from fmnist_jax.errors import SweepInterrupted, UserError
+from fmnist_jax.errors import Notice, SweepInterrupted, UserError, check_is
 from fmnist_jax.files import local_folder
 from fmnist_jax.probes.probe import Probe
 from fmnist_jax.search.rungs import Rungs, check_rungs, survivors
@@ -47,32 +48,34 @@ def halving(
     progress: bool = False,
     folder: Path | str | None = None,
 ) -> xr.Dataset:
-    """Trains a run for each combination of the axes' values; the worst leave early.
+    """Trains a run for each combination of the axes' values; prunes the worst early.
 
-    At each rung, the best settings stay, by the mean over seeds of a metric of the
-    validation set. Their runs are those of ``sweep``, up to float32 rounding.
+    At each rung except the last, settings are ranked by the mean over seeds of a
+    validation metric, and only the best continue. Their results are those of ``sweep``,
+    up to float32 rounding.
 
     Args:
       axes: as ``sweep`` takes them.
       data: training, validation and test set; see ``Data.with_validation``.
       config: static settings that are not axes; the last rung replaces ``num_epochs``.
       hparams: traced settings that are not axes.
-      rungs: epochs after which settings leave, ascending; training ends at the last.
-      keep: share of the settings that stay, above 0 and below 1.
-      by: "validation_loss" or "validation_accuracy".
+      rungs: epochs after which settings are pruned, ascending; the last ends training.
+      keep: share of the settings that continue after each rung, between 0 and 1.
+      by: metric that ranks the settings, "validation_loss" or "validation_accuracy".
       probes: what to record in addition to the metrics.
       max_width: maximum number of runs per device at once; None: as the device allows.
       progress: whether to show a progress bar on stderr.
-      folder: of checkpoints, as ``sweep`` uses it.
+      folder: where checkpoints are saved, as in ``sweep``.
 
     Returns:
-      As ``sweep``. A run that left has the status "pruned", ``pruned_epoch`` (the
-      rung), and NaN after it.
+      As ``sweep``. A pruned run has the status "pruned". Its ``pruned_epoch`` is the
+      epoch after which it was pruned, and later values are NaN.
 
     Raises:
       UserError: as ``sweep``, and for data without a validation set.
       SweepInterrupted: on Ctrl-C; its ``results`` are those so far.
     """
+    check_is("rungs", rungs, Iterable, "a list of epochs, such as (1, 3, 9)")
     settings = check_rungs(Rungs(tuple(plain(list(rungs))), plain(keep), by))
     config = with_last_rung(config, settings)
     planned = plan_for_local_devices(axes, data, config, hparams, probes, max_width)
@@ -123,17 +126,11 @@ def _opened(
     command = {"experiment": "halving", "arguments": []}
     out_dir, search = local_folder(folder), {"rungs": rungs.text}
     with locked(out_dir), stop_signals() as is_stopped:
-        yield (
-            open_sweeps(
-                out_dir,
-                [planned],
-                [data],
-                command,
-                cure="delete this one",
-                search=search,
-            ),
-            is_stopped,
-        )
+        plans, cure = [planned], "delete this one"
+        first = open_sweeps(out_dir, plans, [data], command, cure=cure, search=search)
+        for line in first.notices:
+            warnings.warn(line, Notice, stacklevel=6)
+        yield first, is_stopped
 
 
 def with_last_rung(config: Config, rungs: Rungs) -> Config:
@@ -142,24 +139,24 @@ def with_last_rung(config: Config, rungs: Rungs) -> Config:
 
 
 def _check_data(data: Data, rungs: Rungs) -> None:
-    """Raises UserError for data without a validation set, or without what judges."""
+    """Raises UserError for data without a validation set or without the metric."""
     if data.validation is None:
         raise UserError(
-            "Halving judges settings by a validation set, but there is none: hold "
-            "examples out, as Data.with_validation does (--validation_examples)."
+            "Halving ranks settings on a validation set, but the data have none; hold "
+            "examples out with data.with_validation(N)."
         )
     if rungs.by == "validation_accuracy" and data.targets != "classes":
-        raise UserError("There is no accuracy without classes; by='validation_loss'.")
+        raise UserError("These targets have no accuracy; pass by='validation_loss'.")
 
 
 def run_rungs(
     stages: list[SweepProgress], rungs: Rungs, is_stopped: Callable[[], bool]
 ) -> Iterator[Part]:
-    """Trains the runs to each rung and beyond.
+    """Trains the runs from rung to rung.
 
     Args:
-      stages: the first rung; the others are appended when they begin.
-      rungs: when settings leave.
+      stages: progress of the first rung; that of each later rung is appended to it.
+      rungs: when settings are pruned, and which.
       is_stopped: whether to stop after the current epoch.
 
     Yields:
@@ -186,7 +183,7 @@ def run_rungs(
 
 
 def labelled(stages: Sequence[SweepProgress], rungs: Rungs) -> list[xr.Dataset]:
-    """Returns the labelled results of each sweep; of an interrupted one, so far."""
+    """Returns the labelled results of each sweep, also of an interrupted one."""
     results = []
     for number, plan in enumerate(stages[0].plans):
         parts = [part for stage in stages for part in saved_parts(stage, number)]
@@ -194,17 +191,17 @@ def labelled(stages: Sequence[SweepProgress], rungs: Rungs) -> list[xr.Dataset]:
             stay = {r for g in further.plans[number].groups for r in g.runs}
             for checkpoint in stage.checkpoints[number].values():
                 parts += _repeated(checkpoint.parts[-1], stay, plan.config.num_epochs)
+        # Each rung numbers its groups anew, so they are not counted.
+        parts = [part._replace(group=0) for part in parts]
         dataset = join(plan, parts, stages[0].data[number])
         dataset.attrs |= {"rungs": list(rungs.epochs), "rungs_keep": rungs.keep}
-        # A group that exceeds the memory cannot pause; those of a rung have numbers of
-        # their own.
         dataset.attrs |= {"rungs_by": rungs.by, "groups_halved_for_memory": 0}
         results.append(dataset)
     return results
 
 
 def _repeated(last: Part, stay: Collection[int], num_epochs: int) -> list[Part]:
-    """Returns the last values of runs that left, as if of all epochs after it."""
+    """Returns parts that repeat the last values of pruned runs in all later epochs."""
     rows = [row for row, run in enumerate(last.runs) if run not in stay]
     if not rows:
         return []

@@ -1,4 +1,4 @@
-"""Which settings stay at a rung, and how their runs are packed again."""
+"""Selection of settings at a rung, and the new batches of their runs."""
 
 import dataclasses
 import itertools
@@ -14,16 +14,17 @@ from fmnist_jax.sweeps.checkpoints import Checkpoint, Part
 from fmnist_jax.sweeps.planning import Group, Plan, make_groups
 from fmnist_jax.values import COUNT
 
-SIGNS = {"validation_loss": 1, "validation_accuracy": -1}  # of what is minimised
+# The score of a setting, which is minimised, is the metric times its sign.
+SIGNS = {"validation_loss": 1, "validation_accuracy": -1}
 
 
 class Rungs(NamedTuple):
-    """When settings leave, and which.
+    """When settings are pruned, and which.
 
     Attributes:
-      epochs: after which settings leave, ascending; the last is the end of training.
-      keep: share of the settings that stay at each rung; at least one stays.
-      by: the metric, of the validation set, by which they are judged.
+      epochs: after which settings are pruned, ascending; the last ends training.
+      keep: share of the settings that continue after each rung; at least one does.
+      by: the validation metric that ranks the settings.
     """
 
     epochs: tuple[int, ...] = (1, 3, 9)
@@ -36,11 +37,11 @@ class Rungs(NamedTuple):
         return f"{','.join(map(str, self.epochs))} keep {self.keep:g} by {self.by}"
 
     def num_kept(self, settings: int) -> int:
-        """Returns how many of the settings stay at a rung."""
+        """Returns how many of the settings continue after a rung."""
         return max(1, math.floor(settings * self.keep + 1e-9))
 
     def num_epochs(self, plans: Sequence[Plan]) -> int:
-        """Returns how many epochs of runs are trained."""
+        """Returns the number of trained epochs, summed over all runs."""
         total = 0
         for plan in plans:
             seeds = len(plan.axes["seed"])
@@ -51,13 +52,13 @@ class Rungs(NamedTuple):
         return total
 
     def share_trained(self, plans: Sequence[Plan]) -> float:
-        """Returns the share of the epochs of all runs to the end that is trained."""
+        """Returns the number of trained epochs, relative to that without pruning."""
         runs = sum(plan.num_distinct_runs for plan in plans)
         return self.num_epochs(plans) / (runs * self.epochs[-1])
 
 
 def check_rungs(rungs: Rungs) -> Rungs:
-    """Returns rungs; raises UserError unless they are ascending and some leave."""
+    """Returns the rungs; raises UserError if they, ``keep`` or ``by`` are invalid."""
     choose("by", rungs.by, SIGNS)
     epochs = rungs.epochs
     ascending = all(a < b for a, b in itertools.pairwise(epochs))
@@ -67,7 +68,8 @@ def check_rungs(rungs: Rungs) -> Rungs:
         )
     if not (isinstance(rungs.keep, int | float) and 0 < rungs.keep < 1):
         raise UserError(
-            f"keep is {rungs.keep!r}; expected a share between 0 and 1, such as 1/3."
+            f"keep (--keep_share) is {rungs.keep!r}; expected a number above 0 and "
+            "below 1, such as 0.5."
         )
     return rungs
 
@@ -75,7 +77,7 @@ def check_rungs(rungs: Rungs) -> Rungs:
 def survivors(
     plan: Plan, checkpoints: Mapping[int, Checkpoint], rungs: Rungs
 ) -> tuple[Plan, dict[int, Checkpoint]]:
-    """Returns the plan of the settings that stay, and where its groups start."""
+    """Returns the plan of the best settings, and the checkpoints to continue from."""
     scores = _scores(plan, checkpoints, rungs)
     best = sorted(scores, key=lambda setting: (scores[setting], setting))
     kept = {*best[: rungs.num_kept(len(best))]}
@@ -104,7 +106,7 @@ def survivors(
 def _scores(
     plan: Plan, checkpoints: Mapping[int, Checkpoint], rungs: Rungs
 ) -> dict[int, float]:
-    """Returns what is minimised, by setting: its position in the grid without seeds."""
+    """Returns the score of each setting, by its position in the grid without seeds."""
     values: dict[int, list[float]] = {}
     for checkpoint in checkpoints.values():
         last = checkpoint.parts[-1]
@@ -140,7 +142,7 @@ def _start(
     checkpoints: Mapping[int, Checkpoint],
     where: Mapping[int, _Place],
 ) -> Checkpoint:
-    """Returns the checkpoint with which a group of runs that stay begins."""
+    """Returns the checkpoint from which a group of remaining runs continues."""
     at = [where[run] for run in group.runs]
     parts = []
     for parts_of_runs in zip(

@@ -10,24 +10,25 @@ from fmnist_jax.config import TRACED, is_log
 from fmnist_jax.errors import UserError, check_is
 from fmnist_jax.values import COUNT, SEED, WHOLE_NUMBER, plain
 
-DIGITS = 4  # significant digits of a sampled value, so that a table shows all of it
+DIGITS = 4  # significant digits of a sampled value, so that tables show it in full
 
 
 def sample_points(
     spans: Mapping[str, tuple[float, float]], num_points: int, seed: int = 0
 ) -> list[dict[str, float]]:
-    """Returns points spread over a box, an axis for ``sweep``: ``{"point": points}``.
+    """Returns random points, to be used in ``sweep`` as an axis ``{"point": points}``.
 
-    The points are the first of a scrambled Sobol sequence, which fills the box more
-    evenly than independent random numbers do; more points of the same seed begin with
-    the same ones. See Owen, "Randomly permuted (t,m,s)-nets and (t,s)-sequences", 1995.
+    They are the first points of a scrambled Sobol sequence, which fills the ranges more
+    evenly than independent random numbers do. With the same seed, a longer list begins
+    with the points of a shorter list. See Owen, "Randomly permuted (t,m,s)-nets and
+    (t,s)-sequences", 1995.
 
     Args:
       spans: name of a traced setting to its minimum and maximum. Settings that figures
         show on a log scale, such as the learning rate, are log-uniform between positive
         ends; the others are uniform.
       num_points: number of points.
-      seed: of the scrambling.
+      seed: seed of the scrambling.
 
     Returns:
       The settings of each point, rounded to four digits.
@@ -54,7 +55,7 @@ def sample_points(
 def _checked(name: str, span: Any) -> tuple[float, float]:
     if name not in TRACED:
         raise UserError(
-            f"{name} cannot be sampled; expected a number in Hparams, such as "
+            f"{name} cannot be sampled; expected a numeric field of Hparams, such as "
             "learning_rate."
         )
     accepts = TRACED[name].value_type.accepts
@@ -72,7 +73,7 @@ def _sobol(dimensions: int, num_points: int, seed: int) -> np.ndarray:
     from scipy.stats import qmc  # slow to import
 
     sequence = qmc.Sobol(dimensions, seed=seed)
-    # A power of 2, for which alone the sequence is balanced.
+    # The sequence is balanced only if its length is a power of 2.
     exponent = math.ceil(math.log2(num_points))
     return np.asarray(sequence.random_base2(exponent))[:num_points]
 

@@ -102,7 +102,7 @@ def _check_axes(
         given = plain(given)
         if isinstance(given, str) or not isinstance(given, Iterable):
             raise UserError(f"The axis {name} is {given!r}; expected a list of values.")
-        if not (values := _with_bundles(name, given)):
+        if not (values := _with_bundles(name, given, (*SETTINGS, *_RESERVED, *extra))):
             raise UserError(f"The axis {name} has no values; give at least one.")
         for value in values:
             for setting, one in value_settings(name, value).items():
@@ -116,34 +116,42 @@ def _check_axes(
     if twice := [name for name, count in counts.items() if count > 1]:
         axes_of = [a for a, names in settings_set(checked).items() if twice[0] in names]
         raise UserError(
-            f"{twice[0]} is set by the axes {' and '.join(axes_of)}; let one set it."
+            f"{twice[0]} is set by the axes {' and '.join(axes_of)}; keep it in one."
         )
     seeds = checked.pop("seed", (0,))
     return {**checked, "seed": seeds}
 
 
-def _with_bundles(name: str, given: Iterable[Any]) -> tuple[Any, ...]:
-    """Returns the values of an axis; dicts of settings as bundles."""
+def _with_bundles(
+    name: str, given: Iterable[Any], reserved: Collection[str]
+) -> tuple[Any, ...]:
+    """Returns the values of an axis, with dicts of settings converted to bundles."""
     is_labelled = isinstance(given, Mapping)
     pairs = given.items() if isinstance(given, Mapping) else enumerate(given)
     entries: list[tuple[Any, Any]] = list(pairs)
     if not is_labelled and not any(isinstance(v, Mapping | Bundle) for _, v in entries):
         return tuple(plain(value) for _, value in entries)
-    if name in (*SETTINGS, *_RESERVED) or not str(name).isidentifier():
+    if name in reserved or not str(name).isidentifier():
         raise UserError(
-            f"The axis {name!r} has bundles of settings; expected a name of your own, "
-            "an identifier that is no setting and no axis of the results."
+            f"The axis {name!r} has bundles of settings, so its name must be an "
+            "identifier that is neither a setting nor an axis of the results."
         )
     bundles = []
     for label, value in entries:
         if isinstance(value, Bundle):
             label, value = value
-        if not isinstance(value, Mapping) or not isinstance(label, str | int):
+        if not isinstance(value, Mapping) or type(label) not in (str, int):
             raise UserError(
-                f"The axis {name} has {label!r}: {value!r}; expected a dict of "
-                "settings under a label, such as {'usual': {'divisor': 255}}."
+                f"The axis {name} has {label!r}: {value!r}; expected a label with a "
+                "dict of settings, such as {'usual': {'divisor': 255}}."
             )
         bundles.append(Bundle(label, plain(value)))
+    labels = [bundle.label for bundle in bundles]
+    if len({*map(str, labels)}) < len(labels) or len({*map(type, labels)}) > 1:
+        raise UserError(
+            f"The axis {name} has the labels {', '.join(map(repr, labels))}; expected "
+            "different ones, all texts or all whole numbers."
+        )
     return tuple(bundles)
 
 
@@ -153,8 +161,8 @@ def _check_name(name: str, allowed: Iterable[str]) -> None:
         raise UserError("seed cannot be in a bundle: make it an axis of its own.")
     if name in SHARED_SETTINGS:
         raise UserError(
-            f"{name} cannot be an axis: give it one value for all runs (in Python, in "
-            "Config)."
+            f"{name} must be the same in all runs; set it once (in Python, in Config), "
+            "not in an axis."
         )
     if name not in allowed:
         raise _unknown_axis(name, allowed)
@@ -172,10 +180,11 @@ def _unknown_axis(name: str, allowed: Iterable[str]) -> UserError:
 def _check_bundles(
     axes: Axes, config: Config, hparams: Hparams, given: Collection[str]
 ) -> None:
-    """Refuses bundles with a setting without effect, or without one that is needed.
+    """Refuses bundles with a setting that is unused, or without one that is required.
 
-    None of the runs of the bundle depends on the former. The latter has no default, and
-    other bundles of the axis set it.
+    A setting is unused if none of the bundle's runs depends on it. It is required if
+    the bundle's runs depend on it, it has no default, and other bundles of the axis set
+    it.
     """
     for axis, names in settings_set(axes).items():
         values = axes[axis] if names != [axis] else ()
@@ -193,8 +202,8 @@ def _check_bundles(
                 for name in needed:
                     if getattr(run, name) is None and uses_setting(program, name):
                         raise UserError(
-                            f"{axis} {value.label!r} has no {name}, which its runs "
-                            f"depend on; set it in every bundle of {axis}, or in "
+                            f"{axis} {value.label!r} does not set {name}, which has no "
+                            f"default; set it in every bundle of {axis}, or in "
                             "Hparams."
                         )
 

@@ -13,6 +13,7 @@ from fmnist_jax.data.dataset import Data
 from fmnist_jax.errors import UserError, check_is, explaining
 from fmnist_jax.network_values import name_of
 from fmnist_jax.probes.probe import Probe, run_probes
+from fmnist_jax.sweeps.grid import axes_setting
 from fmnist_jax.sweeps.labelling import STATE, VARIABLES
 from fmnist_jax.sweeps.model_size import explaining_network
 from fmnist_jax.sweeps.network_checks import (
@@ -30,7 +31,7 @@ def check_data(data: Data, plan: Plan) -> None:
     check_is("data", data, Data, DATA)
     if data.targets == "classes":
         return
-    needs = ["target_accuracy"] if "target_accuracy" in plan.axes else []
+    needs = ["target_accuracy"] * bool(axes_setting(plan.axes, "target_accuracy"))
     needs += [] if plan.hparams.target_accuracy is None else ["target_accuracy"]
     for config in {group.config for group in plan.groups}:
         needs += [f"the loss {config.loss!r}"] if isinstance(config.loss, str) else []
@@ -60,7 +61,7 @@ def check_plan(plan: Plan, data: Data, num_devices: int) -> None:
             )
     for axis in plan.axes:
         if axis in (*VARIABLES, "status"):
-            raise UserError(f"The axis {axis} is called as a result; rename it.")
+            raise UserError(f"The axis {axis} has the name of a result; rename it.")
     if plan.num_devices > num_devices:
         raise UserError(
             f"The saved sweep uses {plan.num_devices} devices (GPUs or CPU cores), but "

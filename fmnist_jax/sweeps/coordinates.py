@@ -20,7 +20,7 @@ from fmnist_jax.effects import owning_choice, settings_by_name, uses_setting
 from fmnist_jax.sweeps.grid import axes_setting, axis_coordinate
 from fmnist_jax.sweeps.planning import Plan, run_hparams
 
-Programs = list[tuple[int, Config, int]]  # position along axes, program, a run of it
+Programs = list[tuple[int, Config, int]]  # position on axes, program, one of its runs
 
 
 def _recorded_steps(config: Config, num_examples: int) -> np.ndarray:
@@ -32,7 +32,7 @@ def _recorded_steps(config: Config, num_examples: int) -> np.ndarray:
 
 
 def coordinates(plan: Plan, num_examples: int) -> dict[str, xr.Variable]:
-    """Returns the axes, epochs, steps and settings that are the same for all runs."""
+    """Returns the axes, epochs, steps and all other settings as coordinates."""
     labels = {}
     for name, values in plan.axes.items():
         shown = np.asarray([axis_coordinate(name, value) for value in values])
@@ -57,8 +57,9 @@ def _setting(
 ) -> xr.Variable | None:
     """Returns a setting that is not an axis; None if no run uses it.
 
-    It is a scalar if it has one value. Otherwise it lies along the axes that set it, or
-    that set the choice which has defaults for it: NaN or "" if no run there uses it.
+    It is a scalar if it has one value. Otherwise, its dimensions are the axes that set
+    it, or that set the option on which its default depends. A value that no run uses is
+    NaN or "".
     """
     dims = axes_setting(plan.axes, name, owning_choice(name))
     sizes = [len(plan.axes[dim]) for dim in dims]

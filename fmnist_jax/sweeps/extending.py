@@ -1,8 +1,8 @@
-"""Extends a finished sweep: runs that its results have are not trained again."""
+"""Extends a finished sweep: runs that are in its results are not trained again."""
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -10,35 +10,44 @@ import xarray as xr
 
 from fmnist_jax.config import SETTINGS
 from fmnist_jax.data.dataset import Data
+from fmnist_jax.effects import uses_setting
 from fmnist_jax.errors import UserError
 from fmnist_jax.sweeps.checkpoints import Checkpoint, Part
 from fmnist_jax.sweeps.coordinates import coordinates
+from fmnist_jax.sweeps.grid import axis_coordinate
 from fmnist_jax.sweeps.labelling import LAST_EPOCH_ONLY
 from fmnist_jax.sweeps.planning import Group, Plan, make_groups
 
-# Computed from the results of a run, not recorded of it.
+# Variables that are computed from the others.
 _DERIVED = ("status", "stopped_epoch")
 
 
 def with_reused_groups(plan: Plan, results: xr.Dataset, data: Data) -> Plan:
-    """Returns a plan whose groups have either runs of earlier results, or none.
+    """Returns a plan in which each group is either reused or trained as a whole.
 
     Args:
-      plan: what is to run.
-      results: of the earlier sweep, with its attributes.
-      data: what the plan runs on.
+      plan: the plan of all runs.
+      results: results of the earlier sweep, with their attributes.
+      data: the data of the plan.
 
     Raises:
-      UserError: if the results are of other data or of successive halving, or have no
-        run of the plan.
+      UserError: if the results are from other data or from successive halving, or
+        contain no run of the plan.
     """
     if results.attrs.get("dataset_fingerprint") != data.fingerprint:
-        raise UserError("the results are of other data.")
+        raise UserError("the results are from other data.")
     if "pruned_epoch" in results:
-        raise UserError("they are of successive halving: some runs did not end.")
+        raise UserError("the results are from successive halving, which pruned runs.")
     known = positions(plan, results, data)
     if not known:
-        raise UserError(f"they have none of these runs{_difference(plan, results)}.")
+        raise UserError(
+            f"the results contain none of these runs{_difference(plan, results)}."
+        )
+    if lost := _lost(plan, results, data):
+        raise UserError(
+            f"the results also have runs with {lost}, which would be lost; repeat the "
+            "flags of the first command, and add to them."
+        )
     runs_by_program: dict[Any, tuple[list[int], list[int]]] = {}
     widths: dict[Any, int] = {}
     for group in plan.groups:
@@ -70,28 +79,77 @@ def reused_checkpoints(
 
 
 def positions(plan: Plan, results: xr.Dataset, data: Data) -> dict[int, int]:
-    """Returns where the results have runs of a plan: from position to position.
+    """Returns the position in the results of each run of a plan that they contain.
 
-    Runs are the same if all settings that they depend on and their seeds are. The
-    positions are those in the flattened grids of the plan and of the results.
+    Two runs are the same if they have the same seed and agree in all settings that they
+    depend on. Keys and values are positions in the flattened grids of plan and results.
+    """
+    first: dict[Any, int] = {}
+    for position, key in enumerate(_keys(results)):
+        first.setdefault(key, position)
+    known: dict[int, int] = {}
+    for run, keys in _keys_of_plan(plan, data):
+        for key in keys:
+            if key in first:
+                known.setdefault(run, first[key])
+    return known
+
+
+def _lost(plan: Plan, results: xr.Dataset, data: Data) -> str:
+    """Returns a value of an axis of the results that no run of the plan has, or ""."""
+    kept = {key for _, keys in _keys_of_plan(plan, data) for key in keys}
+    lost = [run for run, key in enumerate(_keys(results)) if key not in kept]
+    if not lost:
+        return ""
+    dims = [str(dim) for dim in results.status.dims]
+    index = np.unravel_index(lost[-1], [results.sizes[dim] for dim in dims])
+    values = {d: results[d].values[i] for d, i in zip(dims, index, strict=True)}
+    absent = [d for d in dims if d in plan.axes and values[d] not in _shown(plan, d)]
+    return ", ".join(f"{dim} {values[dim]}" for dim in absent or dims)
+
+
+def _shown(plan: Plan, axis: str) -> list[Any]:
+    return [axis_coordinate(axis, value) for value in plan.axes[axis]]
+
+
+def _keys(results: xr.Dataset) -> Iterator[Any]:
+    """Yields the settings and the seed of each run of the results."""
+    dims = [str(dim) for dim in results.status.dims]
+    # Labels of bundles say nothing about a run.
+    bundles = [dim for dim in dims if dim != "seed" and dim not in SETTINGS]
+    without = (*bundles, "epoch", "step")
+    names = sorted(str(name) for name in results.coords if name not in without)
+    columns = {name: _column(results, name, dims) for name in names}
+    for values in zip(*columns.values(), strict=True):
+        yield _key(dict(zip(columns, values, strict=True)))
+
+
+def _key(settings: Mapping[str, Any]) -> Any:
+    return frozenset((n, v) for n, v in settings.items() if v is not None)
+
+
+def _keys_of_plan(plan: Plan, data: Data) -> Iterator[tuple[int, list[Any]]]:
+    """Yields, for each run of the grid, the run that is trained for it, and its keys.
+
+    The second key is without the axes on which the run does not depend: the results
+    may have been made without these axes.
     """
     planned = xr.Dataset(coords=coordinates(plan, len(data.train.labels)))
-    names = [n for n in (*SETTINGS, *plan.hparams.extra, "seed") if n != "name"]
-    dims = [str(dim) for dim in results.status.dims]
-    pairs = [
-        (_column(planned, name, [*plan.axes]), _column(results, name, dims))
-        for name in names
-    ]
-    first: dict[Any, int] = {}
-    for position, key in enumerate(zip(*(old for _, old in pairs), strict=True)):
-        first.setdefault(key, position)
-    trained = {run for group in plan.groups for run in group.runs}
-    wanted = enumerate(zip(*(new for new, _ in pairs), strict=True))
-    return {run: first[key] for run, key in wanted if run in trained and key in first}
+    planned["status"] = xr.Variable([*plan.axes], np.zeros(plan.shape, bool))
+    programs = {run: group.config for group in plan.groups for run in group.runs}
+    settings = [axis for axis in plan.axes if axis in SETTINGS]
+    unused = {
+        config: [name for name in settings if not uses_setting(config, name)]
+        for config in {*programs.values()}
+    }
+    trained = plan.trained_runs.tolist()
+    for run, key in zip(trained, _keys(planned), strict=True):
+        names = unused[programs[run]]
+        yield run, [key, frozenset(pair for pair in key if pair[0] not in names)]
 
 
 def _column(dataset: xr.Dataset, name: str, dims: list[str]) -> list[Any]:
-    """Returns a setting of each run, None if the run does not depend on it."""
+    """Returns the value of a setting in each run; None if the run does not use it."""
     sizes = {dim: dataset.sizes[dim] for dim in dims}
     if name not in dataset.coords:
         return [None] * math.prod(sizes.values())
@@ -108,7 +166,7 @@ def _difference(plan: Plan, results: xr.Dataset) -> str:
         if both and not planned[name].ndim and not results[name].ndim:
             before, now = results[name].item(), planned[name].item()
             if before != now:
-                return f": {name} is {before} there and {now} now"
+                return f": {name} was {before} and is now {now}"
     return ""
 
 
@@ -147,10 +205,11 @@ def _checkpoint(
 def check_environment(
     before: Mapping[str, Any], now: Mapping[str, Any], folder: object
 ) -> None:
-    """Raises UserError if results are of other code, versions or probes."""
+    """Raises UserError if results come from other code, versions or probes."""
     for name in dict.fromkeys([*before, *now]):
         if before.get(name) != now.get(name):
             raise UserError(
-                f"The results in {folder} cannot be extended: {name} is "
-                f"{before.get(name)} there and {now.get(name)} now."
+                f"The results in {folder} cannot be extended: {name} was "
+                f"{before.get(name, 'not recorded')} and is now "
+                f"{now.get(name, 'not recorded')}."
             )

@@ -4,7 +4,7 @@ import dataclasses
 import itertools
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from fmnist_jax.config import coordinate
@@ -56,7 +56,19 @@ def fingerprint(plan: Plan, data: Data, environment: Mapping[str, str]) -> Finge
       data: what it trains on.
       environment: versions by package, the platform and the like.
     """
-    probes = [
+    content = {
+        **settings_fingerprint(plan.axes, plan.config, plan.hparams, data),
+        "probes": probe_fingerprints(plan.probes),
+        "environment": dict(environment),
+        "devices": plan.num_devices,
+        "groups": [{"width": g.width, "runs": g.runs} for g in plan.groups],
+    }
+    return json.loads(json.dumps(content))
+
+
+def probe_fingerprints(probes: Iterable[Any]) -> list[Any]:
+    """Returns what determines the outputs of probes, as JSON."""
+    return [
         [
             code_name(p.function),
             p.when,
@@ -64,16 +76,8 @@ def fingerprint(plan: Plan, data: Data, environment: Mapping[str, str]) -> Finge
             sorted(p.dims.items()),
             p.split,
         ]
-        for p in plan.probes
+        for p in probes
     ]
-    content = {
-        **settings_fingerprint(plan.axes, plan.config, plan.hparams, data),
-        "probes": probes,
-        "environment": dict(environment),
-        "devices": plan.num_devices,
-        "groups": [{"width": g.width, "runs": g.runs} for g in plan.groups],
-    }
-    return json.loads(json.dumps(content))
 
 
 def _value(name: str, value: Any) -> Any:
@@ -201,7 +205,7 @@ def _summary(name: str, values: Sequence[Any]) -> str:
 
 
 def _text(value: Any) -> str:
-    """Returns a value as JSON in a few words; a bundle with its settings."""
+    """Returns a short text for a value of the JSON; for a bundle, with its settings."""
     if isinstance(value, list):
         label, settings = value
         texts = (f"{name}={_text(one)}" for name, one in settings.items())

@@ -1,4 +1,4 @@
-"""The runs of a grid of axes: their settings and programs, and which are the same run.
+"""The runs of a grid of axes: their settings, their programs, and equal runs.
 
 Imports no jax.
 """
@@ -35,7 +35,7 @@ STATIC_AXES = STATIC.keys() - {*SHARED_SETTINGS}
 
 
 class Bundle(NamedTuple):
-    """Settings that change together: a value of an axis that is no setting itself.
+    """Settings that change together: one value of an axis that is not a setting.
 
     Attributes:
       label: the coordinate in the results.
@@ -122,8 +122,8 @@ def program_hparams(
       hparams: traced settings that are not axes.
       settings: those that the axes set. Those that the program does not depend on, and
         static ones, are ignored.
-      bundled: as ``bundled_settings`` returns them. The runs of a program have the same
-        ones: ``None`` is replaced by the number with the same meaning.
+      bundled: as ``bundled_settings`` returns them. All runs of a program must have a
+        number for these, so ``None`` is replaced by the number with the same meaning.
     """
     traced = {
         name: float(value)

@@ -33,8 +33,8 @@ VARIABLES = {
     "final_train_accuracy": ("training accuracy after the last epoch", "1"),
     "stopped": ("has reached its target accuracy", "1"),
     "stopped_epoch": ("epoch that reached the target accuracy", "1"),
-    "pruned": ("left at a rung", "1"),
-    "pruned_epoch": ("rung at which the run left", "1"),
+    "pruned": ("pruned at a rung", "1"),
+    "pruned_epoch": ("epoch after which the run was pruned", "1"),
     "parameters_finite": ("all parameters finite", "1"),
     "dead_layers": ("dead hidden layers", "1"),
     "zero_gradient_share": ("share of examples with zero gradient", "1"),
@@ -44,7 +44,7 @@ _RECORDED += ["test_loss", "test_accuracy", "validation_loss", "validation_accur
 BY_STEP = {f"{name}_by_step": VARIABLES[name] for name in _RECORDED}
 VARIABLES |= BY_STEP
 STATE = "state."  # begins the names of a state's arrays among the results of a run
-LAST_EPOCH_ONLY = ("final_train_loss", "final_train_accuracy")
+LAST_EPOCH_ONLY = {"final_train_loss", "final_train_accuracy"}
 VALIDATION = ("validation_loss", "validation_accuracy")  # NaN without validation set
 # Likewise for outputs of probes whose name is not a sufficient label.
 PROBED = {
@@ -92,10 +92,12 @@ def join(plan: Plan, parts: Iterable[Part], data: Data) -> xr.Dataset:
         dataset["stopped_epoch"] = _first_epoch("stopped_epoch", dataset.stopped)
         _mask(dataset, BY_STEP.keys() & dataset.keys(), dataset.stopped_epoch)
     if "pruned" in dataset:
-        dataset["pruned_epoch"] = _first_epoch("pruned_epoch", dataset.pruned) - 1
+        dataset["pruned_epoch"] = _first_epoch("pruned_epoch", dataset.pruned, -1)
         dataset = dataset.drop_vars("pruned")
         by_epoch = {n for n, v in dataset.items() if {"epoch", "step"} & {*v.dims}}
         _mask(dataset, by_epoch, dataset.pruned_epoch)
+        for name in LAST_EPOCH_ONLY & dataset.keys():
+            dataset[name] = dataset[name].where(dataset.pruned_epoch.isnull())
     dataset.attrs = _attributes(plan, parts, data)
     return dataset
 
@@ -198,10 +200,10 @@ def _status(dataset: xr.Dataset, largest_class_share: float) -> xr.Variable:
     return xr.Variable(dims, statuses, {"long_name": "status", **STATUSES})
 
 
-def _first_epoch(name: str, flags: xr.DataArray) -> xr.Variable:
-    """Returns the first epoch with a flag of 1; NaN if there is none."""
+def _first_epoch(name: str, flags: xr.DataArray, shift: int = 0) -> xr.Variable:
+    """Returns the first epoch with a flag of 1, plus ``shift``; NaN without one."""
     values = flags.values == 1
-    first = np.where(values.any(-1), values.argmax(-1) + 1, np.nan)
+    first = np.where(values.any(-1), values.argmax(-1) + 1 + shift, np.nan)
     label, unit = VARIABLES[name]
     attrs = {"long_name": label, "units": unit}
     return xr.Variable(flags.dims[:-1], first, attrs)
@@ -210,7 +212,7 @@ def _first_epoch(name: str, flags: xr.DataArray) -> xr.Variable:
 def _mask(
     dataset: xr.Dataset, names: Iterable[Hashable], last_epoch: xr.DataArray
 ) -> None:
-    """Replaces what is recorded after the last epoch of a run by NaN, if it has one."""
+    """Sets values recorded after a run's last epoch to NaN, if it has one."""
     for name in names:
         epoch = dataset.epoch
         if "step" in dataset[name].dims:

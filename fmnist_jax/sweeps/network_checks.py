@@ -135,8 +135,8 @@ def _logits_of_batches(config: Config, data: Data) -> np.ndarray:
     """Returns the evaluation logits of two batches that share an image, ``[2, B, C]``.
 
     Vectors, such as biases, are those of the initial parameters. The other arrays are
-    random, and keep the size of signals: initial ones may be 0 in the last layer, and
-    their random numbers would take seconds to compile.
+    random, scaled to preserve the magnitude of signals. The initial arrays are not
+    used: they may be 0 in the last layer, and would take seconds to compile.
     """
     rows = np.linspace(0, len(data.train.labels) - 1, 7).astype(int)
     images = data.train.images[rows[BATCHES]]

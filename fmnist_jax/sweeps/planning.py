@@ -81,7 +81,7 @@ class Plan:
 
     @property
     def num_distinct_runs(self) -> int:
-        """Number of runs that are trained: runs with the same settings are one."""
+        """Number of runs that are trained; runs with the same settings count once."""
         return sum(len(group.runs) for group in self.groups)
 
     @functools.cached_property
@@ -91,7 +91,7 @@ class Plan:
 
     @functools.cached_property
     def trained_runs(self) -> np.ndarray:
-        """Position of the run that is trained for each run, ``[num_runs]``."""
+        """For each run, the position of the run that is trained, ``[num_runs]``."""
         return distinct_runs(self.axes, self.config, self.hparams)[1]
 
     @property

@@ -60,8 +60,9 @@ def lower_programs(plan: Plan, config: Config, data: Data, width: int) -> Iterat
         dtype = jax.dtypes.canonicalize_dtype(dtype)
         return jax.ShapeDtypeStruct(shape, dtype, sharding=NamedSharding(mesh, spec))
 
+    run = next(group.runs[0] for group in plan.groups if group.config == config)
     hparams = jax.tree.map(
-        lambda _: shape_struct(RUN, (slots,)), run_hparams(plan, config, 0)
+        lambda _: shape_struct(RUN, (slots,)), run_hparams(plan, config, run)
     )
     seeds, index = (shape_struct(RUN, (slots,), t) for t in (np.uint32, np.int32))
     inputs = RunInputs(hparams, seeds, index)

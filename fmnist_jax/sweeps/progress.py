@@ -25,7 +25,7 @@ class SweepProgress:
       shard: the groups that this process runs.
       notices: lines for the user.
       until: epoch after which groups pause, keeping their states; None for the last.
-      rung: number of the rung, of sweeps that continue those of an earlier rung.
+      rung: number of the rung, from 0; also 0 without successive halving.
       is_saved: whether checkpoints are saved; otherwise they are kept in memory only.
     """
 
@@ -42,7 +42,7 @@ class SweepProgress:
 
 
 def read_checkpoints(progress: SweepProgress) -> list[str]:
-    """Reads the checkpoints of groups that are not finished in memory.
+    """Reads the checkpoint files of groups that are not yet finished in memory.
 
     Returns a line for each damaged file.
     """
@@ -76,11 +76,12 @@ def checkpoint_path(progress: SweepProgress, number: int, group: int) -> Path:
 
 
 def is_finished(progress: SweepProgress, number: int, group: int) -> bool:
-    """Whether a sweep's group has no epochs left to train, or none until its pause."""
+    """Whether a sweep's group has ended, or has reached the epoch where it pauses."""
     saved = progress.checkpoints[number].get(group)
     if saved is None:
         return False
-    return saved.is_finished or saved.parts[-1].epoch == progress.until
+    has_paused = saved.parts[-1].epoch == progress.until is not None
+    return saved.is_finished or has_paused
 
 
 def num_epochs(progress: SweepProgress) -> int:

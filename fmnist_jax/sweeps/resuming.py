@@ -95,7 +95,7 @@ def open_sweeps(
       overwrite: whether an unfinished sweep with other settings may be dropped.
       shard: the groups that this process runs.
       cure: how to use the folder all the same, for the error.
-      search: settings of a search that also decide the results, by name.
+      search: settings of a search, by name, which also determine the results.
 
     Raises:
       UserError: if the folder has a sweep with other settings.
@@ -228,8 +228,8 @@ def _run_saving(
 def _paused(batch: RunBatch | None) -> RunBatch:
     if batch is None:
         raise UserError(
-            "A group of runs exceeded the memory and was divided, so that it cannot "
-            "pause at a rung; give a smaller max_width."
+            "A batch of runs did not fit into memory and was divided, so it cannot "
+            "pause at a rung; in Python, pass a smaller max_width."
         )
     return batch
 

@@ -7,7 +7,7 @@ pickled: loading executes no code from the folder.
 
 import itertools
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from fmnist_jax.sweeps.states import States
 
 FILE = "states.json"
 MAX_NAME = 100  # characters, in messages
-CODE, LABEL = "code", "label"  # mark the name of code, and a bundle, in FILE
+CODE, LABEL = "code", "label"  # keys in FILE of code names and of bundles
 
 
 def save_states(states: States, folder: Path | str) -> None:
@@ -106,7 +106,7 @@ def _encoded(value: Any) -> Any:
 def load_states(
     folder: Path | str,
     config: Config = Config(),  # noqa: B008 - frozen
-    axes: Mapping[str, Sequence[Any]] | None = None,
+    axes: Mapping[str, Any] | None = None,
 ) -> States:
     """Returns the states that ``save_states`` has saved.
 
@@ -139,7 +139,7 @@ def load_states(
 
 
 def _states(
-    folder: Path, content: Any, config: Config, given: Mapping[str, Sequence[Any]]
+    folder: Path, content: Any, config: Config, given: Mapping[str, Any]
 ) -> States:
     static = {
         name: _decoded(name, value, getattr(config, name))
@@ -148,7 +148,7 @@ def _states(
     axes = {
         name: tuple(
             _decoded(name, value, other)
-            for value, other in itertools.zip_longest(values, _listed(given, name))
+            for value, other in _pairs(values, given.get(name, ()))
         )
         for name, values in content["axes"]
     }
@@ -177,10 +177,11 @@ def _states(
     return States(axes, *fixed, in_order, shapes, normalizations, content["data"])
 
 
-def _listed(axes: Mapping[str, Any], name: str) -> Sequence[Any]:
-    """Returns the given values of an axis; of labelled bundles, the settings."""
-    values = axes.get(name, ())
-    return list(values.values()) if isinstance(values, Mapping) else values
+def _pairs(values: Sequence[Any], given: Any) -> Iterator[tuple[Any, Any]]:
+    """Yields the saved values of an axis with the given ones; bundles by label."""
+    if isinstance(given, Mapping):
+        return ((value, given.get(value[LABEL])) for value in values)
+    return itertools.zip_longest(values, given)
 
 
 def _short(code: str) -> str:
@@ -188,23 +189,30 @@ def _short(code: str) -> str:
     return code if len(code) <= MAX_NAME else f"{code[:MAX_NAME]}…"
 
 
-def _decoded(name: str, value: Any, given: Any) -> Any:
+def _decoded(name: str, value: Any, given: Any, axis: str = "") -> Any:
     if isinstance(value, dict) and LABEL in value:
         others = given.settings if isinstance(given, Bundle) else given or {}
         settings = value["settings"].items()
         return Bundle(
-            value[LABEL], {n: _decoded(n, v, others.get(n)) for n, v in settings}
+            value[LABEL], {n: _decoded(n, v, others.get(n), name) for n, v in settings}
         )
     if isinstance(value, dict):
         wanted = value[CODE]
         if given is None or isinstance(given, str) or code_name(given) != wanted:
             is_missing = given is None or isinstance(given, str)
             got = "none" if is_missing else _short(code_name(given))
+            cure = (
+                f"Pass load_states(folder, Config({name}=…)) or, if {name} was an "
+                f"axis, load_states(folder, axes={{{name!r}: […]}}) with all its "
+                "values in their order."
+            )
+            if axis:
+                cure = (
+                    f"Pass load_states(folder, axes={{{axis!r}: …}}) as in the sweep."
+                )
             raise UserError(
                 f"The states were trained with the {name} {_short(wanted)}, but {got} "
-                f"was given. Pass load_states(folder, Config({name}=…)) or, if {name} "
-                f"was an axis, load_states(folder, axes={{{name!r}: […]}}) with all "
-                "its values in their order."
+                f"was given. {cure}"
             )
         return given
     return tuple(value) if isinstance(value, list) else value

@@ -88,8 +88,8 @@ def sweep(
     Args:
       axes: settings to vary, name to list, range or array of values. A name is a field
         of ``Config`` or ``Hparams``, a key of ``Hparams.extra``, or "seed" (else 0). An
-        axis of another name has bundles of settings: ``{"raw": {"divisor": 1}, …}``, or
-        a list of settings. Runs with the same settings are trained once.
+        axis with another name takes bundles of settings, a dict from label to settings
+        such as ``{"raw": {"divisor": 1}}`` or a list. Equal runs are trained once.
       data: training and test set.
       config: static settings that are not axes.
       hparams: traced settings that are not axes.
@@ -98,8 +98,8 @@ def sweep(
       keep_states: which trained states to return: "none", "all", or "best" (all seeds
         of one setting, which ``keep_best`` chooses).
       progress: whether to show a progress bar on stderr.
-      folder: of checkpoints: the same call resumes an interrupted sweep, and returns
-        the results of a finished one.
+      folder: where checkpoints are saved. The same call resumes an interrupted sweep,
+        and returns the results of a finished sweep.
       continue_from: ``(results, states)`` of an earlier sweep of the same runs. They
         are trained until they have ``config.num_epochs`` epochs in total.
 

@@ -10,6 +10,7 @@ import xarray as xr
 from experiments.__main__ import find_experiments
 from experiments.scale_sweep import EXPERIMENT
 from fmnist_jax.analysis import results
+from fmnist_jax.data import load
 from fmnist_jax.errors import UserError
 from fmnist_jax.runner import command_line
 from fmnist_jax.sweeps import engine
@@ -77,7 +78,7 @@ def test_points_are_added_and_nothing_else_is_trained(
     epochs.clear()
     more = run(tmp_path, *flags, "--num_seeds=1", "--sample=7", "--extend")
     assert sum(epochs) == 2 * 3
-    assert "7 runs, 3 of them to train, in 1 program" in capsys.readouterr().out
+    assert "7 runs (3 to be trained) in 1 program" in capsys.readouterr().out
     np.testing.assert_array_equal(more.test_loss[:4], first.test_loss)
     epochs.clear()
     again = run(tmp_path, *flags, "--num_seeds=1", "--sample=7", "--extend")
@@ -116,8 +117,6 @@ def test_an_interrupted_extension_resumes(
 def test_probes_and_compared_data_sets_are_extended(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, epochs: list[int]
 ) -> None:
-    from fmnist_jax.data import load
-
     first = run(tmp_path / "a", "--num_seeds=1", name="regularization")
     more = run(tmp_path / "a", "--num_seeds=2", "--extend", name="regularization")
     assert_kept(more, first)
@@ -150,19 +149,73 @@ def test_what_cannot_be_extended_is_refused(
         return str(caught.value)
 
     assert "There are no results at" in line()
-    assert "--extend requires a single experiment, and --out_dir" in line(out_dir=None)
+    assert "--extend requires a single experiment and the --out_dir" in line(
+        out_dir=None
+    )
     run(tmp_path / "x", *flags)
     for flag in ("--halving", "--keep_states=all", "--overwrite"):
         assert f"{flag.split('=')[0]} and --extend cannot be combined" in line(flag)
-    assert "none of these runs: batch_size is 32 there and 50 now" in line(
+    assert "none of these runs: batch_size was 32 and is now 50" in line(
         "--batch_sizes=50"
     )
     settings = json.loads((tmp_path / "x" / "config.json").read_text())
     settings["environment"]["jax"] = "0.0.1"
     (tmp_path / "x" / "config.json").write_text(json.dumps(settings))
-    assert "cannot be extended: jax is 0.0.1 there and" in line()
+    assert "cannot be extended: jax was 0.0.1 and is now" in line()
     smaller = [f.replace("200", "190") for f in SMALL]
     monkeypatch.setattr("tests.runner.test_extension.SMALL", smaller)
     settings["environment"]["jax"] = __import__("jax").__version__
     (tmp_path / "x" / "config.json").write_text(json.dumps(settings))
-    assert "the results are of other data" in line()
+    assert "the results are from other data" in line()
+
+
+@pytest.mark.slow
+def test_runs_that_would_be_lost_are_named(tmp_path: Path) -> None:
+    flags = ["--losses=softmax", "--num_seeds=2"]
+    run(tmp_path, *flags, "--divisors=1,255")
+    before = (tmp_path / "results.nc").read_bytes()
+    for changed, lost in (
+        (["--losses=softmax", "--num_seeds=1", "--divisors=1,255"], "seed 1"),
+        ([*flags, "--divisors=255,1000"], "divisor 1"),
+    ):
+        with pytest.raises(UserError, match=f"runs with {lost}.*, which would be lost"):
+            run(tmp_path, *changed, "--extend")
+    assert (tmp_path / "results.nc").read_bytes() == before
+
+
+@pytest.mark.slow
+def test_runs_that_do_not_depend_on_an_axis_stay(
+    tmp_path: Path, epochs: list[int]
+) -> None:
+    flags = ["--losses=softmax", "--divisors=255", "--num_seeds=2"]
+    first = run(tmp_path, *flags, "--optimizers=adam")
+    epochs.clear()
+    both = ["--optimizers=adam,momentum", "--momenta=.5,.9"]
+    second = run(tmp_path, *flags, *both, "--extend")
+    assert sum(epochs) == 2 * 4  # not those of adam
+    for momentum in (0.5, 0.9):
+        adam = second.sel(optimizer="adam", momentum=momentum)
+        np.testing.assert_array_equal(adam.test_loss, first.test_loss)
+    epochs.clear()
+    more = ["--optimizers=adam,momentum", "--momenta=.1,.5,.9"]
+    third = run(tmp_path, *flags, *more, "--extend")
+    assert sum(epochs) == 2 * 2
+    assert_kept(third, second)
+
+
+@pytest.mark.slow
+def test_states_and_other_data_are_not_extended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(tmp_path / "x", "--num_seeds=1", "--keep_states=all", "--divisors=255")
+    with pytest.raises(UserError, match="has trained states, to which --extend cannot"):
+        run(tmp_path / "x", "--num_seeds=2", "--divisors=255", "--extend")
+    whole = load("synthetic")
+    sizes = {"mnist": 96, "fashion_mnist": 64}
+    data = {name: whole.first(train=n, test=50) for name, n in sizes.items()}
+    monkeypatch.setattr(command_line, "_load", lambda jobs, options: data)
+    monkeypatch.setattr("tests.runner.test_extension.SMALL", SMALL[3:])
+    run(tmp_path / "b", "--num_seeds=1", name="dataset_mixup")
+    data["mnist"] = whole.first(train=90, test=50)
+    with pytest.raises(UserError, match="the results are from other data"):
+        run(tmp_path / "b", "--num_seeds=2", "--extend", name="dataset_mixup")

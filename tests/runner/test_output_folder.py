@@ -15,7 +15,7 @@ from fmnist_jax.runner import command_line, output_folder
 from fmnist_jax.sweeps import folder_lock
 from fmnist_jax.sweeps.plan_file import Shard
 
-UNTOUCHED = {"overwrite": False, "out_dir": None}
+UNTOUCHED = {"overwrite": False, "extend": False, "out_dir": None}
 
 
 @pytest.fixture

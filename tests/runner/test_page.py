@@ -209,7 +209,7 @@ def test_labels_and_paths_are_escaped(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_folder_with_a_page_or_results_is_refused(root: Path) -> None:
-    options = {"out_dir": str(root), "overwrite": False}
+    options = {"out_dir": str(root), "overwrite": False, "extend": False}
     message = r"already contains results: open .*index\.html"
     with pytest.raises(UserError, match=message):
         output_folder.choose_folder(["x"], options)

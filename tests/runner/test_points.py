@@ -42,7 +42,7 @@ def test_zip_pairs_the_values_of_its_settings() -> None:
     assert [*zipped.axes] == ["combination", "loss", "seed"]
     assert len(zipped.configs) == 2
     (line,) = zipped.notices
-    assert "need each setting as an axis" in line
+    assert "need a separate axis" in line
     names = "--zip=optimizers,hidden_sizes,learning_rates"
     given = ["--optimizers=sgd,adam", "--hidden_sizes=none,8x8", "--learning_rates=1,2"]
     several = job(names, *given)
@@ -93,21 +93,23 @@ def test_points_are_trained_saved_and_drawn(tmp_path: Path) -> None:
     ("arguments", "line"),
     [
         (["--divisors=1:9"], "--divisors=1:9 has no number of values: give start"),
-        (["--divisors=1:9,20", "--sample=3"], "cannot be sampled beside other values"),
+        (["--divisors=1:9,20", "--sample=3"], "must be the only value of its flag"),
+        (["--divisors=20,1:9", "--sample=3"], "must be the only value of its flag"),
+        (["--divisors=20,1:9"], "--divisors=1:9 has no number of values"),
         (["--divisors=9:1", "--sample=3"], "a minimum and a larger maximum"),
         (["--divisors=1:x", "--sample=3"], "--divisors: 'x' is not allowed"),
         (["--divisors=1:9,1:9", "--sample=3"], "has 1:9 twice"),
-        (["--sample=3"], "--sample has no effect: no setting has a span"),
+        (["--sample=3"], "--sample has no effect: no setting is given as start:stop"),
         (["--sample_seed=3"], "--sample_seed has no effect"),
         (["--sample=0"], "--sample: '0' is not allowed"),
-        (["--zip=divisors"], "at least two different settings"),
-        (["--zip=divisors,divisors"], "at least two different settings"),
+        (["--zip=divisors"], "at least two different flags"),
+        (["--zip=divisors,divisors"], "at least two different flags"),
         (["--zip=divisors,epochs"], "flag of a setting in --zip 'epochs'"),
-        (["--zip=divisors,learning_rates"], "several values with --learning_rates"),
-        (["--zip=divisors,losses"], "3 of divisors, 2 of losses; give as many"),
+        (["--zip=divisors,learning_rates"], "give --learning_rates a list of values"),
+        (["--zip=divisors,losses"], "3 of divisors, 2 of losses; give equally many"),
         (
             ["--zip=divisors,losses", "--divisors=1:9", "--sample=3"],
-            "give several values with --divisors",
+            "give --divisors a list of values",
         ),
     ],
 )
@@ -126,7 +128,7 @@ def test_mistakes_are_explained(arguments: list[str], line: str) -> None:
     ],
 )
 def test_a_map_takes_no_points(arguments: list[str]) -> None:
-    with pytest.raises(UserError, match=r"needs each setting|give start:stop:count"):
+    with pytest.raises(UserError, match=r"needs a separate axis|give start:stop:count"):
         job(*arguments, name="trainability_map")
 
 

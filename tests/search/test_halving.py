@@ -156,15 +156,16 @@ def test_an_interrupted_search_resumes_to_the_same_bits(
     ("changes", "line"),
     [
         ({"rungs": (3, 1)}, r"rungs is \(3, 1\); expected ascending"),
+        ({"rungs": 5}, "rungs is a int; expected a list of epochs"),
         ({"rungs": ()}, "expected ascending"),
         ({"rungs": (0, 3)}, "expected ascending"),
         ({"rungs": (1, 2.5)}, "expected ascending"),
-        ({"keep": 1.0}, "keep is 1.0; expected a share between 0 and 1"),
-        ({"keep": "x"}, "keep is 'x'"),
+        ({"keep": 1.0}, "keep .--keep_share. is 1.0; expected a number above 0"),
+        ({"keep": "x"}, "keep .--keep_share. is 'x'"),
         ({"by": "test_loss"}, "Unknown by 'test_loss'; expected one of validation_"),
         (
             {"data": DATA},
-            "Halving judges settings by a validation set, but there is no",
+            "Halving ranks settings on a validation set, but the data have",
         ),
     ],
 )

@@ -1,5 +1,6 @@
 """Axes of bundles of settings, and runs that are the same run."""
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +10,15 @@ import pytest
 import xarray as xr
 
 from fmnist_jax.config import Config, Hparams
+from fmnist_jax.data.dataset import Data, Dataset
 from fmnist_jax.data.normalization import fit_normalization
 from fmnist_jax.errors import UserError
+from fmnist_jax.networks.mlp import MLP
 from fmnist_jax.sweeps.engine import run_groups
 from fmnist_jax.sweeps.labelling import join
+from fmnist_jax.sweeps.memory import fit_to_memory
 from fmnist_jax.sweeps.planning import Plan, plan
+from fmnist_jax.sweeps.precompile import lower_programs
 from fmnist_jax.sweeps.state_files import load_states, save_states
 from fmnist_jax.sweeps.sweep import sweep
 from tests.sweeps.runs import CONFIG, DATA, HPARAMS
@@ -200,15 +205,21 @@ def test_own_functions_and_settings_may_be_in_bundles() -> None:
         ),
         ({"divisor": {"raw": {"divisor": 1}}}, "The axis 'divisor' has bundles"),
         ({"test loss": [{"divisor": 1}]}, "an identifier"),
-        ({"test_loss": [{"divisor": 1}]}, "axis test_loss is called as a result"),
+        ({"test_loss": [{"divisor": 1}]}, "axis test_loss has the name of a result"),
         ({"r": [{"divisor": 1}], "divisor": [1, 2]}, "set by the axes r and divisor"),
-        ({"r": [{"divisor": 1}, 3]}, "has 1: 3; expected a dict"),
-        ({"r": [{"num_epochs": 1}]}, "num_epochs cannot be an axis"),
+        ({"r": [{"divisor": 1}, 3]}, "has 1: 3; expected a label with a dict"),
+        ({"r": [{"num_epochs": 1}]}, "num_epochs must be the same in all runs"),
         ({"r": [{"seed": 1}]}, "seed cannot be in a bundle"),
         ({"r": [{"divisors": 1}]}, "Did you mean divisor"),
         ({"r": [{"divisor": -1}]}, "divisor is -1; expected a positive"),
         ({"r": {}}, "has no values"),
-        ({"r": [{"optimizer": clipped_sgd}, {"momentum": 0.1}]}, "r 0 has no momentum"),
+        ({"r": {1: {"divisor": 1}, "1": {}}}, "has the labels 1, '1'; expected diff"),
+        ({"r": {1: {"divisor": 1}, "a": {}}}, "all texts or all whole numbers"),
+        ({"r": {True: {"divisor": 1}}}, "has True: .*; expected a label with"),
+        (
+            {"r": [{"optimizer": clipped_sgd}, {"momentum": 0.1}]},
+            "r 0 does not set momentum",
+        ),
         (
             {
                 "r": [
@@ -216,7 +227,7 @@ def test_own_functions_and_settings_may_be_in_bundles() -> None:
                     {"optimizer": clipped_sgd},
                 ]
             },
-            "r 1 has no momentum",
+            "r 1 does not set momentum",
         ),
     ],
 )
@@ -234,3 +245,57 @@ def test_a_bundle_of_a_plan_is_trained_and_labelled_by_hand() -> None:
     xr.testing.assert_identical(
         results, sweep({"recipe": RECIPES}, DATA, CONFIG, HPARAMS)
     )
+
+
+def test_a_bundle_axis_is_no_setting_of_the_users() -> None:
+    hparams = Hparams(learning_rate=0.01, extra={"clip": 1.0})
+    config = dataclasses.replace(CONFIG, optimizer=clipped_sgd)
+    axes = {"clip": [{"clip": 0.5, "momentum": 0.1}, {"clip": 2.0, "momentum": 0.2}]}
+    with pytest.raises(
+        UserError, match="its name must be an identifier that is neither"
+    ):
+        sweep(axes, DATA, config, hparams)
+
+
+def plain_sgd(hparams: Hparams) -> optax.GradientTransformation:
+    return optax.sgd(hparams.learning_rate)
+
+
+def test_programs_are_compiled_for_their_runs() -> None:
+    """The first run of the plan has no learning rate; the second program needs one."""
+    bundles = {"adam": {}, "plain": {"optimizer": plain_sgd, "learning_rate": 0.01}}
+    it = plan({"recipe": bundles}, CONFIG, Hparams(), data=DATA)
+    for group in it.groups:
+        assert list(lower_programs(it, group.config, DATA, group.width))
+    fitted = fit_to_memory(it, DATA, 10**9)
+    assert sum(len(group.runs) for group in fitted.groups) == 2
+
+
+def test_targets_as_given_have_no_target_accuracy() -> None:
+    labels = np.zeros((64, 2), np.float32)
+    data = Data(
+        Dataset(DATA.train.images, labels),
+        Dataset(DATA.train.images, labels),
+        targets="as_given",
+    )
+    config = dataclasses.replace(CONFIG, loss=squared_error)
+    axes = {"r": [{"target_accuracy": 0.9}, {}]}
+    with pytest.raises(UserError, match="target_accuracy needs class labels"):
+        sweep(axes, data, config)
+
+
+def squared_error(outputs: Any, targets: Any) -> Any:
+    return ((outputs - targets) ** 2).sum(-1)
+
+
+def test_networks_in_bundles_are_given_again_by_label(tmp_path: Path) -> None:
+    bundles = {"small": {"model": MLP(3, (4,))}, "large": {"model": MLP(3, (8,))}}
+    config = dataclasses.replace(CONFIG, hidden_sizes=Config().hidden_sizes)
+    _, states = sweep({"net": bundles}, DATA, config, keep_states="all")
+    save_states(states, tmp_path)
+    with pytest.raises(UserError, match=r"axes=.'net': ….\) as in the sweep"):
+        load_states(tmp_path)
+    again = {label: bundles[label] for label in ("large", "small")}
+    loaded = load_states(tmp_path, axes={"net": again})
+    for label, bundle in bundles.items():
+        assert loaded.sel(net=label).config.model == bundle["model"]

@@ -92,7 +92,7 @@ def test_two_devices_share_runs_that_fit_into_a_cache_together(
     ("axes", "message"),
     [
         ({"divisors": [1]}, "Unknown axis 'divisors'.*Did you mean divisor"),
-        ({"num_epochs": [1, 2]}, "num_epochs cannot be an axis: give it one value"),
+        ({"num_epochs": [1, 2]}, "num_epochs must be the same in all runs"),
         ({"divisor": []}, "divisor has no values"),
         ({"divisor": [1, 1.0]}, "divisor has 1.0 twice"),
         ({"divisor": [1e6, 1000000.0001]}, "divisor has 1000000.0 twice"),
