@@ -107,7 +107,7 @@ def test_without_a_test_set_a_stratified_sixth_is_one(tmp_path: Path) -> None:
     rows = [f"{'ab'[i >= 20]},{i}" for i in range(30)]
     (tmp_path / "t.csv").write_text("\n".join(["y,x", *rows]))
     data = load(tmp_path / "t.csv")
-    assert "5 of the 30 examples, a sixth of each class, are the test" in data.notice
+    assert "5 of the 30 examples, a sixth of each class, are used as one" in data.notice
     assert np.bincount(data.test.labels).tolist() == [3, 2]
     assert data.class_names == ("a", "b")
     values = np.concatenate([data.train.images, data.test.images]).ravel()
@@ -145,7 +145,7 @@ def test_a_validation_set_is_kept_or_is_the_test_set(tmp_path: Path) -> None:
     parts |= {f"y_{s}": np.arange(4)[:, None] % 2 for s in splits}
     np.savez(tmp_path / "a.npz", **parts)
     data = load(tmp_path / "a.npz")
-    assert data.notice == "There is no test set: the validation set is the test set."
+    assert data.notice == "There is no test set; the validation set is used as one."
     assert (data.test.images.max(), data.validation) == (1, None)
     np.savez(tmp_path / "b.npz", **parts, x_test=np.full((4, 2), 7), y_test=np.ones(4))
     data = load(tmp_path / "b.npz")
