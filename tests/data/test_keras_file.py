@@ -78,7 +78,7 @@ def npz_with_a_large_shape(arrays: Arrays) -> bytes:
             "5 train examples instead of 30",
         ),
         (lambda arrays: npz(keras_arrays(make_arrays(5))), "the sha256"),
-        (npz_with_a_large_shape, "Unable to allocate 1.00 TiB"),
+        (npz_with_a_large_shape, "cannot be read"),
     ],
 )
 def test_damaged_keras_files_are_skipped(
