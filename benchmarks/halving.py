@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from benchmarks import scripts
 from fmnist_jax import Config, Hparams, halving, load, sweep, use_cpu_cores
 from fmnist_jax.analysis.intervals import paired_interval
 from fmnist_jax.search.rungs import Rungs
@@ -57,6 +58,36 @@ def regrets(grid: xr.Dataset, rungs: Rungs, repetitions: int) -> np.ndarray:
     return 100 * (best - np.asarray(accuracies))
 
 
+def table(
+    halved: xr.Dataset, grid: xr.Dataset, rungs: Rungs, seconds: tuple[float, float]
+) -> str:
+    """Returns the table; ``seconds`` are those of halving and of the grid."""
+    seeds = grid.sizes["seed"]
+    trained = halved.pruned_epoch.fillna(rungs.epochs[-1]).sum().item()
+    whole = grid.status.size * rungs.epochs[-1]
+    last = {n: flat(grid, n)[:, :, -1] for n in ("validation_loss", "test_accuracy")}
+    best = int(np.nanargmin(last["validation_loss"].mean(-1)))
+    by_halving = int(np.nanargmin(flat(halved, "validation_loss")[:, :, -1].mean(-1)))
+    lost = 100 * (last["test_accuracy"][best] - last["test_accuracy"][by_halving])
+    interval = ""
+    if seeds > 1 and np.ptp(lost):
+        ends = paired_interval(lost)
+        interval = f" ({ends.low:+.2f} to {ends.high:+.2f})"
+    regret = regrets(grid, rungs, REPETITIONS)
+    worst = f"{regret.mean():.2f} (at most {regret.max():.2f})"
+    settings = f"{grid.status.size // seeds:,} settings, {seeds} seeds"
+    lines = [
+        f"| {settings}, rungs {rungs.text} | |",
+        "|---|---|",
+        f"| epochs trained / those of the grid | {trained / whole:.3f} |",
+        f"| time / that of the grid | {seconds[0] / seconds[1]:.3f} |",
+        f"| time of the grid | {seconds[1] / 60:.1f} min |",
+        f"| points lost, paired over seeds | {lost.mean():+.2f}{interval} |",
+        f"| regret of {REPETITIONS} repetitions in points, mean | {worst} |",
+    ]
+    return "\n".join(lines)
+
+
 def main() -> None:
     """Prints the table."""
     parser = argparse.ArgumentParser(
@@ -82,36 +113,18 @@ def main() -> None:
         "batch_size": given.batch_sizes,
         "seed": range(given.seeds),
     }
-    rungs = Rungs((given.epochs // 9 or 1, given.epochs // 3 or 1, given.epochs))
+    epochs = {given.epochs // 9 or 1, given.epochs // 3 or 1, given.epochs}
+    rungs = Rungs(tuple(sorted(epochs)))
     config = Config(num_epochs=given.epochs, evaluate_train=False)
     start = time.perf_counter()
     halved = halving(axes, data, config, Hparams(), rungs.epochs)
     middle = time.perf_counter()
     grid = sweep(axes, data, config)
     end = time.perf_counter()
-    trained = halved.pruned_epoch.fillna(given.epochs).sum().item()
-    whole = grid.status.size * given.epochs
-    last = {n: flat(grid, n)[:, :, -1] for n in ("validation_loss", "test_accuracy")}
-    best = int(np.nanargmin(last["validation_loss"].mean(-1)))
-    by_halving = int(np.nanargmin(flat(halved, "validation_loss")[:, :, -1].mean(-1)))
-    lost = 100 * (last["test_accuracy"][best] - last["test_accuracy"][by_halving])
-    interval = ""
-    if given.seeds > 1 and np.ptp(lost):
-        ends = paired_interval(lost)
-        interval = f" ({ends.low:+.2f} to {ends.high:+.2f})"
-    regret = regrets(grid, rungs, REPETITIONS)
-    settings = grid.status.size // given.seeds
-    print(
-        f"{data.title}, {len(data.train.labels):,} training images, {given.seeds} seeds"
-    )
-    print(f"| {settings:,} settings, rungs {rungs.text} | |\n|---|---|")
-    print(f"| epochs trained / those of the grid | {trained / whole:.3f} |")
-    print(f"| time / that of the grid | {(middle - start) / (end - middle):.3f} |")
-    print(f"| time of the grid | {(end - middle) / 60:.1f} min |")
-    print(f"| points lost, paired over seeds | {lost.mean():+.2f}{interval} |")
-    worst = f"{regret.mean():.2f} (at most {regret.max():.2f})"
-    print(f"| regret of {REPETITIONS} repetitions in points, mean | {worst} |")
+    seconds = middle - start, end - middle
+    print(f"{data.title}, {len(data.train.labels):,} training images")
+    print(table(halved, grid, rungs, seconds))
 
 
 if __name__ == "__main__":
-    main()
+    scripts.run(main)

@@ -1,7 +1,7 @@
 """One experiment from its plan to its report: plan, train, save, plot, report."""
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from fmnist_jax.analysis.results import stack
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from fmnist_jax.sweeps.checkpoints import Part
-    from fmnist_jax.sweeps.planning import Plan
     from fmnist_jax.sweeps.progress import SweepProgress
 
 
@@ -81,10 +80,8 @@ def _train_and_report(task: Task) -> None:
     ):
         with stop_signals() as is_stopped:
             progress = _open(task, shard)
-            plans: Sequence[Plan] = progress.plans
-            if options["extend"]:
-                plans = extension.missing(progress)
-            overview = terminal.overview(task.job, plans, task.data)
+            to_train = extension.missing(progress) if options["extend"] else ()
+            overview = terminal.overview(task.job, progress.plans, task.data, to_train)
             print("\n".join(overview), flush=True)
             print("\n".join(_progress_lines(task, progress)), flush=True)
             with interrupts.adding_resume_command(task.resume_command, progress.folder):

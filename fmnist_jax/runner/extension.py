@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from fmnist_jax.analysis.results import SETTINGS_FILE, load
 from fmnist_jax.errors import UserError, reason
 from fmnist_jax.runner.experiment import Options
+from fmnist_jax.runner.flag_values import check_apart
 from fmnist_jax.runner.jobs import Task
 
 if TYPE_CHECKING:
@@ -16,9 +17,8 @@ if TYPE_CHECKING:
     from fmnist_jax.sweeps.planning import Plan
     from fmnist_jax.sweeps.progress import SweepProgress
 
-EXCLUDED = (
-    *("keep_states", "halving", "overwrite", "dry_run", "num_shards", "distributed"),
-)
+SHARDS = ("num_shards", "distributed")
+EXCLUDED = ("keep_states", "halving", "overwrite", "dry_run", *SHARDS)
 
 
 def check_options(options: Options, names: Sequence[str]) -> None:
@@ -29,9 +29,7 @@ def check_options(options: Options, names: Sequence[str]) -> None:
         raise UserError(
             "--extend requires a single experiment and the --out_dir of its results."
         )
-    for flag in EXCLUDED:
-        if options[flag] not in (None, False, "none"):
-            raise UserError(f"--{flag} and --extend cannot be combined.")
+    check_apart("extend", EXCLUDED, options)
 
 
 def environment_of(task: Task) -> dict[str, str]:

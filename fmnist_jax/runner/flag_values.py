@@ -1,6 +1,7 @@
 """The values of flags: single ones, lists, ranges and spans."""
 
 import collections
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from fmnist_jax.errors import UserError
@@ -14,6 +15,13 @@ class Span(NamedTuple):
 
     low: float
     high: float
+
+
+def check_apart(flag: str, others: Iterable[str], options: Mapping[str, Any]) -> None:
+    """Raises UserError if another flag is given that ``flag`` excludes."""
+    for other in others:
+        if options[other] not in (None, False, "none"):
+            raise UserError(f"--{other} and --{flag} cannot be combined.")
 
 
 def parse_value(flag: str, value_type: ValueType, text: str) -> Any:

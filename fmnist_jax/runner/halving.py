@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from fmnist_jax.errors import UserError
 from fmnist_jax.runner.experiment import Answer, Experiment, Options
-from fmnist_jax.runner.flag_values import parse_value
+from fmnist_jax.runner.flag_values import check_apart, parse_value
 from fmnist_jax.search.rungs import Rungs, check_rungs
 from fmnist_jax.values import COUNT
 
@@ -39,9 +39,7 @@ def rungs_of(experiment: Experiment, options: Options, epochs: int) -> Rungs | N
             f"--halving cannot be used with {experiment.name}, which needs the last "
             "epoch of every run; use another experiment, such as scale_sweep."
         )
-    for flag in EXCLUDED:
-        if options[flag] not in (None, False, "none"):
-            raise UserError(f"--{flag} and --halving cannot be combined.")
+    check_apart("halving", EXCLUDED, options)
     numbers = sorted({max(1, epochs // 9), max(1, epochs // 3), epochs})
     if options["rungs"] is not None:
         texts = options["rungs"].split(",")

@@ -34,29 +34,26 @@ def introduction(experiment: Experiment, datasets: Sequence["Data"]) -> list[str
     return lines
 
 
-def overview(job: Job, plans: Sequence["Plan"], data: Sequence["Data"]) -> list[str]:
+def overview(
+    job: Job,
+    whole: Sequence["Plan"],
+    data: Sequence["Data"],
+    plans: Sequence["Plan"] = (),
+) -> list[str]:
     """Returns the data sets, runs, programs and expected cost of a job.
 
     Args:
       job: the experiment with its settings.
-      plans: one for each data set of the job.
+      whole: one plan for each data set of the job.
       data: the data sets.
+      plans: what is still to be trained of these; () for all of it.
     """
+    plans = plans or whole
     pairs = list(zip(plans, data, strict=True))
-    notes = [line for p in pairs if p[0].groups for line in _notices(*p)]
+    notes = [line for p in zip(whole, data, strict=True) for line in _notices(*p)]
     seconds = sum(cost.expected_seconds(*pair) for pair in pairs)
     seconds -= (len(pairs) - 1) * cost.SECONDS_TO_START
-    share, halving = 1.0, []
-    if job.rungs is not None:
-        share = job.rungs.share_trained(plans)
-        after = " and epoch ".join(map(str, job.rungs.epochs[:-1]))
-        halving.append(
-            f"Successive halving: the best {100 * job.rungs.keep:.3g} % of the "
-            f"settings continue after epoch {after}; {100 * share:.0f} % of all epochs "
-            "are trained."
-            if after
-            else "Successive halving prunes nothing: there is only one rung."
-        )
+    share, halving = _halving(job, plans)
     megabytes = max((cost.memory_bytes(*p) for p in pairs if p[0].groups), default=0)
     compared = job.datasets if job.experiment.datasets else ()
     axes = [axis_text("dataset", compared)] if compared else []
@@ -79,6 +76,19 @@ def overview(job: Job, plans: Sequence["Plan"], data: Sequence["Data"]) -> list[
         f"{runs} in {programs}; expected: about {_duration(share * seconds)} and "
         f"{megabytes / 1e6:.0f} MB on this processor.{kept}",
     ]
+
+
+def _halving(job: Job, plans: Sequence["Plan"]) -> tuple[float, list[str]]:
+    """Returns the share of all epochs that halving trains, and a line about it."""
+    if job.rungs is None:
+        return 1.0, []
+    share = job.rungs.share_trained(plans)
+    after = " and epoch ".join(map(str, job.rungs.epochs[:-1]))
+    line = (
+        f"Successive halving: the best {100 * job.rungs.keep:.3g} % of the settings "
+        f"continue after epoch {after}; {100 * share:.0f} % of all epochs are trained."
+    )
+    return share, [line]
 
 
 def _notices(plan: "Plan", data: "Data") -> list[str]:

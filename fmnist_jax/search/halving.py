@@ -25,7 +25,7 @@ from fmnist_jax.search.rungs import Rungs, check_rungs, survivors
 from fmnist_jax.sweeps.checkpoints import Part
 from fmnist_jax.sweeps.engine import plan_for_local_devices
 from fmnist_jax.sweeps.folder_lock import locked
-from fmnist_jax.sweeps.labelling import join
+from fmnist_jax.sweeps.labelling import join, num_halved
 from fmnist_jax.sweeps.planning import Plan
 from fmnist_jax.sweeps.progress import SweepProgress, saved_parts
 from fmnist_jax.sweeps.resuming import next_rung, open_sweeps, run_sweep
@@ -77,7 +77,7 @@ def halving(
     """
     check_is("rungs", rungs, Iterable, "a list of epochs, such as (1, 3, 9)")
     settings = check_rungs(Rungs(tuple(plain(list(rungs))), plain(keep), by))
-    config = with_last_rung(config, settings)
+    config = dataclasses.replace(config, num_epochs=settings.epochs[-1])
     planned = plan_for_local_devices(axes, data, config, hparams, probes, max_width)
     _check_data(data, settings)
     check_findings(planned, data)
@@ -133,11 +133,6 @@ def _opened(
         yield first, is_stopped
 
 
-def with_last_rung(config: Config, rungs: Rungs) -> Config:
-    """Returns the settings of runs that train to the last rung."""
-    return dataclasses.replace(config, num_epochs=rungs.epochs[-1])
-
-
 def _check_data(data: Data, rungs: Rungs) -> None:
     """Raises UserError for data without a validation set or without the metric."""
     if data.validation is None:
@@ -191,11 +186,12 @@ def labelled(stages: Sequence[SweepProgress], rungs: Rungs) -> list[xr.Dataset]:
             stay = {r for g in further.plans[number].groups for r in g.runs}
             for checkpoint in stage.checkpoints[number].values():
                 parts += _repeated(checkpoint.parts[-1], stay, plan.config.num_epochs)
-        # Each rung numbers its groups anew, so they are not counted.
+        # Each rung numbers its groups anew.
+        halved = [num_halved(s.plans[number], saved_parts(s, number)) for s in stages]
         parts = [part._replace(group=0) for part in parts]
         dataset = join(plan, parts, stages[0].data[number])
         dataset.attrs |= {"rungs": list(rungs.epochs), "rungs_keep": rungs.keep}
-        dataset.attrs |= {"rungs_by": rungs.by, "groups_halved_for_memory": 0}
+        dataset.attrs |= {"rungs_by": rungs.by, "groups_halved_for_memory": sum(halved)}
         results.append(dataset)
     return results
 

@@ -89,16 +89,23 @@ def refined_map(
                 _enter(labels, points, join(level, new, data), criterion)
     except KeyboardInterrupt:
         raise _interrupted(whole, parts, data, is_saved=folder is not None) from None
-    return _filled(join(whole, parts, data), cells, labels, [*plane])
+    return _filled(_joined(whole, parts, data), cells, labels, [*plane])
 
 
 def _interrupted(
     whole: Plan, parts: Sequence[Part], data: Data, is_saved: bool
 ) -> SweepInterrupted:
     ends = [part for part in parts if part.epoch == whole.config.num_epochs]
-    results = join(whole, parts, data) if ends else None
+    results = _joined(whole, parts, data) if ends else None
     finished = sum(len(part.runs) for part in ends)
     return SweepInterrupted(finished, whole.num_runs, results, is_saved=is_saved)
+
+
+def _joined(whole: Plan, parts: Sequence[Part], data: Data) -> xr.Dataset:
+    """Returns the results of all levels; their groups are not those of the plan."""
+    results = join(whole, parts, data)
+    del results.attrs["groups_halved_for_memory"]
+    return results
 
 
 def _checked(
@@ -212,5 +219,4 @@ def _filled(
             dataset[name] = filled.transpose(*variable.dims)
     attrs = {"long_name": "trained, not filled in from the nearest corner of a cell"}
     dataset["is_trained"] = xr.Variable(names, labels != UNKNOWN, attrs)
-    dataset.attrs["groups_halved_for_memory"] = 0  # unknown
     return dataset

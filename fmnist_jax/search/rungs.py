@@ -1,6 +1,5 @@
 """Selection of settings at a rung, and the new batches of their runs."""
 
-import dataclasses
 import itertools
 import math
 from collections.abc import Mapping, Sequence
@@ -8,10 +7,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fmnist_jax.config import Config
 from fmnist_jax.errors import UserError, choose
 from fmnist_jax.sweeps.checkpoints import Checkpoint, Part
-from fmnist_jax.sweeps.planning import Group, Plan, make_groups
+from fmnist_jax.sweeps.planning import Group, Plan, with_runs
 from fmnist_jax.values import COUNT
 
 # The score of a setting, which is minimised, is the metric times its sign.
@@ -82,23 +80,12 @@ def survivors(
     best = sorted(scores, key=lambda setting: (scores[setting], setting))
     kept = {*best[: rungs.num_kept(len(best))]}
     num_seeds = len(plan.axes["seed"])
-    runs_by_program: dict[Config, list[int]] = {}
-    widths: dict[Config, int] = {}
-    for group in plan.groups:
-        runs = [run for run in group.runs if run // num_seeds in kept]
-        runs_by_program.setdefault(group.config, []).extend(runs)
-        widths[group.config] = max(group.width, widths.get(group.config, 0))
-    groups = [
-        group
-        for config, runs in runs_by_program.items()
-        if runs
-        for group in make_groups(config, runs, plan.num_devices, widths[config])
-    ]
-    rest = dataclasses.replace(plan, groups=tuple(groups))
+    runs = {n * num_seeds + seed for n in kept for seed in range(num_seeds)}
+    rest = with_runs(plan, runs)
     where = _where(plan, checkpoints)
     starts = {
         index: _start(rest, index, group, checkpoints, where)
-        for index, group in enumerate(groups)
+        for index, group in enumerate(rest.groups)
     }
     return rest, starts
 

@@ -16,7 +16,7 @@ from fmnist_jax.sweeps.checkpoints import Checkpoint, Part
 from fmnist_jax.sweeps.coordinates import coordinates
 from fmnist_jax.sweeps.grid import axis_coordinate
 from fmnist_jax.sweeps.labelling import LAST_EPOCH_ONLY
-from fmnist_jax.sweeps.planning import Group, Plan, make_groups
+from fmnist_jax.sweeps.planning import Group, Plan, with_runs
 
 # Variables that are computed from the others.
 _DERIVED = ("status", "stopped_epoch")
@@ -48,20 +48,9 @@ def with_reused_groups(plan: Plan, results: xr.Dataset, data: Data) -> Plan:
             f"the results also have runs with {lost}, which would be lost; repeat the "
             "flags of the first command, and add to them."
         )
-    runs_by_program: dict[Any, tuple[list[int], list[int]]] = {}
-    widths: dict[Any, int] = {}
-    for group in plan.groups:
-        reused, new = runs_by_program.setdefault(group.config, ([], []))
-        for run in group.runs:
-            (reused if run in known else new).append(run)
-        widths[group.config] = max(group.width, widths.get(group.config, 0))
-    groups = []
-    for config, (reused, new) in runs_by_program.items():
-        if reused:
-            width = math.ceil(len(reused) / plan.num_devices)
-            groups.append(Group(config, tuple(reused), width))
-        if new:
-            groups += make_groups(config, new, plan.num_devices, widths[config])
+    missing = {run for group in plan.groups for run in group.runs} - known.keys()
+    parts = with_runs(plan, known.keys()), with_runs(plan, missing)
+    groups = (group for part in parts for group in part.groups)
     return dataclasses.replace(plan, groups=tuple(groups))
 
 

@@ -103,7 +103,6 @@ def join(plan: Plan, parts: Iterable[Part], data: Data) -> xr.Dataset:
 
 
 def _attributes(plan: Plan, parts: Iterable[Part], data: Data) -> dict[str, Any]:
-    halved = {p.group for p in parts if len(p.runs) < len(plan.groups[p.group].runs)}
     attributes: dict[str, Any] = {
         "dataset": data.name,
         "dataset_title": data.title,
@@ -111,7 +110,7 @@ def _attributes(plan: Plan, parts: Iterable[Part], data: Data) -> dict[str, Any]
         "num_classes": data.num_classes,
         "train_examples": len(data.train.labels),
         "test_examples": len(data.test.labels),
-        "groups_halved_for_memory": len(halved),
+        "groups_halved_for_memory": num_halved(plan, parts),
     }
     if data.targets == "classes":
         attributes["largest_class_share"] = data.largest_class_share
@@ -122,6 +121,12 @@ def _attributes(plan: Plan, parts: Iterable[Part], data: Data) -> dict[str, Any]
     if lines := notices(plan, data):
         attributes["notices"] = lines
     return attributes
+
+
+def num_halved(plan: Plan, parts: Iterable[Part]) -> int:
+    """Returns how many groups of a plan were divided for lack of memory."""
+    groups = plan.groups
+    return len({p.group for p in parts if len(p.runs) < len(groups[p.group].runs)})
 
 
 def notices(plan: Plan, data: Data) -> list[str]:

@@ -4,7 +4,7 @@ import collections
 import dataclasses
 import functools
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -189,6 +189,17 @@ def with_widths(plan: Plan, max_widths: Mapping[Config, int]) -> Plan:
         for group in make_groups(config, runs, plan.num_devices, max_widths[config])
     ]
     return dataclasses.replace(plan, groups=tuple(groups))
+
+
+def with_runs(plan: Plan, runs: Collection[int]) -> Plan:
+    """Returns a plan of some of its distinct runs, in groups as wide as before."""
+    widths: dict[Config, int] = collections.Counter()
+    groups = []
+    for group in plan.groups:
+        widths[group.config] = max(widths[group.config], group.width)
+        if some := tuple(run for run in group.runs if run in runs):
+            groups.append(dataclasses.replace(group, runs=some))
+    return with_widths(dataclasses.replace(plan, groups=tuple(groups)), widths)
 
 
 def split_for_shards(plan: Plan, total: int) -> Plan:

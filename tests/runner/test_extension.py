@@ -10,7 +10,7 @@ import xarray as xr
 from experiments.__main__ import find_experiments
 from experiments.scale_sweep import EXPERIMENT
 from fmnist_jax.analysis import results
-from fmnist_jax.data import load
+from fmnist_jax.data import Data, load
 from fmnist_jax.errors import UserError
 from fmnist_jax.runner import command_line
 from fmnist_jax.sweeps import engine
@@ -39,6 +39,16 @@ def epochs(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
     monkeypatch.setattr(engine, "_train_epoch", counting)
     return trained
+
+
+def compared_data(monkeypatch: pytest.MonkeyPatch) -> dict[str, Data]:
+    """Small data sets in place of those that ``dataset_mixup`` compares."""
+    whole = load("synthetic")
+    sizes = {"mnist": 96, "fashion_mnist": 64}
+    data = {name: whole.first(train=n, test=50) for name, n in sizes.items()}
+    monkeypatch.setattr(command_line, "_load", lambda jobs, options: data)
+    monkeypatch.setattr("tests.runner.test_extension.SMALL", SMALL[3:])
+    return data
 
 
 def assert_kept(whole: xr.Dataset, before: xr.Dataset) -> None:
@@ -121,13 +131,7 @@ def test_probes_and_compared_data_sets_are_extended(
     more = run(tmp_path / "a", "--num_seeds=2", "--extend", name="regularization")
     assert_kept(more, first)
     assert more.near_zero_share.notnull().all()
-    whole = load("synthetic")
-    data = {
-        n: whole.first(train=k, test=50)
-        for n, k in (("mnist", 96), ("fashion_mnist", 64))
-    }
-    monkeypatch.setattr(command_line, "_load", lambda jobs, options: data)
-    monkeypatch.setattr("tests.runner.test_extension.SMALL", SMALL[3:])
+    compared_data(monkeypatch)
     first = run(tmp_path / "b", "--num_seeds=1", name="dataset_mixup")
     epochs.clear()
     more = run(tmp_path / "b", "--num_seeds=2", "--extend", name="dataset_mixup")
@@ -210,12 +214,8 @@ def test_states_and_other_data_are_not_extended(
     run(tmp_path / "x", "--num_seeds=1", "--keep_states=all", "--divisors=255")
     with pytest.raises(UserError, match="has trained states, to which --extend cannot"):
         run(tmp_path / "x", "--num_seeds=2", "--divisors=255", "--extend")
-    whole = load("synthetic")
-    sizes = {"mnist": 96, "fashion_mnist": 64}
-    data = {name: whole.first(train=n, test=50) for name, n in sizes.items()}
-    monkeypatch.setattr(command_line, "_load", lambda jobs, options: data)
-    monkeypatch.setattr("tests.runner.test_extension.SMALL", SMALL[3:])
+    data = compared_data(monkeypatch)
     run(tmp_path / "b", "--num_seeds=1", name="dataset_mixup")
-    data["mnist"] = whole.first(train=90, test=50)
+    data["mnist"] = data["mnist"].first(train=90)
     with pytest.raises(UserError, match="the results are from other data"):
         run(tmp_path / "b", "--num_seeds=2", "--extend", name="dataset_mixup")
