@@ -95,7 +95,7 @@ def table(
     worst = f"{regret.mean():.2f} (at most {regret.max():.2f})"
     settings = f"{grid.status.size // seeds:,} settings, {seeds} seeds"
     lines = [
-        f"| {settings}, rungs {rungs.text} | |",
+        f"| {settings}, rungs {rungs.settings['rungs']} | |",
         "|---|---|",
         f"| epochs trained / those of the grid | {trained / whole:.3f} |",
         f"| time / that of the grid | {wall:.3f} |",

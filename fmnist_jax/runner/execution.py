@@ -1,7 +1,7 @@
 """One experiment from its plan to its report: plan, train, save, plot, report."""
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from fmnist_jax.analysis.results import stack
@@ -24,7 +24,7 @@ from fmnist_jax.sweeps.stop_signals import stop_signals
 if TYPE_CHECKING:
     import xarray as xr
 
-    from fmnist_jax.sweeps.checkpoints import Part
+    from fmnist_jax.sweeps.planning import Plan
     from fmnist_jax.sweeps.progress import SweepProgress
 
 
@@ -79,9 +79,9 @@ def _train_and_report(task: Task) -> None:
         output_folder.locked(out_dir, shard),
     ):
         with stop_signals() as is_stopped:
-            progress = _open(task, shard)
+            plans, progress = _open(task, shard)
             to_train = extension.missing(progress) if options["extend"] else ()
-            overview = terminal.overview(task.job, progress.plans, task.data, to_train)
+            overview = terminal.overview(task.job, plans, task.data, to_train)
             print("\n".join(overview), flush=True)
             print("\n".join(_progress_lines(task, progress)), flush=True)
             with interrupts.adding_resume_command(task.resume_command, progress.folder):
@@ -93,32 +93,33 @@ def _train_and_report(task: Task) -> None:
     print("\n".join(["", *lines]))
 
 
-def _open(task: Task, shard: Shard) -> "SweepProgress":
-    """Plans a task's sweeps, and starts or resumes them in the locked folder."""
+def _open(task: Task, shard: Shard) -> tuple[list["Plan"], "SweepProgress"]:
+    """Plans a task's sweeps, and starts or resumes them in the locked folder.
+
+    Returns the plans of all runs, and the progress of the first stage.
+    """
     from fmnist_jax.sweeps.resuming import open_finished_sweeps, open_sweeps
 
     _check_free(task)
+    options, search = task.job.options, task.job.search
     plans = plan_job(task, num_shards=shard.total)
     if not task.allow_training:
-        return open_finished_sweeps(task.out_dir, plans, task.data)
-    earlier = extension.earlier_results(task) if task.job.options["extend"] else []
+        return plans, open_finished_sweeps(task.out_dir, plans, task.data)
+    earlier = extension.earlier_results(task) if options["extend"] else []
     if earlier:
         plans = extension.with_reused_groups(task, plans, earlier)
-    command = {"experiment": task.name, "arguments": list(task.arguments)}
-    overwrite = task.job.options["overwrite"]
-    rungs = task.job.rungs
     progress = open_sweeps(
         task.out_dir,
-        plans,
+        [search.first(planned) for planned in plans],
         task.data,
-        command,
-        overwrite,
+        {"experiment": task.name, "arguments": list(task.arguments)},
+        options["overwrite"],
         shard,
-        search={} if rungs is None else {"rungs": rungs.text},
+        search=search.settings,
     )
     if earlier:
         extension.reuse(progress, earlier)
-    return progress
+    return plans, progress
 
 
 def _progress_lines(task: Task, progress: "SweepProgress") -> list[str]:
@@ -144,44 +145,18 @@ def _train(
 ) -> list["SweepProgress"]:
     """Runs the unfinished groups of this process's shard, with a progress bar.
 
-    Returns the progress of each rung; without halving, one progress.
+    Returns the progress of each stage.
 
     Raises:
       KeyboardInterrupt: if it was stopped.
     """
-    from tqdm import tqdm
-
-    from fmnist_jax.sweeps.progress import num_epochs, num_epochs_trained
-    from fmnist_jax.sweeps.resuming import run_sweep
+    from fmnist_jax.sweeps.running import train
 
     if task.job.options["distributed"]:
         distributed.check_same(progress)
-    if is_stopped():
-        raise KeyboardInterrupt
-    stages, rungs = [progress], task.job.rungs
-    if rungs is None:
-        total = num_epochs(progress)
-        numbers = range(len(progress.plans))
-        parts: Iterator[Part] = (
-            p for n in numbers for p in run_sweep(progress, n, is_stopped)
-        )
-    else:
-        from fmnist_jax.search.halving import run_rungs
-
-        total = rungs.num_epochs(progress.plans)
-        parts = run_rungs(stages, rungs, is_stopped)
-    bar = tqdm(
-        total=total,
-        initial=num_epochs_trained(progress),
-        desc="training",
-        unit="epoch",
-        disable=None,
-        smoothing=0,
-    )
-    with bar:
-        for part in parts:
-            if part.epoch is not None:
-                bar.update(len(part.runs))
+    stages = [progress]
+    if not is_stopped():
+        train(task.job.search, stages, is_stopped, is_shown=None)
     if is_stopped():
         raise KeyboardInterrupt
     return stages
@@ -202,7 +177,11 @@ def _save(task: Task, stages: list["SweepProgress"]) -> list[str]:
             f"{progress.folder}."
         ]
     else:
-        results = _results(task, stages)
+        from fmnist_jax.sweeps.resuming import check_finished
+
+        for stage in stages:
+            check_finished(stage)
+        results = task.job.search.labelled(stages)
         dataset = _labelled(task, progress, results)
         answer, paths = saving.save_runs(task, dataset)
         files, notes = saved_states.save(task, progress, results)
@@ -210,17 +189,6 @@ def _save(task: Task, stages: list["SweepProgress"]) -> list[str]:
     if is_distributed:
         distributed.wait_for_all()
     return lines
-
-
-def _results(task: Task, stages: list["SweepProgress"]) -> list["xr.Dataset"]:
-    """Returns the results of each data set."""
-    if task.job.rungs is None:
-        from fmnist_jax.sweeps.resuming import labelled_results
-
-        return labelled_results(stages[0])
-    from fmnist_jax.search.halving import labelled
-
-    return labelled(stages, task.job.rungs)
 
 
 def _labelled(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from fmnist_jax.config import Config, Hparams
 from fmnist_jax.effects import check_effects, given_settings
+from fmnist_jax.sweeps.stages import Grid, Search
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
 
     from fmnist_jax.data.dataset import Data
     from fmnist_jax.probes.probe import Probe
-    from fmnist_jax.search.rungs import Rungs
     from fmnist_jax.sweeps.planning import Plan
 
     Results: TypeAlias = xr.Dataset
@@ -109,7 +109,7 @@ class Job:
       hparams: traced settings that are not axes.
       datasets: names of the data sets; at least one.
       notices: lines for the user.
-      rungs: of successive halving; None if all runs train to the end.
+      search: which of the runs are trained, and how far.
     """
 
     experiment: Experiment
@@ -119,7 +119,7 @@ class Job:
     hparams: Hparams
     datasets: tuple[str, ...]
     notices: tuple[str, ...] = ()
-    rungs: "Rungs | None" = None
+    search: Search = Grid()
 
     @functools.cached_property
     def configs(self) -> list[Config]:

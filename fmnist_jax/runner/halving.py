@@ -62,6 +62,8 @@ def rungs_of(experiment: Experiment, options: Options, epochs: int) -> Rungs | N
 def without_answer(experiment: Experiment) -> tuple[Experiment, list[str]]:
     """Replaces answer and figures, which may need every run up to the last epoch.
 
+    A validation set is held out.
+
     Returns the changed experiment, and lines for the user.
     """
     lines = []
@@ -78,4 +80,5 @@ def without_answer(experiment: Experiment) -> tuple[Experiment, list[str]]:
         return {"halving": figure(dataset)}
 
     changes: dict[str, Any] = {"answer": lambda dataset: Answer(), "figures": figures}
+    changes["validation_share"] = experiment.validation_share or VALIDATION_SHARE
     return dataclasses.replace(experiment, curves_by="", **changes), lines

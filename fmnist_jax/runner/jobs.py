@@ -11,9 +11,10 @@ from fmnist_jax.config import PRESETS, SETTINGS, TRACED, Config, Hparams
 from fmnist_jax.errors import UserError, choose
 from fmnist_jax.runner.experiment import Experiment, Job, Options
 from fmnist_jax.runner.flag_values import Span
-from fmnist_jax.runner.halving import VALIDATION_SHARE, rungs_of, without_answer
+from fmnist_jax.runner.halving import rungs_of, without_answer
 from fmnist_jax.runner.plane import plane_axes
 from fmnist_jax.runner.points import check_points, with_points
+from fmnist_jax.sweeps.stages import Grid, Search
 from fmnist_jax.values import SUBSETS
 
 if TYPE_CHECKING:
@@ -64,8 +65,7 @@ class Task(NamedTuple):
         rest = dict(environment.environment()) if self.job.experiment.trains else {}
         criterion = self.job.options["criterion"]
         rest |= {} if criterion is None else {"criterion": criterion}
-        if self.job.rungs is not None:
-            rest["rungs"] = self.job.rungs.text
+        rest |= self.job.search.settings
         if self.job.keeps_states:
             rest["keep_states"] = self.job.options["keep_states"]
         return digest([self.name, self.code, self.settings, versions, rest])
@@ -133,8 +133,9 @@ def make_job(experiment: Experiment, options: Options) -> Job:
     fixed = {n: v[0] for n, v in given.items() if not is_axis[n]}
     config, hparams = with_settings(config, hparams, fixed)
     experiment, axes, lines = with_points(experiment, axes, options)
-    rungs = rungs_of(experiment, options, config.num_epochs)
-    if rungs is not None:
+    search: Search = Grid()
+    if rungs := rungs_of(experiment, options, config.num_epochs):
+        search = rungs
         config = dataclasses.replace(config, num_epochs=rungs.epochs[-1])
         experiment, more = without_answer(experiment)
         lines = lines or more
@@ -145,7 +146,7 @@ def make_job(experiment: Experiment, options: Options) -> Job:
     if options["dataset"] is None:
         datasets = experiment.datasets or datasets
     options = {**options, "preset": preset}
-    job = Job(experiment, options, axes, *settings, datasets, tuple(lines), rungs)
+    job = Job(experiment, options, axes, *settings, datasets, tuple(lines), search)
     _ = job.configs, job.probes  # which refuse mistakes
     return job
 
@@ -186,7 +187,6 @@ def _with_validation(job: Job, data: "Data") -> "Data":
     The share of the experiment is not taken from data that have a validation set.
     """
     count, share = job.options["validation_examples"], job.experiment.validation_share
-    share = share or (0.0 if job.rungs is None else VALIDATION_SHARE)
     if share and not count and data.validation is None:
         count = int(share * len(data.train.labels))
         if not count:

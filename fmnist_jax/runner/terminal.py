@@ -53,7 +53,7 @@ def overview(
     notes = [line for p in zip(whole, data, strict=True) for line in _notices(*p)]
     seconds = sum(cost.expected_seconds(*pair) for pair in pairs)
     seconds -= (len(pairs) - 1) * cost.SECONDS_TO_START
-    share, halving = _halving(job, plans)
+    share, search = job.search.expectation(plans)
     megabytes = max((cost.memory_bytes(*p) for p in pairs if p[0].groups), default=0)
     compared = job.datasets if job.experiment.datasets else ()
     axes = [axis_text("dataset", compared)] if compared else []
@@ -72,23 +72,10 @@ def overview(
         *introduction(job.experiment, data),
         *(f"Note: {line}" for line in dict.fromkeys([*notes, *job.notices])),
         f"Preset {job.options['preset']}, {epochs}: {' × '.join(axes)}.",
-        *halving,
+        *filter(None, [search]),
         f"{runs} in {programs}; expected: about {_duration(share * seconds)} and "
         f"{megabytes / 1e6:.0f} MB on this processor.{kept}",
     ]
-
-
-def _halving(job: Job, plans: Sequence["Plan"]) -> tuple[float, list[str]]:
-    """Returns the share of all epochs that halving trains, and a line about it."""
-    if job.rungs is None:
-        return 1.0, []
-    share = job.rungs.share_trained(plans)
-    after = " and epoch ".join(map(str, job.rungs.epochs[:-1]))
-    line = (
-        f"Successive halving: the best {100 * job.rungs.keep:.3g} % of the settings "
-        f"continue after epoch {after}; {100 * share:.0f} % of all epochs are trained."
-    )
-    return share, [line]
 
 
 def _notices(plan: "Plan", data: "Data") -> list[str]:

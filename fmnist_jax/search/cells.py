@@ -62,19 +62,29 @@ def divided(cell: Cell) -> list[Cell]:
     ]
 
 
-def refined(
-    cells: Collection[Cell], labels: np.ndarray
-) -> tuple[list[Cell], list[tuple[int, int]]]:
-    """Returns the cells after those that differ are divided, and the points to train.
+def leaves(labels: np.ndarray, step: int) -> list[Cell]:
+    """Returns the cells of a map, of which those that differ are divided.
 
-    The points are corners that are not trained yet, in order.
+    Args:
+      labels: as ``differs`` takes them.
+      step: between the points of the coarse grid.
     """
-    leaves: list[Cell] = []
-    for cell in cells:
-        is_split = cell.is_divisible and differs(cell, labels)
-        leaves += divided(cell) if is_split else [cell]
-    points = {point for cell in leaves for point in cell.corners}
-    return leaves, sorted(p for p in points if labels[p] == UNKNOWN)
+    cells, undivided = coarse_cells(labels.shape, step), []
+    while cells:
+        cell = cells.pop()
+        if cell.is_divisible and differs(cell, labels):
+            cells += divided(cell)
+        else:
+            undivided.append(cell)
+    return undivided
+
+
+def unknown_corners(
+    cells: Collection[Cell], labels: np.ndarray
+) -> list[tuple[int, int]]:
+    """Returns the corners that are not trained yet, in order."""
+    points = {point for cell in cells for point in cell.corners}
+    return sorted(point for point in points if labels[point] == UNKNOWN)
 
 
 def nearest_corners(

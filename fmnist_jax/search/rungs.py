@@ -1,15 +1,19 @@
-"""Selection of settings at a rung, and the new batches of their runs."""
+"""Rungs of successive halving: selection of settings, and new batches of their runs."""
 
+import dataclasses
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
+import xarray as xr
 
 from fmnist_jax.errors import UserError, choose
 from fmnist_jax.sweeps.checkpoints import Checkpoint, Part
 from fmnist_jax.sweeps.planning import Group, Plan, with_runs
+from fmnist_jax.sweeps.progress import SweepProgress
+from fmnist_jax.sweeps.stages import joined
 from fmnist_jax.values import COUNT
 
 # The score of a setting, which is minimised, is the metric times its sign.
@@ -17,7 +21,7 @@ SIGNS = {"validation_loss": 1, "validation_accuracy": -1}
 
 
 class Rungs(NamedTuple):
-    """When settings are pruned, and which.
+    """When settings are pruned, and which: a ``Search`` with a stage for each rung.
 
     Attributes:
       epochs: after which settings are pruned, ascending; the last ends training.
@@ -30,16 +34,63 @@ class Rungs(NamedTuple):
     by: str = "validation_loss"
 
     @property
-    def text(self) -> str:
-        """The rungs in words, as folders of checkpoints record them."""
-        return f"{','.join(map(str, self.epochs))} keep {self.keep:g} by {self.by}"
+    def settings(self) -> Mapping[str, str]:
+        """The rungs in words."""
+        epochs = ",".join(map(str, self.epochs))
+        return {"rungs": f"{epochs} keep {self.keep:g} by {self.by}"}
+
+    def first(self, plan: Plan) -> Plan:
+        """Returns the plan of all runs."""
+        return plan
+
+    def run(
+        self, stages: list[SweepProgress], is_stopped: Callable[[], bool]
+    ) -> Iterator[Part]:
+        """Trains the runs from rung to rung; see ``Search``."""
+        from fmnist_jax.sweeps.resuming import next_rung, run_sweeps  # imports jax
+
+        stages[0] = dataclasses.replace(stages[0], until=self.epochs[0])
+        for until in (*self.epochs[1:], None):
+            progress = stages[-1]
+            yield from run_sweeps(progress, is_stopped)
+            if until is None:
+                return
+            pairs = [
+                survivors(plan, saved, self)
+                for plan, saved in zip(
+                    progress.plans, progress.checkpoints, strict=True
+                )
+            ]
+            plans, starts = zip(*pairs, strict=True)
+            for saved in progress.checkpoints:  # frees the states
+                saved.update({g: c._replace(leaves=()) for g, c in saved.items()})
+            stages.append(next_rung(progress, plans, starts, until))
+
+    def labelled(self, stages: Sequence[SweepProgress]) -> list[xr.Dataset]:
+        """Returns the results of each sweep, also of an interrupted one."""
+        results = []
+        for number, plan in enumerate(stages[0].plans):
+            repeated: list[Part] = []
+            for stage, further in itertools.pairwise(stages):
+                stay = {r for g in further.plans[number].groups for r in g.runs}
+                for checkpoint in stage.checkpoints[number].values():
+                    last = checkpoint.parts[-1]
+                    repeated += _repeated(last, stay, plan.config.num_epochs)
+            dataset = joined(stages, number, repeated)
+            dataset.attrs |= {"rungs": list(self.epochs), "rungs_keep": self.keep}
+            dataset.attrs["rungs_by"] = self.by
+            results.append(dataset)
+        return results
 
     def num_kept(self, settings: int) -> int:
         """Returns how many of the settings continue after a rung."""
         return max(1, math.floor(settings * self.keep + 1e-9))
 
-    def num_epochs(self, plans: Sequence[Plan]) -> int:
-        """Returns the number of trained epochs, summed over all runs."""
+    def num_epochs(self, stages: Sequence[SweepProgress]) -> int:
+        """Returns the number of epochs that are trained, summed over all runs."""
+        return self._num_epochs(stages[0].plans)
+
+    def _num_epochs(self, plans: Sequence[Plan]) -> int:
         total = 0
         for plan in plans:
             seeds = len(plan.axes["seed"])
@@ -49,10 +100,28 @@ class Rungs(NamedTuple):
                 settings, before = self.num_kept(settings), epoch
         return total
 
-    def share_trained(self, plans: Sequence[Plan]) -> float:
-        """Returns the number of trained epochs, relative to that without pruning."""
+    def expectation(self, plans: Sequence[Plan]) -> tuple[float, str]:
+        """Returns the share of all epochs that is trained, and a sentence about it."""
         runs = sum(plan.num_distinct_runs for plan in plans)
-        return self.num_epochs(plans) / (runs * self.epochs[-1])
+        share = self._num_epochs(plans) / (runs * self.epochs[-1])
+        after = " and epoch ".join(map(str, self.epochs[:-1]))
+        return share, (
+            f"Successive halving: the best {100 * self.keep:.3g} % of the settings "
+            f"continue after epoch {after}; {100 * share:.0f} % of all epochs are "
+            "trained."
+        )
+
+
+def _repeated(last: Part, stay: Collection[int], num_epochs: int) -> list[Part]:
+    """Returns parts that repeat the last values of pruned runs in all later epochs."""
+    rows = [row for row, run in enumerate(last.runs) if run not in stay]
+    if not rows:
+        return []
+    runs = tuple(last.runs[row] for row in rows)
+    values = {name: array[rows] for name, array in last.values.items()}
+    values["pruned"] = np.ones(len(rows), np.float32)
+    epochs = range((last.epoch or 0) + 1, num_epochs + 1)
+    return [Part(last.group, runs, epoch, values) for epoch in epochs]
 
 
 def check_rungs(rungs: Rungs) -> Rungs:

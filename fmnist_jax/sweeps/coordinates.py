@@ -81,7 +81,7 @@ def _setting(
 def programs_along(plan: Plan, dims: Sequence[str]) -> Programs:
     """Returns each program and its first run at each position along some axes."""
     configs = list(dict.fromkeys(group.config for group in plan.groups))
-    numbers = np.zeros(plan.num_runs, int)
+    numbers = np.full(plan.num_runs, -1)  # of runs that are not in the plan
     for group in plan.groups:
         numbers[list(group.runs)] = configs.index(group.config)
     index = np.unravel_index(np.arange(plan.num_runs), plan.shape)
@@ -89,11 +89,12 @@ def programs_along(plan: Plan, dims: Sequence[str]) -> Programs:
     for axis, positions in zip(plan.axes, index, strict=True):
         if axis in dims:
             cells = cells * len(plan.axes[axis]) + positions
-    keys = cells * len(configs) + numbers[plan.trained_runs]
-    distinct, runs = np.unique(keys, return_index=True)
+    (known,) = np.nonzero(numbers[plan.trained_runs] >= 0)
+    keys = cells[known] * len(configs) + numbers[plan.trained_runs[known]]
+    distinct, first = np.unique(keys, return_index=True)
     return [
         (key // len(configs), configs[key % len(configs)], run)
-        for key, run in zip(distinct.tolist(), runs.tolist(), strict=True)
+        for key, run in zip(distinct.tolist(), known[first].tolist(), strict=True)
     ]
 
 

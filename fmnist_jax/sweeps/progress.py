@@ -24,8 +24,9 @@ class SweepProgress:
       checkpoints: of each sweep's groups by position; updated while they run.
       shard: the groups that this process runs.
       notices: lines for the user.
+      since: epoch after which the groups begin.
       until: epoch after which groups pause, keeping their states; None for the last.
-      rung: number of the rung, from 0; also 0 without successive halving.
+      rung: number of the stage of a search, from 0.
       is_saved: whether checkpoints are saved; otherwise they are kept in memory only.
     """
 
@@ -36,6 +37,7 @@ class SweepProgress:
     checkpoints: Sequence[dict[int, Checkpoint]]
     shard: Shard = SINGLE
     notices: Sequence[str] = ()
+    since: int = 0
     until: int | None = None
     rung: int = 0
     is_saved: bool = True
@@ -78,7 +80,7 @@ def checkpoint_path(progress: SweepProgress, number: int, group: int) -> Path:
 def is_finished(progress: SweepProgress, number: int, group: int) -> bool:
     """Whether a sweep's group has ended, or has reached the epoch where it pauses."""
     saved = progress.checkpoints[number].get(group)
-    if saved is None:
+    if saved is None or not saved.parts:
         return False
     has_paused = saved.parts[-1].epoch == progress.until is not None
     return saved.is_finished or has_paused
@@ -93,10 +95,10 @@ def num_epochs(progress: SweepProgress) -> int:
 
 
 def num_epochs_trained(progress: SweepProgress) -> int:
-    """Returns how many of ``num_epochs`` are trained."""
+    """Returns how many epochs of this process's runs are trained, of this stage."""
     saved = [progress.checkpoints[n].get(g) for n, g in shard_groups(progress)]
     parts = [part for group in saved if group is not None for part in group.parts]
-    return sum(len(part.runs) for part in parts if part.epoch is not None)
+    return sum(len(part.runs) for part in parts if (part.epoch or 0) > progress.since)
 
 
 def saved_parts(progress: SweepProgress, number: int) -> list[Part]:

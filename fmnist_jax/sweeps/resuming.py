@@ -7,7 +7,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-import xarray as xr
+import numpy as np
 
 from fmnist_jax.data.dataset import Data
 from fmnist_jax.errors import UserError
@@ -17,7 +17,6 @@ from fmnist_jax.sweeps.checkpoints import Checkpoint, Part, digest
 from fmnist_jax.sweeps.engine import Steps, checkpoint, run_groups_resumably
 from fmnist_jax.sweeps.environment import environment
 from fmnist_jax.sweeps.fingerprint import fingerprint, regroup
-from fmnist_jax.sweeps.labelling import join
 from fmnist_jax.sweeps.plan_file import (
     PARTS,
     SINGLE,
@@ -34,7 +33,6 @@ from fmnist_jax.sweeps.progress import (
     checkpoint_path,
     is_finished,
     read_checkpoints,
-    saved_parts,
     shard_groups,
 )
 from fmnist_jax.sweeps.run_batch import RunBatch
@@ -65,6 +63,7 @@ def next_rung(
         plans=plans,
         checkpoints=[{} for _ in plans],
         notices=(),
+        since=progress.until or 0,
         until=until,
         rung=progress.rung + 1,
     )
@@ -159,14 +158,13 @@ def _progress(
     return dataclasses.replace(progress, notices=read_checkpoints(progress))
 
 
-def run_sweep(
-    progress: SweepProgress, number: int, is_stopped: Callable[[], bool]
+def run_sweeps(
+    progress: SweepProgress, is_stopped: Callable[[], bool]
 ) -> Iterator[Part]:
-    """Runs this process's unfinished groups of a sweep, and saves checkpoints.
+    """Runs this process's unfinished groups, and saves checkpoints.
 
     Args:
-      progress: the sweeps.
-      number: which sweep.
+      progress: the sweeps; the parts of unfinished groups are kept in it, too.
       is_stopped: whether to stop after the current epoch.
 
     Yields:
@@ -175,6 +173,13 @@ def run_sweep(
     Raises:
       KeyboardInterrupt: if it was stopped.
     """
+    for number in range(len(progress.plans)):
+        yield from _run_sweep(progress, number, is_stopped)
+
+
+def _run_sweep(
+    progress: SweepProgress, number: int, is_stopped: Callable[[], bool]
+) -> Iterator[Part]:
     saved = progress.checkpoints[number]
     unfinished = {
         group
@@ -189,6 +194,7 @@ def run_sweep(
     for group, steps in run_groups_resumably(plan, data, skip, resumable):
         path = checkpoint_path(progress, number, group)
         parts = list(saved[group].parts) if group in saved else []
+        saved[group] = Checkpoint(parts, np.zeros(0, int))  # unfinished
         saved[group] = yield from _run_saving(progress, path, parts, steps, is_stopped)
         _save(progress, path, saved[group])
         if is_stopped():
@@ -210,12 +216,13 @@ def _run_saving(
     last_epoch = progress.plans[0].config.num_epochs
     pause = progress.until if progress.until != last_epoch else None
     for part, batch in steps:
-        yield part
         parts.append(part)
+        yield part
         start = time.monotonic()
         if part.epoch is not None and part.epoch == pause:
             return checkpoint(parts, _paused(batch))
-        if batch is None or not (start - last_save > save_interval or is_stopped()):
+        is_due = start - last_save > save_interval or is_stopped()
+        if batch is None or not (progress.is_saved and is_due):
             continue
         _save(progress, path, checkpoint(parts, batch))
         if is_stopped():
@@ -241,20 +248,12 @@ def _save(progress: SweepProgress, path: Path, saved: Checkpoint) -> None:
         checkpoints.write(path, saved, progress.digest)
 
 
-def labelled_results(progress: SweepProgress) -> list[xr.Dataset]:
-    """Returns the labelled results of each sweep.
+def check_finished(progress: SweepProgress) -> None:
+    """Raises UserError if a group is unfinished, because its checkpoint was lost.
 
     Checkpoints of other processes are read from the folder.
-
-    Raises:
-      UserError: if a group is unfinished, because its checkpoint was lost.
     """
     notices = " ".join(read_checkpoints(progress))
     if not all(is_finished(progress, *pair) for pair in all_groups(progress)):
         lost = f"Checkpoints in {progress.folder} are lost. {notices}"
         raise UserError(lost.rstrip())
-    results = []
-    for number, plan in enumerate(progress.plans):
-        parts = saved_parts(progress, number)
-        results.append(join(plan, parts, progress.data[number]))
-    return results

@@ -1,9 +1,7 @@
 """A sweep from axes to labelled results."""
 
-import contextlib
-import itertools
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal, overload
 
@@ -12,19 +10,17 @@ import xarray as xr
 from fmnist_jax.config import Config, Hparams
 from fmnist_jax.data.dataset import Data
 from fmnist_jax.data.inspection import check_learnable
-from fmnist_jax.errors import Notice, SweepInterrupted, unknown
-from fmnist_jax.files import local_folder
+from fmnist_jax.errors import Notice, unknown
 from fmnist_jax.probes.probe import Probe
-from fmnist_jax.sweeps.checkpoints import Part
 from fmnist_jax.sweeps.checks import check_data
-from fmnist_jax.sweeps.continuing import Sweep, continued
+from fmnist_jax.sweeps.continuing import Sweep
 from fmnist_jax.sweeps.cost import kept_state_bytes
-from fmnist_jax.sweeps.engine import plan_for_local_devices, run_groups
-from fmnist_jax.sweeps.folder_lock import locked
-from fmnist_jax.sweeps.labelling import join, notices
+from fmnist_jax.sweeps.engine import plan_for_local_devices
+from fmnist_jax.sweeps.labelling import notices
 from fmnist_jax.sweeps.planning import Plan
-from fmnist_jax.sweeps.progress import saved_parts
-from fmnist_jax.sweeps.resuming import open_sweeps, run_sweep
+from fmnist_jax.sweeps.progress import SweepProgress, saved_parts
+from fmnist_jax.sweeps.running import run_search
+from fmnist_jax.sweeps.stages import Grid
 from fmnist_jax.sweeps.states import (
     NONE_KEPT,
     STATE_PROBE,
@@ -32,7 +28,6 @@ from fmnist_jax.sweeps.states import (
     keep_best,
     kept_states,
 )
-from fmnist_jax.sweeps.stop_signals import stop_signals
 from fmnist_jax.values import KEEP
 
 MUCH_MEMORY = 1e9  # bytes
@@ -118,8 +113,8 @@ def sweep(
     probes = _with_states(probes, keep_states)
     planned = plan_for_local_devices(axes, data, config, hparams, probes, max_width)
     check_findings(planned, data)
-    planned, parts = _run(planned, data, progress, folder, continue_from)
-    return _results(planned, parts, data, keep_states)
+    stages = run_search(Grid(), "sweep", planned, data, folder, progress, continue_from)
+    return _results(stages, keep_states)
 
 
 def _with_states(probes: Iterable[Probe], keep_states: str) -> Iterable[Probe]:
@@ -129,97 +124,17 @@ def _with_states(probes: Iterable[Probe], keep_states: str) -> Iterable[Probe]:
 
 
 def _results(
-    planned: Plan, parts: list[Part], data: Data, keep_states: str
+    stages: list[SweepProgress], keep_states: str
 ) -> xr.Dataset | tuple[xr.Dataset, States]:
-    results = join(planned, parts, data)
+    (results,), (progress,) = Grid().labelled(stages), stages
     if keep_states == "none":
         return results
+    planned, parts, data = progress.plans[0], saved_parts(progress, 0), progress.data[0]
     states = kept_states(planned, parts, data)
     states = keep_best(states, results) if keep_states == "best" else states
     if not len(states):
         warnings.warn(NONE_KEPT, Notice, stacklevel=3)
     return results, states
-
-
-def _run(
-    planned: Plan,
-    data: Data,
-    is_shown: bool,
-    folder: Path | str | None,
-    earlier: Sweep | None,
-) -> tuple[Plan, list[Part]]:
-    """Returns the plan as it was run, and the parts of all groups.
-
-    The parts so far are kept if it is interrupted.
-    """
-    parts: list[Part] = []
-    running = _in_memory(planned, data, earlier)
-    if folder is not None:
-        running = _in_folder(planned, data, earlier, local_folder(folder))
-    try:
-        with (
-            running as (planned, earlier_parts, new_parts),
-            progress_bar(
-                planned.num_distinct_runs * planned.config.num_epochs, is_shown
-            ) as advance,
-        ):
-            for part in itertools.chain(earlier_parts, new_parts):
-                parts.append(part)
-                advance(part)
-    except KeyboardInterrupt:
-        last = planned.config.num_epochs
-        finished = sum(len(part.runs) for part in parts if part.epoch == last)
-        has_epochs = any(part.epoch is not None for part in parts)
-        results = join(planned, parts, data) if has_epochs else None
-        raise SweepInterrupted(
-            finished, planned.num_distinct_runs, results, is_saved=folder is not None
-        ) from None
-    return planned, parts
-
-
-Running = tuple[Plan, Iterable[Part], Iterable[Part]]  # earlier parts and new ones
-
-
-@contextlib.contextmanager
-def _in_memory(planned: Plan, data: Data, earlier: Sweep | None) -> Iterator[Running]:
-    starts = {} if earlier is None else continued(planned, data, earlier)
-    parts = [part for saved in starts.values() for part in saved.parts]
-    yield planned, parts, run_groups(planned, data, checkpoints=starts)
-
-
-@contextlib.contextmanager
-def _in_folder(
-    planned: Plan, data: Data, earlier: Sweep | None, folder: Path
-) -> Iterator[Running]:
-    """Opens or resumes the sweep of a locked folder; Ctrl-C stops after an epoch."""
-    command = {"experiment": "sweep", "arguments": []}
-    with locked(folder), stop_signals() as is_stopped:
-        progress = open_sweeps(
-            folder, [planned], [data], command, cure="delete this one"
-        )
-        for line in progress.notices:
-            warnings.warn(line, Notice, stacklevel=5)
-        planned, saved = progress.plans[0], progress.checkpoints[0]
-        if earlier is not None:
-            for group, start in continued(planned, data, earlier).items():
-                saved.setdefault(group, start)
-        parts = saved_parts(progress, 0)
-        yield planned, parts, run_sweep(progress, 0, is_stopped)
-
-
-@contextlib.contextmanager
-def progress_bar(total: int, is_shown: bool) -> Iterator[Callable[[Part], object]]:
-    """Yields a function that advances a bar by the epochs of the runs of a part.
-
-    ``total`` is the number of all these epochs.
-    """
-    if not is_shown:
-        yield lambda part: None
-        return
-    from tqdm.auto import tqdm
-
-    with tqdm(total=total, desc="training", unit="epoch", smoothing=0) as bar:
-        yield lambda part: bar.update(len(part.runs) * (part.epoch is not None))
 
 
 def check_findings(planned: Plan, data: Data) -> None:

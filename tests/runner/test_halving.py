@@ -15,6 +15,8 @@ from fmnist_jax.errors import UserError
 from fmnist_jax.runner import command_line, flags, jobs
 from fmnist_jax.runner.experiment import Job
 from fmnist_jax.search.halving import halving
+from fmnist_jax.search.rungs import Rungs
+from fmnist_jax.sweeps.stages import Grid
 from tests.sweeps.test_resuming import failing_at
 
 SMALL = [
@@ -94,10 +96,10 @@ def test_the_rungs_follow_the_epochs() -> None:
         (["--rungs=2,4", "--epochs=4"], (2, 4)),
     ):
         halved = job("--halving", *arguments)
-        assert halved.rungs is not None
-        assert halved.rungs.epochs == epochs
+        assert isinstance(halved.search, Rungs)
+        assert halved.search.epochs == epochs
         assert halved.config.num_epochs == epochs[-1]
-    assert job("--epochs=9").rungs is None
+    assert job("--epochs=9").search == Grid()
 
 
 @pytest.mark.parametrize(

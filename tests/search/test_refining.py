@@ -14,8 +14,9 @@ from fmnist_jax.search.cells import (
     Cell,
     coarse_cells,
     divided,
+    leaves,
     nearest_corners,
-    refined,
+    unknown_corners,
 )
 from fmnist_jax.search.refining import refined_map
 from fmnist_jax.sweeps import engine
@@ -31,12 +32,8 @@ PLANE = {
 
 def explore(truth: np.ndarray, step: int) -> tuple[np.ndarray, np.ndarray]:
     """The filled labels of a map, and where they are known, point by point."""
-    labels, cells = np.full(truth.shape, UNKNOWN), coarse_cells(truth.shape, step)
-    while True:
-        leaves, points = refined(cells, labels)
-        if not points and leaves == cells:
-            break
-        cells = leaves
+    labels = np.full(truth.shape, UNKNOWN)
+    while points := unknown_corners(cells := leaves(labels, step), labels):
         for point in points:
             labels[point] = truth[point]
     x, y = nearest_corners(cells, labels)
@@ -123,12 +120,14 @@ def test_an_interrupted_map_resumes_to_the_same_bits(
         return original(*arguments)
 
     monkeypatch.setattr(engine, "_train_epoch", failing)
-    with pytest.raises(SweepInterrupted, match=r"of 143 runs are finished. To resume"):
+    with pytest.raises(SweepInterrupted, match=r"runs are finished. To resume"):
         refined_map(PLANE, {}, DATA, CONFIG, step=4, folder=tmp_path)
     resumed = refined_map(PLANE, {}, DATA, CONFIG, step=4, folder=tmp_path)
     xr.testing.assert_identical(resumed, undisturbed)
     other: Any = {"criterion": "loss<=1.1", "folder": tmp_path}
-    with pytest.raises(UserError, match=r"map is 13x11 .* by status .* by loss<=1\.1"):
+    with pytest.raises(
+        UserError, match=r"map is from every 4.* by status .* by loss<=1\.1"
+    ):
         refined_map(PLANE, {}, DATA, CONFIG, step=4, **other)
 
 

@@ -11,7 +11,7 @@ import pytest
 import xarray as xr
 
 from fmnist_jax import Config, Data, Hparams, Notice, Probe, UserError, sweep
-from fmnist_jax.sweeps import sweep as sweep_module
+from fmnist_jax.sweeps import resuming
 from fmnist_jax.sweeps.state_files import load_states, save_states
 from tests.sweeps.runs import CONFIG, DATA, HPARAMS
 
@@ -107,15 +107,15 @@ def test_continuing_is_interrupted_and_resumed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = sweep(AXES, DATA, SHORT, HPARAMS, keep_states="all")
-    run_sweep = sweep_module.run_sweep
+    run_sweeps = resuming.run_sweeps
 
     def interrupted(*args: Any) -> Any:
-        for number, part in enumerate(run_sweep(*args)):
+        for number, part in enumerate(run_sweeps(*args)):
             yield part
             if number == 2:  # the first program is finished
                 raise KeyboardInterrupt
 
-    monkeypatch.setattr(sweep_module, "run_sweep", interrupted)
+    monkeypatch.setattr(resuming, "run_sweeps", interrupted)
     with pytest.raises(KeyboardInterrupt, match="6 of 12 runs are finished"):
         sweep(AXES, DATA, LONG, HPARAMS, folder=tmp_path, continue_from=first)
     monkeypatch.undo()

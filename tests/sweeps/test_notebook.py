@@ -12,8 +12,7 @@ import pytest
 import xarray as xr
 
 from fmnist_jax import Notice, SweepInterrupted, UserError, sweep
-from fmnist_jax.sweeps import programs
-from fmnist_jax.sweeps import sweep as sweep_module
+from fmnist_jax.sweeps import programs, resuming
 from fmnist_jax.sweeps.checkpoints import Part
 from fmnist_jax.sweeps.folder_lock import locked
 from tests.sweeps.runs import CONFIG, DATA, HPARAMS
@@ -38,15 +37,15 @@ def test_an_interrupted_sweep_keeps_what_is_finished(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     complete = sweep(AXES, DATA, SMALL, HPARAMS)
-    run_groups = sweep_module.run_groups
+    run_sweeps = resuming.run_sweeps
 
     def interrupted(*args: Any, **kwargs: Any) -> Any:
-        for number, part in enumerate(run_groups(*args, **kwargs)):
-            if number == 4:  # in the second epoch of the second program
-                raise KeyboardInterrupt
+        for number, part in enumerate(run_sweeps(*args, **kwargs)):
             yield part
+            if number == 3:  # after the first epoch of the second program
+                raise KeyboardInterrupt
 
-    monkeypatch.setattr(sweep_module, "run_groups", interrupted)
+    monkeypatch.setattr(resuming, "run_sweeps", interrupted)
     with pytest.raises(SweepInterrupted, match="2 of 4 runs are finished") as caught:
         sweep(AXES, DATA, SMALL, HPARAMS)
     assert isinstance(caught.value, KeyboardInterrupt)
@@ -81,16 +80,16 @@ def test_a_folder_resumes_what_ctrl_c_stopped(
 ) -> None:
     complete = sweep(AXES, DATA, SMALL, HPARAMS, keep_states="all")
     trained: list[Part] = []
-    run_sweep = sweep_module.run_sweep
+    run_sweeps = resuming.run_sweeps
 
     def pressing(*args: Any) -> Any:
-        for part in run_sweep(*args):
+        for part in run_sweeps(*args):
             trained.append(part)
             if len(trained) == 5:  # in the first epoch of the second program
                 os.kill(os.getpid(), signal.SIGINT)
             yield part
 
-    monkeypatch.setattr(sweep_module, "run_sweep", pressing)
+    monkeypatch.setattr(resuming, "run_sweeps", pressing)
     handler = signal.getsignal(signal.SIGINT)
     folder = str(tmp_path / "new" / "sweep")
     how: dict[str, Any] = {"folder": folder, "keep_states": "all"}
@@ -155,7 +154,7 @@ def test_ctrl_c_in_the_first_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
         yield Part(0, (0,), None, {"w": np.zeros(1)})  # of a probe at "init"
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(sweep_module, "run_groups", interrupted)
+    monkeypatch.setattr(resuming, "run_sweeps", interrupted)
     with pytest.raises(SweepInterrupted, match="No epoch was finished") as caught:
         sweep({"seed": [0]}, DATA, SMALL, HPARAMS)
     assert caught.value.results is None

@@ -33,6 +33,7 @@ from fmnist_jax.sweeps import checkpoints, environment, programs, resuming
 from fmnist_jax.sweeps.plan_file import SINGLE, Shard
 from fmnist_jax.sweeps.planning import plan
 from fmnist_jax.sweeps.progress import SweepProgress, num_epochs_trained
+from fmnist_jax.sweeps.stages import Grid
 from fmnist_jax.sweeps.sweep import sweep
 
 ROOT = Path(__file__).parents[2]
@@ -93,13 +94,14 @@ def test_groups_that_another_process_finished_are_read_again(
 
     (tmp_path / "parts").mkdir()
     with pytest.raises(KeyboardInterrupt):
-        list(resuming.run_sweep(opened(1), 0, lambda: True))
+        list(resuming.run_sweeps(opened(1), lambda: True))
     processes = [opened(0), opened(1)]
     assert not processes[0].checkpoints[0][1].is_finished
     for progress in processes:
-        list(resuming.run_sweep(progress, 0, lambda: False))
+        list(resuming.run_sweeps(progress, lambda: False))
     for progress in processes:
-        (dataset,) = resuming.labelled_results(progress)
+        resuming.check_finished(progress)
+        (dataset,) = Grid().labelled([progress])
         xr.testing.assert_identical(
             dataset, sweep(plans[0].axes, small, config, Hparams())
         )
