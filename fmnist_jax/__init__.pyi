@@ -21,6 +21,7 @@ from .probes.activation import activation_stability_probe as activation_stabilit
 from .probes.batch_sharpness import batch_sharpness_probe as batch_sharpness_probe
 from .probes.probe import Probe as Probe
 from .search.halving import halving as halving
+from .search.recommending import recommend as recommend
 from .search.refining import refined_map as refined_map
 from .search.sampling import sample_points as sample_points
 from .sweeps.checkpoints import Part as Part

@@ -113,3 +113,30 @@ def compare_spreads(ours: np.ndarray, theirs: np.ndarray) -> Spreads:
     upper, lower = f.ppf([UPPER, 1 - UPPER], *(len(v) - 1 for v in both)) ** 0.5
     interval = Interval(ratio, ratio / upper, ratio / lower)
     return Spreads(numerator, denominator, interval)
+
+
+def accuracy_interval(accuracies_S: np.ndarray, examples: int) -> Interval:
+    """Returns the mean accuracy of runs, and its interval over seeds and examples.
+
+    The distances to the ends of the t-interval over seeds and of the binomial interval
+    over examples (Wilson 1927) are added in quadrature (Zou and Donner 2008,
+    "Construction of confidence limits about effect measures", equation 1).
+
+    Args:
+      accuracies_S: of runs that differ in their seeds alone, each from 0 to 1.
+      examples: the number of examples on which they were evaluated.
+
+    """
+    from scipy.stats import binomtest
+
+    mean = float(np.mean(accuracies_S))
+    over_seeds = Interval(mean, mean, mean)  # of one seed: over examples alone
+    if len(accuracies_S) > 1:
+        over_seeds = paired_interval(accuracies_S)
+    if not math.isfinite(mean):
+        return NO_INTERVAL
+    count = round(mean * examples)
+    of_examples = binomtest(count, examples).proportion_ci(CONFIDENCE, "wilson")
+    below = math.hypot(mean - over_seeds.low, mean - min(of_examples.low, mean))
+    above = math.hypot(over_seeds.high - mean, max(of_examples.high, mean) - mean)
+    return Interval(mean, max(0.0, mean - below), min(1.0, mean + above))

@@ -185,7 +185,8 @@ def _save(task: Task, stages: list["SweepProgress"]) -> list[str]:
         dataset = _labelled(task, progress, results)
         answer, paths = saving.save_runs(task, dataset)
         files, notes = saved_states.save(task, progress, results)
-        lines = [*notes, *terminal.results(answer, [*paths, *files], dataset)]
+        shown = None if task.job.experiment.search else dataset
+        lines = [*notes, *terminal.results(answer, [*paths, *files], shown)]
     if is_distributed:
         distributed.wait_for_all()
     return lines

@@ -35,11 +35,13 @@ class Answer(NamedTuple):
       tables: file name to table, written as CSV.
       figures: file name to figure, written as PNG.
       sentences: what tables and figures show, in words.
+      settings: entries of ``config.json``.
     """
 
     tables: Mapping[str, "pd.DataFrame"] = {}
     figures: Mapping[str, "Figure"] = {}
     sentences: Sequence[str] = ()
+    settings: Mapping[str, Any] = {}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,6 +70,8 @@ class Experiment:
       validation_share: share of the training examples that is held out for choosing,
         unless the flag is given.
       probes: function from a job to its probes.
+      search: function from a job and its data to the job with which of the runs are
+        trained, if not all are.
       extra_measurements: function from plan and data to results shared by many runs.
       answer: function from results (without axes: from the data) to further tables,
         figures and sentences.
@@ -88,6 +92,7 @@ class Experiment:
     train_examples: int | None = None
     validation_share: float = 0.0
     probes: Callable[["Job"], Sequence["Probe"]] = lambda job: ()
+    search: Callable[["Job", "Data"], "Job"] | None = None
     extra_measurements: Callable[["Plan", "Data"], "xr.Dataset"] | None = None
     answer: Callable[[Any], Answer] = lambda dataset: Answer()
 

@@ -42,6 +42,13 @@ _SETTING_FLAGS = [
 ]
 _COMMON_FLAGS = (
     Flag("preset", TEXT, f"base settings: {', '.join(PRESETS)}", "training"),
+    Flag(
+        "model",
+        TEXT,
+        "network to train instead of the MLP of --hidden_sizes: module:factory, a "
+        "function or class in a module of the current folder, such as my_networks:cnn",
+        "training",
+    ),
     Flag("num_seeds", COUNT, "number of seeds; the first is 0", "training"),
     Flag("epochs", COUNT, "passes over the training set", "training"),
     Flag(

@@ -11,7 +11,8 @@ from fmnist_jax.config import PRESETS, SETTINGS, TRACED, Config, Hparams
 from fmnist_jax.errors import UserError, choose
 from fmnist_jax.runner.experiment import Experiment, Job, Options
 from fmnist_jax.runner.flag_values import Span
-from fmnist_jax.runner.halving import rungs_of, without_answer
+from fmnist_jax.runner.halving import check_stages, rungs_of, without_answer
+from fmnist_jax.runner.own_model import network
 from fmnist_jax.runner.plane import plane_axes
 from fmnist_jax.runner.points import check_points, with_points
 from fmnist_jax.sweeps.stages import Grid, Search
@@ -117,6 +118,7 @@ def make_job(experiment: Experiment, options: Options) -> Job:
     given = options["settings"]
     _check_not_bundled(experiment, given)
     check_points(experiment, options)
+    check_stages(experiment, options)
     plane = plane_axes(experiment.plane, options) if experiment.plane else {}
     defaults = {**plane, **experiment.axes}
     is_axis = {
@@ -131,6 +133,8 @@ def make_job(experiment: Experiment, options: Options) -> Job:
     seeds = range(options["num_seeds"] or experiment.num_seeds)
     axes = {**axes, "seed": seeds}
     fixed = {n: v[0] for n, v in given.items() if not is_axis[n]}
+    if options["model"] is not None:
+        fixed["model"] = network(options["model"])
     config, hparams = with_settings(config, hparams, fixed)
     experiment, axes, lines = with_points(experiment, axes, options)
     search: Search = Grid()
@@ -244,7 +248,8 @@ def fit_to_data(job: Job, datasets: Sequence["Data"]) -> Job:
     for config in job.configs:
         for data in datasets:
             check_memory(config, data)
-    return job
+    search = job.experiment.search
+    return job if search is None else search(job, datasets[0])
 
 
 def _cap_batch_sizes(job: Job, train_examples: int) -> Job:

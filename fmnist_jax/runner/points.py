@@ -69,7 +69,7 @@ def check_points(experiment: Experiment, options: Options) -> None:
     Raises:
       UserError: if one is given, and the experiment has a plane or extra measurements.
     """
-    needs_grid = experiment.plane or experiment.extra_measurements
+    needs_grid = experiment.plane or experiment.extra_measurements or experiment.search
     given = [
         flag for flag in ("zip", "sample", "sample_seed") if options[flag] is not None
     ]

@@ -71,9 +71,10 @@ def save_runs(task: Task, dataset: "xr.Dataset") -> tuple[Answer, list[Path]]:
     with explaining_write_errors(out_dir):
         paths = results.save(dataset, out_dir, all_metadata)
     answer = experiment.answer(dataset)
+    usual = [] if experiment.search else report.sentences(dataset)
     answer = answer._replace(
         figures={**_figures(experiment, dataset), **answer.figures},
-        sentences=[*report.sentences(dataset), *answer.sentences],
+        sentences=[*usual, *answer.sentences],
     )
     paths += save_answer(answer, all_metadata, out_dir)
     return answer, list(dict.fromkeys(paths))
@@ -163,6 +164,7 @@ def save_answer(answer: Answer, metadata: Metadata, out_dir: Path) -> list[Path]
             figure.savefig(out_dir / name, dpi=150)
         sentences = list(answer.sentences)
         settings = results.save_settings(
-            out_dir, {**metadata, **names, "sentences": sentences}
+            out_dir,
+            {**metadata, **answer.settings, **names, "sentences": sentences},
         )
     return [settings, *(out_dir / name for name in (*tables, *figures))]

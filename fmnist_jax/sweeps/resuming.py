@@ -47,6 +47,7 @@ def next_rung(
     plans: Sequence[Plan],
     starts: Sequence[Mapping[int, Checkpoint]],
     until: int | None,
+    data: Sequence[Data] | None = None,
 ) -> SweepProgress:
     """Returns the progress of sweeps that follow others of the same search.
 
@@ -55,12 +56,15 @@ def next_rung(
       plans: of each sweep, what follows.
       starts: of each sweep, the checkpoint with which each group starts.
       until: epoch after which the groups pause; None for the last.
+      data: of each sweep; None for those of the sweeps before.
     """
-    prints = [fingerprint(*p, {}) for p in zip(plans, progress.data, strict=True)]
+    data = progress.data if data is None else data
+    prints = [fingerprint(*pair, {}) for pair in zip(plans, data, strict=True)]
     further = dataclasses.replace(
         progress,
         digest=digest([progress.digest, prints]),
         plans=plans,
+        data=data,
         checkpoints=[{} for _ in plans],
         notices=(),
         since=progress.until or 0,

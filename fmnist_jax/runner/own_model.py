@@ -1,0 +1,48 @@
+"""``--model``: a network of the user's, by the name of what makes it."""
+
+import importlib
+from typing import Any
+
+from fmnist_jax import network_values
+from fmnist_jax.config import check
+from fmnist_jax.errors import UserError, explaining, unknown
+
+EXAMPLE = "module:factory, such as my_networks:cnn"
+
+
+def network(text: str) -> Any:
+    """Returns the network that ``--model`` gives.
+
+    Args:
+      text: ``module:factory``. A module of the current folder or of a package, and in
+        it a network, or a function or class without arguments that returns one.
+
+    Raises:
+      UserError: for another text, a module that cannot be imported, and anything that
+        is not a network.
+    """
+    name, colon, factory = text.partition(":")
+    if not (colon and name and factory.isidentifier()):
+        raise UserError(f"--model={text}: expected {EXAMPLE}.")
+    try:
+        with explaining(f"--model={text}: importing {name} failed"):
+            module = importlib.import_module(name)
+    except UserError as error:
+        if not isinstance(error.__cause__, ModuleNotFoundError):
+            raise
+        raise UserError(
+            f"--model={text}: there is no module {error.__cause__.name}, neither in "
+            "this folder nor in an installed package."
+        ) from error
+    if not hasattr(module, factory):
+        names = [n for n, v in vars(module).items() if callable(v) and n[0] != "_"]
+        raise unknown(f"name in {name} for --model", factory, names)
+    value = getattr(module, factory)
+    if callable(value) and network_values.problem(value) is not None:
+        with explaining(f"--model={text}: {factory}() failed", function=value):
+            value = value()
+    try:
+        check("model", value)
+    except UserError as error:
+        raise UserError(f"--model={text}: {error}") from error
+    return value

@@ -1,0 +1,209 @@
+"""The stages of a search for a recommendation.
+
+Successive halving of all settings on a part of the training set leaves a few, the
+finalists. These are trained on all of it, over several seeds, and the validation set
+chooses among them. The recommended scaling and optimizer are then trained at every
+learning rate, on the part.
+"""
+
+import collections
+import dataclasses
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import xarray as xr
+
+from fmnist_jax.analysis.recommendation import RATE, SETTING, TRIED, best_position
+from fmnist_jax.config import Config, Hparams, show
+from fmnist_jax.data.dataset import Data
+from fmnist_jax.errors import UserError
+from fmnist_jax.search.rungs import Rungs
+from fmnist_jax.sweeps.axes import drop_unread
+from fmnist_jax.sweeps.checkpoints import Part
+from fmnist_jax.sweeps.grid import (
+    axis_coordinate,
+    program_config,
+    value_settings,
+    with_traced,
+)
+from fmnist_jax.sweeps.planning import Plan
+from fmnist_jax.sweeps.progress import SweepProgress, num_epochs
+from fmnist_jax.sweeps.stages import joined
+
+FINALISTS, PER_PAIR = 5, 2  # settings trained on all data; of a scaling and optimizer
+
+
+class Recommending(NamedTuple):
+    """The ``Search`` for a recommendation.
+
+    Attributes:
+      data: training, validation and test set.
+      part: a stratified part of the data.
+      config: static settings of a training on all data.
+      rungs: of successive halving on the part.
+      seeds: of a training on all data.
+    """
+
+    data: Data
+    part: Data
+    config: Config
+    rungs: Rungs
+    seeds: Sequence[int]
+
+    @property
+    def settings(self) -> Mapping[str, str]:
+        """The sizes of the stages in words."""
+        search = f"{len(self.part.train.labels)} examples, {self.rungs.settings}"
+        full = f"{FINALISTS} settings, {PER_PAIR} of a pair, {self.config.num_epochs}"
+        return {"recommendation": f"{search}; {full}"}
+
+    def first(self, plan: Plan) -> Plan:
+        """Returns the plan of the search on the part."""
+        return plan
+
+    def expectation(self, plans: Sequence[Plan]) -> tuple[float, str]:
+        """Returns the share of the steps of a grid that is trained, and a sentence."""
+        plan, last = plans[0], self.rungs.epochs[-1]
+        settings, rates = plan.num_distinct_runs, len(plan.axes[RATE])
+        part, every = len(self.part.train.labels), len(self.data.train.labels)
+        search = last * (self.rungs.expectation([plan])[0] * settings + rates)
+        full = FINALISTS * len(self.seeds) * self.config.num_epochs
+        share = (search * part + full * every) / (settings * last * every)
+        return share, (
+            f"Successive halving of {settings} settings on {part:,} examples; then "
+            f"at most {FINALISTS} settings on all {every:,} examples with "
+            f"{len(self.seeds)} seeds, {self.config.num_epochs} epochs."
+        )
+
+    def num_epochs(self, stages: Sequence[SweepProgress]) -> int:
+        """Returns the number of epochs of all runs, as far as the stages tell."""
+        later = stages[len(self.rungs.epochs) :]
+        return self.rungs.num_epochs(stages) + sum(map(num_epochs, later))
+
+    def run(
+        self, stages: list[SweepProgress], is_stopped: Callable[[], bool]
+    ) -> Iterator[Part]:
+        """Trains from stage to stage; see ``Search``."""
+        from fmnist_jax.sweeps.program_data import share_statistics  # imports jax
+        from fmnist_jax.sweeps.resuming import run_sweeps
+
+        configs = [group.config for group in stages[0].plans[0].groups]
+        share_statistics(self.part, self.data, configs)
+        stages[0] = dataclasses.replace(stages[0], data=[self.part])
+        yield from self.rungs.run(stages, is_stopped)
+        stages.append(self._full(stages))
+        yield from run_sweeps(stages[-1], is_stopped)
+        stages.append(self._window(stages))
+        yield from run_sweeps(stages[-1], is_stopped)
+
+    def _full(self, stages: Sequence[SweepProgress]) -> SweepProgress:
+        """Returns the training of the best settings on all data."""
+        searched = self.rungs.labelled(stages)[0]
+        plan = stages[0].plans[0]
+        axes = {SETTING: finalists(searched, plan), "seed": self.seeds}
+        return self._next(stages, axes, self.config, plan.hparams, self.data)
+
+    def _window(self, stages: Sequence[SweepProgress]) -> SweepProgress:
+        """Returns the training of the recommended setting at every learning rate."""
+        plan, full = stages[0].plans[0], stages[-1]
+        best = full.plans[0].axes[SETTING][best_position(joined([full], 0))]
+        rest = {name: value for name, value in best.settings.items() if name != RATE}
+        config = program_config(plan.config, rest)
+        axes = {RATE: plan.axes[RATE], "seed": plan.axes["seed"]}
+        hparams = with_traced(plan.hparams, rest)
+        return self._next(stages, axes, config, hparams, self.part)
+
+    def _next(
+        self,
+        stages: Sequence[SweepProgress],
+        axes: Mapping[str, Any],
+        config: Config,
+        hparams: Hparams,
+        data: Data,
+    ) -> SweepProgress:
+        from fmnist_jax.sweeps.engine import plan_for_local_devices  # imports jax
+        from fmnist_jax.sweeps.resuming import next_rung
+
+        settings = drop_unread(axes, config, hparams)
+        planned = plan_for_local_devices(axes, data, *settings)
+        return next_rung(stages[-1], [planned], [{}], None, [data])
+
+    def labelled(self, stages: Sequence[SweepProgress]) -> list[xr.Dataset]:
+        """Returns the results; those of the search alone if it was interrupted.
+
+        They are those of the training on all data, with the label of their scaling, and
+        what the search showed along axes whose names begin with ``TRIED``: the
+        validation accuracy of every setting after the first rung, and that of the
+        recommended setting at every learning rate; and stable learning rates by theory.
+        """
+        count = len(self.rungs.epochs)
+        searched = self.rungs.labelled(stages[:count])[0]
+        if len(stages) < count + 2:
+            return [searched]
+        full, window = stages[count:]
+        results, again = joined([full], 0), joined([window], 0)
+        first = searched.validation_accuracy.sel(epoch=self.rungs.epochs[0])
+        last = again.validation_accuracy.isel(epoch=-1)
+        for name, values in {"tried_accuracy": first, "window_accuracy": last}.items():
+            values = values.isel(seed=0).reset_coords(drop=True)
+            names = {dim: f"{TRIED}{dim}" for dim in values.dims}
+            results[name] = values.drop_vars("epoch", errors="ignore").rename(names)
+        results = results.assign(_theoretical_rates(window))
+        scalings = [text.split(", ")[0] for text in results[SETTING].values.tolist()]
+        results = results.assign_coords(scaling=(SETTING, scalings))
+        results.attrs |= {
+            "part_examples": len(self.part.train.labels),
+            "part_epochs": self.rungs.epochs[-1],
+            "first_rung": self.rungs.epochs[0],
+            "image_shape": list(self.data.image_shape),
+        }
+        return [results]
+
+
+def finalists(searched: xr.Dataset, plan: Plan) -> dict[str, Mapping[str, Any]]:
+    """Returns the settings with the lowest validation losses in a search, by label.
+
+    There are at most ``FINALISTS``, and at most ``PER_PAIR`` of them differ in the
+    learning rate alone.
+
+    Args:
+      searched: results with one seed.
+      plan: of the search.
+
+    Raises:
+      UserError: if every run diverged.
+    """
+    losses = searched.validation_loss.isel(epoch=-1, seed=0)
+    names = [str(name) for name in losses.dims]
+    order = np.argsort(losses.values, axis=None, kind="stable")[: losses.count().item()]
+    settings: dict[str, Mapping[str, Any]] = {}
+    counts: collections.Counter[Any] = collections.Counter()
+    for index in zip(*np.unravel_index(order, losses.shape), strict=True):
+        at = dict(zip(names, index, strict=True))
+        pair = tuple(i for name, i in at.items() if name != RATE)
+        counts[pair] += 1
+        if counts[pair] <= PER_PAIR and len(settings) < FINALISTS:
+            values = {name: plan.axes[name][i] for name, i in at.items()}
+            texts = (show(n, axis_coordinate(n, v)) for n, v in values.items())
+            items = (value_settings(n, v).items() for n, v in values.items())
+            settings[", ".join(texts)] = dict(itertools.chain.from_iterable(items))
+    if not settings:
+        raise UserError(
+            "Every run of the search diverged, so nothing can be recommended; give "
+            "smaller learning rates, or check the data."
+        )
+    return settings
+
+
+def _theoretical_rates(window: SweepProgress) -> xr.Dataset:
+    """Returns the learning rates that are stable by theory, before training."""
+    from fmnist_jax.sweeps import initial_sharpness  # imports jax
+
+    plan, data = window.plans[0], window.data[0]
+    one = dataclasses.replace(plan, axes={"seed": plan.axes["seed"]})
+    theory = initial_sharpness.stable_rates(one, data)[["stable_rate"]]
+    if plan.config.optimizer == "sgd" and plan.config.model is None:
+        theory = theory.merge(initial_sharpness.activation_stable_rates(one, data))
+    return theory.isel(seed=0, drop=True)

@@ -1,0 +1,111 @@
+"""Recommends a scaling of the inputs, an optimizer and a learning rate for a data set.
+
+See ``search.finalists`` for how.
+"""
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from fmnist_jax.analysis.recommendation import Recommendation, recommendation
+from fmnist_jax.config import Config, Hparams
+from fmnist_jax.data.dataset import Data
+from fmnist_jax.errors import UserError
+from fmnist_jax.search.candidates import AXES, NUM_SEEDS, VALIDATION_SHARE
+from fmnist_jax.search.finalists import Recommending
+from fmnist_jax.search.rungs import Rungs
+from fmnist_jax.search.scalings import part_of, traced_scalings
+from fmnist_jax.sweeps.axes import drop_unread
+
+BATCHES = 200  # of training examples, in the part of the data
+MIN_STEPS = 1_000  # of every training to the end; small data are passed more often
+MIN_EPOCHS = 9  # on the part
+
+
+def prepared(
+    axes: Mapping[str, Any], data: Data, config: Config
+) -> tuple[dict[str, Any], Config, Recommending]:
+    """Returns axes and static settings of the search on a part of data, and the search.
+
+    Args:
+      axes: "scaling" to labelled settings, each a normalization or a divisor; "seed" to
+        those of a training on all data; and further settings to their values, as
+        ``sweep`` takes them.
+      data: training, validation and test set.
+      config: static settings that are not axes; ``num_epochs`` is that of a training on
+        all data. It is raised if the training set is so small that ``MIN_STEPS`` steps
+        take more epochs.
+
+    Raises:
+      UserError: for data without classes.
+    """
+    if data.targets != "classes":
+        raise UserError(
+            "A recommendation compares accuracies, and these targets have no classes; "
+            "use halving with by='validation_loss' instead."
+        )
+    size = len(data.train.labels)
+    batch_size = min(config.batch_size, size)
+    few = min(size, BATCHES * batch_size)
+    epochs, last = (
+        max(least, math.ceil(MIN_STEPS / math.ceil(examples / batch_size)))
+        for least, examples in ((config.num_epochs, size), (MIN_EPOCHS, few))
+    )
+    config = dataclasses.replace(config, batch_size=batch_size, evaluate_train=False)
+    full = dataclasses.replace(config, num_epochs=epochs)
+    rungs = Rungs((last // 9, last // 3, last))
+    part = part_of(data, few)
+    search = Recommending(data, part, full, rungs, axes["seed"])
+    scalings = traced_scalings(axes["scaling"], data)
+    axes = {**axes, "scaling": scalings, "seed": axes["seed"][:1]}
+    return axes, dataclasses.replace(config, num_epochs=last), search
+
+
+def recommend(
+    data: Data,
+    model: Any = None,
+    config: Config = Config(),  # noqa: B008 - frozen
+    hparams: Hparams = Hparams(),  # noqa: B008 - frozen
+    *,
+    axes: Mapping[str, Any] = MappingProxyType({}),
+    folder: Path | str | None = None,
+    progress: bool = False,
+) -> Recommendation:
+    """Recommends a scaling of the inputs, an optimizer and a learning rate.
+
+    Args:
+      data: training and test set, of classes. A sixth of the training set is held out
+        for validation if there is no validation set.
+      model: network, as ``Config`` takes it; None for the MLP of ``config``.
+      config: static settings; ``num_epochs`` is that of a training on all data, and is
+        raised for small data, to 1,000 steps.
+      hparams: further settings.
+      axes: settings to choose from, as ``sweep`` takes them, in addition to ``AXES`` or
+        in place of some of them.
+      folder: where checkpoints are saved, as in ``sweep``.
+      progress: whether to show a progress bar on stderr.
+
+    Returns:
+      The recommendation. Its ``results`` are those of ``sweep`` for the settings that
+      were trained on all data, and what the search showed along ``tried_…`` axes.
+
+    Raises:
+      UserError: as ``sweep``; for data without classes, or if every run diverged.
+      SweepInterrupted: on Ctrl-C; its ``results`` are those so far.
+    """
+    from fmnist_jax.sweeps.engine import plan_for_local_devices  # imports jax
+    from fmnist_jax.sweeps.running import run_search
+    from fmnist_jax.sweeps.sweep import check_findings
+
+    if data.validation is None:
+        data = data.with_validation(int(VALIDATION_SHARE * len(data.train.labels)))
+    config = config if model is None else dataclasses.replace(config, model=model)
+    every = {**AXES, "seed": range(NUM_SEEDS), **axes}
+    every, config, search = prepared(every, data, config)
+    whole = plan_for_local_devices(every, data, *drop_unread(every, config, hparams))
+    check_findings(whole, data)
+    stages = run_search(search, "recommend", whole, data, folder, progress)
+    return recommendation(search.labelled(stages)[0])
