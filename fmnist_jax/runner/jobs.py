@@ -12,7 +12,7 @@ from fmnist_jax.errors import UserError, choose
 from fmnist_jax.runner.experiment import Experiment, Job, Options
 from fmnist_jax.runner.flag_values import Span
 from fmnist_jax.runner.halving import rungs_of, without_answer
-from fmnist_jax.runner.plane import plane_axes
+from fmnist_jax.runner.plane import plane_axes, refinement_of
 from fmnist_jax.runner.points import check_points, with_points
 from fmnist_jax.sweeps.stages import Grid, Search
 from fmnist_jax.values import SUBSETS
@@ -133,9 +133,10 @@ def make_job(experiment: Experiment, options: Options) -> Job:
     fixed = {n: v[0] for n, v in given.items() if not is_axis[n]}
     config, hparams = with_settings(config, hparams, fixed)
     experiment, axes, lines = with_points(experiment, axes, options)
-    search: Search = Grid()
-    if rungs := rungs_of(experiment, options, config.num_epochs):
-        search = rungs
+    rungs = rungs_of(experiment, options, config.num_epochs)
+    refinement = refinement_of(options) if experiment.plane else None
+    search: Search = rungs or refinement or Grid()
+    if rungs is not None:
         config = dataclasses.replace(config, num_epochs=rungs.epochs[-1])
         experiment, more = without_answer(experiment)
         lines = lines or more
