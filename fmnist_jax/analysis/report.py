@@ -101,12 +101,11 @@ def _describe(axis: str, value: Any) -> str:
 def _best(dataset: xr.Dataset) -> list[str]:
     """Returns which combination is best, and by how much, with its uncertainty."""
     metric = selection_metric(dataset)
-    accuracy = dataset[metric].isel(epoch=-1)
-    ranked = sorted(
-        ((accuracy.isel(i).values.astype(float), i) for i in combinations(dataset)),
-        key=lambda pair: -np.nan_to_num(pair[0].mean(), nan=-1),
-    )
-    (best, best_index), *others = ranked
+    accuracy = dataset[metric].isel(epoch=-1).transpose(*dataset.status.dims)
+    values = accuracy.values.reshape(-1, dataset.sizes["seed"]).astype(float)
+    order = np.argsort(-np.nan_to_num(values.mean(1), nan=-1), kind="stable")
+    indices = combinations(dataset)
+    (best, best_index), *others = [(values[i], indices[i]) for i in order[:2]]
     if not np.isfinite(best.mean()):
         return ["No setting ended with finite outputs for every seed."]
     result = f"{_with_spread(best)} ({_count_seeds(len(best))})"
@@ -180,17 +179,17 @@ def _contrast(dataset: xr.Dataset) -> list[str]:
 
 def _not_learning(dataset: xr.Dataset) -> list[str]:
     """Returns which runs diverged, died or froze."""
-    lines = []
+    lines, indices = [], combinations(dataset)
     for name in NOT_LEARNING:
         counts = (dataset.status == name).sum("seed")
+        (present,) = np.nonzero(counts.values.ravel())
         listed = [
-            f"{describe_combination(dataset, index)} ({count})"
-            for index in combinations(dataset)
-            if (count := int(counts.isel(index)))
+            f"{describe_combination(dataset, indices[i])} ({counts.values.flat[i]})"
+            for i in present[:4]
         ]
         if listed:
             total = f"{int(counts.sum())} of {dataset.status.size} runs {name}"
-            listed = [*listed[:4], "…"] if len(listed) > 4 else listed
+            listed += ["…"] * (len(present) > 4)
             meaning = dataset.status.attrs[name]
             lines.append(f"{total}: {', '.join(listed)} – {meaning}.")
     return lines

@@ -105,12 +105,8 @@ def execute(
         print("\n\n".join(help_text(experiment) for experiment in experiments))
         return
     from fmnist_jax.runner import extension, output_folder, shards
-    from fmnist_jax.runner.jobs import (
-        fit_to_data,
-        leave_out_bundles,
-        make_job,
-        select_data,
-    )
+    from fmnist_jax.runner.fitting import fit_to_data, leave_out_bundles, select_data
+    from fmnist_jax.runner.jobs import make_job
 
     options = parse(argv, experiments)
     shards.check(options, experiments)

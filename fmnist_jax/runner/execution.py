@@ -105,12 +105,13 @@ def _open(task: Task, shard: Shard) -> tuple[list["Plan"], "SweepProgress"]:
     plans = plan_job(task, num_shards=shard.total)
     if not task.allow_training:
         return plans, open_finished_sweeps(task.out_dir, plans, task.data)
-    earlier = extension.earlier_results(task) if options["extend"] else []
+    first = [search.first(planned) for planned in plans]
+    earlier = extension.earlier_results(task)
     if earlier:
-        plans = extension.with_reused_groups(task, plans, earlier)
+        first = extension.with_reused_groups(task, plans, first, earlier)
     progress = open_sweeps(
         task.out_dir,
-        [search.first(planned) for planned in plans],
+        first,
         task.data,
         {"experiment": task.name, "arguments": list(task.arguments)},
         options["overwrite"],

@@ -1,8 +1,11 @@
-"""``--extend``: adds runs to the finished results in the output folder."""
+"""``--extend`` and ``--zoom_from``: reuse runs of finished results."""
 
+import contextlib
 import dataclasses
+import itertools
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fmnist_jax.analysis.results import SETTINGS_FILE, load
@@ -43,33 +46,41 @@ def environment_of(task: Task) -> dict[str, str]:
 
 
 def earlier_results(task: Task) -> list["xr.Dataset"]:
-    """Returns the results in the output folder, separately for each data set.
+    """Returns the results to reuse, separately for each data set.
+
+    Without ``--extend`` and ``--zoom_from``, there are none.
 
     Raises:
-      UserError: if there are none, or if they are of other code, versions or probes.
+      UserError: if they are missing, or of other code, versions or probes.
     """
-    from fmnist_jax.sweeps.extending import check_environment
+    from fmnist_jax.sweeps.extending import check_environment, trained_points
 
-    if any((task.out_dir / "states").glob("**/states.json")):
+    source, options = _source(task.job.options, task.out_dir), task.job.options
+    if source is None:
+        return []
+    if options["extend"] and any((source / "states").glob("**/states.json")):
         raise UserError(
-            f"{task.out_dir} has trained states, to which --extend cannot add; use "
+            f"{source} has trained states, to which --extend cannot add; use "
             "another folder, or move the states."
         )
-    results = load(task.out_dir)
-    path = task.out_dir / SETTINGS_FILE
+    results = load(source)
+    path = source / SETTINGS_FILE
     try:
         settings: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UserError(f"{path} cannot be read: {reason(error)}.") from error
-    before = settings.get("environment") or {}
-    check_environment(before, environment_of(task), task.out_dir)
+    with _explaining(task):
+        check_environment(settings.get("environment") or {}, environment_of(task))
+    if options["zoom_from"] is not None:
+        window = dict(itertools.islice(task.job.axes.items(), 2))
+        return [trained_points(results, window)]
     if not task.job.experiment.datasets:
         return [results]
     recorded = {entry["fingerprint"] for entry in settings.get("datasets", [])}
     is_same = recorded == {data.fingerprint for data in task.data}
     if not is_same or results["dataset"].values.tolist() != [*task.job.datasets]:
         raise UserError(
-            f"{task.out_dir} cannot be extended: the results are from other data."
+            f"{source} cannot be extended: the results are from other data."
         )
     parts = [results.sel(dataset=name, drop=True) for name in task.job.datasets]
     return [
@@ -78,23 +89,50 @@ def earlier_results(task: Task) -> list["xr.Dataset"]:
     ]
 
 
+def _source(options: Options, out_dir: Path) -> Path | None:
+    """Returns the folder whose results are reused."""
+    if options["zoom_from"] is not None:
+        return Path(options["zoom_from"])
+    return out_dir if options["extend"] else None
+
+
+@contextlib.contextmanager
+def _explaining(task: Task) -> Iterator[None]:
+    """Begins the line of an error with the folder whose results cannot be reused."""
+    source = _source(task.job.options, task.out_dir)
+    verb = "extended" if task.job.options["extend"] else "reused by --zoom_from"
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f"{source} cannot be {verb}: {error}") from error
+
+
 def with_reused_groups(
-    task: Task, plans: Sequence["Plan"], earlier: Sequence["xr.Dataset"]
+    task: Task,
+    plans: Sequence["Plan"],
+    first: Sequence["Plan"],
+    earlier: Sequence["xr.Dataset"],
 ) -> list["Plan"]:
     """Returns plans in which each group is either reused or trained as a whole.
+
+    Args:
+      task: the job and its data.
+      plans: of all runs.
+      first: of those that are trained first.
+      earlier: the results to reuse.
 
     Raises:
       UserError: if the results cannot be extended to these plans.
     """
     from fmnist_jax.sweeps import extending
 
-    try:
-        return [
-            extending.with_reused_groups(*triple)
-            for triple in zip(plans, earlier, task.data, strict=True)
-        ]
-    except UserError as error:
-        raise UserError(f"{task.out_dir} cannot be extended: {error}") from error
+    with _explaining(task):
+        quadruples = zip(plans, first, earlier, task.data, strict=True)
+        reused = [extending.with_reused_groups(*some) for some in quadruples]
+        if task.job.options["extend"]:
+            for triple in zip(plans, earlier, task.data, strict=True):
+                extending.check_contained(*triple)
+    return reused
 
 
 def reuse(progress: "SweepProgress", earlier: Sequence["xr.Dataset"]) -> None:

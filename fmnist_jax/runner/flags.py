@@ -19,6 +19,7 @@ from fmnist_jax.values import (
     SUBSET,
     SWITCH,
     ValueType,
+    integer,
 )
 
 TEXT = ValueType("a string")
@@ -98,6 +99,20 @@ _COMMON_FLAGS = (
         "maps",
     ),
     Flag("zoom", TEXT, "x0:x1,y0:y1: this window only, same number of values", "maps"),
+    Flag(
+        "refine",
+        integer(17, 1000),
+        "adaptive map of N values of each setting: trains a coarse grid, and then only "
+        "the points along boundaries, usually about a tenth of all",
+        "maps",
+    ),
+    Flag(
+        "zoom_from",
+        TEXT,
+        "with --refine and --zoom: folder of a finished map, whose trained points in "
+        "the window are kept; further values are interpolated, about N in all",
+        "maps",
+    ),
     Flag(
         "dataset",
         TEXT,

@@ -2,7 +2,6 @@
 
 import dataclasses
 import inspect
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -13,10 +12,9 @@ from fmnist_jax.runner.experiment import Experiment, Job, Options
 from fmnist_jax.runner.flag_values import Span
 from fmnist_jax.runner.halving import check_stages, rungs_of, without_answer
 from fmnist_jax.runner.own_model import network
-from fmnist_jax.runner.plane import plane_axes
+from fmnist_jax.runner.plane import plane_axes, refinement_of
 from fmnist_jax.runner.points import check_points, with_points
 from fmnist_jax.sweeps.stages import Grid, Search
-from fmnist_jax.values import SUBSETS
 
 if TYPE_CHECKING:
     from fmnist_jax.data.dataset import Data
@@ -115,31 +113,16 @@ def make_job(experiment: Experiment, options: Options) -> Job:
     config, hparams = base_settings(experiment, preset)
     if options["epochs"]:
         config = dataclasses.replace(config, num_epochs=options["epochs"])
-    given = options["settings"]
-    _check_not_bundled(experiment, given)
+    _check_not_bundled(experiment, options["settings"])
     check_points(experiment, options)
     check_stages(experiment, options)
-    plane = plane_axes(experiment.plane, options) if experiment.plane else {}
-    defaults = {**plane, **experiment.axes}
-    is_axis = {
-        n: n in defaults or len(v) > 1 or isinstance(v[0], Span)
-        for n, v in given.items()
-    }
-    axes: Mapping[str, Any] = {
-        **defaults,
-        **{n: v for n, v in given.items() if is_axis[n]},
-        **plane,
-    }
-    seeds = range(options["num_seeds"] or experiment.num_seeds)
-    axes = {**axes, "seed": seeds}
-    fixed = {n: v[0] for n, v in given.items() if not is_axis[n]}
-    if options["model"] is not None:
-        fixed["model"] = network(options["model"])
+    axes, fixed = _axes(experiment, options)
     config, hparams = with_settings(config, hparams, fixed)
     experiment, axes, lines = with_points(experiment, axes, options)
-    search: Search = Grid()
-    if rungs := rungs_of(experiment, options, config.num_epochs):
-        search = rungs
+    rungs = rungs_of(experiment, options, config.num_epochs)
+    refinement = refinement_of(options) if experiment.plane else None
+    search: Search = rungs or refinement or Grid()
+    if rungs is not None:
         config = dataclasses.replace(config, num_epochs=rungs.epochs[-1])
         experiment, more = without_answer(experiment)
         lines = lines or more
@@ -155,6 +138,25 @@ def make_job(experiment: Experiment, options: Options) -> Job:
     return job
 
 
+def _axes(
+    experiment: Experiment, options: Options
+) -> tuple[Mapping[str, Any], dict[str, Any]]:
+    """Returns the axes of a job, and the settings that flags fix."""
+    given = options["settings"]
+    plane = plane_axes(experiment.plane, options) if experiment.plane else {}
+    defaults = {**plane, **(experiment.axes or {})}
+    is_axis = {
+        n: n in defaults or len(v) > 1 or isinstance(v[0], Span)
+        for n, v in given.items()
+    }
+    swept = {n: v for n, v in given.items() if is_axis[n]}
+    seeds = range(options["num_seeds"] or experiment.num_seeds)
+    fixed = {n: v[0] for n, v in given.items() if not is_axis[n]}
+    if options["model"] is not None:
+        fixed["model"] = network(options["model"])
+    return {**defaults, **swept, **plane, "seed": seeds}, fixed
+
+
 def _check_not_bundled(experiment: Experiment, given: Mapping[str, Any]) -> None:
     """Refuses flags for settings that bundles of the experiment set."""
     for axis, values in (experiment.axes or {}).items():
@@ -166,109 +168,6 @@ def _check_not_bundled(experiment: Experiment, given: Mapping[str, Any]) -> None
                 f"settings, {len(values)} values of {axis!r}, which a flag cannot "
                 "change; use another experiment, such as scale_sweep."
             )
-
-
-def select_data(job: Job, datasets: Mapping[str, "Data"]) -> tuple["Data", ...]:
-    """Returns the data of each sweep of a job from the loaded data sets by name.
-
-    An experiment may use fewer training examples, unless the flag is given. The
-    validation examples are taken from these.
-
-    Raises:
-      UserError: as ``Data.subset`` and ``Data.with_validation``.
-    """
-    count = job.experiment.train_examples
-    if count and not job.options["train_examples"]:
-        method = job.options["subset"] or SUBSETS[0]
-        datasets = {n: d.subset(count, method=method) for n, d in datasets.items()}
-    datasets = {name: _with_validation(job, data) for name, data in datasets.items()}
-    return tuple(datasets[name] for name in job.datasets)
-
-
-def _with_validation(job: Job, data: "Data") -> "Data":
-    """Returns data with the validation set that the flag or the experiment asks for.
-
-    The share of the experiment is not taken from data that have a validation set.
-    """
-    count, share = job.options["validation_examples"], job.experiment.validation_share
-    if share and not count and data.validation is None:
-        count = int(share * len(data.train.labels))
-        if not count:
-            raise UserError(
-                f"{len(data.train.labels)} training examples are too few: "
-                f"{job.experiment.name} holds {share:.2g} of them out for validation."
-            )
-    return data.with_validation(count) if count else data
-
-
-def leave_out_bundles(job: Job, datasets: Mapping[str, "Data"]) -> Job:
-    """Leaves out bundles whose normalization the data cannot have or does not need.
-
-    Large images cannot be whitened, and the normalization of each channel is another
-    one if there are no channels.
-    """
-    from fmnist_jax.data.statistics import MAX_WHITENED, has_channels
-
-    shapes = [datasets[name].image_shape for name in job.datasets]
-    problems = {}
-    if any(math.prod(shape) > MAX_WHITENED for shape in shapes):
-        problems["whiten"] = f"an image has more than {MAX_WHITENED:,} pixels"
-    if flat := [shape for shape in shapes if not has_channels(shape)]:
-        noun = "images" if len(flat[0]) > 1 else "rows"
-        problems["per_channel"] = f"the {noun} have no channels"
-    axes, lines = dict(job.axes), list(job.notices)
-    for axis, values in axes.items():
-        bundles = values if isinstance(values, Mapping) else {}
-        out = {n: b for n, b in bundles.items() if b.get("normalization") in problems}
-        for label, settings in out.items():
-            name = label.removeprefix(f"{settings.get('optimizer')}: ")
-            problem = problems[settings["normalization"]]
-            lines.append(f"{name} is left out: {problem}.")
-        if out:
-            axes[axis] = {n: b for n, b in bundles.items() if n not in out}
-    unique = tuple(dict.fromkeys(lines))
-    return dataclasses.replace(job, axes=axes, notices=unique)
-
-
-def fit_to_data(job: Job, datasets: Sequence["Data"]) -> Job:
-    """Caps default batch sizes at the training examples.
-
-    Raises:
-      UserError: for given batch sizes that are larger, for runs that this machine's
-        memory cannot hold, and for data that teach nothing.
-    """
-    from fmnist_jax.data.inspection import check_learnable
-    from fmnist_jax.sweeps.cost import check_memory
-
-    if not job.experiment.trains:
-        return job
-    for data in datasets:
-        check_learnable(data.findings)
-    job = _cap_batch_sizes(job, min(len(data.train.labels) for data in datasets))
-    for config in job.configs:
-        for data in datasets:
-            check_memory(config, data)
-    search = job.experiment.search
-    return job if search is None else search(job, datasets[0])
-
-
-def _cap_batch_sizes(job: Job, train_examples: int) -> Job:
-    for size in job.options["settings"].get("batch_size", ()):
-        if size > train_examples:
-            raise UserError(
-                f"--batch_sizes={size} is larger than the training set; expected at "
-                f"most its {train_examples} examples."
-            )
-    sizes = job.axes.get("batch_size", [job.config.batch_size])
-    if max(sizes) <= train_examples:
-        return job
-    notice = f"Batch sizes are capped at the {train_examples} training examples."
-    job = dataclasses.replace(job, notices=(*job.notices, notice))
-    if "batch_size" in job.axes:
-        capped = tuple(dict.fromkeys(min(size, train_examples) for size in sizes))
-        return dataclasses.replace(job, axes={**job.axes, "batch_size": capped})
-    config = dataclasses.replace(job.config, batch_size=train_examples)
-    return dataclasses.replace(job, config=config)
 
 
 def plan_job(

@@ -80,7 +80,7 @@ def check_points(experiment: Experiment, options: Options) -> None:
             "scale_sweep."
         )
     for name, values in options["settings"].items() if needs_grid else ():
-        if any(isinstance(value, Span) for value in values):
+        if any(isinstance(v, Span) for v in values) and options["refine"] is None:
             raise UserError(
                 f"--{SETTINGS[name].flag}: {experiment.name} needs the number of "
                 "values; give start:stop:count."

@@ -1,8 +1,8 @@
-"""Extends a finished sweep: runs that are in its results are not trained again."""
+"""Reuses the results of a finished sweep: its runs are not trained again."""
 
 import dataclasses
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -22,11 +22,14 @@ from fmnist_jax.sweeps.planning import Group, Plan, with_runs
 _DERIVED = ("status", "stopped_epoch")
 
 
-def with_reused_groups(plan: Plan, results: xr.Dataset, data: Data) -> Plan:
+def with_reused_groups(
+    plan: Plan, first: Plan, results: xr.Dataset, data: Data
+) -> Plan:
     """Returns a plan in which each group is either reused or trained as a whole.
 
     Args:
       plan: the plan of all runs.
+      first: the plan of those that are trained first.
       results: results of the earlier sweep, with their attributes.
       data: the data of the plan.
 
@@ -43,15 +46,44 @@ def with_reused_groups(plan: Plan, results: xr.Dataset, data: Data) -> Plan:
         raise UserError(
             f"the results contain none of these runs{_difference(plan, results)}."
         )
+    missing = {run for group in first.groups for run in group.runs} - known.keys()
+    parts = with_runs(plan, known.keys()), with_runs(plan, missing)
+    groups = (group for part in parts for group in part.groups)
+    return dataclasses.replace(plan, groups=tuple(groups))
+
+
+def check_contained(plan: Plan, results: xr.Dataset, data: Data) -> None:
+    """Raises UserError if the plan lacks a run of the results, or if some are none.
+
+    An adaptive map has points that are none: they are filled in from others.
+    """
+    if "is_trained" in results:
+        raise UserError(
+            "the results are from an adaptive map (--refine), most of whose points are "
+            "filled in from others; use --zoom_from."
+        )
     if lost := _lost(plan, results, data):
         raise UserError(
             f"the results also have runs with {lost}, which would be lost; repeat the "
             "flags of the first command, and add to them."
         )
-    missing = {run for group in plan.groups for run in group.runs} - known.keys()
-    parts = with_runs(plan, known.keys()), with_runs(plan, missing)
-    groups = (group for part in parts for group in part.groups)
-    return dataclasses.replace(plan, groups=tuple(groups))
+
+
+def trained_points(
+    results: xr.Dataset, window: Mapping[str, Collection[float]]
+) -> xr.Dataset:
+    """Returns the runs of a map along an axis of its trained points in a window.
+
+    Args:
+      results: those of a map, adaptive or not.
+      window: the two settings that span the map, to the values in the window.
+    """
+    runs = [n for n, v in results.items() if {*results.status.dims} <= {*v.dims}]
+    inside = {n: results[n].isin([*values]) for n, values in window.items()}
+    points = results.isel(inside).stack(_point=[*window]).reset_index("_point")
+    if "is_trained" in points:
+        points = points.isel(_point=points.is_trained.values)
+    return points[runs]
 
 
 def reused_checkpoints(
@@ -133,6 +165,8 @@ def _keys_of_plan(plan: Plan, data: Data) -> Iterator[tuple[int, list[Any]]]:
     }
     trained = plan.trained_runs.tolist()
     for run, key in zip(trained, _keys(planned), strict=True):
+        if run not in programs:
+            continue
         names = unused[programs[run]]
         yield run, [key, frozenset(pair for pair in key if pair[0] not in names)]
 
@@ -191,14 +225,11 @@ def _checkpoint(
     return Checkpoint(parts)
 
 
-def check_environment(
-    before: Mapping[str, Any], now: Mapping[str, Any], folder: object
-) -> None:
+def check_environment(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
     """Raises UserError if results come from other code, versions or probes."""
     for name in dict.fromkeys([*before, *now]):
         if before.get(name) != now.get(name):
             raise UserError(
-                f"The results in {folder} cannot be extended: {name} was "
-                f"{before.get(name, 'not recorded')} and is now "
+                f"{name} was {before.get(name, 'not recorded')} and is now "
                 f"{now.get(name, 'not recorded')}."
             )

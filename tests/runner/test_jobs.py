@@ -14,7 +14,7 @@ from experiments.trainability_map import EXPERIMENT as TRAINABILITY_MAP
 from fmnist_jax.analysis import results
 from fmnist_jax.data import Data, Dataset, load
 from fmnist_jax.errors import UserError
-from fmnist_jax.runner import command_line, flags, jobs
+from fmnist_jax.runner import command_line, fitting, flags, jobs
 from fmnist_jax.sweeps.sweep import sweep
 from tests.command_lines import options
 
@@ -78,16 +78,16 @@ def test_every_setting_reaches_the_results(tmp_path: Path) -> None:
 
 def test_default_batch_sizes_are_capped_with_a_notice() -> None:
     job = jobs.make_job(EXPERIMENT, options())
-    capped = jobs._cap_batch_sizes(job, 20)
+    capped = fitting._cap_batch_sizes(job, 20)
     assert capped.config.batch_size == 20
     assert "capped at the 20" in capped.notices[0]
-    assert jobs._cap_batch_sizes(job, 32) is job
+    assert fitting._cap_batch_sizes(job, 32) is job
     axis = jobs.make_job(EXPERIMENT, {**options(), "settings": {}})
     axis = dataclasses.replace(axis, axes={"batch_size": (8, 32, 99)})
-    assert jobs._cap_batch_sizes(axis, 20).axes["batch_size"] == (8, 20)
+    assert fitting._cap_batch_sizes(axis, 20).axes["batch_size"] == (8, 20)
     job = jobs.make_job(EXPERIMENT, options("--batch_sizes=21"))
     with pytest.raises(UserError, match="larger than the training set"):
-        jobs._cap_batch_sizes(job, 20)
+        fitting._cap_batch_sizes(job, 20)
 
 
 def test_a_flag_for_a_setting_of_the_bundles_is_refused() -> None:
@@ -136,7 +136,7 @@ def test_held_out_examples_reach_the_results_and_the_answer(
     settings = json.loads((tmp_path / "config.json").read_text())
     assert settings["datasets"][0]["validation_examples"] == 60
     with pytest.raises(UserError, match="300 validation examples of 300 training"):
-        jobs.select_data(
+        fitting.select_data(
             jobs.make_job(EXPERIMENT, options("--validation_examples=300")),
             {"auto": load("synthetic", train_examples=300, test_examples=10)},
         )
@@ -176,7 +176,7 @@ def test_bundles_that_the_data_cannot_have_are_left_out(
     images = np.random.default_rng(0).integers(0, 256, (30, *shape), dtype=np.uint8)
     dataset = Dataset(images, np.arange(30) % 3)
     job = normalization_job()
-    fitting = jobs.leave_out_bundles(job, {"auto": Data(dataset, dataset)})
+    fitting = fitting.leave_out_bundles(job, {"auto": Data(dataset, dataset)})
     names = {f"{o}: {text.split(':')[0]}" for o in ("sgd", "adam") for text in left_out}
     expected = [label for label in job.axes["input"] if label not in names]
     assert [*fitting.axes["input"]] == expected
@@ -187,15 +187,15 @@ def test_bundles_that_the_data_cannot_have_are_left_out(
 def test_an_experiment_holds_out_its_share_unless_the_flag_is_given() -> None:
     data = {"auto": load("synthetic", train_examples=120, test_examples=10)}
     for arguments, expected in ((), 20), (("--validation_examples=30",), 30):
-        (chosen, *_) = jobs.select_data(normalization_job(*arguments), data)
+        (chosen, *_) = fitting.select_data(normalization_job(*arguments), data)
         assert chosen.validation is not None
         assert len(chosen.validation.labels) == expected
         assert len(chosen.train.labels) == 120 - expected
-    (chosen, *_) = jobs.select_data(jobs.make_job(EXPERIMENT, options()), data)
+    (chosen, *_) = fitting.select_data(jobs.make_job(EXPERIMENT, options()), data)
     assert chosen.validation is None
     few = {"auto": load("synthetic", train_examples=5, test_examples=10)}
     with pytest.raises(UserError, match="5 training examples are too few: normal"):
-        jobs.select_data(normalization_job(), few)
+        fitting.select_data(normalization_job(), few)
 
 
 def test_a_validation_set_of_the_data_is_used() -> None:
@@ -203,10 +203,10 @@ def test_a_validation_set_of_the_data_is_used() -> None:
     whole = load("synthetic", train_examples=120, test_examples=10)
     data = {"auto": whole.with_validation(30)}
     for job in (normalization_job(), jobs.make_job(EXPERIMENT, options())):
-        (chosen, *_) = jobs.select_data(job, data)
+        (chosen, *_) = fitting.select_data(job, data)
         assert chosen.fingerprint == data["auto"].fingerprint
     with pytest.raises(UserError, match="has a validation set already"):
-        jobs.select_data(normalization_job("--validation_examples=5"), data)
+        fitting.select_data(normalization_job("--validation_examples=5"), data)
 
 
 def test_settings_of_the_preset_that_no_run_reads_are_dropped() -> None:
