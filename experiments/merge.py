@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from fmnist_jax.errors import UserError, choose
-from fmnist_jax.runner import flags, output_folder, rebuilt
+from fmnist_jax.runner import flag_table, flags, output_folder, rebuilt
 from fmnist_jax.runner.command_line import execute, run_command
 from fmnist_jax.runner.help import asks_for_help
 from fmnist_jax.sweeps import checkpoints, plan_file
@@ -30,7 +30,7 @@ def run(argv: Sequence[str]) -> None:
 
     folders = [Path(os.path.expanduser(a)) for a in argv[1:] if not a.startswith("-")]
     arguments = [argv[0], *(a for a in argv[1:] if a.startswith("-"))]
-    known = [flags.FLAGS["out_dir"], flags.FLAGS["overwrite"]]
+    known = [flag_table.FLAGS["out_dir"], flag_table.FLAGS["overwrite"]]
     options = flags.parse_flags(arguments, known)
     if not folders:
         raise UserError("Name the folders of the shards: merge FOLDER FOLDER …")
@@ -47,7 +47,7 @@ def run(argv: Sequence[str]) -> None:
         for name, content in finished.items():
             checkpoints.store(out_dir / PARTS / name, content)
     given = flags.read(["", *plan["arguments"]])
-    arguments = rebuilt.arguments(given, without=(*flags.SHARD_FLAGS, "overwrite"))
+    arguments = rebuilt.arguments(given, without=(*flag_table.SHARD_FLAGS, "overwrite"))
     command = [argv[0], *arguments, f"--out_dir={out_dir}"]
     execute([experiment], command, allow_training=False)
 

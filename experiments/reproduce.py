@@ -17,7 +17,8 @@ from typing import Any
 
 from fmnist_jax.errors import Notice, UserError, unknown
 from fmnist_jax.runner.command_line import run_command
-from fmnist_jax.runner.flags import FLAGS, TEXT, Flag, parse_flags
+from fmnist_jax.runner.flag_table import FLAGS, TEXT, Flag
+from fmnist_jax.runner.flags import parse_flags
 from fmnist_jax.runner.help import asks_for_help
 from fmnist_jax.values import COUNT
 

@@ -7,7 +7,7 @@ from typing import Any
 from fmnist_jax.choices import defaults_by_choice
 from fmnist_jax.config import SETTINGS, resolve
 from fmnist_jax.runner.experiment import Experiment
-from fmnist_jax.runner.flags import Flag, flags_of
+from fmnist_jax.runner.flag_table import Flag, flags_of
 from fmnist_jax.runner.jobs import base_settings
 from fmnist_jax.runner.plane import NUM_VALUES
 

@@ -5,7 +5,8 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from fmnist_jax.runner.experiment import Experiment
-from fmnist_jax.runner.flags import FLAGS, Given, flags_of
+from fmnist_jax.runner.flag_table import FLAGS, flags_of
+from fmnist_jax.runner.flags import Given
 
 
 def experiment_arguments(

@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fmnist_jax.errors import UserError
+from fmnist_jax.runner.flag_table import SHARD_FLAGS
 from fmnist_jax.runner.flag_values import parse_value
-from fmnist_jax.runner.flags import SHARD_FLAGS
 from fmnist_jax.sweeps.plan_file import SINGLE, Shard
 from fmnist_jax.values import ValueType, integer
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from experiments.scale_sweep import EXPERIMENT
 from fmnist_jax import config, values
 from fmnist_jax.errors import UserError
-from fmnist_jax.runner import command_line, flags, jobs, rebuilt, shards
+from fmnist_jax.runner import command_line, flag_table, flags, jobs, rebuilt, shards
 
 many = settings(max_examples=1000, deadline=None, derandomize=True, database=None)
 CHOICES = {
@@ -60,7 +60,7 @@ def text_of(name: str, value: Any) -> str:
 @st.composite
 def command_lines(draw: Any) -> tuple[list[str], dict[str, tuple[Any, ...]]]:
     """A command line, and the settings that it gives."""
-    names = [flag.setting for flag in flags.FLAGS.values() if flag.setting]
+    names = [flag.setting for flag in flag_table.FLAGS.values() if flag.setting]
     expected, argv = {}, []
     for name in draw(st.lists(st.sampled_from(names), unique=True)):
         values = draw(st.lists(values_of(name), min_size=1, max_size=4, unique=True))
@@ -93,7 +93,7 @@ texts = st.text(max_size=12) | st.sampled_from(
      "none", "1x2", "x", "adam", "sgd,adam", "true", "²", "٣", "1_000", "0x10", "'",
      "\x00", "\n", "--", "1e-40", "99999999999999999999", "/", "..", "~", "é", "%s"]
 )  # fmt: skip
-names = st.sampled_from([*flags.FLAGS]) | st.text(max_size=8)
+names = st.sampled_from([*flag_table.FLAGS]) | st.text(max_size=8)
 arguments = (
     st.tuples(st.sampled_from(["--", "-", "--no", ""]), names, st.just("="), texts)
     | st.tuples(st.just("--"), names, st.just(""), st.just(""))

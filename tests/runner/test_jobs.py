@@ -176,12 +176,12 @@ def test_bundles_that_the_data_cannot_have_are_left_out(
     images = np.random.default_rng(0).integers(0, 256, (30, *shape), dtype=np.uint8)
     dataset = Dataset(images, np.arange(30) % 3)
     job = normalization_job()
-    fitting = fitting.leave_out_bundles(job, {"auto": Data(dataset, dataset)})
+    fitted = fitting.leave_out_bundles(job, {"auto": Data(dataset, dataset)})
     names = {f"{o}: {text.split(':')[0]}" for o in ("sgd", "adam") for text in left_out}
     expected = [label for label in job.axes["input"] if label not in names]
-    assert [*fitting.axes["input"]] == expected
+    assert [*fitted.axes["input"]] == expected
     texts = [f"{text.replace(':', ' is left out:')}." for text in left_out]
-    assert list(fitting.notices) == texts
+    assert list(fitted.notices) == texts
 
 
 def test_an_experiment_holds_out_its_share_unless_the_flag_is_given() -> None:
