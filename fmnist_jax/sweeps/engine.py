@@ -206,7 +206,7 @@ def _train_epoch(
     seeds = batch.distinct_seeds
     orders = [training.example_order(config, seed, epoch, labels) for seed in seeds]
     state, values, is_settled = programs.train_epoch_of_runs(
-        program,
+        program.epoch_program(),
         batch.state,
         batch.inputs,
         np.int32(epoch),

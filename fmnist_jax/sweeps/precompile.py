@@ -36,13 +36,31 @@ def precompiled(
         for program in lower_programs(plan, config, data, width):
             program.compile()
 
-    keys = dict.fromkeys((group.config, group.width) for group in groups)
     pool = ThreadPoolExecutor(num_cpu_cores())
-    futures = {key: pool.submit(compile_all, *key) for key in keys}
+    by_key: dict[Any, Any] = {}
+    futures: dict[tuple[Config, int], Any] = {}
+    for config, width in dict.fromkeys((g.config, g.width) for g in groups):
+        key = _compiled_from(plan, config, data, width)
+        if key not in by_key:
+            by_key[key] = pool.submit(compile_all, config, width)
+        futures[config, width] = by_key[key]
     try:
         yield lambda group: futures[group.config, group.width].exception()
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _compiled_from(plan: Plan, config: Config, data: Data, width: int) -> Any:
+    """Returns what the compiled programs depend on, which two configs may share."""
+    program = Program(
+        config, plan.probes, programs.device_mesh(plan.num_devices), data.num_classes
+    )
+    at_end = config if any(probe.when == "end" for probe in plan.probes) else None
+    run = next(group.runs[0] for group in plan.groups if group.config == config)
+    hparams = jax.tree.structure(run_hparams(plan, config, run))
+    leaves, structure = jax.tree.flatten(program_data.shapes(config, data, plan))
+    shared = tuple(leaves), structure, hparams
+    return program.epoch_program(), program.init_program(), at_end, shared, width
 
 
 def lower_programs(plan: Plan, config: Config, data: Data, width: int) -> Iterator[Any]:
@@ -76,7 +94,7 @@ def lower_programs(plan: Plan, config: Config, data: Data, width: int) -> Iterat
     state, _ = programs.init_runs.eval_shape(program.init_program(), inputs, shared)
     state = jax.tree.map(lambda x: shape_struct(RUN, x.shape, x.dtype), state)
     yield programs.train_epoch_of_runs.lower(
-        program, state, inputs, np.int32(1), orders, shared
+        program.epoch_program(), state, inputs, np.int32(1), orders, shared
     )
     if any(probe.when == "init" for probe in plan.probes):
         yield programs.init_runs.lower(program.init_program(), inputs, shared)

@@ -56,6 +56,21 @@ class Program(NamedTuple):
         )
         return self._replace(config=config, probes=())
 
+    def epoch_program(self) -> "Program":
+        """Returns a canonical program with the same epochs, to compile fewer.
+
+        Normalizations are arrays that a program takes, so they are not compiled.
+        """
+        probes = tuple(probe for probe in self.probes if probe.when == "epoch")
+        if probes:  # which may read any setting
+            return self._replace(probes=probes)
+        config = dataclasses.replace(
+            self.config, normalization="none", whitening="zca", whitening_eps=0.0
+        )
+        if config.schedule != "cosine":
+            config = dataclasses.replace(config, num_epochs=1)
+        return self._replace(config=config, probes=())
+
 
 class RunInputs(NamedTuple):
     """What a program takes for each run, ``[slots]`` each."""

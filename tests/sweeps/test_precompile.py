@@ -1,15 +1,17 @@
 """Programs are compiled in background threads."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
+import numpy as np
 import pytest
 
 from fmnist_jax.config import Config, Hparams
 from fmnist_jax.data.dataset import Data
-from fmnist_jax.sweeps import precompile
+from fmnist_jax.sweeps import precompile, programs
 from fmnist_jax.sweeps.planning import plan
+from fmnist_jax.sweeps.sweep import sweep
 
 AXES = {"hidden_sizes": [(1,), (2,), (3,)], "seed": range(6)}
 
@@ -75,3 +77,30 @@ def test_compilation_stops_when_the_sweep_does(
     with pytest.raises(KeyboardInterrupt):
         leave()
     assert len(started) <= 1
+
+
+def test_programs_that_differ_in_numbers_alone_are_compiled_once(
+    small: Data, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    normalizations = ["none", "unit", "symmetric", "standard", "per_feature"]
+    started: list[str] = []
+
+    def lower_programs(_: Any, config: Config, *__: Any) -> Iterator[Fake]:
+        started.append(config.normalization)
+        yield from ()
+
+    monkeypatch.setattr(precompile, "lower_programs", lower_programs)
+    planned = plan({"normalization": normalizations}, Config(), Hparams())
+    with precompile.precompiled(planned, planned.groups, small) as wait_for:
+        for group in planned.groups:
+            wait_for(group)
+    assert sorted(started) == ["none", "per_feature", "standard", "unit"]
+    size: Callable[[], int] = programs.train_epoch_of_runs._cache_size  # type: ignore
+    before, pair = size(), ["unit", "symmetric"]
+    dataset = sweep({"normalization": pair}, small, Config(num_epochs=1))
+    assert size() == before + 1
+    for name in pair:
+        alone = sweep({}, small, Config(num_epochs=1, normalization=name))
+        np.testing.assert_array_equal(
+            dataset.train_loss.sel(normalization=name), alone.train_loss
+        )
