@@ -115,6 +115,7 @@ def main() -> None:
     parser.add_argument("data_dir", nargs="?")
     parser.add_argument("--dataset", default="fashion_mnist")
     parser.add_argument("--train_examples", type=int)
+    parser.add_argument("--test_examples", type=int)
     parser.add_argument("--learning_rates", type=int, default=32)
     parser.add_argument(
         "--batch_sizes", type=int, nargs="+", default=[32, 64, 128, 512]
@@ -124,6 +125,7 @@ def main() -> None:
     given = parser.parse_args()
     use_cpu_cores()
     data = load(given.dataset, given.data_dir, train_examples=given.train_examples)
+    data = data.first(test=given.test_examples)
     data = data.with_validation(len(data.train.labels) // 6)
     axes: dict[str, Any] = {
         "normalization": NORMALIZATIONS,

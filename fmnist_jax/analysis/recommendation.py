@@ -27,8 +27,9 @@ class Recommendation(NamedTuple):
     """How to scale the inputs, and what to train with.
 
     Attributes:
-      settings: "normalization", "offset", "divisor", "optimizer", "learning_rate", and
-        those of further axes.
+      scaling: its label among the candidates, such as "unit".
+      settings: "normalization", "offset", "divisor", "optimizer" and its settings,
+        "learning_rate" among them.
       accuracy: on the test set, the mean over seeds and its 95 % interval.
       window: minimum and maximum of the learning rates around the recommended one that
         reach half-way from guessing to the best accuracy; NaN if none does.
@@ -38,6 +39,7 @@ class Recommendation(NamedTuple):
       results: what was trained: see ``recommend``.
     """
 
+    scaling: str
     settings: Mapping[str, Any]
     accuracy: Interval
     window: tuple[float, float]
@@ -65,7 +67,16 @@ def recommendation(results: xr.Dataset) -> Recommendation:
     }
     code = code_lines(settings, results.attrs["image_shape"])
     lines = tuple(_sentences(results, settings, accuracy, window, theory))
-    return Recommendation(settings, accuracy, window, theory, lines, code, results)
+    return Recommendation(
+        str(best.scaling.item()),
+        settings,
+        accuracy,
+        window,
+        theory,
+        lines,
+        code,
+        results,
+    )
 
 
 def best_position(results: xr.Dataset) -> int:

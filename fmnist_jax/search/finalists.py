@@ -32,7 +32,7 @@ from fmnist_jax.sweeps.planning import Plan
 from fmnist_jax.sweeps.progress import SweepProgress, num_epochs
 from fmnist_jax.sweeps.stages import joined
 
-FINALISTS, PER_PAIR = 5, 2  # settings trained on all data; of a scaling and optimizer
+FINALISTS, PER_PAIR = 4, 2  # settings trained on all data; of a scaling and optimizer
 
 
 class Recommending(NamedTuple):

@@ -21,7 +21,7 @@ from fmnist_jax.search.scalings import part_of, traced_scalings
 from fmnist_jax.sweeps.axes import drop_unread
 
 BATCHES = 200  # of training examples, in the part of the data
-MIN_STEPS = 1_000  # of every training to the end; small data are passed more often
+MIN_STEPS = 500  # of every training to the end; small data are passed more often
 MIN_EPOCHS = 9  # on the part
 
 
@@ -81,7 +81,7 @@ def recommend(
         for validation if there is no validation set.
       model: network, as ``Config`` takes it; None for the MLP of ``config``.
       config: static settings; ``num_epochs`` is that of a training on all data, and is
-        raised for small data, to 1,000 steps.
+        raised for small data, to 500 steps.
       hparams: further settings.
       axes: settings to choose from, as ``sweep`` takes them, in addition to ``AXES`` or
         in place of some of them.

@@ -199,6 +199,7 @@ def made_up(window: list[float], rates: list[float]) -> xr.Dataset:
         },
         coords={
             "setting": ["raw, sgd, 0.1", "unit, sgd, 0.01"],
+            "scaling": ("setting", ["raw", "unit"]),
             "tried_learning_rate": rates,
             "learning_rate": ("setting", [0.1, 0.01]),
             "divisor": ("setting", [1.0, 255.0]),
