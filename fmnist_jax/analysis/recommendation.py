@@ -1,7 +1,7 @@
 """A recommended scaling, optimizer and learning rate, from results. Imports no jax."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -28,8 +28,8 @@ class Recommendation(NamedTuple):
 
     Attributes:
       scaling: its label among the candidates, such as "unit".
-      settings: "normalization", "offset", "divisor", "optimizer" and its settings,
-        "learning_rate" among them.
+      settings: "normalization", "offset", "divisor", "optimizer" and its settings, such
+        as "learning_rate", and those of further axes.
       accuracy: on the test set, the mean over seeds and its 95 % interval.
       window: minimum and maximum of the learning rates around the recommended one that
         reach half-way from guessing to the best accuracy; NaN if none does.
@@ -56,7 +56,8 @@ def recommendation(results: xr.Dataset) -> Recommendation:
       results: of ``search.recommending``.
     """
     best = results.isel({SETTING: best_position(results)})
-    settings = _settings(best)
+    further = [str(dim).removeprefix(TRIED) for dim in results.tried_accuracy.dims]
+    settings = _settings(best, further)
     examples = results.attrs["test_examples"]
     accuracy = accuracy_interval(final_accuracy(best, "test").values, examples)
     window = learning_rate_window(results)
@@ -125,11 +126,15 @@ def _guess(results: xr.Dataset) -> float:
     return float(results.attrs["largest_class_share"])
 
 
-def _settings(best: xr.Dataset) -> dict[str, Any]:
-    """Returns the settings of one of the settings that were trained in full."""
+def _settings(best: xr.Dataset, further: Sequence[str]) -> dict[str, Any]:
+    """Returns how one of the settings that were trained in full scales and trains.
+
+    ``further`` are the names of the axes of the search.
+    """
     optimizer = str(best.optimizer.item())
     names = ["normalization", "offset", "divisor", "optimizer"]
-    names += [RATE, *OPTIMIZERS.get(optimizer, ())]
+    names += [RATE, *OPTIMIZERS.get(optimizer, ()), *further]
+    names = [name for name in names if name != "scaling"]
     values = {name: best[name].item() for name in names if name in best.coords}
     is_known = {n: v not in ("", None) and v == v for n, v in values.items()}
     return {name: value for name, value in values.items() if is_known[name]}

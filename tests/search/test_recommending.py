@@ -196,6 +196,7 @@ def made_up(window: list[float], rates: list[float]) -> xr.Dataset:
             "validation_loss": (shape, 1 - accuracy),
             "test_accuracy": (shape, accuracy - 0.1),
             "window_accuracy": ("tried_learning_rate", window),
+            "tried_accuracy": ("tried_learning_rate", window),
         },
         coords={
             "setting": ["raw, sgd, 0.1", "unit, sgd, 0.01"],
