@@ -117,6 +117,7 @@ def make_job(experiment: Experiment, options: Options) -> Job:
     given = options["settings"]
     _check_not_bundled(experiment, given)
     check_points(experiment, options)
+    refinement = refinement_of(options) if experiment.plane else None
     plane = plane_axes(experiment.plane, options) if experiment.plane else {}
     defaults = {**plane, **experiment.axes}
     is_axis = {
@@ -134,7 +135,6 @@ def make_job(experiment: Experiment, options: Options) -> Job:
     config, hparams = with_settings(config, hparams, fixed)
     experiment, axes, lines = with_points(experiment, axes, options)
     rungs = rungs_of(experiment, options, config.num_epochs)
-    refinement = refinement_of(options) if experiment.plane else None
     search: Search = rungs or refinement or Grid()
     if rungs is not None:
         config = dataclasses.replace(config, num_epochs=rungs.epochs[-1])
