@@ -120,7 +120,9 @@ def _map(dataset: xr.Dataset, subtitle: str, points: Points) -> Figure:
     axes = f"{axis_label(x)} and {axis_label(y)}"
     subject = f"Training in {trainability.budget(dataset)}, by {axes}"
     subject += f" – {subtitle}" if subtitle else ""
-    note = f"{trained_share(dataset)}." if "is_trained" in dataset else ""
+    note = ""
+    if "is_trained" in dataset:
+        note = f"{trained_share(dataset)}; the others are filled in."
     style.title(figure, dataset, subject, seeds="", note=note)
     return figure
 
