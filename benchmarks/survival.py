@@ -1,15 +1,16 @@
 """Tests that killed and failed sweeps recover with the same results.
 
-    python -m benchmarks.survival kill --times=50 [--several]
+    python -m benchmarks.survival kill --times=50 [--job=several|halving|map]
     python -m benchmarks.survival full
     python -m benchmarks.survival soak --minutes=60
     python -m benchmarks.survival stall
 
-``kill`` repeats a command, stopped by SIGKILL at random times, until it finishes; with
-``--several``, a command with several experiments. ``full`` runs a sweep on a disk (a
-tmpfs in a user namespace) that is full at each write point in turn. ``soak`` runs small
-sweeps in one process and prints its memory and file handles. ``stall`` downloads from a
-local server that stalls in several ways, with the default limits.
+``kill`` repeats a command, stopped by SIGKILL at random times, until it finishes: a
+sweep, several experiments, successive halving or an adaptive map. ``full`` runs a sweep
+on a disk (a tmpfs in a user namespace) that is full at each write point in turn.
+``soak`` runs small sweeps in one process and prints its memory and file handles.
+``stall`` downloads from a local server that stalls in several ways, with the default
+limits.
 """
 
 import argparse
@@ -42,6 +43,12 @@ SELECTION = [
     "experiments", "--only=scale_sweep,data_checks,learning_rate_sweep", *SMALL,
     "--num_seeds=1", "--epochs=20",
 ]  # fmt: skip
+JOBS = {
+    "sweep": SWEEP,
+    "several": SELECTION,
+    "halving": [*SWEEP, "--halving", "--rungs=5,20,60"],
+    "map": ["experiments.trainability_map", *SMALL, "--hidden_sizes=16", "--refine=33"],
+}
 
 
 def start_job(job: Sequence[str], out_dir: Path) -> subprocess.Popen[bytes]:
@@ -198,12 +205,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("test", choices=["kill", "full", "soak", "stall"])
     parser.add_argument("--times", type=int, default=50)
-    parser.add_argument("--several", action="store_true")
+    parser.add_argument("--job", choices=JOBS, default="sweep")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--minutes", type=float, default=60.0)
     options = parser.parse_args(argv)
     if options.test == "kill":
-        kill(SELECTION if options.several else SWEEP, options.times, options.seed)
+        kill(JOBS[options.job], options.times, options.seed)
     elif options.test == "full":
         full()
     elif options.test == "soak":

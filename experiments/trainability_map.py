@@ -3,8 +3,8 @@
     python -m experiments.trainability_map
 
 A map of 24 divisors × 24 learning rates, SGD, one epoch of 20,000 images: a minute on
-two cores. --divisors=1e-2:1e6:256 --learning_rates=1e-9:1e3:256 draw a finer map, best
-run on a GPU; --zoom=1:1e3,1e-4:1 draws a smaller window.
+two cores. --zoom=1:1e3,1e-4:1 draws a smaller window. --refine=256 draws a finer map,
+of which only the points along boundaries are trained.
 """
 
 from fmnist_jax.runner import Answer, Data, Experiment, Plan, Results, main
@@ -22,14 +22,14 @@ def answer(dataset: Results) -> Answer:
     """Maps, and the trainable and the theoretically stable learning rates."""
     from experiments.reproduction.configurations import published_settings
     from fmnist_jax.analysis import trainability
-    from fmnist_jax.figures.maps import maps
+    from fmnist_jax.figures.maps import maps, trained_points
     from fmnist_jax.figures.trainability import trainable_ranges
 
     criterion = dataset.attrs["criterion"]
     table = trainability.trainable_range(dataset, criterion)
     tables = {"rates": table, "criteria": trainability.by_criterion(dataset)}
     figures = maps(dataset, published_settings(), criterion)
-    figures |= trainable_ranges(dataset, criterion)
+    figures |= {**trainable_ranges(dataset, criterion), **trained_points(dataset)}
     sentences = trainability.sentences(dataset, table, criterion)
     return Answer({} if table.empty else tables, figures, sentences)
 

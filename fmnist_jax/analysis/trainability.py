@@ -1,5 +1,6 @@
 """Trainable learning rates against theoretical stability. No jax."""
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -7,8 +8,10 @@ import pandas as pd
 import xarray as xr
 
 from fmnist_jax.analysis.criteria import trains, usual_criteria
+from fmnist_jax.analysis.dimension import dimension
 from fmnist_jax.analysis.results import as_table, sweep_axes
 from fmnist_jax.config import show
+from fmnist_jax.errors import UserError
 from fmnist_jax.values import STATUS
 
 LEARNING_RATE, ACTIVATION = "learning_rate", "activation_stable_rate"
@@ -106,14 +109,18 @@ def by_criterion(dataset: xr.Dataset) -> pd.DataFrame:
     number of settings in which most seeds train; minimum and maximum of the largest
     trainable learning rate; minimum, median and maximum of its ``ratio`` to the stable
     one; ``slope``, of the logarithm of the largest trainable learning rate against that
-    of the sharpness, by least squares; NaN with fewer than three points.
+    of the sharpness, by least squares; NaN with fewer than three points; ``dimension``,
+    the box-counting dimension of the boundary between settings that train and others,
+    from ``dimension_low`` to ``dimension_high``; NaN without such a boundary, on a
+    small map, or if an adaptive map was not refined by the criterion.
     """
     if LEARNING_RATE not in dataset.dims:
         return pd.DataFrame()
     rows = []
     for criterion in usual_criteria(dataset):
         table = trainable_range(dataset, criterion)
-        count = trains(dataset, criterion).sum(LEARNING_RATE).rename("trained")
+        most = trains(dataset, criterion)
+        count = most.sum(LEARNING_RATE).rename("trained")
         axes = list(table.columns[: table.columns.get_loc("sharpness")])
         table["trained"] = as_table(count.reset_coords(drop=True).to_dataset(), axes)[
             "trained"
@@ -121,8 +128,27 @@ def by_criterion(dataset: xr.Dataset) -> pd.DataFrame:
         groups = table.groupby(axes[1:], sort=False) if axes[1:] else [((), table)]
         for values, group in groups:
             labels = dict(zip(axes[1:], values, strict=True))
-            rows.append({"criterion": criterion, **labels, **_headline(group)})
+            plane = most.sel(labels) if _is_resolved(dataset, criterion) else None
+            row = {**labels, **_headline(group), **_dimension(plane)}
+            rows.append({"criterion": criterion, **row})
     return pd.DataFrame(rows)
+
+
+def _is_resolved(dataset: xr.Dataset, criterion: str) -> bool:
+    """Whether the boundary by a criterion is trained, not filled in."""
+    refined = (STATUS, dataset.attrs.get("criterion"))
+    return "is_trained" not in dataset or criterion in refined
+
+
+def _dimension(is_trainable: xr.DataArray | None) -> dict[str, float]:
+    """Returns the box-counting dimension of the boundary; NaN if there is none."""
+    names = ("dimension", "dimension_low", "dimension_high")
+    if is_trainable is None:
+        return dict.fromkeys(names, math.nan)
+    try:
+        return dict(zip(names, dimension(is_trainable.values), strict=True))
+    except UserError:  # too small a map, or no boundary on it
+        return dict.fromkeys(names, math.nan)
 
 
 def _median(values: pd.Series) -> float:
@@ -151,6 +177,12 @@ def _headline(table: pd.DataFrame) -> dict[str, float]:
     }
 
 
+def trained_share(dataset: xr.Dataset) -> str:
+    """Returns how many points of an adaptive map were trained."""
+    share, size = dataset.is_trained.mean().item(), dataset.is_trained.size
+    return f"{100 * share:.1f} % of {size:,} points were trained"
+
+
 def sentences(
     dataset: xr.Dataset, table: pd.DataFrame, criterion: str = STATUS
 ) -> list[str]:
@@ -159,6 +191,8 @@ def sentences(
     by = "" if criterion == STATUS else f" (criterion: {criterion})"
     count = f"{int(most.sum())} of {most.size} settings"
     lines = [f"In {count}, most seeds are trained{by}."]
+    if "is_trained" in dataset:
+        lines.insert(0, f"{trained_share(dataset)}; the others are filled in.")
     if table.empty:
         return lines
     axes = list(table.columns[: table.columns.get_loc("sharpness")])

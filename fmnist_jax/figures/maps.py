@@ -21,6 +21,7 @@ from fmnist_jax.analysis.trainability import (
     activation_rate,
     geometric_mean,
     stability_multiples,
+    trained_share,
 )
 from fmnist_jax.config import axis_label
 from fmnist_jax.figures import style, trainability
@@ -74,6 +75,32 @@ def maps(
     return figures
 
 
+def trained_points(dataset: xr.Dataset) -> dict[str, Figure]:
+    """Draws which points of an adaptive map were trained, and which are filled in.
+
+    Returns:
+      The figure by its file name; empty for other maps.
+    """
+    if "is_trained" not in dataset:
+        return {}
+    x, y = map(str, dataset.is_trained.dims)
+    figure = Figure(figsize=(7.5, 6.2), layout="constrained")
+    panel = figure.subplots()
+    colours = ListedColormap(["white", "black"])
+    _draw_cells(panel, dataset.is_trained.transpose(y, x), cmap=colours, vmin=0, vmax=1)
+    panel.set(xscale=style.scale(dataset, x), yscale=style.scale(dataset, y))
+    panel.set_xlabel(style.scaled_label(dataset, x))
+    panel.set_ylabel(style.scaled_label(dataset, y))
+    labels = {"black": "trained", "white": "filled in"}
+    patches = [
+        Patch(facecolor=colour, edgecolor="0.3", label=label)
+        for colour, label in labels.items()
+    ]
+    style.add_legend(figure, patches)
+    style.title(figure, dataset, trained_share(dataset), seeds="")
+    return {"trained": figure}
+
+
 def _map(dataset: xr.Dataset, subtitle: str, points: Points) -> Figure:
     x, y = sweep_axes(dataset)
     figure = Figure(figsize=(15.5, 5.8), layout="constrained")
@@ -93,7 +120,10 @@ def _map(dataset: xr.Dataset, subtitle: str, points: Points) -> Figure:
     axes = f"{axis_label(x)} and {axis_label(y)}"
     subject = f"Training in {trainability.budget(dataset)}, by {axes}"
     subject += f" – {subtitle}" if subtitle else ""
-    style.title(figure, dataset, subject, seeds="")
+    note = ""
+    if "is_trained" in dataset:
+        note = f"{trained_share(dataset)}; the others are filled in."
+    style.title(figure, dataset, subject, seeds="", note=note)
     return figure
 
 

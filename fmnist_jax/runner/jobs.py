@@ -116,11 +116,11 @@ def make_job(experiment: Experiment, options: Options) -> Job:
     _check_not_bundled(experiment, options["settings"])
     check_points(experiment, options)
     check_stages(experiment, options)
+    refinement = refinement_of(options) if experiment.plane else None
     axes, fixed = _axes(experiment, options)
     config, hparams = with_settings(config, hparams, fixed)
     experiment, axes, lines = with_points(experiment, axes, options)
     rungs = rungs_of(experiment, options, config.num_epochs)
-    refinement = refinement_of(options) if experiment.plane else None
     search: Search = rungs or refinement or Grid()
     if rungs is not None:
         config = dataclasses.replace(config, num_epochs=rungs.epochs[-1])

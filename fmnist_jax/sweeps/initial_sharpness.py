@@ -114,7 +114,7 @@ def _at_initialisation(
     settings = drop_unread(axes, config, plan.hparams)
     planned = plan_for_local_devices(axes, few, *settings, [probe])
     results = join(planned, run_groups(planned, few), few)
-    results = results[results.data_vars.keys() - VARIABLES.keys() - {"status"}]
+    results = results.drop_vars([*(VARIABLES.keys() & results.keys()), "status"])
     results = results.reset_coords(drop=True)
     if sizes:
         results = results.sel(batch_size=[min(size, count) for size in sizes])

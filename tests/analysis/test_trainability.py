@@ -125,3 +125,37 @@ def test_headlines_are_given_for_several_criteria() -> None:
     assert row.slope == pytest.approx(-1)  # the largest is 2/λ
     assert row.ratio_median == pytest.approx(1)
     assert np.isnan(table.slope["accuracy>=0.775"])  # two points only
+    assert table.dimension.isna().all()  # of so small a map
+
+
+def test_the_boundary_has_a_dimension_if_it_was_trained() -> None:
+    values = np.logspace(0, 6, 64)
+    x, y = np.meshgrid(np.arange(64), np.arange(64), indexing="ij")
+    status = np.where(x + y < 64, "trained", "dead")[..., None]
+    small = made_up(1).isel(divisor=0, learning_rate=0, drop=True)
+    dims = ("divisor", "learning_rate", "seed")
+    results = small.assign_coords(divisor=values, learning_rate=values)
+    results["status"] = (dims, status)
+    for name in ("final_train_accuracy", "final_train_loss"):
+        results[name] = (dims, (status == "trained").astype(float))
+    results["sharpness"] = results["stable_rate"] = (
+        results.divisor * results.status.seed
+    )
+    results.attrs["largest_class_share"] = 0.1
+    table = trainability.by_criterion(results)
+    # A diagonal: in boxes of s points, 64 / s and their neighbours.
+    assert table.dimension[0] == pytest.approx(1, abs=0.05)
+    assert table.dimension_low[0] <= table.dimension[0] <= table.dimension_high[0]
+    assert table.dimension[1] == table.dimension[0]
+    refined = results.assign(is_trained=(dims[:2], x + y > 60))
+    refined.attrs["criterion"] = "accuracy>=0.775"
+    table = trainability.by_criterion(refined).set_index("criterion")
+    known = table.dimension.notna()
+    assert known.to_dict() == {
+        "status": True,
+        "accuracy>=0.325": False,
+        "accuracy>=0.775": True,
+        "loss<=1.151": False,
+    }
+    (line, *_) = trainability.sentences(refined, trainability.trainable_range(refined))
+    assert line == "53.8 % of 4,096 points were trained; the others are filled in."
