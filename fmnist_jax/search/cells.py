@@ -1,7 +1,7 @@
 """Cells of a map, divided where its points differ. Imports no jax."""
 
 import itertools
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -21,6 +21,11 @@ class Cell(NamedTuple):
     def is_divisible(self) -> bool:
         """Whether there are points between the corners."""
         return self.x1 - self.x0 > 1 or self.y1 - self.y0 > 1
+
+    @property
+    def is_smallest(self) -> bool:
+        """Whether the parts of a divisible cell have no points between the corners."""
+        return self.x1 - self.x0 <= 2 and self.y1 - self.y0 <= 2
 
     @property
     def corners(self) -> list[tuple[int, int]]:
@@ -65,6 +70,8 @@ def divided(cell: Cell) -> list[Cell]:
 def leaves(labels: np.ndarray, step: int) -> list[Cell]:
     """Returns the cells of a map, of which those that differ are divided.
 
+    The smallest divisible cells stay: ``unknown_points`` chooses points within them.
+
     Args:
       labels: as ``differs`` takes them.
       step: between the points of the coarse grid.
@@ -72,19 +79,39 @@ def leaves(labels: np.ndarray, step: int) -> list[Cell]:
     cells, undivided = coarse_cells(labels.shape, step), []
     while cells:
         cell = cells.pop()
-        if cell.is_divisible and differs(cell, labels):
+        if not cell.is_smallest and differs(cell, labels):
             cells += divided(cell)
         else:
             undivided.append(cell)
     return undivided
 
 
-def unknown_corners(
+def unknown_points(
     cells: Collection[Cell], labels: np.ndarray
 ) -> list[tuple[int, int]]:
-    """Returns the corners that are not trained yet, in order."""
+    """Returns the points that are to be trained and are not yet, in order.
+
+    These are the corners of all cells. In the smallest divisible cells that differ,
+    they are also the centre, and the middle of each side whose ends differ: a side with
+    equal ends seldom differs between them.
+    """
     points = {point for cell in cells for point in cell.corners}
+    for cell in cells:
+        if cell.is_divisible and cell.is_smallest and differs(cell, labels):
+            points.update(_between(cell, labels))
     return sorted(point for point in points if labels[point] == UNKNOWN)
+
+
+def _between(cell: Cell, labels: np.ndarray) -> Iterator[tuple[int, int]]:
+    """Yields the points to train between the corners of one of the smallest cells."""
+    (x0, x1, y0, y1), x, y = cell, cell.x0 + 1, cell.y0 + 1
+    is_wide, is_high = x < x1, y < y1
+    if is_wide and is_high:
+        yield x, y
+    if is_wide:
+        yield from ((x, at) for at in (y0, y1) if labels[x0, at] != labels[x1, at])
+    if is_high:
+        yield from ((at, y) for at in (x0, x1) if labels[at, y0] != labels[at, y1])
 
 
 def nearest_corners(

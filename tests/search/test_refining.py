@@ -16,7 +16,7 @@ from fmnist_jax.search.cells import (
     divided,
     leaves,
     nearest_corners,
-    unknown_corners,
+    unknown_points,
 )
 from fmnist_jax.search.refining import refined_map
 from fmnist_jax.sweeps import engine
@@ -33,7 +33,7 @@ PLANE = {
 def explore(truth: np.ndarray, step: int) -> tuple[np.ndarray, np.ndarray]:
     """The filled labels of a map, and where they are known, point by point."""
     labels = np.full(truth.shape, UNKNOWN)
-    while points := unknown_corners(cells := leaves(labels, step), labels):
+    while points := unknown_points(cells := leaves(labels, step), labels):
         for point in points:
             labels[point] = truth[point]
     x, y = nearest_corners(cells, labels)
@@ -45,10 +45,15 @@ def test_a_disc_is_restored_from_few_points() -> None:
     truth = ((x - 120) ** 2 + (y - 90) ** 2 < 60**2).astype(int)
     filled, known = explore(truth, 16)
     np.testing.assert_array_equal(filled, truth)
-    assert known.mean() < 0.06
-    boundary = np.diff(truth, axis=0) != 0  # both sides of it are known
-    assert known[1:][boundary].all()
-    assert known[:-1][boundary].all()
+    assert known.mean() < 0.04
+    # Of a boundary along a row of cells, the points between equal corners are spared.
+    straight = np.zeros((33, 33), int)
+    straight[:, 17:] = 1
+    filled, known = explore(straight, 8)
+    np.testing.assert_array_equal(filled, straight)
+    assert known[:, 17].all()
+    assert known[::2, 16].all()
+    assert not known[1::2, 16].any()
 
 
 def test_an_island_between_the_points_is_missed_and_one_on_a_point_is_not() -> None:
@@ -89,12 +94,6 @@ def test_trained_points_are_the_runs_of_the_whole_map(whole: xr.Dataset) -> None
     assert (results.status == whole.status).mean() > 0.95
     assert results.coords.keys() == whole.coords.keys()
     assert not (results.status == "missing").any()
-    # Every pair of neighbours that differs is trained.
-    status = results.status.values
-    for axis, known in enumerate((at.values, at.values)):
-        change = (np.diff(status == status[:1, :1], axis=axis) != 0).any(-1)
-        first = known.take(range(known.shape[axis] - 1), axis)
-        assert first[change].all()
 
 
 def test_a_criterion_divides_more_cells(whole: xr.Dataset) -> None:
