@@ -9,8 +9,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import jobs, machine, peers, startup, step, table, throughput
+from benchmarks import (
+    jobs,
+    machine,
+    peers,
+    startup,
+    step,
+    table,
+    throughput,
+    tuner_ours,
+    tuner_table,
+    tuner_task,
+)
 from benchmarks.startup import Seconds
+from benchmarks.tuner_contestants import CONTESTANTS
+from benchmarks.tuner_task import Outcome, Setting, Task
 from benchmarks.workers import Worker, WorkerError, fastest
 from fmnist_jax.data.dataset import Data
 
@@ -235,3 +248,67 @@ def test_the_main_job_is_timed_in_another_process(tmp_path: Path) -> None:
     assert 0 < compiling.wall < stages["start-up and compilation"].wall
     assert stages["start-up and compilation"].wall < stages["all"].wall
     assert stages["all"].cpu > 0
+
+
+def test_the_programs_of_a_search_are_balanced() -> None:
+    for seed in range(5):
+        recipes = tuner_ours.recipes(seed)
+        assert len({*recipes}) == len(recipes) == 32
+        assert len({optimizer for _, optimizer, _ in recipes[:2]}) == 2
+        assert len({recipe[:2] for recipe in recipes[:8]}) == 8
+        sizes = [size for _, _, size in recipes[:8]]
+        assert sorted(sizes) == [32, 32, 64, 64, 128, 128, 512, 512]
+
+
+@pytest.mark.parametrize(
+    ("budget", "expected"), [(5, 1), (20, 1), (24, 2), (120, 8), (300, 16), (9999, 32)]
+)
+def test_a_budget_pays_for_some_programs(budget: float, expected: int) -> None:
+    # A sixth of it, at 2 s for a program: 120 s pay for 10, and 8 is a power of 2.
+    assert tuner_ours.num_recipes(budget) == expected
+
+
+def test_learning_rates_are_spread_over_the_space() -> None:
+    recipes = tuner_ours.recipes(0)[:3]
+    settings = tuner_ours.points(recipes, 5, np.random.default_rng(0))
+    rates = np.log10([setting.learning_rate for setting in settings]).reshape(3, 5)
+    assert np.array_equal(np.floor(rates), [[-5, -4, -3, -2, -1]] * 3)
+    assert [setting[:3] for setting in settings[::5]] == recipes
+
+
+def outcome(setting: Setting, epochs: int, loss: float) -> Outcome:
+    return Outcome(setting, epochs, loss, 0.8, 0.75)
+
+
+def test_settings_that_were_trained_to_the_end_are_preferred() -> None:
+    recipes = tuner_ours.recipes(0)[:3]
+    a, b, c = (Setting(*recipe, 0.1) for recipe in recipes)
+    outcomes = [outcome(a, 1, 0.1), outcome(b, 9, 0.4), outcome(c, 9, np.nan)]
+    task = Task("ours", ".", 120.0, 0)
+    answer = tuner_task.answer_of(task, outcomes)
+    assert (answer.best.setting, answer.num_settings, answer.num_epochs) == (b, 3, 19)
+    by = "validation_loss"
+    ranked = tuner_ours.next_recipes(recipes, outcomes, by, 2)
+    assert ranked == [recipes[1], recipes[0]]
+    assert tuner_ours.next_recipes(recipes, outcomes, by, 0) == []
+
+
+def test_contestants_are_compared_after_retraining() -> None:
+    common = {"dataset": "x", "train_examples": 100}
+    settings = [Setting("none", "sgd", 32, 0.1), Setting("none", "adam", 64, 0.01)]
+    records: list[dict[str, object]] = []
+    for name, setting in zip(("ours", "optuna"), settings, strict=True):
+        best = outcome(setting, 9, 0.5)._asdict() | {"setting": setting._asdict()}
+        key = {**common, "contestant": name, "budget": 120.0, "seed": 0}
+        metrics = {"num_settings": 7, "num_epochs": 20, "seconds": 119.6}
+        records.append({**key, "best": best, **metrics})
+    assert tuner_table.settings(records, common) == [s._asdict() for s in settings]
+    for setting, accuracies in zip(settings, ([0.8, 0.9], [0.7, 0.8]), strict=True):
+        retrained = {"retrained": setting._asdict(), "accuracies": accuracies}
+        records.append({**common, **retrained})
+    lines = tuner_table.markdown(records, common, CONTESTANTS).splitlines()
+    assert lines[4].endswith("| 120 | 120 | 7 | 20 | 80.00 | 75.00 | 85.00 |  |")
+    assert lines[5].endswith("| 80.00 | 75.00 | 75.00 | -10.00 |")
+    assert lines[-1].endswith(
+        "| 120 | 0 | none | adam | 64 | 0.01 | 75.00 (11.47 to 138.53) |"
+    )
