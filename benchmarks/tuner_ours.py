@@ -1,4 +1,4 @@
-"""fmnist_jax: successive halving, repeated with other settings until the time ends."""
+"""fmnist_jax: ``recommend``; and ``halving``, repeated until the time ends."""
 
 import math
 from collections.abc import Sequence
@@ -9,7 +9,16 @@ import xarray as xr
 
 from benchmarks import tuner_task
 from benchmarks.tuner_task import Answer, Outcome, Setting, Task, answer_of
-from fmnist_jax import Config, Data, Hparams, SweepInterrupted, halving, use_cpu_cores
+from fmnist_jax import (
+    Config,
+    Data,
+    Hparams,
+    SweepInterrupted,
+    halving,
+    recommend,
+    use_cpu_cores,
+)
+from fmnist_jax.analysis.recommendation import best_position
 from fmnist_jax.search.rungs import Rungs
 from fmnist_jax.sweeps import cost
 from fmnist_jax.sweeps.engine import plan_for_local_devices
@@ -18,6 +27,7 @@ from fmnist_jax.sweeps.engine import plan_for_local_devices
 # estimate of the library, and the first call as a whole this share.
 SHARE_TO_COMPILE, SHARE_OF_FIRST = 1 / 6, 1 / 3
 MARGIN = 3.0  # seconds; compilation and an epoch of a batch are not interrupted
+SHORT = 200.0  # seconds
 FEWEST, MOST = 3, 64  # learning rates of a recipe
 
 Recipe = tuple[str, str, int]  # normalization, optimizer, batch size: a program
@@ -82,7 +92,7 @@ def expected_seconds(
     plan = plan_for_local_devices(axes(task, settings), data, config, Hparams())
     compiling = cost.SECONDS_PER_PROGRAM * plan.num_programs
     whole = cost.expected_seconds(plan, data) - cost.SECONDS_TO_START - compiling
-    return compiling + whole * Rungs(tuner_task.RUNGS).share_trained([plan])
+    return compiling + whole * Rungs(tuner_task.RUNGS).expectation([plan])[0]
 
 
 def outcomes_of(results: xr.Dataset, settings: Sequence[Setting]) -> list[Outcome]:
@@ -149,6 +159,42 @@ def search(task: Task) -> Answer:
     except KeyboardInterrupt:
         pass
     return answer_of(task, outcomes)
+
+
+def recommended(task: Task) -> Answer:
+    """Returns what ``recommend`` answers; it does not know the budget.
+
+    With little time, the batch size is fixed, and fewer seeds are trained in full.
+    """
+    use_cpu_cores()
+    data = tuner_task.load_data(task.data)
+    low, high = np.log10(tuner_task.LEARNING_RATES)
+    is_short = task.budget < SHORT
+    candidates: dict[str, Any] = {
+        "scaling": {
+            name: {"normalization": name, "divisor": task.divisor_of(name)}
+            for name in tuner_task.NORMALIZATIONS
+        },
+        "optimizer": tuner_task.OPTIMIZERS,
+        "learning_rate": np.logspace(low, high, 16).round(7).tolist(),
+        "batch_size": [32] if is_short else [32, 128],
+        "seed": range(10 * task.seed, 10 * task.seed + (3 if is_short else 5)),
+    }
+    config = Config(num_epochs=tuner_task.EPOCHS)
+    advice = recommend(data, config=config, axes=candidates)
+    chosen, results = advice.settings, advice.results
+    setting = Setting(
+        advice.scaling,
+        chosen["optimizer"],
+        int(chosen["batch_size"]),
+        chosen["learning_rate"],
+    )
+    best = results.isel(setting=best_position(results), epoch=-1)
+    metrics = (best[name].mean().item() for name in Outcome._fields[2:])
+    outcome = Outcome(setting, tuner_task.EPOCHS, *metrics)
+    seconds = task.budget - task.seconds_left
+    epochs = results.status.size * tuner_task.EPOCHS
+    return Answer(outcome, results.tried_accuracy.size, epochs, seconds)
 
 
 def retrain(task: Task, setting: Setting, seeds: Sequence[int]) -> list[float]:
