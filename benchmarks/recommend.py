@@ -19,7 +19,16 @@ import numpy as np
 
 from benchmarks import scripts
 from examples.cnn import CNN
-from fmnist_jax import Config, Data, Dataset, load, recommend, sweep, use_cpu_cores
+from fmnist_jax import (
+    Config,
+    Data,
+    Dataset,
+    Hparams,
+    load,
+    recommend,
+    sweep,
+    use_cpu_cores,
+)
 from fmnist_jax.analysis.intervals import paired_interval
 from fmnist_jax.analysis.recommendation import (
     SETTING,
@@ -85,7 +94,7 @@ def regret(data: Data, model: Any, advice: Recommendation, seeds: int) -> np.nda
     """Returns the points of test accuracy lost, by seed of the grid."""
     config = dataclasses.replace(Config(), model=model)
     axes: Any = {**AXES, "seed": range(seeds)}
-    candidates, _, search = prepared(axes, data, config)
+    candidates, _, search = prepared(axes, data, config, Hparams())
     grid = sweep({**candidates, "seed": range(seeds)}, data, search.config)
     test = final_accuracy(grid, "test")
     flat = grid.stack({SETTING: ["scaling", "optimizer", "learning_rate"]})

@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from fmnist_jax.choices import OPTIMIZERS
 
 
@@ -93,13 +95,19 @@ def code_lines(
 def _scaling(
     library: Library, settings: Mapping[str, Any], image_rank: int
 ) -> Sequence[str]:
-    offset, divisor = settings.get("offset", 0), settings.get("divisor", 1)
+    # In full float32 precision, without digits that have no effect.
+    offset, divisor = (
+        float(str(np.float32(settings[name]))) for name in ("offset", "divisor")
+    )
+    shift = "" if settings["offset"] == 0 else f" - {offset}"
+    scale = "" if settings["divisor"] == 1 else f" / {divisor}"
     if settings["normalization"] == "none":
-        x = f"({library.floats} - {offset:.6g})" if offset else library.floats
-        return [f"x = {x}" + (f" / {divisor:.6g}" if divisor != 1 else "")]
+        x = f"({library.floats}{shift})" if shift else library.floats
+        return [f"x = {x}{scale}"]
     is_per_channel = settings["normalization"] == "per_channel"
     axes = str(tuple(range(image_rank)) if is_per_channel else 0)
-    return [line.format(axes=axes) for line in library.statistics]
+    lines = [line.format(axes=axes) for line in library.statistics]
+    return [*lines, *([f"x = (x{shift}){scale}"] if shift or scale else [])]
 
 
 def _optimizer(library: Library, settings: Mapping[str, Any]) -> str:

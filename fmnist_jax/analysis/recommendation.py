@@ -1,7 +1,7 @@
 """A recommended scaling, optimizer and learning rate, from results. Imports no jax."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,13 +10,14 @@ import xarray as xr
 
 from fmnist_jax.analysis.code_lines import code_lines
 from fmnist_jax.analysis.intervals import Interval, accuracy_interval, paired_interval
-from fmnist_jax.analysis.windows import final_accuracy
+from fmnist_jax.analysis.windows import RATE, best_positions, final_accuracy
 from fmnist_jax.choices import OPTIMIZERS
-from fmnist_jax.config import show
+from fmnist_jax.config import axis_label, show
 
-SETTING, RATE = "setting", "learning_rate"
+SETTING = "setting"
 TRIED = "tried_"  # begins the names of the axes of the search
 WINDOW_RATE = f"{TRIED}{RATE}"
+SCALED = ("normalization", "offset", "divisor")
 STABLE = {
     "activation_stable_rate": "activation stability",
     "stable_rate": "the curvature of the loss",
@@ -31,8 +32,8 @@ class Recommendation(NamedTuple):
       settings: "normalization", "offset", "divisor", "optimizer" and its settings, such
         as "learning_rate", and those of further axes.
       accuracy: on the test set, the mean over seeds and its 95 % interval.
-      window: minimum and maximum of the learning rates around the recommended one that
-        reach half-way from guessing to the best accuracy; NaN if none does.
+      window: minimum and maximum of the learning rates that reach half-way from
+        guessing to the best accuracy, around the best; NaN if none does.
       theory: the learning rates that are stable by theory, by name of the theory.
       sentences: the answer in words.
       code: "Keras", "PyTorch" and "Flax" to lines of code.
@@ -56,85 +57,43 @@ def recommendation(results: xr.Dataset) -> Recommendation:
       results: of ``search.recommending``.
     """
     best = results.isel({SETTING: best_position(results)})
-    further = [str(dim).removeprefix(TRIED) for dim in results.tried_accuracy.dims]
-    settings = _settings(best, further)
-    examples = results.attrs["test_examples"]
+    settings, examples = _settings(best), results.attrs["test_examples"]
     accuracy = accuracy_interval(final_accuracy(best, "test").values, examples)
-    window = learning_rate_window(results)
+    inside = results[WINDOW_RATE].values[results.in_window.values]
+    window = (inside.min(), inside.max()) if len(inside) else (math.nan, math.nan)
     theory = {
         name: float(results[variable])
         for variable, name in STABLE.items()
         if variable in results and math.isfinite(results[variable])
     }
     code = code_lines(settings, results.attrs["image_shape"])
-    lines = tuple(_sentences(results, settings, accuracy, window, theory))
-    return Recommendation(
+    advice = Recommendation(
         str(best.scaling.item()),
         settings,
         accuracy,
-        window,
+        (float(window[0]), float(window[1])),
         theory,
-        lines,
+        (),
         code,
         results,
     )
+    return advice._replace(sentences=tuple(_sentences(advice)))
 
 
 def best_position(results: xr.Dataset) -> int:
-    """Returns the position of the recommended setting among those trained in full.
-
-    The one with the lowest mean validation loss among those whose mean validation
-    accuracy is at most one example below the highest.
-    """
-    accuracy = final_accuracy(results, "validation").mean("seed").values
-    loss = results.validation_loss.isel(epoch=-1).mean("seed", skipna=False)
-    one_example = 1 / results.attrs["validation_examples"]
-    is_close = accuracy >= accuracy.max() - one_example - 1e-9
-    return int(np.where(is_close, loss.fillna(np.inf).values, np.inf).argmin())
-
-
-def learning_rate_window(results: xr.Dataset) -> tuple[float, float]:
-    """Returns minimum and maximum of the window of learning rates; NaN if it is empty.
-
-    The unbroken stretch around the recommended learning rate in which the validation
-    accuracy, after training on a part of the data, is at least half-way from guessing
-    to the best.
-    """
-    values = results.window_accuracy.sortby(WINDOW_RATE)
-    rates = values[WINDOW_RATE].values
-    best = results.isel({SETTING: best_position(results)})
-    position = int(np.abs(np.log(rates / best[RATE].item())).argmin())
-    is_enough = values.values >= middle_accuracy(results)
-    if not is_enough[position]:
-        return math.nan, math.nan
-    stretch = np.flatnonzero(np.cumsum(~is_enough) == np.cumsum(~is_enough)[position])
-    inside = rates[stretch[is_enough[stretch]]]
-    return float(inside[0]), float(inside[-1])
-
-
-def middle_accuracy(results: xr.Dataset) -> float:
-    """Returns the accuracy half-way from guessing to the best of all learning rates.
-
-    Infinity if the best is within three standard errors of guessing.
-    """
-    best, guess = results.window_accuracy.max().item(), _guess(results)
-    error = math.sqrt(guess * (1 - guess) / results.attrs["validation_examples"])
-    return (best + guess) / 2 if best > guess + 3 * error else math.inf
+    """Returns the position of the recommended setting among those trained in full."""
+    return int(best_positions(results, SETTING))
 
 
 def _guess(results: xr.Dataset) -> float:
     return float(results.attrs["largest_class_share"])
 
 
-def _settings(best: xr.Dataset, further: Sequence[str]) -> dict[str, Any]:
-    """Returns how one of the settings that were trained in full scales and trains.
-
-    ``further`` are the names of the axes of the search.
-    """
+def _settings(best: xr.Dataset) -> dict[str, Any]:
+    """Returns how one of the settings that were trained in full scales and trains."""
     optimizer = str(best.optimizer.item())
-    names = ["normalization", "offset", "divisor", "optimizer"]
-    names += [RATE, *OPTIMIZERS.get(optimizer, ()), *further]
-    names = [name for name in names if name != "scaling"]
+    names = [*SCALED, "optimizer", RATE, *OPTIMIZERS.get(optimizer, ())]
+    names += np.atleast_1d(best.attrs["searched"]).tolist()
     values = {name: best[name].item() for name in names if name in best.coords}
     is_known = {n: v not in ("", None) and v == v for n, v in values.items()}
     return {name: value for name, value in values.items() if is_known[name]}
@@ -167,28 +126,25 @@ def table(results: xr.Dataset) -> pd.DataFrame:
     return pd.DataFrame(rows).round({"validation_accuracy": 2})
 
 
-def _sentences(
-    results: xr.Dataset,
-    settings: Mapping[str, Any],
-    accuracy: Interval,
-    window: tuple[float, float],
-    theory: Mapping[str, float],
-) -> list[str]:
+def _sentences(advice: Recommendation) -> list[str]:
     """Returns the answer in two sentences, and what has to be known beside them."""
+    results, settings = advice.results, advice.settings
     noun = "images" if len(results.attrs["image_shape"]) > 1 else "rows"
     seeds, examples = results.sizes["seed"], results.attrs["test_examples"]
-    rate = show(RATE, settings[RATE])
-    estimate, low, high = (100 * value for value in accuracy)
+    estimate, low, high = (100 * value for value in advice.accuracy)
+    further = np.atleast_1d(results.attrs["searched"]).tolist()
+    more = [
+        f", {axis_label(name)} {show(name, settings[name])}"
+        for name in further
+        if name in settings and name not in (*SCALED, "optimizer", RATE)
+    ]
     first = (
         f"{_imperative(settings, noun)}, and train with {settings['optimizer']} at "
-        f"{rate}: the test accuracy is then {estimate:.1f} % (95 % interval "
-        f"{low:.1f} to {high:.1f} %; {seeds} seeds, {examples:,} test {noun})."
+        f"{show(RATE, settings[RATE])}{''.join(more)}: the test accuracy is then "
+        f"{estimate:.1f} % (95 % interval {low:.1f} to {high:.1f} %; {seeds} "
+        f"seed{'' if seeds == 1 else 's'}, {examples:,} test {noun})."
     )
-    return [
-        first,
-        _window_sentence(results, window, theory),
-        *_notes(results, settings),
-    ]
+    return [first, _window_sentence(advice), *_notes(advice)]
 
 
 def _imperative(settings: Mapping[str, Any], noun: str) -> str:
@@ -200,48 +156,58 @@ def _imperative(settings: Mapping[str, Any], noun: str) -> str:
             f"Subtract from each {one} its mean and divide it by its standard "
             f"deviation, both of the training {noun}"
         )
-    offset, divisor = settings.get("offset", 0), settings.get("divisor", 1)
+    offset, divisor = settings["offset"], settings["divisor"]
     if offset:
-        return f"Subtract {offset:.4g} from the {values}, divide by {divisor:.4g}"
+        digits = max(0, 3 - math.floor(math.log10(divisor)))
+        rounded = f"{round(offset, digits):.15g}"
+        return f"Subtract {rounded} from the {values}, divide by {divisor:.4g}"
     if divisor == 1:
         return f"Leave the {values} as they are"
     return f"Divide the {values} by {divisor:.4g}"
 
 
-def _window_sentence(
-    results: xr.Dataset, window: tuple[float, float], theory: Mapping[str, float]
-) -> str:
-    guess, part = 100 * _guess(results), results.attrs["part_examples"]
-    if math.isnan(window[0]):
-        text = f"No learning rate gets half-way from guessing ({guess:.0f} %) to 100 %"
+def _window_sentence(advice: Recommendation) -> str:
+    results, guess = advice.results, 100 * _guess(advice.results)
+    part, epochs = results.attrs["part_examples"], results.attrs["part_epochs"]
+    budget = f"in {epochs} epochs of {part:,} examples"
+    if math.isnan(advice.window[0]):
+        text = f"No learning rate is clearly better than guessing ({guess:.0f} %)"
     else:
-        low, high = (show(RATE, rate) for rate in window)
-        decades = math.log10(window[1] / window[0])
+        low, high = (show(RATE, rate) for rate in advice.window)
+        decades = math.log10(advice.window[1] / advice.window[0])
         ends = results[WINDOW_RATE].min().item(), results[WINDOW_RATE].max().item()
-        is_at_end = any(map(math.isclose, window, ends))
+        is_at_end = any(map(math.isclose, advice.window, ends))
+        size = f"{'at least ' if is_at_end else ''}{decades:.1f} decades"
+        rates = f"learning rates from {low} to {high} ({size}) get"
+        if low == high:
+            rates = f"of the learning rates that were tried, {low} alone gets"
         text = (
-            f"With this scaling, learning rates from {low} to {high} "
-            f"({'at least ' if is_at_end else ''}{decades:.1f} decades) get half-way "
-            f"from guessing ({guess:.0f} %) to the best"
+            f"With this scaling, {rates} half-way from guessing ({guess:.0f} %) to the "
+            "best"
         )
-    text += f" in {results.attrs['part_epochs']} epochs of {part:,} examples"
-    if not theory:
-        return f"{text}; theory gives no limit for this optimizer."
-    limits = [f"{rate:.2g} by {name}" for name, rate in theory.items()]
-    return f"{text}; before training, theory set the limit at {' and '.join(limits)}."
+    if not advice.theory:
+        return f"{text} {budget}; theory gives no limit for this optimizer."
+    limits = [f"{rate:.2g} by {name}" for name, rate in advice.theory.items()]
+    return (
+        f"{text} {budget}; before training, theory set the limit at "
+        f"{' and '.join(limits)}."
+    )
 
 
-def _notes(results: xr.Dataset, settings: Mapping[str, Any]) -> list[str]:
+def _notes(advice: Recommendation) -> list[str]:
     """Returns sentences on settings that may be as good, and on ends of the sweep."""
-    rows, lines = table(results), []
+    rows, lines = table(advice.results), []
+    if advice.accuracy.low <= _guess(advice.results):
+        lines.append("This is not clearly better than predicting the largest class.")
     others = rows[rows.may_be_best & ~rows.recommended][SETTING].tolist()
     if others:
         lines.append(f"Validation cannot tell it from: {'; '.join(others)}.")
-    rates = np.sort(results[WINDOW_RATE].values)
-    for rate, name in ((rates[0], "smallest"), (rates[-1], "largest")):
-        if math.isclose(settings[RATE], rate, rel_tol=1e-5):
+    rates = np.sort(advice.results[WINDOW_RATE].values)
+    ends = {"smallest": rates[0], "largest": rates[-1]} if len(rates) > 1 else {}
+    for name, rate in ends.items():
+        if math.isclose(advice.settings[RATE], rate, rel_tol=1e-5):
             lines.append(
                 f"This learning rate is the {name} of those that were tried; try "
-                f"{'smaller' if name == 'smallest' else 'larger'} ones too."
+                f"{name.replace('est', 'er')} ones too."
             )
     return lines

@@ -60,8 +60,9 @@ def summarise(dataset: xr.Dataset) -> pd.DataFrame:
     Columns: the axes; ``NAME_mean`` and ``NAME_std`` (sample standard deviation; NaN
     for one seed) of each ``FINAL`` metric after the last epoch, and of ``VALIDATION``
     if there is a validation set, NaN if the value of any seed is not finite; ``seeds``;
-    ``status``, such as "trained" or "frozen 2, trained 1"; settings that vary along
-    an axis but are not axes themselves; and ``dataset``.
+    ``status``, such as "trained" or "frozen 2, trained 1"; ``is_trained`` of an
+    adaptive map; settings that vary along an axis but are not axes themselves; and
+    ``dataset``.
     """
     columns: dict[str, Any] = {}
     has_spread = dataset.sizes["seed"] > 1
@@ -79,6 +80,10 @@ def summarise(dataset: xr.Dataset) -> pd.DataFrame:
         vectorize=True,
         output_dtypes=[object],
     )
+    if "is_trained" in dataset:
+        columns["is_trained"] = dataset.is_trained.broadcast_like(
+            dataset.status.isel(seed=0, drop=True)
+        )
     variables = xr.Dataset(columns)
     along = [n for n, c in variables.coords.items() if c.ndim and n not in c.dims]
     variables = variables.reset_coords(along)[[*columns, *along]]

@@ -60,17 +60,18 @@ def windows(dataset: xr.Dataset) -> xr.DataArray:
     return is_enough & (stretch == at_best)
 
 
-def best_positions(dataset: xr.Dataset) -> xr.DataArray:
+def best_positions(dataset: xr.Dataset, along: str = RATE) -> xr.DataArray:
     """Returns the position of the best learning rate of each setting.
 
-    The one with the lowest validation loss among those whose mean validation accuracy
-    is at most one example below the highest.
+    Or that of the best value of another axis, ``along``. It is the one with the lowest
+    validation loss among those whose mean validation accuracy is at most one example
+    below the highest.
     """
     accuracy = final_accuracy(dataset, "validation").mean("seed")
     loss = dataset.validation_loss.isel(epoch=-1).mean("seed", skipna=False)
     one_example = 1 / dataset.attrs["validation_examples"]
-    is_close = accuracy >= accuracy.max(RATE) - one_example - 1e-9
-    return loss.fillna(np.inf).where(is_close, np.inf).argmin(RATE)
+    is_close = accuracy >= accuracy.max(along) - one_example - 1e-9
+    return loss.fillna(np.inf).where(is_close, np.inf).argmin(along)
 
 
 def by_optimizer(dataset: xr.Dataset, axis: str) -> Iterator[tuple[str, list[int]]]:

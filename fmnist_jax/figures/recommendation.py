@@ -9,14 +9,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from fmnist_jax.analysis.recommendation import (
-    RATE,
     SETTING,
     WINDOW_RATE,
     Recommendation,
     best_position,
-    middle_accuracy,
 )
-from fmnist_jax.analysis.windows import final_accuracy
+from fmnist_jax.analysis.windows import RATE, final_accuracy
 from fmnist_jax.figures import style
 
 LABELS = {
@@ -80,9 +78,8 @@ def _draw_recommended(panel: Axes, advice: Recommendation) -> None:
     panel.plot(longer[WINDOW_RATE], 100 * longer, **LONGER)
     if math.isfinite(advice.window[0]):
         panel.axvspan(*advice.window, **WINDOW)
-        panel.axhline(
-            100 * middle_accuracy(advice.results), color="#009E73", linewidth=0.8
-        )
+        middle = 100 * advice.results.attrs["window_threshold"]
+        panel.axhline(middle, color="#009E73", linewidth=0.8)
     for rate in advice.theory.values():
         panel.axvline(rate, **THEORY)
     rate = advice.settings[RATE]
@@ -108,7 +105,7 @@ def _draw_finalists(panel: Axes, advice: Recommendation) -> None:
     )
     labels = [label.replace(", ", "\n", 1) for label in results[SETTING].values[order]]
     panel.set_yticks(range(len(order)), labels, fontsize=9)
-    panel.set(ylim=(-0.7, len(order) - 0.5), xlabel="accuracy, %")
+    panel.set(ylim=(-0.7, len(order) - 0.5), xlabel="validation accuracy by seed, %")
     panel.set_title(f"all training data, {results.sizes['epoch']} epochs", fontsize=11)
 
 

@@ -38,11 +38,14 @@ def check_options(options: Options, names: Sequence[str]) -> None:
 def environment_of(task: Task) -> dict[str, str]:
     """Returns the code, versions, JAX settings and probes that results depend on."""
     from fmnist_jax.sweeps.checkpoints import digest
+    from fmnist_jax.sweeps.code_names import code_name
     from fmnist_jax.sweeps.environment import environment
     from fmnist_jax.sweeps.fingerprint import probe_fingerprints
 
     probes = digest(probe_fingerprints(task.job.probes))[:12]
-    return {**environment(), "probes": probes, "experiment": task.code}
+    model = task.job.config.model
+    code = {} if model is None else {"model": digest(code_name(model))[:12]}
+    return {**environment(), "probes": probes, "experiment": task.code, **code}
 
 
 def earlier_results(task: Task) -> list["xr.Dataset"]:

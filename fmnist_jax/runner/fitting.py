@@ -93,8 +93,10 @@ def fit_to_data(job: Job, datasets: Sequence["Data"]) -> Job:
     for config in job.configs:
         for data in datasets:
             check_memory(config, data)
-    search = job.experiment.search
-    return job if search is None else search(job, datasets[0])
+    if job.experiment.search is None:
+        return job
+    (data,) = datasets
+    return job.experiment.search(job, data)
 
 
 def _cap_batch_sizes(job: Job, train_examples: int) -> Job:

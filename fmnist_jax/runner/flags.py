@@ -11,9 +11,7 @@ from fmnist_jax.errors import UserError
 from fmnist_jax.runner.experiment import Experiment
 from fmnist_jax.runner.flag_table import FLAGS, TEXT, Flag, flags_of
 from fmnist_jax.runner.flag_values import parse_list, parse_value
-from fmnist_jax.values import (
-    SWITCH,
-)
+from fmnist_jax.values import SWITCH
 
 Given = Mapping[str, Any]  # texts of flags, in the order typed; True for a switch
 

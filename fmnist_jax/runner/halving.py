@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from fmnist_jax.errors import UserError
-from fmnist_jax.runner.experiment import Answer, Experiment, Options
+from fmnist_jax.runner.experiment import Answer, Experiment, Job, Options
 from fmnist_jax.runner.flag_values import check_apart, parse_value
 from fmnist_jax.search.candidates import VALIDATION_SHARE
 from fmnist_jax.search.rungs import Rungs, check_rungs
@@ -92,3 +92,15 @@ def without_answer(experiment: Experiment) -> tuple[Experiment, list[str]]:
     changes: dict[str, Any] = {"answer": lambda dataset: Answer(), "figures": figures}
     changes["validation_share"] = experiment.validation_share or VALIDATION_SHARE
     return dataclasses.replace(experiment, curves_by="", **changes), lines
+
+
+def comparing_losses(job: Job, rungs: Rungs) -> Job:
+    """Ranks settings by accuracy if the losses of a job cannot be compared."""
+    if len({config.loss for config in job.configs}) == 1:
+        return job
+    line = (
+        "Settings are ranked by validation accuracy: the losses of different loss "
+        "functions cannot be compared."
+    )
+    search = rungs._replace(by="validation_accuracy")
+    return dataclasses.replace(job, search=search, notices=(*job.notices, line))

@@ -10,7 +10,12 @@ from fmnist_jax.config import PRESETS, SETTINGS, TRACED, Config, Hparams
 from fmnist_jax.errors import UserError, choose
 from fmnist_jax.runner.experiment import Experiment, Job, Options
 from fmnist_jax.runner.flag_values import Span
-from fmnist_jax.runner.halving import check_stages, rungs_of, without_answer
+from fmnist_jax.runner.halving import (
+    check_stages,
+    comparing_losses,
+    rungs_of,
+    without_answer,
+)
 from fmnist_jax.runner.own_model import network
 from fmnist_jax.runner.plane import plane_axes, refinement_of
 from fmnist_jax.runner.points import check_points, with_points
@@ -135,7 +140,7 @@ def make_job(experiment: Experiment, options: Options) -> Job:
     options = {**options, "preset": preset}
     job = Job(experiment, options, axes, *settings, datasets, tuple(lines), search)
     _ = job.configs, job.probes  # which refuse mistakes
-    return job
+    return job if rungs is None else comparing_losses(job, rungs)
 
 
 def _axes(

@@ -1,6 +1,8 @@
 """``--model``: a network of the user's, by the name of what makes it."""
 
+import contextlib
 import importlib
+from collections.abc import Iterator
 from typing import Any
 
 from fmnist_jax import network_values
@@ -8,6 +10,15 @@ from fmnist_jax.config import check
 from fmnist_jax.errors import UserError, explaining, unknown
 
 EXAMPLE = "module:factory, such as my_networks:cnn"
+
+
+@contextlib.contextmanager
+def _staying(text: str) -> Iterator[None]:
+    """Refuses code that ends the program."""
+    try:
+        yield
+    except SystemExit as error:
+        raise UserError(f"--model={text}: its code ends the program.") from error
 
 
 def network(text: str) -> Any:
@@ -21,11 +32,11 @@ def network(text: str) -> Any:
       UserError: for another text, a module that cannot be imported, and anything that
         is not a network.
     """
-    name, colon, factory = text.partition(":")
-    if not (colon and name and factory.isidentifier()):
+    name, _, factory = text.partition(":")
+    if not all(part.isidentifier() for part in (*name.split("."), factory)):
         raise UserError(f"--model={text}: expected {EXAMPLE}.")
     try:
-        with explaining(f"--model={text}: importing {name} failed"):
+        with explaining(f"--model={text}: importing {name} failed"), _staying(text):
             module = importlib.import_module(name)
     except UserError as error:
         if not isinstance(error.__cause__, ModuleNotFoundError):
@@ -39,8 +50,11 @@ def network(text: str) -> Any:
         raise unknown(f"name in {name} for --model", factory, names)
     value = getattr(module, factory)
     if callable(value) and network_values.problem(value) is not None:
-        with explaining(f"--model={text}: {factory}() failed", function=value):
+        subject = f"--model={text}: {factory}() failed"
+        with explaining(subject, function=value), _staying(text):
             value = value()
+    if value is None:
+        raise UserError(f"--model={text}: {factory} is None, or returns None.")
     try:
         check("model", value)
     except UserError as error:

@@ -118,8 +118,16 @@ def _values(
             f"--{setting.flag}: {value} is one value, but --{flag} needs several, such "
             "as 1e-3:1:24."
         )
-    low, *_, high = values = sorted(values)
-    return spaced_values(low, high, size, is_log(name) and low > 0) if size else values
+    values = sorted(values)
+    if size is None:
+        return values
+    if len(values) > 2:
+        raise UserError(
+            f"--{setting.flag}: --refine={size} chooses the values itself; give a "
+            f"range start:stop, such as {values[0]:g}:{values[-1]:g}."
+        )
+    low, high = values
+    return spaced_values(low, high, size, is_log(name) and low > 0)
 
 
 def _windows(text: str, names: Sequence[str]) -> dict[str, tuple[float, float]]:

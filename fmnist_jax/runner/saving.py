@@ -71,7 +71,9 @@ def save_runs(task: Task, dataset: "xr.Dataset") -> tuple[Answer, list[Path]]:
     with explaining_write_errors(out_dir):
         paths = results.save(dataset, out_dir, all_metadata)
     answer = experiment.answer(dataset)
-    usual = [] if experiment.search else report.sentences(dataset)
+    # Sentences on runs, which do not fit a search of its own and points filled in.
+    is_grid = experiment.search is None and "is_trained" not in dataset
+    usual = report.sentences(dataset) if is_grid else []
     answer = answer._replace(
         figures={**_figures(experiment, dataset), **answer.figures},
         sentences=[*usual, *answer.sentences],

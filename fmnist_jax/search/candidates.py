@@ -7,7 +7,7 @@ from typing import Any
 from fmnist_jax.choices import NORMALIZATIONS
 
 SCALINGS: Mapping[str, Mapping[str, Any]] = {
-    "raw": {"divisor": 1.0},
+    "raw": {"offset": 0.0, "divisor": 1.0},
     **{
         name: {"normalization": name}
         for name in NORMALIZATIONS

@@ -15,7 +15,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import xarray as xr
 
-from fmnist_jax.analysis.recommendation import RATE, SETTING, TRIED, best_position
+from fmnist_jax.analysis.recommendation import SETTING, TRIED, best_position
+from fmnist_jax.analysis.windows import RATE, threshold, windows
 from fmnist_jax.config import Config, Hparams, show
 from fmnist_jax.data.dataset import Data
 from fmnist_jax.errors import UserError
@@ -29,7 +30,12 @@ from fmnist_jax.sweeps.grid import (
     with_traced,
 )
 from fmnist_jax.sweeps.planning import Plan
-from fmnist_jax.sweeps.progress import SweepProgress, num_epochs
+from fmnist_jax.sweeps.progress import (
+    SweepProgress,
+    all_groups,
+    is_finished,
+    num_epochs,
+)
 from fmnist_jax.sweeps.stages import joined
 
 FINALISTS, PER_PAIR = 4, 2  # settings trained on all data; of a scaling and optimizer
@@ -57,6 +63,7 @@ class Recommending(NamedTuple):
         """The sizes of the stages in words."""
         search = f"{len(self.part.train.labels)} examples, {self.rungs.settings}"
         full = f"{FINALISTS} settings, {PER_PAIR} of a pair, {self.config.num_epochs}"
+        full += f" epochs, seeds {[*self.seeds]}"
         return {"recommendation": f"{search}; {full}"}
 
     def first(self, plan: Plan) -> Plan:
@@ -133,33 +140,50 @@ class Recommending(NamedTuple):
     def labelled(self, stages: Sequence[SweepProgress]) -> list[xr.Dataset]:
         """Returns the results; those of the search alone if it was interrupted.
 
-        They are those of the training on all data, with the label of their scaling, and
-        what the search showed along axes whose names begin with ``TRIED``: the
-        validation accuracy of every setting after the first rung, and that of the
-        recommended setting at every learning rate; and stable learning rates by theory.
+        They are those of the training on all data, and what the search showed along
+        axes whose names begin with ``TRIED``: the validation accuracy of every setting
+        after the first rung; that of the recommended setting at every learning rate,
+        and which of these are in the window; and stable learning rates by theory.
         """
         count = len(self.rungs.epochs)
         searched = self.rungs.labelled(stages[:count])[0]
-        if len(stages) < count + 2:
+        if len(stages) < count + 2 or not _has_ended(stages[-1]):
             return [searched]
         full, window = stages[count:]
         results, again = joined([full], 0), joined([window], 0)
         first = searched.validation_accuracy.sel(epoch=self.rungs.epochs[0])
-        last = again.validation_accuracy.isel(epoch=-1)
-        for name, values in {"tried_accuracy": first, "window_accuracy": last}.items():
-            values = values.isel(seed=0).reset_coords(drop=True)
-            names = {dim: f"{TRIED}{dim}" for dim in values.dims}
-            results[name] = values.drop_vars("epoch", errors="ignore").rename(names)
+        more = {
+            "tried_accuracy": first.isel(seed=0),
+            "window_accuracy": again.validation_accuracy.isel(seed=0, epoch=-1),
+            "in_window": windows(again),
+        }
+        for name, values in more.items():
+            values = values.reset_coords(drop=True).drop_vars("epoch", errors="ignore")
+            results[name] = values.rename({dim: f"{TRIED}{dim}" for dim in values.dims})
         results = results.assign(_theoretical_rates(window))
-        scalings = [text.split(", ")[0] for text in results[SETTING].values.tolist()]
-        results = results.assign_coords(scaling=(SETTING, scalings))
+        bundles = full.plans[0].axes[SETTING]
+        scalings = stages[0].plans[0].axes["scaling"]
+        labels = [_label_of(bundle.settings, scalings) for bundle in bundles]
+        results = results.assign_coords(scaling=(SETTING, labels))
         results.attrs |= {
             "part_examples": len(self.part.train.labels),
             "part_epochs": self.rungs.epochs[-1],
             "first_rung": self.rungs.epochs[0],
             "image_shape": list(self.data.image_shape),
+            "searched": [*dict.fromkeys(n for b in bundles for n in b.settings)],
+            "window_threshold": threshold(again),
         }
         return [results]
+
+
+def _has_ended(stage: SweepProgress) -> bool:
+    return all(is_finished(stage, *pair) for pair in all_groups(stage))
+
+
+def _label_of(settings: Mapping[str, Any], bundles: Sequence[Any]) -> str:
+    """Returns the label of the bundle that settings contain."""
+    items = settings.items()
+    return next(str(b.label) for b in bundles if b.settings.items() <= items)
 
 
 def finalists(searched: xr.Dataset, plan: Plan) -> dict[str, Mapping[str, Any]]:
@@ -188,7 +212,9 @@ def finalists(searched: xr.Dataset, plan: Plan) -> dict[str, Mapping[str, Any]]:
             values = {name: plan.axes[name][i] for name, i in at.items()}
             texts = (show(n, axis_coordinate(n, v)) for n, v in values.items())
             items = (value_settings(n, v).items() for n, v in values.items())
-            settings[", ".join(texts)] = dict(itertools.chain.from_iterable(items))
+            label = ", ".join(texts)
+            label += f" ({len(settings) + 1})" if label in settings else ""
+            settings[label] = dict(itertools.chain.from_iterable(items))
     if not settings:
         raise UserError(
             "Every run of the search diverged, so nothing can be recommended; give "

@@ -18,6 +18,7 @@ from fmnist_jax.errors import UserError, check_is
 from fmnist_jax.probes.probe import Probe
 from fmnist_jax.search.rungs import Rungs, check_rungs
 from fmnist_jax.sweeps.engine import plan_for_local_devices
+from fmnist_jax.sweeps.planning import Plan
 from fmnist_jax.sweeps.running import run_search
 from fmnist_jax.sweeps.sweep import check_findings
 from fmnist_jax.values import plain
@@ -68,14 +69,20 @@ def halving(
     search = check_rungs(Rungs(tuple(plain(list(rungs))), plain(keep), by))
     config = dataclasses.replace(config, num_epochs=search.epochs[-1])
     planned = plan_for_local_devices(axes, data, config, hparams, probes, max_width)
-    _check_data(data, search)
+    _check_metric(planned, data, search)
     check_findings(planned, data)
     stages = run_search(search, "halving", planned, data, folder, progress)
     return search.labelled(stages)[0]
 
 
-def _check_data(data: Data, rungs: Rungs) -> None:
-    """Raises UserError for data without a validation set or without the metric."""
+def _check_metric(planned: Plan, data: Data, rungs: Rungs) -> None:
+    """Raises UserError if the metric is unknown, or cannot be compared."""
+    losses = {group.config.loss for group in planned.groups}
+    if rungs.by == "validation_loss" and len(losses) > 1:
+        raise UserError(
+            "The losses of different loss functions cannot be compared; pass "
+            "by='validation_accuracy'."
+        )
     if data.validation is None:
         raise UserError(
             "Halving ranks settings on a validation set, but the data have none; hold "

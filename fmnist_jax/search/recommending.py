@@ -13,12 +13,12 @@ from typing import Any
 from fmnist_jax.analysis.recommendation import Recommendation, recommendation
 from fmnist_jax.config import Config, Hparams
 from fmnist_jax.data.dataset import Data
-from fmnist_jax.errors import UserError
+from fmnist_jax.errors import UserError, check_is
 from fmnist_jax.search.candidates import AXES, NUM_SEEDS, VALIDATION_SHARE
-from fmnist_jax.search.finalists import Recommending
+from fmnist_jax.search.finalists import FINALISTS, Recommending
 from fmnist_jax.search.rungs import Rungs
 from fmnist_jax.search.scalings import part_of, traced_scalings
-from fmnist_jax.sweeps.axes import drop_unread
+from fmnist_jax.sweeps.axes import check_sweep, drop_unread
 
 BATCHES = 200  # of training examples, in the part of the data
 MIN_STEPS = 500  # of every training to the end; small data are passed more often
@@ -26,26 +26,34 @@ MIN_EPOCHS = 9  # on the part
 
 
 def prepared(
-    axes: Mapping[str, Any], data: Data, config: Config
+    axes: Mapping[str, Any], data: Data, config: Config, hparams: Hparams
 ) -> tuple[dict[str, Any], Config, Recommending]:
     """Returns axes and static settings of the search on a part of data, and the search.
 
     Args:
-      axes: "scaling" to labelled settings, each a normalization or a divisor; "seed" to
+      axes: "scaling" to labelled settings: normalization, offset and divisor; "seed" to
         those of a training on all data; and further settings to their values, as
         ``sweep`` takes them.
       data: training, validation and test set.
       config: static settings that are not axes; ``num_epochs`` is that of a training on
         all data. It is raised if the training set is so small that ``MIN_STEPS`` steps
         take more epochs.
+      hparams: traced settings that are not axes.
 
     Raises:
-      UserError: for data without classes.
+      UserError: for data without classes, settings that ``sweep`` refuses, and several
+        losses.
     """
     if data.targets != "classes":
         raise UserError(
             "A recommendation compares accuracies, and these targets have no classes; "
             "use halving with by='validation_loss' instead."
+        )
+    checked, programs = check_sweep(axes, config, hparams)
+    if len({program.loss for program in programs}) > 1:
+        raise UserError(
+            "A recommendation ranks settings by their validation loss, and different "
+            "losses cannot be compared; choose one loss."
         )
     size = len(data.train.labels)
     batch_size = min(config.batch_size, size)
@@ -56,12 +64,25 @@ def prepared(
     )
     config = dataclasses.replace(config, batch_size=batch_size, evaluate_train=False)
     full = dataclasses.replace(config, num_epochs=epochs)
-    rungs = Rungs((last // 9, last // 3, last))
-    part = part_of(data, few)
-    search = Recommending(data, part, full, rungs, axes["seed"])
-    scalings = traced_scalings(axes["scaling"], data)
-    axes = {**axes, "scaling": scalings, "seed": axes["seed"][:1]}
+    rungs = Rungs((last // 9, last // 3, last), fewest=FINALISTS)
+    search = Recommending(data, part_of(data, few), full, rungs, checked["seed"])
+    bundles = {str(bundle.label): bundle.settings for bundle in checked["scaling"]}
+    scalings = traced_scalings(bundles, data)
+    axes = {**axes, "scaling": scalings, "seed": checked["seed"][:1]}
     return axes, dataclasses.replace(config, num_epochs=last), search
+
+
+def _with_validation(data: Data) -> Data:
+    """Returns data with a validation set."""
+    if data.validation is not None:
+        return data
+    count = int(VALIDATION_SHARE * len(data.train.labels))
+    if not count:
+        raise UserError(
+            f"{len(data.train.labels)} training examples are too few: a sixth of them "
+            "is held out for validation."
+        )
+    return data.with_validation(count)
 
 
 def recommend(
@@ -100,11 +121,14 @@ def recommend(
     from fmnist_jax.sweeps.running import run_search
     from fmnist_jax.sweeps.sweep import check_findings
 
-    if data.validation is None:
-        data = data.with_validation(int(VALIDATION_SHARE * len(data.train.labels)))
+    check_is("data", data, Data, "a Data, such as load() returns")
+    data = _with_validation(data)
+    for name in ("offset", "divisor"):
+        if getattr(hparams, name) is not None:
+            raise UserError(f"Hparams sets {name}, but so do the scalings of axes.")
     config = config if model is None else dataclasses.replace(config, model=model)
     every = {**AXES, "seed": range(NUM_SEEDS), **axes}
-    every, config, search = prepared(every, data, config)
+    every, config, search = prepared(every, data, config, hparams)
     whole = plan_for_local_devices(every, data, *drop_unread(every, config, hparams))
     check_findings(whole, data)
     stages = run_search(search, "recommend", whole, data, folder, progress)

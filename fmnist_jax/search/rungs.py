@@ -25,13 +25,15 @@ class Rungs(NamedTuple):
 
     Attributes:
       epochs: after which settings are pruned, ascending; the last ends training.
-      keep: share of the settings that continue after each rung; at least one does.
+      keep: share of the settings that continue after each rung.
       by: the validation metric that ranks the settings.
+      fewest: how many settings continue at least, if there are as many.
     """
 
     epochs: tuple[int, ...] = (1, 3, 9)
     keep: float = 1 / 3
     by: str = "validation_loss"
+    fewest: int = 1
 
     @property
     def settings(self) -> Mapping[str, str]:
@@ -84,7 +86,8 @@ class Rungs(NamedTuple):
 
     def num_kept(self, settings: int) -> int:
         """Returns how many of the settings continue after a rung."""
-        return max(1, math.floor(settings * self.keep + 1e-9))
+        share = math.floor(settings * self.keep + 1e-9)
+        return min(settings, max(self.fewest, share))
 
     def num_epochs(self, stages: Sequence[SweepProgress]) -> int:
         """Returns the number of epochs that are trained, summed over all runs."""

@@ -6,9 +6,12 @@ from typing import Any
 
 import numpy as np
 
+from fmnist_jax.analysis.recommendation import SCALED
+from fmnist_jax.choices import NORMALIZATIONS
 from fmnist_jax.config import Config
 from fmnist_jax.data.dataset import Data
 from fmnist_jax.data.statistics import has_channels
+from fmnist_jax.errors import UserError
 
 Scalings = Mapping[str, Mapping[str, Any]]  # label to settings
 VALIDATION_EXAMPLES = 2_000  # in the part of the data, at most
@@ -30,23 +33,35 @@ def part_of(data: Data, train_examples: int) -> Data:
 def traced_scalings(scalings: Scalings, data: Data) -> dict[str, dict[str, Any]]:
     """Returns scalings as an offset and a divisor, so that these share a program.
 
-    Scalings by statistics of each pixel or channel stay. Those that do the same to the
-    data as one before them are left out.
+    Scalings by statistics of each pixel or channel keep their normalization. Those that
+    do the same to the data as one before them are left out.
+
+    Args:
+      scalings: label to settings: normalization, offset and divisor.
+      data: whose training set has the statistics.
+
+    Raises:
+      UserError: for another setting.
     """
     from fmnist_jax.sweeps.program_data import fitted  # imports jax
 
     distinct: dict[str, dict[str, Any]] = {}
     for label, settings in scalings.items():
+        if others := [name for name in settings if name not in SCALED]:
+            raise UserError(
+                f"The scaling {label!r} sets {others[0]}; expected normalization, "
+                "offset and divisor. Other settings can be further axes."
+            )
         name = settings.get("normalization", "none")
         if name == "per_channel" and not has_channels(data.image_shape):
             continue  # the same as standard
         statistics = fitted(Config(normalization=name), data)
-        scaling = dict(settings)
-        if statistics is None or np.size(statistics.scale) == 1:
-            shift, scale = (0.0, 1.0) if statistics is None else statistics[:2]
-            divisor = float(np.squeeze(scale)) * settings.get("divisor", 1.0)
-            offset = float(np.squeeze(shift))
-            scaling = {"normalization": "none", "offset": offset, "divisor": divisor}
+        divisor = float(settings.get("divisor", NORMALIZATIONS[name]["divisor"]))
+        offset = float(settings.get("offset", 0))
+        if statistics is not None and np.size(statistics.scale) == 1:
+            shift, scale = (float(np.squeeze(array)) for array in statistics[:2])
+            name, offset, divisor = "none", shift + scale * offset, scale * divisor
+        scaling = {"normalization": name, "offset": offset, "divisor": divisor}
         if scaling not in distinct.values():
             distinct[label] = scaling
     return distinct

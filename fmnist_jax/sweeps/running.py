@@ -92,9 +92,14 @@ def _interrupted(
     results = search.labelled(stages)[0] if has_epochs else None
     plans = [stage.plans[0] for stage in stages]
     finished = sum(
-        len(part.runs) for part in parts if part.epoch == plans[0].config.num_epochs
+        len(part.runs)
+        for stage, plan in zip(stages, plans, strict=True)
+        for part in saved_parts(stage, 0)
+        if part.epoch == plan.config.num_epochs
     )
-    runs = {run for plan in plans for group in plan.groups for run in group.runs}
+    # The stages of a search may have different grids.
+    grids = ((tuple(plan.axes), plan.groups) for plan in plans)
+    runs = {(axes, run) for axes, groups in grids for g in groups for run in g.runs}
     return SweepInterrupted(finished, len(runs), results, is_saved=is_saved)
 
 

@@ -23,6 +23,7 @@ IMAGES = RANDOM.integers(0, 200, (30, 4, 3, 2)).astype(np.uint8)
 IMAGES[:, 0, 0] = 7  # constant pixels
 TRAIN = Dataset(IMAGES, np.arange(30, dtype=np.int32) % 3)
 DATA = Data(TRAIN, TRAIN)
+RAW = {"normalization": "none", "offset": 0.0, "divisor": 1.0}
 
 
 def names(library: str, images: np.ndarray) -> dict[str, Any]:
@@ -39,7 +40,6 @@ def names(library: str, images: np.ndarray) -> dict[str, Any]:
 @pytest.mark.parametrize("scaling", SCALINGS)
 def test_scaling_is_the_normalization(library: str, scaling: str) -> None:
     settings = {**traced_scalings(SCALINGS, DATA)[scaling], "optimizer": "sgd"}
-    settings.setdefault("divisor", 1.0)
     lines = code_lines({**settings, "learning_rate": 0.1}, (4, 3, 2))[library]
     images = RANDOM.integers(0, 255, (8, 4, 3, 2)).astype(np.uint8)
     scope = names(library, images)
@@ -56,7 +56,7 @@ def test_optimizers_of_optax_have_the_settings(optimizer: str) -> None:
     config = Config(optimizer=optimizer)
     hparams = resolve(config, Hparams(learning_rate=0.03))
     values = {name: getattr(hparams, name) for name in OPTIMIZERS[optimizer]}
-    settings = {"normalization": "none", "optimizer": optimizer, **values}
+    settings = {**RAW, "optimizer": optimizer, **values}
     scope: dict[str, Any] = {"optax": optax}
     exec(code_lines(settings, (2,))["Flax"][-1], scope)
     params, gradients = jnp.array([1.0, -2.0, 0.5]), jnp.array([0.3, -0.1, 2.0])
@@ -99,11 +99,19 @@ def test_optimizers_of_optax_have_the_settings(optimizer: str) -> None:
     ],
 )
 def test_optimizers_of_other_libraries(library: str, optimizer: str, line: str) -> None:
-    settings = {"normalization": "none", **OPTIMIZERS[optimizer]}
+    settings = {**RAW, **OPTIMIZERS[optimizer]}
     settings |= {"optimizer": optimizer, "learning_rate": 0.1}
     assert code_lines(settings, (2,))[library][-1] == line
 
 
 def test_pytorch_has_no_lion() -> None:
-    settings = {"normalization": "none", "optimizer": "lion", **OPTIMIZERS["lion"]}
+    settings = {**RAW, "optimizer": "lion", **OPTIMIZERS["lion"]}
     assert [*code_lines(settings, (2,))] == ["Keras", "Flax"]
+
+
+def test_large_offsets_keep_their_digits() -> None:
+    settings = {**RAW, "optimizer": "sgd", "learning_rate": 0.1, "offset": 1234567.8}
+    line = "x = (jnp.asarray(x, jnp.float32) - 1234567.8)"
+    assert code_lines(settings, (2,))["Flax"][0] == line
+    scaled = {**settings, "normalization": "per_feature", "divisor": 2.0}
+    assert code_lines(scaled, (2,))["Keras"][-2] == "x = (x - 1234567.8) / 2.0"

@@ -125,3 +125,9 @@ def test_mistakes_are_explained(arguments: list[str], line: str) -> None:
 def test_a_map_is_not_halved() -> None:
     with pytest.raises(UserError, match="trainability_map, which needs the last epoch"):
         job("--halving", name="trainability_map")
+
+
+def test_settings_with_different_losses_are_ranked_by_accuracy() -> None:
+    assert job("--halving").search.by == "validation_accuracy"  # type: ignore
+    assert job("--halving", "--losses=softmax").search == Rungs((1, 5))
+    assert "ranked by validation accuracy" in job("--halving").notices[-1]

@@ -11,10 +11,14 @@ from experiments.recommend import EXPERIMENT
 from experiments.scale_sweep import EXPERIMENT as SCALE_SWEEP
 from fmnist_jax.analysis import results
 from fmnist_jax.analysis.recommendation import recommendation
+from fmnist_jax.config import Config, Hparams
+from fmnist_jax.data.dataset import Data
 from fmnist_jax.errors import UserError
 from fmnist_jax.runner import command_line, flags, jobs
 from fmnist_jax.runner.own_model import network
 from fmnist_jax.search import recommending
+from fmnist_jax.search.candidates import AXES
+from tests.sweeps.runs import make_data
 
 SMALL = [
     *("--dataset=synthetic", "--train_examples=240", "--test_examples=60"),
@@ -52,6 +56,14 @@ def number():
     return 3
 
 
+def forgets():
+    Net()
+
+
+def leaves():
+    raise SystemExit(0)
+
+
 def fails():
     raise ZeroDivisionError("no width")
 """
@@ -82,9 +94,8 @@ def test_the_command_answers_and_records_the_answer(
         assert "; ".join(lines) in printed
     settings = json.loads((tmp_path / "config.json").read_text())
     assert settings["recommended"] == advice.settings
-    assert {"normalization", "divisor", "optimizer", "learning_rate"} <= {
-        *settings["recommended"]
-    } | {"divisor"}
+    expected = {"normalization", "divisor", "optimizer", "learning_rate"}
+    assert expected <= settings["recommended"].keys()
     for name in ("recommendation.png", "finalists.csv", "summary.csv"):
         assert (tmp_path / name).exists()
     assert "Successive halving of" in printed
@@ -99,6 +110,7 @@ def test_the_command_answers_and_records_the_answer(
         (["--keep_states=best"], "--keep_states cannot be used with recommend"),
         (["--zip=learning_rates,b1s"], "--zip cannot be used with recommend"),
         (["--divisors=3"], "recommend compares fixed settings"),
+        (["--offsets=3"], "recommend compares fixed settings"),
         (["--model=networks"], "--model=networks: expected module:factory"),
     ],
 )
@@ -131,9 +143,35 @@ def test_a_network_is_an_instance_a_class_or_a_function(
         ("my_networks:Nett", "Did you mean Net?"),
         ("my_networks:needs", r"needs\(\) failed: TypeError: needs\(\) missing 1"),
         ("my_networks:fails", r"fails\(\) failed: ZeroDivisionError: no width"),
+        ("my_networks:forgets", "forgets is None, or returns None"),
+        ("my_networks:leaves", "its code ends the program"),
+        (".my_networks:net", "expected module:factory"),
+        ("my_networks.py:net", "no module my_networks.py"),
         ("my_networks:number", "my_networks:number: model is a int; expected a Flax"),
     ],
 )
 def test_mistakes_have_a_line(networks: str, text: str, message: str) -> None:
     with pytest.raises(UserError, match=message):
         network(text)
+
+
+@pytest.mark.slow
+def test_another_network_cannot_extend_results(networks: str, tmp_path: Path) -> None:
+    argv = ["scale_sweep", "--dataset=synthetic", "--train_examples=96", "--epochs=1"]
+    argv += [f"--model={networks}:wide", "--divisors=255", "--losses=softmax"]
+    argv += [f"--out_dir={tmp_path / 'out'}"]
+    command_line.execute([SCALE_SWEEP], [*argv, "--num_seeds=1"])
+    path = tmp_path / "my_networks.py"
+    path.write_text(NETWORKS.replace("nn.relu(x)", "nn.tanh(x)"))
+    sys.modules.pop(networks)
+    with pytest.raises(UserError, match="cannot be extended: model was"):
+        command_line.execute([SCALE_SWEEP], [*argv, "--num_seeds=2", "--extend"])
+
+
+def test_the_fingerprint_has_the_seeds() -> None:
+    data = Data(make_data(60, 0), make_data(30, 1)).with_validation(20)
+    searches = []
+    for count in (2, 3):
+        axes = {**AXES, "seed": range(count)}
+        searches.append(recommending.prepared(axes, data, Config(), Hparams())[2])
+    assert searches[0].settings != searches[1].settings

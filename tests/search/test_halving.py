@@ -100,7 +100,7 @@ def test_the_validation_accuracy_may_judge() -> None:
     axes, config, hparams = CASES["optimizers"]
     full = sweep(axes, HELD_OUT, config, hparams)
     rungs = Rungs((2, 9), 0.4, "validation_accuracy")
-    results = halving(axes, HELD_OUT, config, hparams, *rungs)
+    results = halving(axes, HELD_OUT, config, hparams, *rungs[:3])
     np.testing.assert_array_equal(
         results.pruned_epoch.values.ravel(), expected_rungs(full, rungs, [*range(6)])
     )
@@ -174,3 +174,14 @@ def test_mistakes_are_explained(changes: dict[str, Any], line: str) -> None:
     given = {"axes": {"learning_rate": [0.1, 0.2]}, "data": HELD_OUT, **changes}
     with pytest.raises(UserError, match=line):
         halving(**given)
+
+
+def test_losses_of_different_functions_are_not_compared() -> None:
+    axes = {"loss": ["softmax", "clipped"], "learning_rate": [0.01, 0.1]}
+    with pytest.raises(UserError, match="pass by='validation_accuracy'"):
+        halving(axes, HELD_OUT, NINE)
+
+
+def test_settings_that_continue_are_at_least_the_fewest() -> None:
+    rungs = Rungs(fewest=4)
+    assert [rungs.num_kept(n) for n in (3, 5, 12, 15)] == [3, 4, 4, 5]

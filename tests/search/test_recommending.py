@@ -10,8 +10,6 @@ import xarray as xr
 
 from fmnist_jax.analysis.recommendation import (
     best_position,
-    learning_rate_window,
-    middle_accuracy,
     recommendation,
     table,
 )
@@ -24,6 +22,7 @@ from fmnist_jax.search.candidates import SCALINGS
 from fmnist_jax.search.recommending import recommend
 from fmnist_jax.search.scalings import part_of, traced_scalings
 from fmnist_jax.sweeps import engine
+from fmnist_jax.sweeps.program_data import share_statistics
 from fmnist_jax.sweeps.sweep import sweep
 from tests.sweeps.runs import make_data
 
@@ -89,30 +88,35 @@ def test_the_best_by_validation_is_recommended(
     np.testing.assert_allclose(rows.behind, behind, atol=0.006)
 
 
-def test_the_search_is_a_sweep_of_the_part(advice: recommending.Recommendation) -> None:
-    results = advice.results
-    part = part_of(DATA, 80)
+@pytest.mark.parametrize("scaling", ["unit", "per_feature"])
+def test_the_search_is_a_sweep_of_the_part(
+    advice: recommending.Recommendation, scaling: str
+) -> None:
+    results, part = advice.results, part_of(DATA, 80)
     assert len(part.train.labels) == 80
     assert len(part.test.labels) == 1
     assert np.bincount(part.train.labels).tolist() == pytest.approx(
         np.bincount(DATA.train.labels) * 80 / 200, abs=1
     )
-    scaling = {"normalization": "none", "divisor": 255.0, "offset": 0.0}
     epochs = results.attrs["part_epochs"]
-    config = dataclasses.replace(CONFIG, num_epochs=epochs, evaluate_train=False)
-    rates = [1e-4, 0.003, 0.03]
-    alone = sweep(
-        {"recipe": [scaling], "optimizer": ["sgd"], "learning_rate": rates},
-        part,
-        config,
+    config = dataclasses.replace(
+        CONFIG,
+        num_epochs=epochs,
+        evaluate_train=False,
+        optimizer="sgd",
+        normalization=scaling,
     )
+    share_statistics(part, DATA, [config])  # not those of the part
+    rates = [1e-4, 0.003, 0.03]
+    alone = sweep({"learning_rate": rates}, part, config)
     first = alone.validation_accuracy.sel(epoch=results.attrs["first_rung"])
-    tried = results.tried_accuracy.sel(tried_scaling="unit")
+    tried = results.tried_accuracy.sel(tried_scaling=scaling, tried_optimizer="sgd")
     tried = tried.sel(tried_learning_rate=rates)
-    np.testing.assert_allclose(tried, first.isel(recipe=0, seed=0), atol=0.026)
-    best = results.isel(setting=best_position(results))
-    assert results.window_accuracy.dims == ("tried_learning_rate",)
-    assert results.window_accuracy.max() > best.attrs["largest_class_share"]
+    np.testing.assert_array_equal(tried, first.isel(seed=0))
+    if advice.scaling == scaling:
+        last = alone.validation_accuracy.isel(epoch=-1, seed=0)
+        again = results.window_accuracy.sel(tried_learning_rate=rates)
+        np.testing.assert_array_equal(again, last)
 
 
 def test_a_figure_is_drawn_and_the_sentences_say_the_numbers(
@@ -125,7 +129,7 @@ def test_a_figure_is_drawn_and_the_sentences_say_the_numbers(
     assert f"{100 * advice.accuracy.estimate:.1f} %" in first
     assert f"{100 * advice.accuracy.low:.1f} to" in first
     assert f"at {advice.settings['learning_rate']:g}:" in first
-    assert "from guessing" in second
+    assert "guessing" in second
     assert {*advice.code} == {"Keras", "PyTorch", "Flax"}
 
 
@@ -158,7 +162,7 @@ def test_an_interrupted_recommendation_resumes_to_the_same(
 ) -> None:
     with monkeypatch.context() as patch:
         interrupt(patch, after)
-        with pytest.raises(SweepInterrupted):
+        with pytest.raises(SweepInterrupted, match=r"Interrupted: \d+ of (2|3|4)\d "):
             recommend(DATA, config=CONFIG, axes=AXES, folder=tmp_path / "parts")
     again = recommend(DATA, config=CONFIG, axes=AXES, folder=tmp_path / "parts")
     xr.testing.assert_identical(again.results, advice.results)
@@ -173,7 +177,11 @@ def test_scalings_are_numbers_where_they_can_be() -> None:
     assert traced["symmetric"]["offset"] == traced["symmetric"]["divisor"] == 127.5
     assert traced["standard"]["offset"] == pytest.approx(images.mean(), rel=1e-6)
     assert traced["standard"]["divisor"] == pytest.approx(images.std(), rel=1e-6)
-    assert traced["per_feature"] == {"normalization": "per_feature"}
+    assert traced["per_feature"] == {
+        "normalization": "per_feature",
+        "offset": 0.0,
+        "divisor": 1.0,
+    }
 
 
 def test_scalings_that_do_the_same_are_tried_once() -> None:
@@ -185,18 +193,17 @@ def test_scalings_that_do_the_same_are_tried_once() -> None:
     assert [*traced] == names
 
 
-def made_up(window: list[float], rates: list[float]) -> xr.Dataset:
+def made_up(inside: list[bool], rates: list[float], accuracy: float) -> xr.Dataset:
     """Results with two settings; the second is recommended, at 0.01."""
     shape = ("setting", "seed", "epoch")
-    accuracy = np.full((2, 3, 1), 0.8)
-    accuracy[0] = 0.7
+    accuracies = np.full((2, 3, 1), accuracy)
+    accuracies[0] -= 0.1
     return xr.Dataset(
         {
-            "validation_accuracy": (shape, accuracy),
-            "validation_loss": (shape, 1 - accuracy),
-            "test_accuracy": (shape, accuracy - 0.1),
-            "window_accuracy": ("tried_learning_rate", window),
-            "tried_accuracy": ("tried_learning_rate", window),
+            "validation_accuracy": (shape, accuracies),
+            "validation_loss": (shape, 1 - accuracies),
+            "test_accuracy": (shape, accuracies - 0.1),
+            "in_window": ("tried_learning_rate", inside),
         },
         coords={
             "setting": ["raw, sgd, 0.1", "unit, sgd, 0.01"],
@@ -204,6 +211,8 @@ def made_up(window: list[float], rates: list[float]) -> xr.Dataset:
             "tried_learning_rate": rates,
             "learning_rate": ("setting", [0.1, 0.01]),
             "divisor": ("setting", [1.0, 255.0]),
+            "offset": 0.0,
+            "batch_size": ("setting", [16, 8]),
             "normalization": "none",
             "optimizer": "sgd",
         },
@@ -214,34 +223,57 @@ def made_up(window: list[float], rates: list[float]) -> xr.Dataset:
             "image_shape": [28, 28],
             "part_examples": 64,
             "part_epochs": 9,
-            "first_rung": 1,
+            "searched": ["offset", "divisor", "learning_rate", "batch_size"],
         },
     )
 
 
-def test_window_is_the_stretch_around_the_recommended_learning_rate() -> None:
+def test_sentences_give_the_window_and_every_setting() -> None:
     rates = [1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0]
-    results = made_up([0.9, 0.2, 0.5, 0.9, np.nan, 0.9], rates)
-    assert middle_accuracy(results) == pytest.approx(0.5)
-    assert learning_rate_window(results) == (1e-3, 1e-2)
-    first, second, *more = recommendation(results).sentences
+    inside = [False, False, True, True, False, False]
+    advice = recommendation(made_up(inside, rates, 0.8))
+    assert advice.window == (1e-3, 1e-2)
+    first, second, *more = advice.sentences
     assert first.startswith(
-        "Divide the pixels by 255, and train with sgd at 0.01: the test accuracy is "
-        "then 70.0 % (95 % interval "
+        "Divide the pixels by 255, and train with sgd at 0.01, batch size 8: the test "
+        "accuracy is then 70.0 % (95 % interval "
     )
-    assert "from 0.001 to 0.01 (1.0 decades)" in second
+    assert first.endswith("3 seeds, 500 test images).")
+    assert "learning rates from 0.001 to 0.01 (1.0 decades) get half-way" in second
     assert second.endswith("; theory gives no limit for this optimizer.")
     assert more == []
-    at_end = made_up([0.1, 0.9], [1e-3, 1e-2])
-    first, second, *more = recommendation(at_end).sentences
-    assert "from 0.01 to 0.01 (at least 0.0 decades)" in second
-    assert "the largest of those that were tried" in more[0]
+    assert advice.settings["batch_size"] == 8
+    _, second, *more = recommendation(made_up([False, True], [1e-3, 1e-2], 0.8))[5]
+    assert "of the learning rates that were tried, 0.01 alone gets half-way" in second
+    assert more == [
+        "This learning rate is the largest of those that were tried; try larger ones "
+        "too."
+    ]
 
 
-def test_no_window_if_nothing_was_learned() -> None:
-    results = made_up([0.1, 0.11, 0.12], [1e-3, 1e-2, 1e-1])
-    assert np.isnan(learning_rate_window(results)).all()
-    assert recommendation(results).sentences[1].startswith("No learning rate gets")
+def test_a_recommendation_says_if_nothing_was_learned() -> None:
+    rates = [1e-3, 1e-2, 1e-1]
+    advice = recommendation(made_up([False] * 3, rates, 0.22))
+    assert np.isnan(advice.window).all()
+    _, second, *more = advice.sentences
+    assert second.startswith("No learning rate is clearly better than guessing (10 %)")
+    assert more == ["This is not clearly better than predicting the largest class."]
+
+
+def test_offsets_and_divisors_of_scalings_are_kept() -> None:
+    scalings: Any = {
+        "mine": {"offset": 1.5, "divisor": 2},
+        "usual": {"normalization": "none"},
+        "half": {"normalization": "per_feature", "divisor": 2},
+    }
+    traced = traced_scalings(scalings, DATA)
+    assert traced == {
+        "mine": {"normalization": "none", "offset": 1.5, "divisor": 2.0},
+        "usual": {"normalization": "none", "offset": 0.0, "divisor": 255.0},
+        "half": {"normalization": "per_feature", "offset": 0.0, "divisor": 2.0},
+    }
+    with pytest.raises(UserError, match="'mine' sets first_kernel_scale; expected"):
+        traced_scalings({"mine": {"first_kernel_scale": 2.0}}, DATA)
 
 
 def test_what_cannot_be_answered_is_refused(shorter: None) -> None:
@@ -252,3 +284,12 @@ def test_what_cannot_be_answered_is_refused(shorter: None) -> None:
     given = Data(train, test, targets="as_given")
     with pytest.raises(UserError, match="these targets have no classes"):
         recommend(given, config=CONFIG)
+    few = Data(make_data(5, 0), make_data(5, 1))
+    with pytest.raises(UserError, match="5 training examples are too few"):
+        recommend(few, config=CONFIG)
+    with pytest.raises(UserError, match="different losses cannot be compared"):
+        recommend(DATA, axes={"loss": ["softmax", "clipped"]})
+    with pytest.raises(UserError, match="Hparams sets divisor, but so do the scalings"):
+        recommend(DATA, hparams=Hparams(divisor=2.0))
+    with pytest.raises(UserError, match="axis 'scaling'"):
+        recommend(DATA, axes={"scaling": ["raw"]})
