@@ -32,6 +32,7 @@ CACHE_BYTES = 8.2e6
 # Trained one at a time on both cores, they are as fast (1000-wide under Adam) or up to
 # a fifth faster (two such layers). More than two cores were not measured.
 PAIR_BYTES = 12.5e6
+MAX_EMPTY = 0.25  # share of empty slots that cost less than another program
 
 
 @dataclasses.dataclass(frozen=True)
@@ -168,6 +169,12 @@ def make_groups(
 
     widths = range((max_width + 1) // 2, max_width + 1)
     width = min(widths, key=lambda w: (slots(w), -w))
+    return _cut(config, runs, num_devices, width)
+
+
+def _cut(
+    config: Config, runs: Sequence[int], num_devices: int, width: int
+) -> list[Group]:
     size = width * num_devices
     starts = range(0, len(runs), size)
     return [Group(config, tuple(runs[s : s + size]), width) for s in starts]
@@ -192,14 +199,25 @@ def with_widths(plan: Plan, max_widths: Mapping[Config, int]) -> Plan:
 
 
 def with_runs(plan: Plan, runs: Collection[int]) -> Plan:
-    """Returns a plan of some of its distinct runs, in groups as wide as before."""
+    """Returns a plan of some of its distinct runs.
+
+    Their groups are as wide as before, because programs of another width have to be
+    compiled, unless a quarter of the slots would be empty.
+    """
     widths: dict[Config, int] = collections.Counter()
-    groups = []
+    programs: dict[Config, list[int]] = collections.defaultdict(list)
     for group in plan.groups:
         widths[group.config] = max(widths[group.config], group.width)
-        if some := tuple(run for run in group.runs if run in runs):
-            groups.append(dataclasses.replace(group, runs=some))
-    return with_widths(dataclasses.replace(plan, groups=tuple(groups)), widths)
+        programs[group.config] += [run for run in group.runs if run in runs]
+    groups: list[Group] = []
+    for config, some in programs.items():
+        width = widths[config]
+        slots = math.ceil(len(some) / (width * plan.num_devices))
+        slots *= width * plan.num_devices
+        is_full = len(some) > (1 - MAX_EMPTY) * slots
+        pack = _cut if is_full else make_groups
+        groups += pack(config, some, plan.num_devices, width) if some else []
+    return dataclasses.replace(plan, groups=tuple(groups))
 
 
 def split_for_shards(plan: Plan, total: int) -> Plan:
