@@ -2,10 +2,10 @@
 
     python -m benchmarks.recommend FOLDER [DATA …] [--seeds=1]
 
-FOLDER has the folders fashion_mnist and mnist. DATA are names of ``CASES``; by default,
-all. The grid trains every candidate on all data for as many epochs. The regret is the
-test accuracy of the grid's best candidate, by validation, minus that of the recommended
-setting in the same grid, in points, paired over the seeds of the grid.
+FOLDER contains the folders fashion_mnist and mnist. DATA are names of ``CASES``; by
+default, all. The grid trains every candidate on all data for as many epochs. The regret
+is the test accuracy of the grid's best candidate, by validation, minus that of the
+recommended setting in the same grid, in points, paired over the seeds of the grid.
 """
 
 import argparse
@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks import scripts
-from examples.cnn import CNN
+from examples.models.cnn import CNN
 from fmnist_jax import (
     Config,
     Data,

@@ -36,7 +36,7 @@ assert sorted(map(str, __import__("pathlib").Path().iterdir())) == ["runs", "tra
 def test_the_page_of_sweeps_runs_from_top_to_bottom(tmp_path: Path) -> None:
     text = (ROOT / "docs" / "sweeps.md").read_text(encoding="utf-8")
     blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
-    assert len(blocks) == 10
+    assert len(blocks) == 11
     env = {**os.environ, "PYTHONPATH": str(ROOT), "MPLBACKEND": "agg"}
     script = "\n".join([*blocks, CHECKS])
     done = subprocess.run(

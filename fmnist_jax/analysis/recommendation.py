@@ -34,7 +34,7 @@ class Recommendation(NamedTuple):
       accuracy: on the test set, the mean over seeds and its 95 % interval.
       window: minimum and maximum of the learning rates that reach half-way from
         guessing to the best accuracy, around the best; NaN if none does.
-      theory: the learning rates that are stable by theory, by name of the theory.
+      theory: name of each theory to the largest stable learning rate it predicts.
       sentences: the answer in words.
       code: "Keras", "PyTorch" and "Flax" to lines of code.
       results: what was trained: see ``recommend``.
@@ -90,7 +90,7 @@ def _guess(results: xr.Dataset) -> float:
 
 
 def _settings(best: xr.Dataset) -> dict[str, Any]:
-    """Returns how one of the settings that were trained in full scales and trains."""
+    """Returns the scaling and the training settings of one of the finalists."""
     optimizer = str(best.optimizer.item())
     names = [*SCALED, "optimizer", RATE, *OPTIMIZERS.get(optimizer, ())]
     names += np.atleast_1d(best.attrs["searched"]).tolist()
@@ -103,9 +103,9 @@ def table(results: xr.Dataset) -> pd.DataFrame:
     """Returns a row for each setting that was trained on all data.
 
     Columns: ``setting``; ``validation_accuracy``, its mean over seeds, in per cent;
-    ``behind``, how many points it is behind the recommended setting, with its interval
-    ``behind_low`` to ``behind_high``, paired over seeds; ``recommended``, whether it is
-    this setting; and ``may_be_best``, whether validation cannot tell it from this.
+    ``behind``, the difference from the recommended setting in points, with its interval
+    ``behind_low`` to ``behind_high``, paired over seeds; ``recommended``, whether the
+    row is the recommended setting; ``may_be_best``, whether it is not clearly worse.
     """
     accuracy = 100 * final_accuracy(results, "validation").transpose(SETTING, "seed")
     best = best_position(results)
@@ -127,7 +127,7 @@ def table(results: xr.Dataset) -> pd.DataFrame:
 
 
 def _sentences(advice: Recommendation) -> list[str]:
-    """Returns the answer in two sentences, and what has to be known beside them."""
+    """Returns the answer in two sentences, followed by notes."""
     results, settings = advice.results, advice.settings
     noun = "images" if len(results.attrs["image_shape"]) > 1 else "rows"
     seeds, examples = results.sizes["seed"], results.attrs["test_examples"]
@@ -138,10 +138,12 @@ def _sentences(advice: Recommendation) -> list[str]:
         for name in further
         if name in settings and name not in (*SCALED, "optimizer", RATE)
     ]
+    epochs = results.sizes["epoch"]
     first = (
-        f"{_imperative(settings, noun)}, and train with {settings['optimizer']} at "
-        f"{show(RATE, settings[RATE])}{''.join(more)}: the test accuracy is then "
-        f"{estimate:.1f} % (95 % interval {low:.1f} to {high:.1f} %; {seeds} "
+        f"{_imperative(settings, noun)}, and train with {settings['optimizer']} at a "
+        f"learning rate of {show(RATE, settings[RATE])}{''.join(more)}: after {epochs} "
+        f"epoch{'' if epochs == 1 else 's'}, the test accuracy is {estimate:.1f} % "
+        f"(95 % interval {low:.1f} to {high:.1f} %; {seeds} "
         f"seed{'' if seeds == 1 else 's'}, {examples:,} test {noun})."
     )
     return [first, _window_sentence(advice), *_notes(advice)]
@@ -153,8 +155,8 @@ def _imperative(settings: Mapping[str, Any], noun: str) -> str:
     if settings["normalization"] != "none":
         one = "channel" if settings["normalization"] == "per_channel" else value
         return (
-            f"Subtract from each {one} its mean and divide it by its standard "
-            f"deviation, both of the training {noun}"
+            f"Standardise each {one} (subtract its mean and divide by its standard "
+            f"deviation, both computed on the training {noun})"
         )
     offset, divisor = settings["offset"], settings["divisor"]
     if offset:
@@ -178,18 +180,18 @@ def _window_sentence(advice: Recommendation) -> str:
         ends = results[WINDOW_RATE].min().item(), results[WINDOW_RATE].max().item()
         is_at_end = any(map(math.isclose, advice.window, ends))
         size = f"{'at least ' if is_at_end else ''}{decades:.1f} decades"
-        rates = f"learning rates from {low} to {high} ({size}) get"
+        subject = f"learning rates from {low} to {high} ({size}) get"
         if low == high:
-            rates = f"of the learning rates that were tried, {low} alone gets"
+            subject = f"of the learning rates that were tried, only {low} gets"
         text = (
-            f"With this scaling, {rates} half-way from guessing ({guess:.0f} %) to the "
-            "best"
+            f"With this scaling and optimizer, {subject} at least half-way from "
+            f"guessing ({guess:.0f} %) to the best accuracy"
         )
     if not advice.theory:
-        return f"{text} {budget}; theory gives no limit for this optimizer."
-    limits = [f"{rate:.2g} by {name}" for name, rate in advice.theory.items()]
+        return f"{text} {budget}. Theory gives no limit for this optimizer."
+    limits = [f"{rate:.2g} (from {name})" for name, rate in advice.theory.items()]
     return (
-        f"{text} {budget}; before training, theory set the limit at "
+        f"{text} {budget}. The stability limit that theory predicts before training is "
         f"{' and '.join(limits)}."
     )
 
@@ -198,10 +200,13 @@ def _notes(advice: Recommendation) -> list[str]:
     """Returns sentences on settings that may be as good, and on ends of the sweep."""
     rows, lines = table(advice.results), []
     if advice.accuracy.low <= _guess(advice.results):
-        lines.append("This is not clearly better than predicting the largest class.")
+        lines.append(
+            "This accuracy is not clearly better than that of always predicting the "
+            "largest class."
+        )
     others = rows[rows.may_be_best & ~rows.recommended][SETTING].tolist()
     if others:
-        lines.append(f"Validation cannot tell it from: {'; '.join(others)}.")
+        lines.append(f"Not clearly worse on the validation set: {'; '.join(others)}.")
     rates = np.sort(advice.results[WINDOW_RATE].values)
     ends = {"smallest": rates[0], "largest": rates[-1]} if len(rates) > 1 else {}
     for name, rate in ends.items():

@@ -61,11 +61,10 @@ def windows(dataset: xr.Dataset) -> xr.DataArray:
 
 
 def best_positions(dataset: xr.Dataset, along: str = RATE) -> xr.DataArray:
-    """Returns the position of the best learning rate of each setting.
+    """Returns the position of the best value along an axis, by default learning rates.
 
-    Or that of the best value of another axis, ``along``. It is the one with the lowest
-    validation loss among those whose mean validation accuracy is at most one example
-    below the highest.
+    The best is the one with the lowest validation loss among those whose mean
+    validation accuracy is at most one example below the highest.
     """
     accuracy = final_accuracy(dataset, "validation").mean("seed")
     loss = dataset.validation_loss.isel(epoch=-1).mean("seed", skipna=False)

@@ -21,8 +21,8 @@ LABELS = {
     "raw": "raw (÷1)",
     "unit": "unit (0 to 1)",
     "symmetric": "symmetric (−1 to 1)",
-    "standard": "standard (of all values)",
-    "per_feature": "standard, per value",
+    "standard": "standard, over all values",
+    "per_feature": "standard, per pixel or column",
     "per_channel": "standard, per channel",
 }
 WINDOW: dict[str, Any] = {"color": "#009E73", "alpha": 0.15, "linewidth": 0}
@@ -115,17 +115,18 @@ def _legend(labels: list[str], advice: Recommendation) -> list[Any]:
     part = f"{attrs['part_examples']:,} examples"
     lines = [style.legend_line(label, color=colour) for label, colour in pairs]
     lines.append(
-        style.legend_line(f"(after epoch {attrs['first_rung']} of {part})", ls="none")
+        style.legend_line(f"(after epoch {attrs['first_rung']} on {part})", ls="none")
     )
-    epochs = f"recommended scaling,\nafter epoch {attrs['part_epochs']} of these"
+    epochs = f"recommended scaling,\nafter epoch {attrs['part_epochs']} on these"
     lines.append(style.legend_line(epochs, **LONGER))
     lines.append(
         style.legend_line(
-            "window: half-way from\nguessing to the best", **{**WINDOW, "linewidth": 9}
+            "window: at least half-way\nfrom guessing to the best",
+            **{**WINDOW, "linewidth": 9},
         )
     )
     if advice.theory:
-        lines.append(style.legend_line("limit by theory", **THEORY))
+        lines.append(style.legend_line("theoretical stability limit", **THEORY))
     lines.append(style.legend_line("recommended", **BEST))
     lines.append(
         style.legend_line(

@@ -70,8 +70,8 @@ class Experiment:
       validation_share: share of the training examples that is held out for choosing,
         unless the flag is given.
       probes: function from a job to its probes.
-      search: function from a job and its data to the job with which of the runs are
-        trained, if not all are.
+      search: function from a job and its data to the job with its ``Search``; None if
+        all runs are trained.
       extra_measurements: function from plan and data to results shared by many runs.
       answer: function from results (without axes: from the data) to further tables,
         figures and sentences.

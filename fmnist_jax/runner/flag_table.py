@@ -39,8 +39,8 @@ _COMMON_FLAGS = (
     Flag(
         "model",
         TEXT,
-        "network to train instead of the MLP of --hidden_sizes: module:factory, a "
-        "function or class in a module of the current folder, such as my_networks:cnn",
+        "network to train instead of the MLP of --hidden_sizes: module:factory, such "
+        "as my_networks:cnn (a network, or a function or class that returns one)",
         "training",
     ),
     Flag("num_seeds", COUNT, "number of seeds; the first is 0", "training"),
@@ -95,8 +95,8 @@ _COMMON_FLAGS = (
     Flag(
         "refine",
         integer(17, 1000),
-        "adaptive map of N values of each setting: trains a coarse grid, and then only "
-        "the points along boundaries, usually about a tenth of all",
+        "adaptive map of N values of each setting: trains a coarse grid, then only the "
+        "points along boundaries (about a tenth of all for N=256; more for small N)",
         "maps",
     ),
     Flag(

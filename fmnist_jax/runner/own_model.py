@@ -1,4 +1,4 @@
-"""``--model``: a network of the user's, by the name of what makes it."""
+"""``--model``: imports a network of the user."""
 
 import contextlib
 import importlib
@@ -14,11 +14,11 @@ EXAMPLE = "module:factory, such as my_networks:cnn"
 
 @contextlib.contextmanager
 def _staying(text: str) -> Iterator[None]:
-    """Refuses code that ends the program."""
+    """Turns a SystemExit of the user's code into a UserError."""
     try:
         yield
     except SystemExit as error:
-        raise UserError(f"--model={text}: its code ends the program.") from error
+        raise UserError(f"--model={text}: its code calls sys.exit().") from error
 
 
 def network(text: str) -> Any:
@@ -42,8 +42,8 @@ def network(text: str) -> Any:
         if not isinstance(error.__cause__, ModuleNotFoundError):
             raise
         raise UserError(
-            f"--model={text}: there is no module {error.__cause__.name}, neither in "
-            "this folder nor in an installed package."
+            f"--model={text}: there is no module {error.__cause__.name} in this folder "
+            "or in an installed package."
         ) from error
     if not hasattr(module, factory):
         names = [n for n, v in vars(module).items() if callable(v) and n[0] != "_"]

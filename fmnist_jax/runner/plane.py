@@ -82,8 +82,8 @@ def _finer_axes(
         known = [value for value in known if low <= value <= high]
         if len(known) < 2:
             raise UserError(
-                f"--zoom_from={folder}: {len(known)} values of {name} are in the "
-                "window, but at least 2 are needed; widen --zoom."
+                f"--zoom_from={folder}: at least 2 values of {name} must be in the "
+                f"window, but there are {len(known)}; widen --zoom."
             )
         factor = 2 ** max(0, round(math.log2((size - 1) / (len(known) - 1))))
         is_log_spaced = is_log(name) and known[0] > 0
@@ -95,8 +95,8 @@ def _finer_axes(
         factors.append(factor)
     if max(factors) == 1:
         raise UserError(
-            f"--refine={size}: {folder} has as many values in the window; give a "
-            "larger --refine, or a smaller --zoom."
+            f"--refine={size}: {folder} already has that many values in the window; "
+            "give a larger --refine, or a smaller --zoom."
         )
     return axes
 

@@ -71,7 +71,7 @@ def save_runs(task: Task, dataset: "xr.Dataset") -> tuple[Answer, list[Path]]:
     with explaining_write_errors(out_dir):
         paths = results.save(dataset, out_dir, all_metadata)
     answer = experiment.answer(dataset)
-    # Sentences on runs, which do not fit a search of its own and points filled in.
+    # The usual sentences describe a grid, not a search or a map with filled-in points.
     is_grid = experiment.search is None and "is_trained" not in dataset
     usual = report.sentences(dataset) if is_grid else []
     answer = answer._replace(

@@ -1,4 +1,4 @@
-"""What a recommendation chooses from, unless told otherwise. No NumPy, no jax."""
+"""Default candidates of a recommendation. No NumPy, no jax."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -21,5 +21,5 @@ AXES: Mapping[str, Any] = MappingProxyType(
         "learning_rate": tuple(float(f"{10 ** (k / 3):.2g}") for k in range(-21, 2)),
     }
 )
-NUM_SEEDS = 5  # of a training on all data
+NUM_SEEDS = 5  # of the runs on all data
 VALIDATION_SHARE = 1 / 6  # of the training examples, without a validation set

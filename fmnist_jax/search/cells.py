@@ -68,9 +68,10 @@ def divided(cell: Cell) -> list[Cell]:
 
 
 def leaves(labels: np.ndarray, step: int) -> list[Cell]:
-    """Returns the cells of a map, of which those that differ are divided.
+    """Returns the cells of a map after dividing those whose points differ.
 
-    The smallest divisible cells stay: ``unknown_points`` chooses points within them.
+    The smallest divisible cells are not divided: ``unknown_points`` chooses points in
+    them.
 
     Args:
       labels: as ``differs`` takes them.
@@ -89,7 +90,7 @@ def leaves(labels: np.ndarray, step: int) -> list[Cell]:
 def unknown_points(
     cells: Collection[Cell], labels: np.ndarray
 ) -> list[tuple[int, int]]:
-    """Returns the points that are to be trained and are not yet, in order.
+    """Returns the points to train that are not trained yet, in order.
 
     These are the corners of all cells. In the smallest divisible cells that differ,
     they are also the centre, and the middle of each side whose ends differ: a side with

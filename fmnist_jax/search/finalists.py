@@ -38,7 +38,7 @@ from fmnist_jax.sweeps.progress import (
 )
 from fmnist_jax.sweeps.stages import joined
 
-FINALISTS, PER_PAIR = 4, 2  # settings trained on all data; of a scaling and optimizer
+FINALISTS, PER_PAIR = 4, 2  # in all; with the same scaling and optimizer
 
 
 class Recommending(NamedTuple):
@@ -47,9 +47,9 @@ class Recommending(NamedTuple):
     Attributes:
       data: training, validation and test set.
       part: a stratified part of the data.
-      config: static settings of a training on all data.
+      config: static settings of the runs on all data.
       rungs: of successive halving on the part.
-      seeds: of a training on all data.
+      seeds: of the runs on all data.
     """
 
     data: Data
@@ -61,7 +61,8 @@ class Recommending(NamedTuple):
     @property
     def settings(self) -> Mapping[str, str]:
         """The sizes of the stages in words."""
-        search = f"{len(self.part.train.labels)} examples, {self.rungs.settings}"
+        rungs = self.rungs.settings["rungs"]
+        search = f"{len(self.part.train.labels)} examples, rungs {rungs}"
         full = f"{FINALISTS} settings, {PER_PAIR} of a pair, {self.config.num_epochs}"
         full += f" epochs, seeds {[*self.seeds]}"
         return {"recommendation": f"{search}; {full}"}
@@ -79,13 +80,13 @@ class Recommending(NamedTuple):
         full = FINALISTS * len(self.seeds) * self.config.num_epochs
         share = (search * part + full * every) / (settings * last * every)
         return share, (
-            f"Successive halving of {settings} settings on {part:,} examples; then "
-            f"at most {FINALISTS} settings on all {every:,} examples with "
-            f"{len(self.seeds)} seeds, {self.config.num_epochs} epochs."
+            f"Successive halving of {settings} settings on {part:,} examples; then at "
+            f"most {FINALISTS} settings on all {every:,} examples, with "
+            f"{len(self.seeds)} seeds, for {self.config.num_epochs} epochs."
         )
 
     def num_epochs(self, stages: Sequence[SweepProgress]) -> int:
-        """Returns the number of epochs of all runs, as far as the stages tell."""
+        """Returns the number of epochs of all runs, that are planned so far."""
         later = stages[len(self.rungs.epochs) :]
         return self.rungs.num_epochs(stages) + sum(map(num_epochs, later))
 
@@ -140,10 +141,10 @@ class Recommending(NamedTuple):
     def labelled(self, stages: Sequence[SweepProgress]) -> list[xr.Dataset]:
         """Returns the results; those of the search alone if it was interrupted.
 
-        They are those of the training on all data, and what the search showed along
-        axes whose names begin with ``TRIED``: the validation accuracy of every setting
-        after the first rung; that of the recommended setting at every learning rate,
-        and which of these are in the window; and stable learning rates by theory.
+        The results are those of the runs on all data. Axes whose names begin with
+        ``TRIED`` have the results of the search: the validation accuracy of every
+        setting after the first rung; that of the recommended setting at every learning
+        rate, and whether it is in the window. The theoretical limits are added.
         """
         count = len(self.rungs.epochs)
         searched = self.rungs.labelled(stages[:count])[0]
@@ -189,8 +190,8 @@ def _label_of(settings: Mapping[str, Any], bundles: Sequence[Any]) -> str:
 def finalists(searched: xr.Dataset, plan: Plan) -> dict[str, Mapping[str, Any]]:
     """Returns the settings with the lowest validation losses in a search, by label.
 
-    There are at most ``FINALISTS``, and at most ``PER_PAIR`` of them differ in the
-    learning rate alone.
+    There are at most ``FINALISTS``, and at most ``PER_PAIR`` of them are the same
+    except for the learning rate.
 
     Args:
       searched: results with one seed.

@@ -21,7 +21,7 @@ from fmnist_jax.search.scalings import part_of, traced_scalings
 from fmnist_jax.sweeps.axes import check_sweep, drop_unread
 
 BATCHES = 200  # of training examples, in the part of the data
-MIN_STEPS = 500  # of every training to the end; small data are passed more often
+MIN_STEPS = 500  # minimum per run; small data get more epochs
 MIN_EPOCHS = 9  # on the part
 
 
@@ -32,10 +32,10 @@ def prepared(
 
     Args:
       axes: "scaling" to labelled settings: normalization, offset and divisor; "seed" to
-        those of a training on all data; and further settings to their values, as
+        those of the runs on all data; and further settings to their values, as
         ``sweep`` takes them.
       data: training, validation and test set.
-      config: static settings that are not axes; ``num_epochs`` is that of a training on
+      config: static settings that are not axes; ``num_epochs`` is that of the runs on
         all data. It is raised if the training set is so small that ``MIN_STEPS`` steps
         take more epochs.
       hparams: traced settings that are not axes.
@@ -101,7 +101,7 @@ def recommend(
       data: training and test set, of classes. A sixth of the training set is held out
         for validation if there is no validation set.
       model: network, as ``Config`` takes it; None for the MLP of ``config``.
-      config: static settings; ``num_epochs`` is that of a training on all data, and is
+      config: static settings; ``num_epochs`` is that of the runs on all data, and is
         raised for small data, to 500 steps.
       hparams: further settings.
       axes: settings to choose from, as ``sweep`` takes them, in addition to ``AXES`` or
@@ -125,7 +125,9 @@ def recommend(
     data = _with_validation(data)
     for name in ("offset", "divisor"):
         if getattr(hparams, name) is not None:
-            raise UserError(f"Hparams sets {name}, but so do the scalings of axes.")
+            raise UserError(
+                f"hparams sets {name}, but so do the scalings; leave it None."
+            )
     config = config if model is None else dataclasses.replace(config, model=model)
     every = {**AXES, "seed": range(NUM_SEEDS), **axes}
     every, config, search = prepared(every, data, config, hparams)

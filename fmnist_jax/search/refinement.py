@@ -45,7 +45,7 @@ class Refinement(NamedTuple):
     @property
     def settings(self) -> Mapping[str, str]:
         """Step and criterion in words."""
-        return {"map": f"from every {self.step}. point by {self.criterion}"}
+        return {"map": f"step {self.step}, by {self.criterion}"}
 
     def first(self, plan: Plan) -> Plan:
         """Returns the plan of the coarse grid."""
@@ -62,8 +62,8 @@ class Refinement(NamedTuple):
         share = min(1.0, coarse + boundary)
         return share, (
             f"Adaptive map of {size:,} points: {100 * coarse:.2g} % of them are "
-            f"trained first, then those along boundaries, usually {100 * share:.0f} % "
-            "in all; the others are filled in."
+            "trained first, then those along boundaries. Usually "
+            f"{100 * share:.0f} % are trained in all; the others are filled in."
         )
 
     def num_epochs(self, stages: Sequence[SweepProgress]) -> int:

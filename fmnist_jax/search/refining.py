@@ -48,7 +48,7 @@ def refined_map(
       As ``sweep``, and ``is_trained`` along the plane: False for points filled in.
 
     Raises:
-      UserError: as ``sweep``; for a plane, a step or a criterion that is none.
+      UserError: as ``sweep``; for an invalid plane, step or criterion.
       SweepInterrupted: on Ctrl-C; its ``results`` have the points so far.
     """
     plane = _checked(plane, axes, step)
@@ -68,7 +68,7 @@ def _checked(
     plane = {name: plain(list(values)) for name, values in plane.items()}
     if len(plane) != 2 or not {*plane}.isdisjoint(axes):
         raise UserError(
-            "plane needs two settings that are no further axes, such as "
+            "plane needs two settings that are not in axes, such as "
             "{'divisor': […], 'learning_rate': […]}."
         )
     for name, values in plane.items():

@@ -27,7 +27,7 @@ class Rungs(NamedTuple):
       epochs: after which settings are pruned, ascending; the last ends training.
       keep: share of the settings that continue after each rung.
       by: the validation metric that ranks the settings.
-      fewest: how many settings continue at least, if there are as many.
+      fewest: minimum number of settings that continue, if there are as many.
     """
 
     epochs: tuple[int, ...] = (1, 3, 9)

@@ -49,8 +49,8 @@ def traced_scalings(scalings: Scalings, data: Data) -> dict[str, dict[str, Any]]
     for label, settings in scalings.items():
         if others := [name for name in settings if name not in SCALED]:
             raise UserError(
-                f"The scaling {label!r} sets {others[0]}; expected normalization, "
-                "offset and divisor. Other settings can be further axes."
+                f"The scaling {label!r} sets {others[0]}; expected only "
+                "normalization, offset and divisor. Add other settings as further axes."
             )
         name = settings.get("normalization", "none")
         if name == "per_channel" and not has_channels(data.image_shape):

@@ -114,8 +114,8 @@ def _at_initialisation(
     settings = drop_unread(axes, config, plan.hparams)
     planned = plan_for_local_devices(axes, few, *settings, [probe])
     results = join(planned, run_groups(planned, few), few)
-    results = results.drop_vars([*(VARIABLES.keys() & results.keys()), "status"])
-    results = results.reset_coords(drop=True)
+    measured = [n for n in results.data_vars if n not in (*VARIABLES, "status")]
+    results = results[measured].reset_coords(drop=True)
     if sizes:
         results = results.sel(batch_size=[min(size, count) for size in sizes])
         results = results.assign_coords(batch_size=list(sizes))

@@ -51,7 +51,7 @@ def precompiled(
 
 
 def _compiled_from(plan: Plan, config: Config, data: Data, width: int) -> Any:
-    """Returns what the compiled programs depend on, which two configs may share."""
+    """Returns the key of the compiled programs; configs may share one."""
     program = Program(
         config, plan.probes, programs.device_mesh(plan.num_devices), data.num_classes
     )

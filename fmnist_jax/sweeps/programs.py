@@ -57,9 +57,9 @@ class Program(NamedTuple):
         return self._replace(config=config, probes=())
 
     def epoch_program(self) -> "Program":
-        """Returns a canonical program with the same epochs, to compile fewer.
+        """Returns the program under which an epoch is compiled; several share it.
 
-        Normalizations are arrays that a program takes, so they are not compiled.
+        Statistics of a normalization are arguments of the compiled program.
         """
         probes = tuple(probe for probe in self.probes if probe.when == "epoch")
         if probes:  # which may read any setting

@@ -77,7 +77,7 @@ def test_a_killed_map_resumes_to_the_same_bytes(
         ):
             run(out_dir, *arguments)
         if save:  # something is saved
-            other = r"map is from every 4\. point by accuracy"
+            other = r"map is step 4, by accuracy"
             with pytest.raises(UserError, match=other):
                 run(out_dir, "--refine=33")
         run(out_dir, *arguments)
@@ -94,9 +94,9 @@ def test_a_zoom_keeps_the_points_that_a_finished_map_trained(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    first = run(tmp_path / "map", "--refine=33", "--optimizers=sgd,adam")
+    first = run(tmp_path / "map", "--refine=33")
     epochs.clear()
-    arguments = ["--refine=33", "--zoom=1:3e4,1e-3:100", "--optimizers=sgd,adam"]
+    arguments = ["--refine=33", "--zoom=1:3e4,1e-3:100"]
     arguments.append(f"--zoom_from={tmp_path / 'map'}")
     finer = run(tmp_path / "finer", *arguments)
     windows = {"divisor": slice(1, 3e4), "learning_rate": slice(1e-3, 100)}
@@ -113,7 +113,7 @@ def test_a_zoom_keeps_the_points_that_a_finished_map_trained(
     np.testing.assert_allclose(steps, steps[0], rtol=1e-6)
     num_new = int(finer.is_trained.sum() - kept.sum())
     theory = 2 * finer.sizes["divisor"]  # sharpness and activation stability
-    assert sum(epochs) == 2 * num_new + theory
+    assert sum(epochs) == num_new + theory
     with (
         failing_at(3, KeyboardInterrupt(), monkeypatch),
         pytest.raises(KeyboardInterrupt),
@@ -143,7 +143,7 @@ def test_the_step_suits_the_number_of_values() -> None:
         assert (
             len(refined.axes["divisor"]) == len(refined.axes["learning_rate"]) == size
         )
-    ranges = ["--divisors=1:1e3", "--learning_rates=1e-4,1,1e-2"]
+    ranges = ["--divisors=1:1e3", "--learning_rates=1e-4:1"]
     axes = job("--refine=17", *ranges).axes
     np.testing.assert_allclose(axes["divisor"], np.logspace(0, 3, 17))
     np.testing.assert_allclose(axes["learning_rate"], np.logspace(-4, 0, 17))

@@ -128,7 +128,7 @@ def test_a_figure_is_drawn_and_the_sentences_say_the_numbers(
     first, second, *_ = advice.sentences
     assert f"{100 * advice.accuracy.estimate:.1f} %" in first
     assert f"{100 * advice.accuracy.low:.1f} to" in first
-    assert f"at {advice.settings['learning_rate']:g}:" in first
+    assert f"learning rate of {advice.settings['learning_rate']:g}:" in first
     assert "guessing" in second
     assert {*advice.code} == {"Keras", "PyTorch", "Flax"}
 
@@ -235,16 +235,16 @@ def test_sentences_give_the_window_and_every_setting() -> None:
     assert advice.window == (1e-3, 1e-2)
     first, second, *more = advice.sentences
     assert first.startswith(
-        "Divide the pixels by 255, and train with sgd at 0.01, batch size 8: the test "
-        "accuracy is then 70.0 % (95 % interval "
+        "Divide the pixels by 255, and train with sgd at a learning rate of 0.01, "
+        "batch size 8: after 1 epoch, the test accuracy is 70.0 % (95 % interval "
     )
     assert first.endswith("3 seeds, 500 test images).")
-    assert "learning rates from 0.001 to 0.01 (1.0 decades) get half-way" in second
-    assert second.endswith("; theory gives no limit for this optimizer.")
+    assert "learning rates from 0.001 to 0.01 (1.0 decades) get at least" in second
+    assert second.endswith(". Theory gives no limit for this optimizer.")
     assert more == []
     assert advice.settings["batch_size"] == 8
     _, second, *more = recommendation(made_up([False, True], [1e-3, 1e-2], 0.8))[5]
-    assert "of the learning rates that were tried, 0.01 alone gets half-way" in second
+    assert "of the learning rates that were tried, only 0.01 gets at least" in second
     assert more == [
         "This learning rate is the largest of those that were tried; try larger ones "
         "too."
@@ -257,7 +257,10 @@ def test_a_recommendation_says_if_nothing_was_learned() -> None:
     assert np.isnan(advice.window).all()
     _, second, *more = advice.sentences
     assert second.startswith("No learning rate is clearly better than guessing (10 %)")
-    assert more == ["This is not clearly better than predicting the largest class."]
+    assert more == [
+        "This accuracy is not clearly better than that of always predicting the "
+        "largest class."
+    ]
 
 
 def test_offsets_and_divisors_of_scalings_are_kept() -> None:
@@ -272,7 +275,9 @@ def test_offsets_and_divisors_of_scalings_are_kept() -> None:
         "usual": {"normalization": "none", "offset": 0.0, "divisor": 255.0},
         "half": {"normalization": "per_feature", "offset": 0.0, "divisor": 2.0},
     }
-    with pytest.raises(UserError, match="'mine' sets first_kernel_scale; expected"):
+    with pytest.raises(
+        UserError, match="'mine' sets first_kernel_scale; expected only"
+    ):
         traced_scalings({"mine": {"first_kernel_scale": 2.0}}, DATA)
 
 
@@ -289,7 +294,7 @@ def test_what_cannot_be_answered_is_refused(shorter: None) -> None:
         recommend(few, config=CONFIG)
     with pytest.raises(UserError, match="different losses cannot be compared"):
         recommend(DATA, axes={"loss": ["softmax", "clipped"]})
-    with pytest.raises(UserError, match="Hparams sets divisor, but so do the scalings"):
+    with pytest.raises(UserError, match="hparams sets divisor, but so do the scalings"):
         recommend(DATA, hparams=Hparams(divisor=2.0))
     with pytest.raises(UserError, match="axis 'scaling'"):
         recommend(DATA, axes={"scaling": ["raw"]})

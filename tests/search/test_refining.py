@@ -124,9 +124,7 @@ def test_an_interrupted_map_resumes_to_the_same_bits(
     resumed = refined_map(PLANE, {}, DATA, CONFIG, step=4, folder=tmp_path)
     xr.testing.assert_identical(resumed, undisturbed)
     other: Any = {"criterion": "loss<=1.1", "folder": tmp_path}
-    with pytest.raises(
-        UserError, match=r"map is from every 4.* by status .* by loss<=1\.1"
-    ):
+    with pytest.raises(UserError, match=r"map is step 4, by status .* by loss<=1\.1"):
         refined_map(PLANE, {}, DATA, CONFIG, step=4, **other)
 
 

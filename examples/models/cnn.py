@@ -1,6 +1,6 @@
 """A convolutional network in Flax Linen, for images [H, W] and [H, W, C].
 
-python -m experiments.recommend --model=examples.cnn:CNN --train_examples=6000
+python -m experiments.recommend --model=examples.models.cnn:CNN --train_examples=6000
 """
 
 import flax.linen as nn
