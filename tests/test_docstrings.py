@@ -1,5 +1,6 @@
 """What ``help`` shows: every setting, and every argument of the public functions."""
 
+import copy
 import dataclasses
 import inspect
 import pydoc
@@ -73,12 +74,11 @@ def test_help_fits_on_a_terminal_of_88_columns() -> None:
 
 
 def test_a_class_without_docstring_has_settings() -> None:
-    copy = dataclasses.make_dataclass("Copy", [("order", str, SETTING)])
-    copy.__doc__ = None  # as with python -OO
-    assert settings_of(copy)["order"].help == ""
-
-
-SETTING = dataclasses.fields(Config)[-1]
+    field = copy.copy(dataclasses.fields(Config)[-1])  # it is renamed
+    undocumented = dataclasses.make_dataclass("Undocumented", [("order", str, field)])
+    undocumented.__doc__ = None  # as with python -OO
+    assert settings_of(undocumented)["order"].help == ""
+    assert dataclasses.replace(Config(), evaluate_dropout=True).evaluate_dropout
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
