@@ -111,7 +111,7 @@ def row(name: str, folder: Path, seeds: int) -> str:
     """Returns a row of the table."""
     make, model = CASES[name]
     data = make(folder)
-    data = data.with_validation(int(VALIDATION_SHARE * len(data.train.labels)))
+    data = data.with_validation_share(VALIDATION_SHARE)
     start = time.perf_counter()
     advice = recommend(data, model)
     seconds = time.perf_counter() - start

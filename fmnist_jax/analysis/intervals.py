@@ -125,7 +125,6 @@ def accuracy_interval(accuracies_S: np.ndarray, examples: int) -> Interval:
     Args:
       accuracies_S: of runs that differ in their seeds alone, each from 0 to 1.
       examples: the number of examples on which they were evaluated.
-
     """
     from scipy.stats import binomtest
 

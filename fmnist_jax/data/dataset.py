@@ -230,6 +230,20 @@ class Data:
             validation=_take(self.train, is_chosen),
         )
 
+    def with_validation_share(self, share: float) -> "Data":
+        """Returns the data with a share of the training set held out for validation.
+
+        Raises:
+          UserError: as ``with_validation``, and if the share is less than an example.
+        """
+        total = len(self.train.labels)
+        if not int(share * total):
+            raise UserError(
+                f"{total} training examples are too few to hold {share:.2g} of them "
+                "out for validation."
+            )
+        return self.with_validation(int(share * total))
+
     def _strata(self, part: Dataset) -> np.ndarray:
         """The labels by which subsets are stratified; all 0 for targets as given."""
         is_given = self.targets == "as_given"

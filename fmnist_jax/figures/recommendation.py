@@ -36,7 +36,7 @@ def figure(advice: Recommendation) -> Figure:
     """Draws the search, a panel for each optimizer, and the settings trained in full.
 
     Lines: the validation accuracy of each scaling by learning rate after the first
-    rung; in black, that of the recommended setting after a longer training.
+    rung; in black, that of the recommended setting after more epochs.
     """
     results = advice.results
     guess = results.attrs["largest_class_share"]  # of runs that diverged

@@ -37,12 +37,7 @@ def _with_validation(job: Job, data: "Data") -> "Data":
     """
     count, share = job.options["validation_examples"], job.experiment.validation_share
     if share and not count and data.validation is None:
-        count = int(share * len(data.train.labels))
-        if not count:
-            raise UserError(
-                f"{len(data.train.labels)} training examples are too few: "
-                f"{job.experiment.name} holds {share:.2g} of them out for validation."
-            )
+        return data.with_validation_share(share)
     return data.with_validation(count) if count else data
 
 

@@ -102,8 +102,8 @@ _COMMON_FLAGS = (
     Flag(
         "zoom_from",
         TEXT,
-        "with --refine and --zoom: folder of a finished map, whose trained points in "
-        "the window are kept; further values are interpolated, about N in all",
+        "with --refine and --zoom: folder of a finished map; reuses its trained points "
+        "in the window and adds values between its values, about N of each setting",
         "maps",
     ),
     Flag(

@@ -19,9 +19,13 @@ class Span(NamedTuple):
 
 def check_apart(flag: str, others: Iterable[str], options: Mapping[str, Any]) -> None:
     """Raises UserError if another flag is given that ``flag`` excludes."""
-    for other in others:
-        if options[other] not in (None, False, "none"):
-            raise UserError(f"--{other} and --{flag} cannot be combined.")
+    for other in given_among(others, options):
+        raise UserError(f"--{other} and --{flag} cannot be combined.")
+
+
+def given_among(names: Iterable[str], options: Mapping[str, Any]) -> list[str]:
+    """Returns the flags among ``names`` that are given and ask for something."""
+    return [name for name in names if options[name] not in (None, False, "none")]
 
 
 def parse_value(flag: str, value_type: ValueType, text: str) -> Any:

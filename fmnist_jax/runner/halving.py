@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from fmnist_jax.errors import UserError
 from fmnist_jax.runner.experiment import Answer, Experiment, Job, Options
-from fmnist_jax.runner.flag_values import check_apart, parse_value
+from fmnist_jax.runner.flag_values import check_apart, given_among, parse_value
 from fmnist_jax.search.candidates import VALIDATION_SHARE
 from fmnist_jax.search.rungs import Rungs, check_rungs
 from fmnist_jax.values import COUNT
@@ -20,12 +20,13 @@ EXCLUDED = ("keep_states", "num_shards", "distributed")
 
 def check_stages(experiment: Experiment, options: Options) -> None:
     """Raises UserError for flags that an experiment with a search cannot use."""
-    for flag in (*EXCLUDED, "halving", "extend") if experiment.search else ():
-        if options[flag] not in (None, False, "none"):
-            raise UserError(
-                f"--{flag} cannot be used with {experiment.name}, which trains in "
-                "several stages; use another experiment, such as scale_sweep."
-            )
+    if not experiment.search:
+        return
+    for flag in given_among((*EXCLUDED, "halving", "extend"), options):
+        raise UserError(
+            f"--{flag} cannot be used with {experiment.name}, which trains in several "
+            "stages; use another experiment, such as scale_sweep."
+        )
 
 
 def rungs_of(experiment: Experiment, options: Options, epochs: int) -> Rungs | None:

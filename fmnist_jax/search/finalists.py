@@ -86,7 +86,7 @@ class Recommending(NamedTuple):
         )
 
     def num_epochs(self, stages: Sequence[SweepProgress]) -> int:
-        """Returns the number of epochs of all runs, that are planned so far."""
+        """Returns the number of epochs of all runs that are planned so far."""
         later = stages[len(self.rungs.epochs) :]
         return self.rungs.num_epochs(stages) + sum(map(num_epochs, later))
 

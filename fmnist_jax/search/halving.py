@@ -76,7 +76,7 @@ def halving(
 
 
 def _check_metric(planned: Plan, data: Data, rungs: Rungs) -> None:
-    """Raises UserError if the metric is unknown, or cannot be compared."""
+    """Raises UserError if the metric is unknown or cannot be compared."""
     losses = {group.config.loss for group in planned.groups}
     if rungs.by == "validation_loss" and len(losses) > 1:
         raise UserError(

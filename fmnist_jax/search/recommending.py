@@ -72,19 +72,6 @@ def prepared(
     return axes, dataclasses.replace(config, num_epochs=last), search
 
 
-def _with_validation(data: Data) -> Data:
-    """Returns data with a validation set."""
-    if data.validation is not None:
-        return data
-    count = int(VALIDATION_SHARE * len(data.train.labels))
-    if not count:
-        raise UserError(
-            f"{len(data.train.labels)} training examples are too few: a sixth of them "
-            "is held out for validation."
-        )
-    return data.with_validation(count)
-
-
 def recommend(
     data: Data,
     model: Any = None,
@@ -122,7 +109,8 @@ def recommend(
     from fmnist_jax.sweeps.sweep import check_findings
 
     check_is("data", data, Data, "a Data, such as load() returns")
-    data = _with_validation(data)
+    if data.validation is None:
+        data = data.with_validation_share(VALIDATION_SHARE)
     for name in ("offset", "divisor"):
         if getattr(hparams, name) is not None:
             raise UserError(

@@ -53,14 +53,14 @@ def with_reused_groups(
 
 
 def check_contained(plan: Plan, results: xr.Dataset, data: Data) -> None:
-    """Raises UserError if the plan lacks a run of the results, or if some are none.
+    """Raises UserError if the plan lacks a run of the results, or some are filled in.
 
-    An adaptive map has points that are none: they are filled in from others.
+    Most points of an adaptive map are filled in, not trained.
     """
     if "is_trained" in results:
         raise UserError(
-            "the results are from an adaptive map (--refine), most of whose points are "
-            "filled in from others; use --zoom_from."
+            "the results are from an adaptive map (--refine), where most points are "
+            "filled in, not trained; use --zoom_from."
         )
     if lost := _lost(plan, results, data):
         raise UserError(

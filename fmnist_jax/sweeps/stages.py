@@ -33,7 +33,7 @@ class Search(Protocol):
         """
 
     def num_epochs(self, stages: "Stages") -> int:
-        """Returns the number of epochs of all runs, that are planned so far."""
+        """Returns the number of epochs of all runs that are planned so far."""
 
     def run(self, stages: "Stages", is_stopped: Callable[[], bool]) -> Iterator["Part"]:
         """Trains from stage to stage, and saves checkpoints.
