@@ -5,7 +5,7 @@ See ``search.finalists`` for how.
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -42,19 +42,10 @@ def prepared(
 
     Raises:
       UserError: for data without classes, settings that ``sweep`` refuses, and several
-        losses.
+        losses or scalings.
     """
-    if data.targets != "classes":
-        raise UserError(
-            "A recommendation compares accuracies, and these targets have no classes; "
-            "use halving with by='validation_loss' instead."
-        )
     checked, programs = check_sweep(axes, config, hparams)
-    if len({program.loss for program in programs}) > 1:
-        raise UserError(
-            "A recommendation ranks settings by their validation loss, and different "
-            "losses cannot be compared; choose one loss."
-        )
+    _check(data, hparams, programs)
     size = len(data.train.labels)
     batch_size = min(config.batch_size, size)
     few = min(size, BATCHES * batch_size)
@@ -70,6 +61,25 @@ def prepared(
     scalings = traced_scalings(bundles, data)
     axes = {**axes, "scaling": scalings, "seed": checked["seed"][:1]}
     return axes, dataclasses.replace(config, num_epochs=last), search
+
+
+def _check(data: Data, hparams: Hparams, programs: Iterable[Config]) -> None:
+    """Raises UserError for what a recommendation cannot be chosen by."""
+    if data.targets != "classes":
+        raise UserError(
+            "A recommendation compares accuracies, and these targets have no classes; "
+            "use halving with by='validation_loss' instead."
+        )
+    if len({program.loss for program in programs}) > 1:
+        raise UserError(
+            "A recommendation ranks settings by their validation loss, and different "
+            "losses cannot be compared; choose one loss."
+        )
+    for name in ("offset", "divisor"):
+        if getattr(hparams, name) is not None:
+            raise UserError(
+                f"hparams sets {name}, but so do the scalings; leave it None."
+            )
 
 
 def recommend(
@@ -111,11 +121,6 @@ def recommend(
     check_is("data", data, Data, "a Data, such as load() returns")
     if data.validation is None:
         data = data.with_validation_share(VALIDATION_SHARE)
-    for name in ("offset", "divisor"):
-        if getattr(hparams, name) is not None:
-            raise UserError(
-                f"hparams sets {name}, but so do the scalings; leave it None."
-            )
     config = config if model is None else dataclasses.replace(config, model=model)
     every = {**AXES, "seed": range(NUM_SEEDS), **axes}
     every, config, search = prepared(every, data, config, hparams)

@@ -194,7 +194,9 @@ def test_an_experiment_holds_out_its_share_unless_the_flag_is_given() -> None:
     (chosen, *_) = fitting.select_data(jobs.make_job(EXPERIMENT, options()), data)
     assert chosen.validation is None
     few = {"auto": load("synthetic", train_examples=5, test_examples=10)}
-    with pytest.raises(UserError, match="5 training examples are too few to hold 0.17 of"):
+    with pytest.raises(
+        UserError, match=r"5 training examples are too few to hold 0\.17 of"
+    ):
         fitting.select_data(normalization_job(), few)
 
 

@@ -290,7 +290,9 @@ def test_what_cannot_be_answered_is_refused(shorter: None) -> None:
     with pytest.raises(UserError, match="these targets have no classes"):
         recommend(given, config=CONFIG)
     few = Data(make_data(5, 0), make_data(5, 1))
-    with pytest.raises(UserError, match="5 training examples are too few to hold 0.17 of"):
+    with pytest.raises(
+        UserError, match=r"5 training examples are too few to hold 0\.17 of"
+    ):
         recommend(few, config=CONFIG)
     with pytest.raises(UserError, match="different losses cannot be compared"):
         recommend(DATA, axes={"loss": ["softmax", "clipped"]})
