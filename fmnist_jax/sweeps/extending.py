@@ -146,7 +146,10 @@ def _keys(results: xr.Dataset) -> Iterator[Any]:
 
 
 def _key(settings: Mapping[str, Any]) -> Any:
-    return frozenset((n, v) for n, v in settings.items() if v is not None)
+    """Returns settings without those that have no effect at their values."""
+    off = {name: setting.off for name, setting in SETTINGS.items()}
+    pairs = ((n, v) for n, v in settings.items() if v is not None)
+    return frozenset((n, v) for n, v in pairs if n not in off or v != off[n])
 
 
 def _keys_of_plan(plan: Plan, data: Data) -> Iterator[tuple[int, list[Any]]]:

@@ -80,6 +80,19 @@ def test_seeds_and_values_are_added(tmp_path: Path, epochs: list[int]) -> None:
 
 
 @pytest.mark.slow
+def test_settings_of_a_new_optimizer_do_not_change_the_runs_of_another(
+    tmp_path: Path, epochs: list[int]
+) -> None:
+    """Adam's settings, such as ``first_kernel_eps``, have no effect under SGD."""
+    flags = ["--divisors=255", "--num_seeds=1"]
+    first = run(tmp_path, *flags, "--optimizers=sgd")
+    epochs.clear()
+    more = run(tmp_path, *flags, "--optimizers=sgd,adam", "--extend")
+    assert sum(epochs) == 2 * 2  # Adam's, with both losses
+    assert_kept(more.sel(optimizer="sgd"), first)
+
+
+@pytest.mark.slow
 def test_points_are_added_and_nothing_else_is_trained(
     tmp_path: Path, epochs: list[int], capsys: pytest.CaptureFixture[str]
 ) -> None:
