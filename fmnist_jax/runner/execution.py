@@ -1,13 +1,11 @@
 """One experiment from its plan to its report: plan, train, save, plot, report."""
 
-import contextlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from fmnist_jax.analysis.results import stack
 from fmnist_jax.devices import num_cpu_cores, use_compilation_cache, use_cpu_cores
 from fmnist_jax.runner import (
-    distributed,
     extension,
     interrupts,
     output_folder,
@@ -68,13 +66,8 @@ def _train_and_report(task: Task) -> None:
     use_cpu_cores()
     use_compilation_cache()
     options, out_dir = task.job.options, task.out_dir
-    joined = (
-        distributed.connected(options, task.resume_command)
-        if options["distributed"]
-        else contextlib.nullcontext(shards.from_options(options))
-    )
+    shard = shards.from_options(options)
     with (
-        joined as shard,
         output_folder.ensure_dir(out_dir),
         output_folder.locked(out_dir, shard),
     ):
@@ -88,7 +81,7 @@ def _train_and_report(task: Task) -> None:
                 stages = _train(task, progress, is_stopped)
         with interrupts.adding_resume_command(task.resume_command, progress.folder):
             lines = _save(task, stages)
-        if options["distributed"] or shard.total == 1:
+        if shard.total == 1:
             folder_lock.discard(progress.folder)
     print("\n".join(["", *lines]))
 
@@ -117,6 +110,7 @@ def _open(task: Task, shard: Shard) -> tuple[list["Plan"], "SweepProgress"]:
         options["overwrite"],
         shard,
         search=search.settings,
+        cluster=task.cluster,
     )
     if earlier:
         extension.reuse(progress, earlier)
@@ -153,8 +147,6 @@ def _train(
     """
     from fmnist_jax.sweeps.running import train
 
-    if task.job.options["distributed"]:
-        distributed.check_same(progress)
     stages = [progress]
     if not is_stopped():
         train(task.job.search, stages, is_stopped, is_shown=None)
@@ -165,32 +157,22 @@ def _train(
 
 def _save(task: Task, stages: list["SweepProgress"]) -> list[str]:
     """Saves this process's results; returns what is printed at the end."""
+    from fmnist_jax.sweeps.progress import shard_groups
+    from fmnist_jax.sweeps.resuming import check_finished
+
     progress = stages[0]
-    is_distributed, shard = task.job.options["distributed"], progress.shard
-    if is_distributed:
-        distributed.assemble(progress)
-    if shard.total > 1 and not (is_distributed and shard.number == 0):
-        from fmnist_jax.sweeps.progress import shard_groups
-
+    number, total = progress.shard
+    if total > 1:
         groups = _groups(len(shard_groups(progress)))
-        lines = [
-            f"Shard {shard.number} of {shard.total} is done: {groups} in "
-            f"{progress.folder}."
-        ]
-    else:
-        from fmnist_jax.sweeps.resuming import check_finished
-
-        for stage in stages:
-            check_finished(stage)
-        results = task.job.search.labelled(stages)
-        dataset = _labelled(task, progress, results)
-        answer, paths = saving.save_runs(task, dataset)
-        files, notes = saved_states.save(task, progress, results)
-        shown = None if task.job.experiment.search else dataset
-        lines = [*notes, *terminal.results(answer, [*paths, *files], shown)]
-    if is_distributed:
-        distributed.wait_for_all()
-    return lines
+        return [f"Shard {number} of {total} is done: {groups} in {progress.folder}."]
+    for stage in stages:
+        check_finished(stage)
+    results = task.job.search.labelled(stages)
+    dataset = _labelled(task, progress, results)
+    answer, paths = saving.save_runs(task, dataset)
+    files, notes = saved_states.save(task, progress, results)
+    shown = None if task.job.experiment.search else dataset
+    return [*notes, *terminal.results(answer, [*paths, *files], shown)]
 
 
 def _labelled(

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from fmnist_jax.sweeps.planning import Plan
     from fmnist_jax.sweeps.progress import SweepProgress
 
-SHARDS = ("num_shards", "distributed")
+SHARDS = ("num_shards",)
 EXCLUDED = ("keep_states", "halving", "overwrite", "dry_run", *SHARDS)
 
 
@@ -39,13 +39,12 @@ def environment_of(task: Task) -> dict[str, str]:
     """Returns the code, versions, JAX settings and probes that results depend on."""
     from fmnist_jax.sweeps.checkpoints import digest
     from fmnist_jax.sweeps.code_names import code_name
-    from fmnist_jax.sweeps.environment import environment
     from fmnist_jax.sweeps.fingerprint import probe_fingerprints
 
     probes = digest(probe_fingerprints(task.job.probes))[:12]
     model = task.job.config.model
     code = {} if model is None else {"model": digest(code_name(model))[:12]}
-    return {**environment(), "probes": probes, "experiment": task.code, **code}
+    return {**task.environment, "probes": probes, "experiment": task.code, **code}
 
 
 def earlier_results(task: Task) -> list["xr.Dataset"]:

@@ -13,7 +13,7 @@ from fmnist_jax.values import STATUS, spaced_values
 
 NUM_VALUES = 24  # of each setting, unless its flag gives the values
 MIN_CELLS = 8  # of the coarse grid of an adaptive map, along each setting
-EXCLUDED = ("keep_states", "extend", "num_shards", "distributed")
+EXCLUDED = ("keep_states", "extend", "num_shards")
 
 
 def refinement_of(options: Mapping[str, Any]) -> Refinement | None:
