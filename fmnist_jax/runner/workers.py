@@ -1,5 +1,6 @@
 """The workers that a command trains on: started here, or those of a Dask cluster."""
 
+import asyncio
 import contextlib
 import importlib.metadata
 import importlib.util
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from fmnist_jax.devices import use_cpu_cores
 from fmnist_jax.errors import Notice, UserError, reason
+from fmnist_jax.runner import worker_setup
 
 if TYPE_CHECKING:
     from distributed import Client, SpecCluster
@@ -123,6 +125,8 @@ def connected_to(place: Any) -> Iterator["Client"]:
     is_file = isinstance(place, str) and "://" not in place
     where = {"scheduler_file" if is_file else "address": place}
     try:
+        if is_file and not os.path.isfile(place):  # Dask would wait for it
+            raise FileNotFoundError("there is no such file")
         client = Client(**where, timeout=SECONDS_TO_CONNECT, set_as_default=False)
     except (OSError, ValueError, TypeError, TimeoutError) as error:
         raise UserError(
@@ -164,6 +168,7 @@ def started(count: int, gpus: Sequence[str] | None = None) -> Iterator["SpecClus
     ):
         options = {**place, "nthreads": threads, "memory_limit": 0}
         options |= {"local_directory": scratch, "silence_logs": SILENT}
+        options |= {"preload": [worker_setup.__name__]}
         specs = {
             number: {"cls": Nanny, "options": {**options, "env": env}}
             for number, env in enumerate(_worker_variables(count, gpus))
@@ -175,7 +180,14 @@ def started(count: int, gpus: Sequence[str] | None = None) -> Iterator["SpecClus
             yield cluster
         finally:
             with contextlib.suppress(Exception):
+                cluster.sync(_kill, cluster)
                 cluster.close(timeout=20)
+
+
+async def _kill(cluster: "SpecCluster") -> None:
+    """Ends the worker processes, whose work is done, at once."""
+    nannies = cluster.workers.values()
+    await asyncio.gather(*(nanny.kill(timeout=0.1) for nanny in nannies))
 
 
 def _worker_variables(count: int, gpus: Sequence[str]) -> list[dict[str, str]]:

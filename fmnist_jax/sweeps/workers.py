@@ -64,8 +64,8 @@ def train_groups(
     deadline = None
     try:
         while not all(map(work.is_done, work.groups)):
+            _update_workers(session)
             if not is_stopped():
-                _update_workers(session)
                 _hand_out(session)
             elif deadline is None:
                 deadline = time.monotonic() + SECONDS_TO_STOP
@@ -198,7 +198,7 @@ def _take(
             cluster.data_keys[address] = clusters.data_of(cluster, session.work.data)[0]
             _prepare(session, address)
         else:
-            clusters.refuse(cluster, address, "it did not receive the same data")
+            clusters.refuse(cluster, address, "the data are not the same")
     elif task.name == "prepare":
         if problem := _problem(session, answer):
             clusters.refuse(cluster, address, problem)

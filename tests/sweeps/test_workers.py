@@ -87,6 +87,7 @@ def test_a_worker_that_ends_or_stops_costs_its_group_only(
 ) -> None:
     """Tasks end after each epoch; the worker of the second one is struck."""
     monkeypatch.setattr(training, "SECONDS_OF_TRAINING", 0.0)
+    monkeypatch.setattr(training, "SENDING_SHARE", 1e9)
     monkeypatch.setattr(sessions, "SECONDS_TO_ANSWER", 2.0)
     monkeypatch.setattr(sessions, "TIMES_TO_ANSWER", 1.0)
     config = dataclasses.replace(CONFIG, num_epochs=8)
@@ -136,7 +137,7 @@ def test_a_worker_with_other_code_or_data_is_not_used(
     other_data = dataclasses.replace(DATA, train=DATA.train)
     vars(other_data)["fingerprint"] = "of other data"
     with (
-        pytest.warns(Notice, match="it did not receive the same data"),
+        pytest.warns(Notice, match="Worker . is not used: the data are not the same"),
         pytest.raises(UserError, match="None of the workers can be used"),
     ):
         sweep({"seed": [0]}, other_data, CONFIG, client=client)
