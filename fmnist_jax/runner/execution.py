@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from fmnist_jax.analysis.results import stack
-from fmnist_jax.devices import num_cpu_cores, use_compilation_cache, use_cpu_cores
+from fmnist_jax.devices import num_cpu_cores
 from fmnist_jax.runner import (
     distributed,
     extension,
@@ -15,6 +15,7 @@ from fmnist_jax.runner import (
     saving,
     shards,
     terminal,
+    trial,
 )
 from fmnist_jax.runner.jobs import Task, plan_job
 from fmnist_jax.sweeps import folder_lock
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 
 def run(task: Task) -> None:
     """Runs, saves and reports a task, or prints its plan for ``--dry_run``."""
+    if not task.job.options["dry_run"]:
+        trial.check_figures()
     if not task.job.experiment.trains:
         _answer_from_data(task)
     elif task.job.options["dry_run"]:
@@ -65,9 +68,10 @@ def _check_free(task: Task) -> None:
 
 def _train_and_report(task: Task) -> None:
     """Trains this process's shard of the runs; saves and reports the results."""
-    use_cpu_cores()
-    use_compilation_cache()
     options, out_dir = task.job.options, task.out_dir
+    trial.start_jax([out_dir], use_devices=not options["distributed"])
+    from fmnist_jax.sweeps.jax_settings import usual_settings
+
     joined = (
         distributed.connected(options, task.resume_command)
         if options["distributed"]
@@ -78,15 +82,17 @@ def _train_and_report(task: Task) -> None:
         output_folder.ensure_dir(out_dir),
         output_folder.locked(out_dir, shard),
     ):
-        with stop_signals() as is_stopped:
+        with stop_signals() as is_stopped, usual_settings():
             plans, progress = _open(task, shard)
+            trial.check_disk(progress)
             to_train = extension.missing(progress) if options["extend"] else ()
             overview = terminal.overview(task.job, plans, task.data, to_train)
             print("\n".join(overview), flush=True)
             print("\n".join(_progress_lines(task, progress)), flush=True)
             with interrupts.adding_resume_command(task.resume_command, progress.folder):
                 stages = _train(task, progress, is_stopped)
-        with interrupts.adding_resume_command(task.resume_command, progress.folder):
+        resume = interrupts.adding_resume_command(task.resume_command, progress.folder)
+        with resume, usual_settings():
             lines = _save(task, stages)
         if options["distributed"] or shard.total == 1:
             folder_lock.discard(progress.folder)

@@ -18,6 +18,7 @@ from fmnist_jax.errors import UserError, check_is
 from fmnist_jax.probes.probe import Probe
 from fmnist_jax.search.rungs import Rungs, check_rungs
 from fmnist_jax.sweeps.engine import plan_for_local_devices
+from fmnist_jax.sweeps.jax_settings import usual_settings
 from fmnist_jax.sweeps.planning import Plan
 from fmnist_jax.sweeps.running import run_search
 from fmnist_jax.sweeps.sweep import check_findings
@@ -68,10 +69,11 @@ def halving(
     check_is("rungs", rungs, Iterable, "a list of epochs, such as (1, 3, 9)")
     search = check_rungs(Rungs(tuple(plain(list(rungs))), plain(keep), by))
     config = dataclasses.replace(config, num_epochs=search.epochs[-1])
-    planned = plan_for_local_devices(axes, data, config, hparams, probes, max_width)
-    _check_metric(planned, data, search)
-    check_findings(planned, data)
-    stages = run_search(search, "halving", planned, data, folder, progress)
+    with usual_settings():
+        planned = plan_for_local_devices(axes, data, config, hparams, probes, max_width)
+        _check_metric(planned, data, search)
+        check_findings(planned, data)
+        stages = run_search(search, "halving", planned, data, folder, progress)
     return search.labelled(stages)[0]
 
 

@@ -115,6 +115,7 @@ def recommend(
       SweepInterrupted: on Ctrl-C; its ``results`` are those so far.
     """
     from fmnist_jax.sweeps.engine import plan_for_local_devices  # imports jax
+    from fmnist_jax.sweeps.jax_settings import usual_settings
     from fmnist_jax.sweeps.running import run_search
     from fmnist_jax.sweeps.sweep import check_findings
 
@@ -124,7 +125,9 @@ def recommend(
     config = config if model is None else dataclasses.replace(config, model=model)
     every = {**AXES, "seed": range(NUM_SEEDS), **axes}
     every, config, search = prepared(every, data, config, hparams)
-    whole = plan_for_local_devices(every, data, *drop_unread(every, config, hparams))
-    check_findings(whole, data)
-    stages = run_search(search, "recommend", whole, data, folder, progress)
+    settings = drop_unread(every, config, hparams)
+    with usual_settings():
+        whole = plan_for_local_devices(every, data, *settings)
+        check_findings(whole, data)
+        stages = run_search(search, "recommend", whole, data, folder, progress)
     return recommendation(search.labelled(stages)[0])

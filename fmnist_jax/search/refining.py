@@ -12,6 +12,7 @@ from fmnist_jax.data.dataset import Data
 from fmnist_jax.errors import UserError
 from fmnist_jax.search.refinement import Refinement
 from fmnist_jax.sweeps.engine import plan_for_local_devices
+from fmnist_jax.sweeps.jax_settings import usual_settings
 from fmnist_jax.sweeps.running import run_search
 from fmnist_jax.sweeps.sweep import check_findings
 from fmnist_jax.values import COUNT, CRITERION, plain
@@ -54,11 +55,12 @@ def refined_map(
     plane = _checked(plane, axes, step)
     if not CRITERION.accepts(criterion):
         raise UserError(f"criterion is {criterion!r}; expected {CRITERION.allowed}.")
-    whole = plan_for_local_devices({**plane, **axes}, data, config, hparams)
-    check_findings(whole, data)
     search = Refinement(step, criterion)
-    first = search.first(whole)
-    stages = run_search(search, "refined_map", first, data, folder, progress)
+    with usual_settings():
+        whole = plan_for_local_devices({**plane, **axes}, data, config, hparams)
+        check_findings(whole, data)
+        first = search.first(whole)
+        stages = run_search(search, "refined_map", first, data, folder, progress)
     return search.labelled(stages)[0]
 
 

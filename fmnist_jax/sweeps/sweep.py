@@ -16,6 +16,7 @@ from fmnist_jax.sweeps.checks import check_data
 from fmnist_jax.sweeps.continuing import Sweep
 from fmnist_jax.sweeps.cost import kept_state_bytes
 from fmnist_jax.sweeps.engine import plan_for_local_devices
+from fmnist_jax.sweeps.jax_settings import usual_settings
 from fmnist_jax.sweeps.labelling import notices
 from fmnist_jax.sweeps.planning import Plan
 from fmnist_jax.sweeps.progress import SweepProgress, saved_parts
@@ -111,10 +112,13 @@ def sweep(
       Notice: for what may be a mistake; also in ``attrs["notices"]`` of the results.
     """
     probes = _with_states(probes, keep_states)
-    planned = plan_for_local_devices(axes, data, config, hparams, probes, max_width)
-    check_findings(planned, data)
-    stages = run_search(Grid(), "sweep", planned, data, folder, progress, continue_from)
-    return _results(stages, keep_states)
+    with usual_settings():
+        planned = plan_for_local_devices(axes, data, config, hparams, probes, max_width)
+        check_findings(planned, data)
+        stages = run_search(
+            Grid(), "sweep", planned, data, folder, progress, continue_from
+        )
+        return _results(stages, keep_states)
 
 
 def _with_states(probes: Iterable[Probe], keep_states: str) -> Iterable[Probe]:
