@@ -103,9 +103,10 @@ def _lock(path: Path, locks: contextlib.ExitStack, seconds: float = 0) -> FileLo
         lock.acquire(seconds, poll_interval=0.01)
     except Timeout:
         raise
-    except OSError as error:  # a file system without locks
-        if not path.exists():
-            raise Timeout(str(path)) from error
+    except OSError:  # a file system without locks
+        pass
+    if not path.exists():  # its last owner has removed it
+        raise Timeout(str(path))
     return lock
 
 
