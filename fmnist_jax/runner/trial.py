@@ -95,7 +95,7 @@ def _saved_devices(out_dir: Path) -> int:
     except UserError:  # explained when the sweep is to be resumed
         saved = None
     devices = [sweep["devices"] for sweep in saved["sweeps"]] if saved else [1]
-    return min(MAX_DEVICES, *devices)
+    return min(MAX_DEVICES, max(devices))
 
 
 def _check_xla_flags() -> None:

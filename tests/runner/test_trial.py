@@ -206,13 +206,13 @@ def test_urls_are_no_folders(
         f"--zoom_from={url}",
     ]
     argv = ["x", "--dataset=synthetic", *zoom]
-    with pytest.raises(UserError, match="--zoom_from is .*, a URL"):
+    with pytest.raises(UserError, match=r"--zoom_from is .*, a URL"):
         command_line.execute([trainability_map.EXPERIMENT], argv)
-    with pytest.raises(UserError, match="folder is .*, a URL"):
+    with pytest.raises(UserError, match=r"folder is .*, a URL"):
         merge.run(["x", url])
-    with pytest.raises(UserError, match="--docs_dir is .*, a URL"):
+    with pytest.raises(UserError, match=r"--docs_dir is .*, a URL"):
         reproduce.parse(["x", f"--docs_dir={url}"])
-    with pytest.raises(UserError, match="folder is .*, a URL"):
+    with pytest.raises(UserError, match=r"folder is .*, a URL"):
         sweep({"seed": range(1)}, small, Config(num_epochs=1), folder=url)
     assert list(tmp_path.iterdir()) == []
 

@@ -58,10 +58,9 @@ def test_a_command_ignores_the_signals_that_nohup_ignores() -> None:
 @pytest.mark.parametrize("name", ["SIGHUP", "SIGUSR1", "SIGUSR2"])
 def test_a_sweep_ends_like_after_sigterm(tmp_path: Path, name: str) -> None:
     argv = [sys.executable, "-m", "experiments.scale_sweep", *FLAGS]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    process = subprocess.Popen(
-        [*argv, f"--out_dir={tmp_path}"], text=True, cwd=ROOT, **pipes
-    )
+    pipe = subprocess.PIPE
+    argv.append(f"--out_dir={tmp_path}")
+    process = subprocess.Popen(argv, stdout=pipe, stderr=pipe, text=True, cwd=ROOT)
     assert process.stdout is not None
     while not process.stdout.readline().startswith("To resume: "):
         assert process.poll() is None
