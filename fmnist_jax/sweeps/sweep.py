@@ -111,14 +111,11 @@ def sweep(
     Warns:
       Notice: for what may be a mistake; also in ``attrs["notices"]`` of the results.
     """
-    probes = _with_states(probes, keep_states)
+    probes, how = _with_states(probes, keep_states), (folder, progress, continue_from)
     with usual_settings():
         planned = plan_for_local_devices(axes, data, config, hparams, probes, max_width)
         check_findings(planned, data)
-        stages = run_search(
-            Grid(), "sweep", planned, data, folder, progress, continue_from
-        )
-        return _results(stages, keep_states)
+        return _results(run_search(Grid(), "sweep", planned, data, *how), keep_states)
 
 
 def _with_states(probes: Iterable[Probe], keep_states: str) -> Iterable[Probe]:

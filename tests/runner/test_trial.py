@@ -13,12 +13,15 @@ import pytest
 
 from experiments import merge, reproduce, trainability_map
 from experiments.scale_sweep import EXPERIMENT
-from fmnist_jax.config import Config
+from fmnist_jax.config import Config, Hparams
 from fmnist_jax.data import load
 from fmnist_jax.data.dataset import Data
+from fmnist_jax.devices import use_compilation_cache
 from fmnist_jax.errors import UserError
 from fmnist_jax.files import cache_folder, local_folder, with_home
 from fmnist_jax.runner import command_line, trial
+from fmnist_jax.sweeps.checks import check_plan
+from fmnist_jax.sweeps.planning import plan
 from fmnist_jax.sweeps.sweep import sweep
 
 ROOT = Path(__file__).parents[2]
@@ -255,3 +258,33 @@ def test_caches_are_full_paths_of_this_machine(
     with pytest.raises(UserError, match="was not found") as caught:
         load("mnist")
     assert "bucket" not in str(caught.value)
+
+
+@pytest.mark.parametrize("place", ["gs://bucket/cache", "s3://bucket/cache"])
+def test_a_cache_of_compiled_programs_elsewhere_is_passed_to_jax(
+    tmp_path: Path, place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    before = jax.config.values["jax_compilation_cache_dir"]
+    try:
+        monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", place)
+        assert use_compilation_cache() == place
+        assert jax.config.values["jax_compilation_cache_dir"] == place
+        monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", "~nobody_of_this_name/x")
+        assert use_compilation_cache(tmp_path / "cache") is None
+        monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR")
+        monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+        monkeypatch.setenv("HOME", "")
+        assert use_compilation_cache() is None
+        assert use_compilation_cache(tmp_path / "cache") == tmp_path / "cache"
+    finally:
+        jax.config.update("jax_compilation_cache_dir", before)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_saved_sweep_of_more_devices_names_the_call_that_makes_them(
+    small: Data,
+) -> None:
+    planned = plan({"seed": range(3)}, Config(num_epochs=1), Hparams(), 3)
+    with pytest.raises(UserError, match=r"call use_cpu_cores\(3\) before any other"):
+        check_plan(planned, small, num_devices=2)
