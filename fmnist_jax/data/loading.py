@@ -13,6 +13,7 @@ from fmnist_jax.data.dataset import Data
 from fmnist_jax.data.official import NUM_EXAMPLES, OFFICIAL
 from fmnist_jax.data.splits import Contents
 from fmnist_jax.errors import UserError, choose
+from fmnist_jax.files import with_home
 from fmnist_jax.values import SUBSETS, integer, plain
 
 NAMES = ("auto", *OFFICIAL, "synthetic", "idx")
@@ -134,14 +135,15 @@ def _load_tfds_or_path(
     for tfds_root in roots if isinstance(name, str) else ():
         if folder := tfds.find(tfds_root, str(name)):
             return to_data(tfds.read(folder), str(name))
-    path = os.path.expanduser(name) if isinstance(name, str | os.PathLike) else ""
-    if path and os.path.exists(path):
+    is_path = isinstance(name, str | os.PathLike)
+    path = with_home(os.fspath(name)) if is_path and name else None
+    if path is not None and os.path.exists(path):
         if folder_given:
             raise UserError(
                 f"--data_dir={root} has no effect, because --dataset={name} is a path; "
                 "leave one of the two out."
             )
-        return containers.load(Path(path), NAMES)
+        return containers.load(path, NAMES)
     names = tfds.known_names()
     if re.split("[/:]", str(name))[0] not in names:
         text = str(name).lower().replace("-", "_")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from fmnist_jax.errors import UserError
 from fmnist_jax.runner.experiment import Experiment
+from fmnist_jax.sweeps.stop_signals import STOP_SIGNALS
 from fmnist_jax.values import SUBSETS
 
 if TYPE_CHECKING:
@@ -62,9 +63,15 @@ def run_command(
 
 
 def _prepare_process() -> None:
-    """Makes SIGTERM act as Ctrl-C and printing safe on closed or ASCII-only streams."""
-    if signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
+    """Makes stop signals act as Ctrl-C, and printing safe on closed or ASCII streams.
+
+    Figures are drawn into files: MPLBACKEND, which may name a module of a notebook, has
+    no effect.
+    """
+    for number in STOP_SIGNALS:
+        if signal.getsignal(number) == signal.SIG_DFL:  # nohup ignores SIGHUP
+            signal.signal(number, signal.default_int_handler)
+    os.environ["MPLBACKEND"] = "agg"
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # closed, as `>&-` does
             setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
@@ -191,7 +198,7 @@ def _run(
         for task in tasks:
             execution.run(task)
         return
-    with workers.connected(options) as cluster:
+    with workers.connected(options, [task.out_dir for task in tasks]) as cluster:
         tasks = [task._replace(cluster=cluster) for task in tasks]
         if len(tasks) == 1:
             execution.run(tasks[0])

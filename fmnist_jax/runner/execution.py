@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from fmnist_jax.analysis.results import stack
-from fmnist_jax.devices import num_cpu_cores, use_compilation_cache, use_cpu_cores
+from fmnist_jax.devices import num_cpu_cores
 from fmnist_jax.runner import (
     extension,
     interrupts,
@@ -13,6 +13,7 @@ from fmnist_jax.runner import (
     saving,
     shards,
     terminal,
+    trial,
 )
 from fmnist_jax.runner.jobs import Task, plan_job
 from fmnist_jax.sweeps import folder_lock
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 def run(task: Task) -> None:
     """Runs, saves and reports a task, or prints its plan for ``--dry_run``."""
+    if not task.job.options["dry_run"]:
+        trial.check_figures()
     if not task.job.experiment.trains:
         _answer_from_data(task)
     elif task.job.options["dry_run"]:
@@ -63,23 +66,26 @@ def _check_free(task: Task) -> None:
 
 def _train_and_report(task: Task) -> None:
     """Trains this process's shard of the runs; saves and reports the results."""
-    use_cpu_cores()
-    use_compilation_cache()
     options, out_dir = task.job.options, task.out_dir
     shard = shards.from_options(options)
+    trial.start_jax([out_dir])
+    from fmnist_jax.sweeps.jax_settings import usual_settings
+
     with (
         output_folder.ensure_dir(out_dir),
         output_folder.locked(out_dir, shard),
     ):
-        with stop_signals() as is_stopped:
+        with stop_signals() as is_stopped, usual_settings():
             plans, progress = _open(task, shard)
+            trial.check_disk(progress)
             to_train = extension.missing(progress) if options["extend"] else ()
             overview = terminal.overview(task.job, plans, task.data, to_train)
             print("\n".join(overview), flush=True)
             print("\n".join(_progress_lines(task, progress)), flush=True)
             with interrupts.adding_resume_command(task.resume_command, progress.folder):
                 stages = _train(task, progress, is_stopped)
-        with interrupts.adding_resume_command(task.resume_command, progress.folder):
+        resume = interrupts.adding_resume_command(task.resume_command, progress.folder)
+        with resume, usual_settings():
             lines = _save(task, stages)
         if shard.total == 1:
             folder_lock.discard(progress.folder)

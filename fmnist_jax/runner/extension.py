@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from fmnist_jax.analysis.results import SETTINGS_FILE, load
 from fmnist_jax.errors import UserError, reason
+from fmnist_jax.files import local_folder
 from fmnist_jax.runner.experiment import Options
 from fmnist_jax.runner.flag_values import check_apart
 from fmnist_jax.runner.jobs import Task
@@ -94,7 +95,7 @@ def earlier_results(task: Task) -> list["xr.Dataset"]:
 def _source(options: Options, out_dir: Path) -> Path | None:
     """Returns the folder whose results are reused."""
     if options["zoom_from"] is not None:
-        return Path(options["zoom_from"])
+        return local_folder(options["zoom_from"], "--zoom_from")
     return out_dir if options["extend"] else None
 
 

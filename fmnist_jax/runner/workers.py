@@ -12,11 +12,11 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fmnist_jax.devices import use_cpu_cores
 from fmnist_jax.errors import Notice, UserError, reason
-from fmnist_jax.runner import worker_setup
+from fmnist_jax.runner import trial, worker_setup
 
 if TYPE_CHECKING:
     from distributed import Client, SpecCluster
@@ -69,8 +69,14 @@ def visible_gpus() -> list[str]:
 
 
 @contextlib.contextmanager
-def connected(options: Mapping[str, Any]) -> Iterator["Cluster | None"]:
+def connected(
+    options: Mapping[str, Any], out_dirs: Sequence[Path]
+) -> Iterator["Cluster | None"]:
     """Starts the workers of a command, or connects to those that there are.
+
+    Args:
+      options: parsed flags.
+      out_dirs: the output folders.
 
     Yields:
       The cluster; None if this process trains.
@@ -81,9 +87,13 @@ def connected(options: Mapping[str, Any]) -> Iterator["Cluster | None"]:
     if options["workers"] is None and options["scheduler"] is None:
         yield None
         return
+    import jax
+
     from fmnist_jax.sweeps.cluster import connect
 
-    use_cpu_cores()
+    if options["workers"] is not None and visible_gpus():
+        jax.config.update("jax_platforms", "cpu")  # leaves the GPUs to the workers
+    trial.start_jax(out_dirs)
     for name in ("distributed", "tornado"):  # a worker that ends has a line of ours
         logging.getLogger(name).setLevel(SILENT)
     with _notes(), contextlib.ExitStack() as stack:
@@ -156,8 +166,6 @@ def started(count: int, gpus: Sequence[str] | None = None) -> Iterator["SpecClus
     from distributed import Nanny, Scheduler, SpecCluster
 
     gpus = visible_gpus() if gpus is None else gpus
-    if gpus:
-        jax.config.update("jax_platforms", "cpu")  # leaves the GPUs to the workers
     place = {"host": LOOPBACK, "port": 0}
     place |= {"dashboard": False, "dashboard_address": f"{LOOPBACK}:0"}
     threads = 1 if gpus else len(jax.local_devices())

@@ -105,8 +105,7 @@ def recommend(
       config: static settings; ``num_epochs`` is that of the runs on all data, and is
         raised for small data, to 500 steps.
       hparams: further settings.
-      axes: settings to choose from, as ``sweep`` takes them, in addition to ``AXES`` or
-        in place of some of them.
+      axes: as ``sweep`` takes them, in addition to ``AXES`` or in place of some of it.
       folder: where checkpoints are saved, as in ``sweep``.
       progress: whether to show a progress bar on stderr.
       client: of a Dask cluster, as in ``sweep``.
@@ -120,6 +119,7 @@ def recommend(
       SweepInterrupted: on Ctrl-C; its ``results`` are those so far.
     """
     from fmnist_jax.sweeps.cluster import plan_for  # imports jax
+    from fmnist_jax.sweeps.jax_settings import usual_settings
     from fmnist_jax.sweeps.running import run_search
     from fmnist_jax.sweeps.sweep import check_findings
 
@@ -129,9 +129,9 @@ def recommend(
     config = config if model is None else dataclasses.replace(config, model=model)
     every = {**AXES, "seed": range(NUM_SEEDS), **axes}
     every, config, search = prepared(every, data, config, hparams)
-    whole, cluster = plan_for(client, every, data, *drop_unread(every, config, hparams))
-    check_findings(whole, data)
-    stages = run_search(
-        search, "recommend", whole, data, folder, progress, cluster=cluster
-    )
+    with usual_settings():
+        whole, on = plan_for(client, every, data, *drop_unread(every, config, hparams))
+        check_findings(whole, data)
+        how = folder, progress, None, on
+        stages = run_search(search, "recommend", whole, data, *how)
     return recommendation(search.labelled(stages)[0])

@@ -12,6 +12,7 @@ from fmnist_jax.data.dataset import Data
 from fmnist_jax.errors import UserError
 from fmnist_jax.search.refinement import Refinement
 from fmnist_jax.sweeps.cluster import plan_for
+from fmnist_jax.sweeps.jax_settings import usual_settings
 from fmnist_jax.sweeps.running import run_search
 from fmnist_jax.sweeps.sweep import check_findings
 from fmnist_jax.values import COUNT, CRITERION, plain
@@ -59,13 +60,12 @@ def refined_map(
     plane = _checked(plane, axes, step)
     if not CRITERION.accepts(criterion):
         raise UserError(f"criterion is {criterion!r}; expected {CRITERION.allowed}.")
-    whole, cluster = plan_for(client, {**plane, **axes}, data, config, hparams)
-    check_findings(whole, data)
     search = Refinement(step, criterion)
-    first = search.first(whole)
-    stages = run_search(
-        search, "refined_map", first, data, folder, progress, cluster=cluster
-    )
+    with usual_settings():
+        whole, on = plan_for(client, {**plane, **axes}, data, config, hparams)
+        check_findings(whole, data)
+        how = folder, progress, None, on
+        stages = run_search(search, "refined_map", search.first(whole), data, *how)
     return search.labelled(stages)[0]
 
 

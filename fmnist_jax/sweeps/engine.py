@@ -19,11 +19,13 @@ from jax.sharding import Mesh, NamedSharding
 from fmnist_jax import training
 from fmnist_jax.config import Config, Hparams
 from fmnist_jax.data.dataset import Data
+from fmnist_jax.devices import explaining_start
 from fmnist_jax.errors import UserError, check_is
 from fmnist_jax.probes.probe import Probe
 from fmnist_jax.sweeps import memory, programs
 from fmnist_jax.sweeps.checkpoints import Checkpoint
 from fmnist_jax.sweeps.checks import DATA, check_plan
+from fmnist_jax.sweeps.jax_settings import usual_settings
 from fmnist_jax.sweeps.labelling import Part
 from fmnist_jax.sweeps.planning import Group, Plan, plan
 from fmnist_jax.sweeps.precompile import precompiled
@@ -45,6 +47,10 @@ from fmnist_jax.sweeps.run_batch import (
 )
 
 Steps = Iterator[tuple[Part, RunBatch | None]]
+_DIVIDED = (
+    "A batch of runs did not fit into memory and was divided, so it cannot pause at a "
+    "rung; in Python, pass a smaller max_width."
+)
 
 
 class Context(NamedTuple):
@@ -77,9 +83,14 @@ def run_groups(
     Raises:
       UserError: before the first run, if network, probes and data do not fit.
     """
-    for _, steps in run_groups_resumably(plan, data, skip, checkpoints):
-        for part, _ in steps:
-            yield part
+    groups = run_groups_resumably(plan, data, skip, checkpoints)
+    parts = (part for _, steps in groups for part, _ in steps)
+    while True:
+        with usual_settings():  # not while the caller has a part
+            part = next(parts, None)
+        if part is None:
+            return
+        yield part
 
 
 def run_groups_resumably(
@@ -132,19 +143,12 @@ def train_until(
         parts.append(part)
         yield part
         if part.epoch is not None and part.epoch == pause:
-            return checkpoint(parts, _paused(batch))
+            if batch is None:
+                raise UserError(_DIVIDED)
+            return checkpoint(parts, batch)
         if batch is not None and is_due():
             return checkpoint(parts, batch)
     return Checkpoint(parts)
-
-
-def _paused(batch: RunBatch | None) -> RunBatch:
-    if batch is None:
-        raise UserError(
-            "A batch of runs did not fit into memory and was divided, so it cannot "
-            "pause at a rung; in Python, pass a smaller max_width."
-        )
-    return batch
 
 
 def _arrays(plan: Plan, data: Data, mesh: Mesh) -> Callable[[Config], ProgramData]:
@@ -282,7 +286,8 @@ def plan_for_local_devices(
       UserError: as ``plan``; and if network, probes and data do not fit.
     """
     check_is("data", data, Data, DATA)
-    devices = jax.local_devices()
+    with explaining_start():
+        devices = jax.local_devices()
     limit = memory.device_bytes(devices[0])
     memory_decides = limit is not None and max_width is None
     width = 1 if memory_decides else max_width

@@ -16,6 +16,7 @@ from fmnist_jax.sweeps.checks import check_data
 from fmnist_jax.sweeps.cluster import plan_for
 from fmnist_jax.sweeps.continuing import Sweep
 from fmnist_jax.sweeps.cost import kept_state_bytes
+from fmnist_jax.sweeps.jax_settings import usual_settings
 from fmnist_jax.sweeps.labelling import notices
 from fmnist_jax.sweeps.planning import Plan
 from fmnist_jax.sweeps.progress import SweepProgress, saved_parts
@@ -70,6 +71,7 @@ def sweep(
 ) -> tuple[xr.Dataset, States]: ...
 
 
+@usual_settings()
 def sweep(
     axes: Mapping[str, Any],
     data: Data,

@@ -8,7 +8,7 @@ import contextlib
 import pickle
 import platform
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from fmnist_jax.data.dataset import Data
@@ -24,6 +24,7 @@ from fmnist_jax.sweeps.engine import (
 )
 from fmnist_jax.sweeps.environment import environment
 from fmnist_jax.sweeps.fingerprint import fingerprint
+from fmnist_jax.sweeps.jax_settings import usual_settings
 from fmnist_jax.sweeps.planning import Plan
 from fmnist_jax.sweeps.precompile import precompiled
 
@@ -83,7 +84,8 @@ def make_plan(data_key: str, content: bytes) -> Plan | None:
     """
     if data_key not in _data:
         return None
-    return plan_for_local_devices(data=_data[data_key], **pickle.loads(content))
+    with usual_settings():
+        return plan_for_local_devices(data=_data[data_key], **pickle.loads(content))
 
 
 def prepare(data_key: str, key: str, content: bytes) -> Mapping[str, Any] | str | None:
@@ -100,7 +102,8 @@ def prepare(data_key: str, key: str, content: bytes) -> Mapping[str, Any] | str 
     plan: Plan = pickle.loads(content)
     data = _data[data_key]
     try:
-        _plans[key] = Opened(open_plan(plan, data), set())
+        with usual_settings():
+            _plans[key] = Opened(open_plan(plan, data), set())
     except UserError as error:
         return str(error)
     return fingerprint(plan, data, {})
@@ -123,24 +126,37 @@ def train(
     """
     if key not in _plans:
         return None
-    context, compiled = _plans[key]
-    group = context.plan.groups[index]
     start = time.monotonic()
-    if (group.config, group.width) not in compiled:
-        with precompiled(context.plan, [group], context.data) as wait_for:
-            wait_for(group)
-        compiled.add((group.config, group.width))
 
     def is_due() -> bool:
         return key in _stopped or time.monotonic() - start > seconds
 
+    with usual_settings():
+        return Trained(
+            _trained(key, index, saved, pause, is_due), time.monotonic() - start
+        )
+
+
+def _trained(
+    key: str,
+    index: int,
+    saved: Checkpoint | None,
+    pause: int | None,
+    is_due: Callable[[], bool],
+) -> Checkpoint:
+    context, compiled = _plans[key]
+    group = context.plan.groups[index]
+    if (group.config, group.width) not in compiled:
+        with precompiled(context.plan, [group], context.data) as wait_for:
+            wait_for(group)
+        compiled.add((group.config, group.width))
     parts = list(saved.parts) if saved is not None else []
     steps = train_until(run_group(context, index, saved), parts, pause, is_due)
     while True:
         try:
             next(steps)
         except StopIteration as end:
-            return Trained(end.value, time.monotonic() - start)
+            return end.value
 
 
 def stop(key: str) -> None:

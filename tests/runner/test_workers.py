@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,7 +22,7 @@ pytest.importorskip("distributed", reason="in requirements-workers.txt")
 SECONDS_TO_END = 60
 
 
-def tree_of(pid: int) -> list[psutil.Process]:
+def tree_of(pid: int) -> list[Any]:
     process = psutil.Process(pid)
     return [process, *process.children(recursive=True)]
 
