@@ -34,7 +34,7 @@ assert sorted(map(str, __import__("pathlib").Path().iterdir())) == ["runs", "tra
 
 @pytest.mark.slow
 def test_the_page_of_sweeps_runs_from_top_to_bottom(tmp_path: Path) -> None:
-    text = (ROOT / "docs" / "sweeps.md").read_text(encoding="utf-8")
+    text = (ROOT / "docs" / "how_to" / "sweep.md").read_text(encoding="utf-8")
     blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     assert len(blocks) == 11
     env = {**os.environ, "PYTHONPATH": str(ROOT), "MPLBACKEND": "agg"}

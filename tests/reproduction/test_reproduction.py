@@ -163,17 +163,17 @@ def test_the_page_lists_sources_verdicts_and_the_expected_errors() -> None:
         "claim-shuffle": combine({"a": part, "b": part}, "Shares."),
         "claim-needs-time": combine({"a": part, "b": Finding(CONTRADICTED)}, "", "x"),
     }
-    text = page.page(REFERENCES, runs, findings)
+    text = "\n".join(page.pages(REFERENCES, runs, findings).values())
     for source in REFERENCES.sources.values():
         assert text.count(f"*{source.title}*") == 1
     assert all(f"- *{verdict}*: " in text for verdict in VERDICTS)
     words = " ".join(text.split())
-    assert "This page has 3 claims. 2 of them are decided by 3 comparisons" in words
+    assert "There are 3 claims. 2 of them are decided by 3 comparisons" in words
     assert "at most 5 % of the comparisons, 0.2 of 3, would be" in words
     assert "**depends on** x (supported: a; contradicted: b) |" in text
-    quotation = '[comment](#source-comment), in the words "more or less symmetric".'
-    assert quotation in text
-    assert "[tutorial](#source-tutorial) (paraphrased)." in text
+    quotation = 'source-comment), in the words "more or less symmetric".'
+    assert f"[comment](reproduction.md#{quotation}" in text
+    assert "[tutorial](reproduction.md#source-tutorial) (paraphrased)." in text
     assert "batch 32 | **agrees** | 20 of 20 | 20 | " in text
 
 
