@@ -5,6 +5,7 @@
 
 import ast
 import dataclasses
+import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -24,6 +25,7 @@ def write(folder: Path) -> None:
         "presets": presets_table(),
         "flags": flags_table(),
         "experiments": experiments_table(),
+        "sources": sources_table(),
     }
     for name, text in tables.items():
         (folder / f"{name}.md").write_text(text, encoding="utf-8")
@@ -89,3 +91,20 @@ def experiments_table() -> str:
             question, _, command, *_ = docstring.split("\n")
             rows.append((f"`{path.stem}`", question, f"`{command.strip()}`"))
     return table(("name", "question", "command"), rows)
+
+
+def sources_table() -> str:
+    """Returns author, year, title and address of each source of published results."""
+    path = EXPERIMENTS / "reproduction" / "references.json"
+    sources = json.loads(path.read_text(encoding="utf-8"))["sources"]
+    rows = [
+        (
+            f"*{key}*",
+            source["author"],
+            str(source["year"] or "unknown"),
+            source["title"],
+            f"<{source['address']}>" if source["address"] else "–",
+        )
+        for key, source in sources.items()
+    ]
+    return table(("name", "author", "year", "title", "address"), rows)
