@@ -168,10 +168,9 @@ def test_the_environment_has_the_wheel_and_not_the_repository(
 
 def test_the_example_of_the_readme_runs(python: Path, tmp_path: Path) -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    section = readme.partition("### Sweeps\n")[2]
-    block = re.search(r"(?:^(?: {4}.*)?\n)+", section, re.M)
+    block = re.search(r"```python\n(.*?)```", readme, re.S)
     assert block is not None
-    code = "\n".join(line[4:] for line in block[0].splitlines())
+    code = block[1]
     for full, small in (
         ('load("fashion_mnist")', 'load("synthetic", train_examples=64)'),
         ("num_epochs=5", "num_epochs=2, hidden_sizes=(4,)"),
