@@ -5,7 +5,7 @@ ARGS ?=
 # A worker for each core, as long as they fit into memory: up to 3 GB each.
 PARALLEL := --numprocesses=auto --maxprocesses=8 --dist=worksteal
 
-.PHONY: help scale_sweep quick test lint test-lowest docs clean
+.PHONY: help scale_sweep quick test lint test-lowest docs linkcheck package clean
 .DEFAULT_GOAL := help
 
 help:
@@ -14,6 +14,7 @@ help:
 	@echo "make test                                    lint, types and all tests"
 	@echo "make test-lowest                             tests with the oldest versions"
 	@echo "make docs                                    docs/_build/html/index.html"
+	@echo "make package                                 wheel and sdist, installed and tried"
 	@echo "make clean                                   remove the environments"
 
 .venv/made: requirements.txt pyproject.toml
@@ -56,6 +57,13 @@ test-lowest: requirements-dev.txt constraints-lowest.txt
 docs: .venv/made-docs
 	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet \
 	  docs docs/_build/html
+
+linkcheck: .venv/made-docs
+	$(BIN)/python -m sphinx --quiet --builder linkcheck docs docs/_build/linkcheck
+
+package: .venv/made
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check build twine uv
+	$(BIN)/python -m benchmarks.package
 
 clean:
 	rm -rf .venv
