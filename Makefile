@@ -59,7 +59,8 @@ docs: .venv/made-docs
 	  docs docs/_build/html
 
 linkcheck: .venv/made-docs
-	$(BIN)/python -m sphinx --quiet --builder linkcheck docs docs/_build/linkcheck
+	$(BIN)/python -m sphinx --quiet --builder linkcheck \
+	  --define nb_execution_mode=off docs docs/_build/linkcheck
 
 package: .venv/made
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check build twine uv

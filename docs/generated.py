@@ -39,7 +39,7 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def settings_table(owner: type[Config] | type[Hparams]) -> str:
-    """Returns flag, default, allowed values and meaning of each setting of a class."""
+    """Returns flag, default, meaning and allowed values of each setting of a class."""
     rows = []
     for field in dataclasses.fields(owner):
         if field.name not in SETTINGS:  # extra, which has no flag
@@ -48,10 +48,10 @@ def settings_table(owner: type[Config] | type[Hparams]) -> str:
         default = repr(field.default)
         if field.default is None and field.name in TRACED:
             default = defaults_by_choice(field.name) or f"{setting.off:g}"
-        flag = f"`--{setting.flag}`" if setting.flag else "–"
-        allowed = setting.value_type.allowed
-        rows.append((f"`{field.name}`", flag, default, allowed, setting.help))
-    return table(("setting", "flag", "default", "allowed", "meaning"), rows)
+        flag = f" `--{setting.flag}`" if setting.flag else ""
+        meaning = f"{setting.help}. Allowed: {setting.value_type.allowed}"
+        rows.append((f"`{field.name}`{flag}", default, meaning))
+    return table(("setting and flag", "default", "meaning"), rows)
 
 
 def presets_table() -> str:
