@@ -40,7 +40,7 @@ def load(
         'synthetic', the generated set, with a notice, unless a folder was given; 'idx':
         other IDX files in ``data_dir``; a prepared image set of TFDS (NAME or
         NAME/CONFIG); or a file or folder, whose content decides how it is read
-        (``docs/your_data.md``). If a name is also a path, it is a name.
+        (``docs/reference/data_formats.md``). If a name is also a path, it is a name.
       data_dir: the folder to search first for a name; it must exist.
       train_examples: the number of training examples to keep.
       test_examples: the same for the test set.
