@@ -73,4 +73,6 @@ def run(*command: str, folder: str | Path = ROOT) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    from benchmarks import scripts
+
+    scripts.run(main, __doc__)

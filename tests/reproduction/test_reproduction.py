@@ -195,7 +195,8 @@ def test_a_small_reproduction_and_its_resumption(
     saved = xr.open_dataset(tmp_path / "depth-0.seeds0-1.nc")
     assert saved.sizes["epoch"] == 2
     final = saved.test_loss.isel(epoch=-1).values
-    assert f"{final.mean():.3f} ± {final.std(ddof=1):.3f}" in first_page
+    rows = (tmp_path / "reproduction_rows.md").read_text(encoding="utf-8")
+    assert f"{final.mean():.3f} ± {final.std(ddof=1):.3f}" in rows
 
     def no_training(*args: Any, **kwargs: Any) -> None:
         raise AssertionError("trained again")
