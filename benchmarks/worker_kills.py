@@ -28,7 +28,7 @@ from benchmarks.survival import ROOT, SMALL, results_in, run_job
 
 JOB = [
     "experiments.scale_sweep", *SMALL, "--hidden_sizes=16,8", "--divisors=1:1e6:7",
-    "--num_seeds=1", "--epochs=400",
+    "--num_seeds=1", "--epochs=150",
 ]  # fmt: skip
 WORKERS = "--workers=2"
 VICTIMS = ("worker", "workers", "scheduler", "client")

@@ -94,7 +94,7 @@ def connected(
     if options["workers"] is not None and visible_gpus():
         jax.config.update("jax_platforms", "cpu")  # leaves the GPUs to the workers
     trial.start_jax(out_dirs)
-    for name in ("distributed", "tornado"):  # a worker that ends has a line of ours
+    for name in ("distributed", "tornado", "asyncio"):  # a worker that ends has a line of ours
         logging.getLogger(name).setLevel(SILENT)
     with _notes(), contextlib.ExitStack() as stack:
         if options["workers"] is not None:
@@ -181,9 +181,11 @@ def started(count: int, gpus: Sequence[str] | None = None) -> Iterator["SpecClus
             number: {"cls": Nanny, "options": {**options, "env": env}}
             for number, env in enumerate(_worker_variables(count, gpus))
         }
-        cluster = SpecCluster(
-            specs, {"cls": Scheduler, "options": place}, silence_logs=SILENT
-        )
+        scheduler = {"cls": Scheduler, "options": place}
+        cluster = SpecCluster({}, scheduler, silence_logs=SILENT)
+        # In the background: a worker that fails to start does not stop the others.
+        cluster.worker_spec.update(specs)
+        cluster.scale(count)
         try:
             yield cluster
         finally:
