@@ -94,7 +94,7 @@ def connected(
     if options["workers"] is not None and visible_gpus():
         jax.config.update("jax_platforms", "cpu")  # leaves the GPUs to the workers
     trial.start_jax(out_dirs)
-    for name in ("distributed", "tornado", "asyncio"):  # a worker that ends has a line of ours
+    for name in ("distributed", "tornado", "asyncio"):  # there are lines of ours
         logging.getLogger(name).setLevel(SILENT)
     with _notes(), contextlib.ExitStack() as stack:
         if options["workers"] is not None:
