@@ -72,6 +72,8 @@ def scheduler_and_workers(folder: Path) -> Iterator[tuple[str, subprocess.Popen[
     place = [f"--scheduler-file={file}", "--host=127.0.0.1", "--no-dashboard"]
     more = [f"--nthreads={os.cpu_count()}", "--memory-limit=0", "--death-timeout=20"]
     scheduler = _start_dask("scheduler", *place, "--port=0")
+    while not file.exists():
+        time.sleep(0.1)
     workers = [_start_dask("worker", *place, *more) for _ in range(2)]
     try:
         yield str(file), scheduler
