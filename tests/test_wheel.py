@@ -135,14 +135,19 @@ def test_the_wheel_installs_one_name(wheel: Path) -> None:
         assert archive.read(f"{info}/top_level.txt").split() == [b"fmnist_jax"]
         metadata = email.message_from_bytes(archive.read(f"{info}/METADATA"))
     assert metadata["Version"] == fmnist_jax.__version__
-    lines = (ROOT / "requirements.txt").read_text().splitlines()
-    required = {line.split("#")[0].strip() for line in lines} - {""}
-    first_words = {re.match(r"[\w-]+", line)[0] for line in required}  # type: ignore[index]
-    listed = {
-        re.match(r"[\w-]+", line)[0]  # type: ignore[index]
-        for line in metadata.get_all("Requires-Dist", [])
-    }
-    assert listed == first_words
+    lines = metadata.get_all("Requires-Dist", [])
+    extra = {line for line in lines if 'extra == "workers"' in line.replace("'", '"')}
+    assert packages_of({*lines} - extra) == packages_in("requirements.txt")
+    assert packages_of(extra) == packages_in("requirements-workers.txt")
+
+
+def packages_in(name: str) -> set[str]:
+    lines = (ROOT / name).read_text().splitlines()
+    return packages_of({line.split("#")[0].strip() for line in lines} - {""})
+
+
+def packages_of(lines: set[str]) -> set[str]:
+    return {re.match(r"[\w-]+", line)[0] for line in lines}  # type: ignore[index]
 
 
 def test_the_wheel_has_every_file_of_the_library(wheel: Path) -> None:

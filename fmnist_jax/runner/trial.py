@@ -63,7 +63,7 @@ def check_disk(progress: SweepProgress) -> None:
         )
 
 
-def start_jax(out_dirs: Sequence[Path], *, use_devices: bool = True) -> None:
+def start_jax(out_dirs: Sequence[Path]) -> None:
     """Starts JAX with one CPU device per core, and with the compilation cache.
 
     There are at least as many devices as the unfinished sweeps of output folders use:
@@ -71,7 +71,6 @@ def start_jax(out_dirs: Sequence[Path], *, use_devices: bool = True) -> None:
 
     Args:
       out_dirs: the output folders.
-      use_devices: whether to try the devices, too.
 
     Raises:
       UserError: if settings in the environment prevent it.
@@ -84,8 +83,7 @@ def start_jax(out_dirs: Sequence[Path], *, use_devices: bool = True) -> None:
         with contextlib.suppress(RuntimeError):  # an experiment before has started it
             use_cpu_cores(count)
         use_compilation_cache()
-        if use_devices:
-            jax.devices()
+        jax.devices()
 
 
 def _saved_devices(out_dir: Path) -> int:

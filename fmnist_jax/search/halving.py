@@ -18,7 +18,6 @@ from fmnist_jax.errors import UserError, check_is
 from fmnist_jax.probes.probe import Probe
 from fmnist_jax.search.rungs import Rungs, check_rungs
 from fmnist_jax.sweeps.cluster import plan_for
-from fmnist_jax.sweeps.jax_settings import usual_settings
 from fmnist_jax.sweeps.planning import Plan
 from fmnist_jax.sweeps.running import run_search
 from fmnist_jax.sweeps.sweep import check_findings
@@ -28,7 +27,6 @@ if TYPE_CHECKING:
     from distributed import Client
 
 
-@usual_settings()
 def halving(
     axes: Mapping[str, Any],
     data: Data,

@@ -119,7 +119,6 @@ def recommend(
       SweepInterrupted: on Ctrl-C; its ``results`` are those so far.
     """
     from fmnist_jax.sweeps.cluster import plan_for  # imports jax
-    from fmnist_jax.sweeps.jax_settings import usual_settings
     from fmnist_jax.sweeps.running import run_search
     from fmnist_jax.sweeps.sweep import check_findings
 
@@ -129,9 +128,8 @@ def recommend(
     config = config if model is None else dataclasses.replace(config, model=model)
     every = {**AXES, "seed": range(NUM_SEEDS), **axes}
     every, config, search = prepared(every, data, config, hparams)
-    with usual_settings():
-        whole, on = plan_for(client, every, data, *drop_unread(every, config, hparams))
-        check_findings(whole, data)
-        how = folder, progress, None, on
-        stages = run_search(search, "recommend", whole, data, *how)
+    whole, on = plan_for(client, every, data, *drop_unread(every, config, hparams))
+    check_findings(whole, data)
+    how = folder, progress, None, on
+    stages = run_search(search, "recommend", whole, data, *how)
     return recommendation(search.labelled(stages)[0])

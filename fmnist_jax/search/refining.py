@@ -12,7 +12,6 @@ from fmnist_jax.data.dataset import Data
 from fmnist_jax.errors import UserError
 from fmnist_jax.search.refinement import Refinement
 from fmnist_jax.sweeps.cluster import plan_for
-from fmnist_jax.sweeps.jax_settings import usual_settings
 from fmnist_jax.sweeps.running import run_search
 from fmnist_jax.sweeps.sweep import check_findings
 from fmnist_jax.values import COUNT, CRITERION, plain
@@ -61,11 +60,10 @@ def refined_map(
     if not CRITERION.accepts(criterion):
         raise UserError(f"criterion is {criterion!r}; expected {CRITERION.allowed}.")
     search = Refinement(step, criterion)
-    with usual_settings():
-        whole, on = plan_for(client, {**plane, **axes}, data, config, hparams)
-        check_findings(whole, data)
-        how = folder, progress, None, on
-        stages = run_search(search, "refined_map", search.first(whole), data, *how)
+    whole, on = plan_for(client, {**plane, **axes}, data, config, hparams)
+    check_findings(whole, data)
+    how = folder, progress, None, on
+    stages = run_search(search, "refined_map", search.first(whole), data, *how)
     return search.labelled(stages)[0]
 
 

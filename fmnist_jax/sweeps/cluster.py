@@ -15,6 +15,7 @@ from fmnist_jax.probes.probe import Probe
 from fmnist_jax.sweeps import worker
 from fmnist_jax.sweeps.checks import DATA
 from fmnist_jax.sweeps.engine import plan_for_local_devices
+from fmnist_jax.sweeps.jax_settings import usual_settings
 from fmnist_jax.sweeps.planning import Plan
 
 SECONDS_WITHOUT_WORKERS = 60.0  # how long to wait for a worker if there is none
@@ -135,6 +136,7 @@ def count_end(cluster: Cluster, name: str) -> None:
         warnings.warn(text, Notice, stacklevel=2)
 
 
+@usual_settings()
 def plan_for(
     client: Any,
     axes: Mapping[str, Any],

@@ -11,6 +11,7 @@ from fmnist_jax.files import local_folder
 from fmnist_jax.sweeps.cluster import Cluster
 from fmnist_jax.sweeps.continuing import Sweep, continued
 from fmnist_jax.sweeps.folder_lock import locked
+from fmnist_jax.sweeps.jax_settings import usual_settings
 from fmnist_jax.sweeps.planning import Plan
 from fmnist_jax.sweeps.progress import SweepProgress, num_epochs_trained, saved_parts
 from fmnist_jax.sweeps.resuming import open_sweeps
@@ -18,6 +19,7 @@ from fmnist_jax.sweeps.stages import Search
 from fmnist_jax.sweeps.stop_signals import never_stopped, stop_signals
 
 
+@usual_settings()
 def run_search(
     search: Search,
     name: str,
@@ -92,7 +94,7 @@ def _opened(
             cluster=cluster,
         )
         for line in first.notices:
-            warnings.warn(line, Notice, stacklevel=5)
+            warnings.warn(line, Notice, stacklevel=6)
         yield first, is_stopped
 
 

@@ -71,7 +71,6 @@ def sweep(
 ) -> tuple[xr.Dataset, States]: ...
 
 
-@usual_settings()
 def sweep(
     axes: Mapping[str, Any],
     data: Data,
@@ -152,7 +151,8 @@ def check_findings(planned: Plan, data: Data) -> None:
     check_data(data, planned)
     if data.targets == "classes":
         check_learnable(data.findings)
-    lines = notices(planned, data)
+    with usual_settings():
+        lines = notices(planned, data)
     is_kept = STATE_PROBE in planned.probes
     if is_kept and (size := kept_state_bytes(planned, data)) > MUCH_MEMORY:
         lines.append(
