@@ -70,14 +70,25 @@ def connect(client: Any) -> Cluster:
     start = time.monotonic()
     while True:
         update_workers(cluster)
-        for address in cluster.usable:
-            there = ask(cluster, address, "describe")
-            if there is not None and is_same(cluster, address, there):
-                cluster.environment = {n: v for n, v in there.items() if n != "python"}
-                cluster.checked.add(address)
-                return cluster
+        if any(_is_checked(cluster, address) for address in cluster.usable):
+            return cluster
         check_workers(cluster, start)
         time.sleep(SECONDS_BETWEEN_QUESTIONS)
+
+
+def _is_checked(cluster: Cluster, address: str) -> bool:
+    """Whether a worker can be used; asks it if it has not been asked.
+
+    A worker must be asked first: it then starts JAX, with a device for each thread.
+    """
+    if address not in cluster.checked:
+        there = ask(cluster, address, "describe")
+        if there is None or not is_same(cluster, address, there):
+            return False
+        if not cluster.environment:
+            cluster.environment = {n: v for n, v in there.items() if n != "python"}
+        cluster.checked.add(address)
+    return True
 
 
 def is_same(cluster: Cluster, address: str, there: Mapping[str, str]) -> bool:
@@ -260,8 +271,11 @@ def plan_on_worker(cluster: Cluster, data: Data, arguments: Mapping[str, Any]) -
     key, data_content = data_of(cluster, data)
     while True:
         for address in cluster.usable:
+            if not _is_checked(cluster, address):
+                continue
             if cluster.data_keys.get(address) != key:
-                ask(cluster, address, "receive_data", key, data_content)
+                if ask(cluster, address, "receive_data", key, data_content) is None:
+                    continue
                 cluster.data_keys[address] = key
             planned = ask(cluster, address, "make_plan", key, content)
             if isinstance(planned, Plan):

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 import pytest
 import xarray as xr
@@ -141,6 +142,17 @@ def test_a_worker_with_other_code_or_data_is_not_used(
         pytest.raises(UserError, match="None of the workers can be used"),
     ):
         sweep({"seed": [0]}, other_data, CONFIG, client=client)
+
+
+@pytest.mark.slow
+def test_a_worker_that_was_not_asked_before_plans_for_all_its_devices() -> None:
+    """The first worker may end after it was asked; another then makes the plan."""
+    with workers.started(1) as started, workers.connected_to(started) as client:
+        cluster = clusters.connect(client)
+        client.restart()  # JAX starts anew there
+        clusters.update_workers(cluster)
+        planned, _ = clusters.plan_for(cluster, AXES, DATA, CONFIG, Hparams())
+    assert planned.num_devices == len(jax.local_devices()) == 2
 
 
 def session_of(num_groups: int) -> Session:
