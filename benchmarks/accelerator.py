@@ -1,16 +1,17 @@
 """Checks and times sweeps on a GPU or TPU, in at most ten minutes.
 
     python -m benchmarks.accelerator --out=FILE --data_dir=FOLDER
-    python -m benchmarks.accelerator --out=FILE --small    # a minute on a CPU
+    python -m benchmarks.accelerator --out=FILE --small    # two minutes on a CPU
 
 Compares losses with those of the CPU; times large sweeps, and compares them with the
 time that their memory traffic needs at least; compares fmnist_jax with a plain vmap,
 with PyTorch and with a loop of single runs; times the parts of a step; and runs a plan
 that does not fit into memory. Prints tables, and writes all numbers as JSON.
 
-It needs the packages that training imports (jax, flax, optax, numpy, absl), no network,
-and no data: without --data_dir it looks where experiments look, and uses synthetic
-images if there are none. PyTorch is compared if it is installed.
+It needs neither a network nor other packages than jax, flax, optax, numpy, xarray,
+pandas and lazy_loader, and downloads no data: without --data_dir it looks where
+experiments look, and uses synthetic images if there are none. PyTorch is compared if it
+is installed.
 
 Each section has a process and one device of its own. The sections run in the order of
 their importance; those for which too little time is left are left out.
@@ -107,12 +108,13 @@ def serve(name: str, data_dir: str | None, is_small: bool) -> None:
     use_compilation_cache()
     data = load("auto", data_dir, **(jobs.SMALL_EXAMPLES if is_small else {}))
     bench = jobs.Bench(data, jobs.SMALL if is_small else jobs.Sizes())
+    if "JAX_PLATFORMS" not in ENVIRONMENT.get(name, {}):
+        answer(device=jobs.device_name())
     try:
         for row in SECTIONS[name](bench):
             answer(**row._asdict())
     except jobs.LeftOutError as reason:
         answer(status="left out", reason=str(reason))
-    answer(device=jobs.device_name())
 
 
 def table(name: str, section: Mapping[str, Any]) -> str:

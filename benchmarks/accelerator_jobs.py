@@ -13,6 +13,7 @@ from fmnist_jax.config import PRESETS
 
 KERAS, ADAM = PRESETS["keras"]
 SEEDS = 4  # of each setting
+TOLERANCE, MIN_CLOSE = 1e-5, 0.9  # relative error; share of runs within it
 
 
 class LeftOutError(Exception):
@@ -170,7 +171,22 @@ def device_name() -> str:
     return f"{device.device_kind} ({device.platform})"
 
 
-def difference(ours: Any, theirs: Any) -> float:
-    """Returns the maximum of |ours - theirs| / |theirs|."""
+def errors(ours: Any, theirs: Any) -> np.ndarray:
+    """Returns |ours - theirs| / |theirs| of each run, its maximum over steps, ``[R]``.
+
+    A few runs differ by much more than rounding on any two devices, and in two programs
+    on one device: where rounding moves an input of a ReLU across 0, or a probability
+    across the limit of the clipped loss, the gradient jumps.
+    """
     ours, theirs = np.asarray(ours, np.float64), np.asarray(theirs, np.float64)
-    return float(np.max(np.abs(ours - theirs) / np.abs(theirs)))
+    return np.max((abs(ours - theirs) / abs(theirs)).reshape(len(ours), -1), axis=1)
+
+
+def compared(name: str, ours: Any, theirs: Any, is_checked: bool = True) -> Rows:
+    """Yields how much the values of runs differ; ``is_checked``: the goal is 1e-5."""
+    differences = errors(ours, theirs)
+    share = float(np.mean(differences <= TOLERANCE))
+    yield Row(f"{name}: median error", float(np.median(differences)))
+    yield Row(f"{name}: largest error", float(np.max(differences)))
+    title = f"{name}: share of runs within {TOLERANCE:g}"
+    yield at_least(title, share, "", MIN_CLOSE) if is_checked else Row(title, share)

@@ -15,7 +15,7 @@ from benchmarks import accelerator, accelerator_floor, accelerator_parts
 from benchmarks import accelerator_jobs as jobs
 from benchmarks import accelerator_peers as peers
 from benchmarks import accelerator_sections as sections
-from fmnist_jax import Config, Data, Hparams, load, training
+from fmnist_jax import Config, Hparams, load, training
 from fmnist_jax.sweeps import memory, programs
 from fmnist_jax.sweeps.memory import MemoryUse
 from fmnist_jax.sweeps.planning import plan
@@ -83,17 +83,15 @@ def test_the_runs_of_peers_are_those_of_the_plan(bench: jobs.Bench) -> None:
 
 @pytest.mark.slow
 def test_the_plain_sweep_has_the_same_results(bench: jobs.Bench) -> None:
-    """Adam amplifies rounding: to 1e-5 after 10 steps, and to 1e-3 after 20."""
+    """Rounding may switch a ReLU of one run."""
     theirs = list(peers.plain_epochs(bench.data, jobs.axes(8), 2))
-    for epochs, rtol in ((1, 1e-5), (2, 1e-3)):
+    for epochs, (_, metrics) in enumerate(theirs, 1):
         config = jobs.keras(num_epochs=epochs)
         ours = jobs.timed(jobs.planned(bench, 8, config), bench.data)
         assert ours.runs == 8
-        _, metrics = theirs[epochs - 1]
         for name, values in metrics.items():
-            few = 0.011 if "accuracy" in name else 0  # one of 100 examples
-            expected = ours.values[name]
-            np.testing.assert_allclose(values, expected, rtol, few, err_msg=name)
+            differences = jobs.errors(values, ours.values[name])
+            assert sorted(differences)[-2] < 1e-5, name
 
 
 @pytest.mark.slow
@@ -134,17 +132,17 @@ def test_the_parts_of_a_step_do_its_work(bench: jobs.Bench) -> None:
 
 
 @pytest.mark.slow
-def test_losses_are_compared_and_rounding_is_noticed(bench: jobs.Bench) -> None:
+def test_losses_are_compared_and_rounding_is_noticed(
+    bench: jobs.Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sections, "CHECKED_RATES", {"adam": (1e-3,)})
     rows = {row.name: row for row in sections.correctness(bench)}
-    for optimizer in ("adam", "sgd"):
-        # 24 runs, and as many steps as 320 examples have.
-        assert rows[f"losses compared, {optimizer}"].value == 240
-        errors = [
-            rows[f"relative error of losses, {optimizer}, {precision}"]
-            for precision in ("float32", "tf32", "bf16")
-        ]
-        assert [row.is_met for row in errors] == [True, None, None]
-        assert errors[0].value < 1e-5 < errors[1].value < errors[2].value
+    # 32 runs, and as many steps as 320 examples have.
+    assert rows["adam: losses compared"].value == 320
+    assert rows["adam, float32: share of runs within 1e-05"].is_met
+    rounded = by_name(sections.precisions(bench))
+    for precision in ("tf32", "bf16"):
+        assert rounded[f"adam, {precision}: share of runs within 1e-05"] < 0.9
 
 
 @pytest.mark.slow
@@ -178,7 +176,14 @@ def test_goals_are_judged() -> None:
     assert jobs.at_most("x", 12.0, "s", 12).is_met
     assert not jobs.at_most("x", math.nan, "s", 12).is_met
     assert not jobs.at_least("x", 0.59, "", 0.6).is_met
-    assert jobs.difference([1.0, 3.0], [1.0, 2.0]) == 0.5
+
+
+def test_errors_are_relative_and_the_largest_of_each_run() -> None:
+    ours, theirs = [[1.0, 3.0], [4.0, 4.0]], [[1.0, 2.0], [5.0, 4.0]]
+    assert jobs.errors(ours, theirs).tolist() == [0.5, 0.2]
+    median, largest, share = jobs.compared("x", [1.0, 2.0, 3.0], [1.0, 2.0, 2.0])
+    assert (median.value, largest.value, share.is_met) == (0, 0.5, False)
+    assert share.value == pytest.approx(2 / 3)
 
 
 def _section(code: str, seconds: float = 60) -> Any:
@@ -224,29 +229,21 @@ def _run(out: Path, *flags: str) -> tuple[Any, str]:
 
 
 @pytest.mark.slow
-def test_a_small_run_measures_what_it_says(tmp_path: Path, small: Data) -> None:
-    names = "torch,adam,sgd,out_of_memory"
-    flags = "--small", f"--sections={names}"
+def test_a_small_run_measures_what_it_says(tmp_path: Path) -> None:
+    flags = "--small", "--sections=out_of_memory,adam"
     results, output = _run(tmp_path / "a.json", *flags)
-    assert list(results["sections"]) == ["adam", "sgd", "torch", "out_of_memory"]
-    for section in results["sections"].values():
-        assert section["status"] in ("done", "left out"), section
-        assert all(row.keys() == KEYS for row in section["rows"])
-    values = {
-        name: {row["name"]: row["value"] for row in results["sections"][name]["rows"]}
-        for name in ("adam", "sgd")
-    }
-    for name, config, runs, epochs in (("adam", ADAM, 8, 2), ("sgd", SGD, 16, 1)):
-        rows = values[name]
-        assert rows["runs"] == rows["runs trained"] == runs
-        assert rows["epochs"] == epochs
-        moved = runs * epochs * 10 * sum(accelerator_floor.step_bytes(config).values())
-        speed = 1e9 * max(rows[f"bandwidth of a {n}"] for n in ("copy", "triad"))
-        assert rows["floor"] == pytest.approx(moved / speed)
-        assert rows["share of the floor"] == pytest.approx(
-            rows["floor"] / rows["sweep"]
-        )
-        assert rows["speed"] == pytest.approx(runs * epochs / rows["sweep"])
+    assert list(results["sections"]) == ["adam", "out_of_memory"]
+    section = results["sections"]["adam"]
+    assert section["status"] == "done"
+    assert all(row.keys() == KEYS for row in section["rows"])
+    rows = {row["name"]: row["value"] for row in section["rows"]}
+    assert rows["runs"] == rows["runs trained"] == 8
+    assert rows["epochs"] == 2
+    moved = 8 * 2 * 10 * sum(accelerator_floor.step_bytes(ADAM).values())
+    speed = 1e9 * max(rows[f"bandwidth of a {n}"] for n in ("copy", "triad"))
+    assert rows["floor"] == pytest.approx(moved / speed)
+    assert rows["share of the floor"] == pytest.approx(rows["floor"] / rows["sweep"])
+    assert rows["speed"] == pytest.approx(8 * 2 / rows["sweep"])
     assert results["sections"]["out_of_memory"]["status"] == "left out"
     assert "adam: done; cpu (cpu)" in output
 
@@ -259,6 +256,20 @@ def test_without_time_every_section_is_left_out(tmp_path: Path) -> None:
     }
     assert "s are left, and it needs 15 s" in output
     assert "synthetic" in results["data"]
+
+
+def test_training_needs_no_packages_for_files_and_figures() -> None:
+    modules = ["sections", "peers", "plain", "parts"]
+    imports = [f"benchmarks.accelerator_{name}" for name in modules]
+    absent = "h5netcdf tensorflow_datasets matplotlib dask torch tqdm PIL"
+    code = (
+        f"import sys, {', '.join(imports)}\n"
+        "import benchmarks.epochs, fmnist_jax.sweeps.engine\n"
+        f"print(sorted({{*{absent.split()!r}}} & sys.modules.keys()))"
+    )
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
 
 
 @pytest.mark.parametrize(
