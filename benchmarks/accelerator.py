@@ -70,7 +70,7 @@ def measure(command: Sequence[str], env: Mapping[str, str], seconds: float) -> A
             command, cwd=ROOT, env={**os.environ, **env}, stdout=output, stderr=log
         )
         try:
-            code = process.wait(timeout=max(0.0, seconds))
+            code = process.wait(timeout=seconds)
         except subprocess.TimeoutExpired:
             code = None
         finally:
@@ -165,19 +165,16 @@ def run(options: argparse.Namespace, names: Sequence[str], cache: str) -> None:
     command += ["--small"] if options.small else []
     command += [f"--data_dir={options.data_dir}"] if options.data_dir else []
     for name in names:
-        start = time.monotonic()
-        print(f"\n{name}: {end - start:.0f} s are left …", flush=True)
-        if end - start < MIN_SECONDS[name]:
-            reason = f"{end - start:.0f} s are left, and it needs {MIN_SECONDS[name]} s"
-            section: dict[str, Any] = {
-                "status": "left out",
-                "reason": reason,
-                "device": "",
-                "rows": [],
-            }
+        start, needed = time.monotonic(), MIN_SECONDS[name]
+        left = max(0.0, end - start)
+        print(f"\n{name}: {left:.0f} s are left …", flush=True)
+        if left < needed:
+            reason = f"{left:.0f} s are left, and it needs {needed} s"
+            section: dict[str, Any] = {"status": "left out", "reason": reason}
+            section |= {"device": "", "rows": []}
         else:
             variables = env | ENVIRONMENT.get(name, {})
-            section = measure([*command, f"--serve={name}"], variables, end - start)
+            section = measure([*command, f"--serve={name}"], variables, left)
         section["seconds"] = time.monotonic() - start
         results["sections"][name] = section
         print(table(name, section), flush=True)

@@ -183,7 +183,10 @@ def parts(bench: Bench) -> Rows:
         config, inputs(plan, bench.data, bench.sizes.steps)
     ):
         seconds[name] = value
-        yield Row(f"{name}, a step", 1e6 * value, "µs")
+        title = (
+            "launches (a step of one run)" if name == "one run" else f"{name}, a step"
+        )
+        yield Row(title, 1e6 * value, "µs")
         if name in sizes:
             rate = bench.sizes.runs * sizes[name] / value
             yield Row(f"{name}, traffic", rate / 1e9, "GB/s")

@@ -167,6 +167,26 @@ def test_a_plan_too_wide_is_halved_with_the_same_results(
     assert all(row.is_met for row in rows.values() if row.goal)
 
 
+@pytest.mark.slow
+def test_speeds_follow_from_the_times(bench: jobs.Bench) -> None:
+    rows = by_name(sections.parts(bench))
+    parts = accelerator_floor.step_bytes(ADAM)
+    for part, size in parts.items():  # 8 runs; bytes per microsecond are MB/s
+        traffic = 8 * size / rows[f"{part}, a step"] / 1e3
+        assert rows[f"{part}, traffic"] == pytest.approx(traffic)
+    separate = sum(rows[f"{part}, a step"] for part in parts)
+    rest = rows["whole, a step"] - separate
+    assert rows["whole without the three parts"] == pytest.approx(rest)
+    assert 0 < rows["launches (a step of one run)"] < rows["whole, a step"]
+    rows = by_name(sections.plain(bench))
+    ratio = rows["plain vmap, an epoch"] / rows["fmnist_jax, an epoch"]
+    assert rows["speed-up over plain vmap"] == pytest.approx(ratio)
+    assert rows["train_loss: median error"] < 1e-5
+    speeds = by_name(sections.counts(bench))
+    assert list(speeds) == ["1 runs", "4 runs"]
+    assert min(speeds.values()) > 0
+
+
 def test_a_cpu_has_no_limit_to_exceed(bench: jobs.Bench) -> None:
     with pytest.raises(jobs.LeftOutError, match="does not report its memory"):
         next(sections.out_of_memory(bench))
