@@ -38,7 +38,7 @@ class Sizes:
     runs: int = 1024
     epochs: int = 5
     sgd_runs: int = 65_536
-    counts: tuple[int, ...] = (1, 16, 64, 256, 1024, 4096)
+    counts: tuple[int, ...] = (1, 16, 128, 1024, 4096)
     steps: int = 300
     single_runs: int = 4
     rounds: int = 2

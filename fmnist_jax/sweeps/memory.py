@@ -1,5 +1,6 @@
 """Predicts the memory of a program on a device from two small compilations of it."""
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -12,6 +13,8 @@ from fmnist_jax.sweeps.precompile import lower_programs
 
 USABLE = 0.8  # of a device's memory is planned for
 WIDTHS = (2, 4)  # a single run compiles to a program of another structure
+# Choosing the fastest kernels would take most of the time, and needs no more memory.
+OPTIONS: Mapping[str, dict[str, Any]] = {"gpu": {"xla_gpu_autotune_level": 0}}
 
 
 class MemoryUse(NamedTuple):
@@ -68,7 +71,8 @@ def memory_uses(plan: Plan, config: Config, data: Data) -> list[MemoryUse]:
 
 
 def _bytes(program: Any) -> int:
-    stats = program.compile().memory_analysis()
+    platform = jax.local_devices()[0].platform
+    stats = program.compile(OPTIONS.get(platform, {})).memory_analysis()
     return (
         stats.argument_size_in_bytes
         + stats.output_size_in_bytes
