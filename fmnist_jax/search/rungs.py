@@ -9,8 +9,10 @@ from typing import NamedTuple
 import numpy as np
 import xarray as xr
 
+from fmnist_jax.data.dataset import Data
 from fmnist_jax.errors import UserError, choose
 from fmnist_jax.sweeps.checkpoints import Checkpoint, Part
+from fmnist_jax.sweeps.cost import slot_seconds
 from fmnist_jax.sweeps.planning import Group, Plan, with_runs
 from fmnist_jax.sweeps.progress import SweepProgress
 from fmnist_jax.sweeps.stages import joined
@@ -57,11 +59,10 @@ class Rungs(NamedTuple):
             yield from run_sweeps(progress, is_stopped)
             if until is None:
                 return
+            epochs = (until or self.epochs[-1]) - (progress.until or 0)
+            sweeps = progress.plans, progress.checkpoints, progress.data
             pairs = [
-                survivors(plan, saved, self)
-                for plan, saved in zip(
-                    progress.plans, progress.checkpoints, strict=True
-                )
+                survivors(*sweep, self, epochs) for sweep in zip(*sweeps, strict=True)
             ]
             plans, starts = zip(*pairs, strict=True)
             for saved in progress.checkpoints:  # frees the states
@@ -145,15 +146,27 @@ def check_rungs(rungs: Rungs) -> Rungs:
 
 
 def survivors(
-    plan: Plan, checkpoints: Mapping[int, Checkpoint], rungs: Rungs
+    plan: Plan,
+    checkpoints: Mapping[int, Checkpoint],
+    data: Data,
+    rungs: Rungs,
+    num_epochs: int,
 ) -> tuple[Plan, dict[int, Checkpoint]]:
-    """Returns the plan of the best settings, and the checkpoints to continue from."""
+    """Returns the plan of the best settings, and the checkpoints to continue from.
+
+    Args:
+      plan: of a stage.
+      checkpoints: of all of its groups.
+      data: what it trains on.
+      rungs: how many settings continue.
+      num_epochs: up to the next rung.
+    """
     scores = _scores(plan, checkpoints, rungs)
     best = sorted(scores, key=lambda setting: (scores[setting], setting))
     kept = {*best[: rungs.num_kept(len(best))]}
     num_seeds = len(plan.axes["seed"])
     runs = {n * num_seeds + seed for n in kept for seed in range(num_seeds)}
-    rest = with_runs(plan, runs)
+    rest = with_runs(plan, runs, lambda c: slot_seconds(c, data, num_epochs))
     where = _where(plan, checkpoints)
     starts = {
         index: _start(rest, index, group, checkpoints, where)

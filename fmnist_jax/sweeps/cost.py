@@ -29,6 +29,8 @@ STREAMS = {
 }
 EFFICIENCY = 0.7  # of the speed that arithmetic and memory traffic allow
 SECONDS_PER_PROGRAM, SECONDS_TO_START = 2.0, 4.0
+# A core's time per parameter, training example and epoch, with the usual evaluations.
+SECONDS_PER_PARAMETER = 5e-11
 
 
 def _measured_speed() -> tuple[float, float]:
@@ -88,6 +90,12 @@ def expected_seconds(plan: "Plan", data: "Data") -> float:
         seconds = flops / flops_per_second + traffic / bytes_per_second
         total += group.width * config.num_epochs * seconds / efficiency
     return total
+
+
+def slot_seconds(config: "Config", data: "Data", num_epochs: int) -> float:
+    """Returns a very rough estimate of the time of a run, the same on every machine."""
+    work = num_parameters(config, *_sizes(data), data) * len(data.train.labels)
+    return SECONDS_PER_PARAMETER * work * num_epochs
 
 
 def _sizes(data: "Data") -> tuple[int, int]:

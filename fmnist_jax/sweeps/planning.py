@@ -4,7 +4,7 @@ import collections
 import dataclasses
 import functools
 import math
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from fmnist_jax.config import Config, Hparams
 from fmnist_jax.data.dataset import Data
 from fmnist_jax.errors import UserError, check_is
 from fmnist_jax.sweeps.axes import check_sweep, with_plain_values
+from fmnist_jax.sweeps.cost import SECONDS_PER_PROGRAM
 from fmnist_jax.sweeps.grid import (
     Axes,
     bundled_settings,
@@ -198,11 +199,20 @@ def with_widths(plan: Plan, max_widths: Mapping[Config, int]) -> Plan:
     return dataclasses.replace(plan, groups=tuple(groups))
 
 
-def with_runs(plan: Plan, runs: Collection[int]) -> Plan:
+def with_runs(
+    plan: Plan,
+    runs: Collection[int],
+    seconds: Callable[[Config], float] = lambda _: math.inf,
+) -> Plan:
     """Returns a plan of some of its distinct runs.
 
     Their groups are as wide as before, because programs of another width have to be
-    compiled, unless a quarter of the slots would be empty.
+    compiled, unless a quarter of the slots would be empty and take longer than that.
+
+    Args:
+      plan: of more runs.
+      runs: which runs to plan.
+      seconds: estimates the time of a slot, by its program.
     """
     widths: dict[Config, int] = collections.Counter()
     programs: dict[Config, list[int]] = collections.defaultdict(list)
@@ -214,8 +224,9 @@ def with_runs(plan: Plan, runs: Collection[int]) -> Plan:
         width = widths[config]
         slots = math.ceil(len(some) / (width * plan.num_devices))
         slots *= width * plan.num_devices
-        is_full = len(some) > (1 - MAX_EMPTY) * slots
-        pack = _cut if is_full else make_groups
+        empty = slots - len(some)
+        is_cheap = empty * seconds(config) <= SECONDS_PER_PROGRAM * plan.num_devices
+        pack = _cut if empty < MAX_EMPTY * slots or is_cheap else make_groups
         groups += pack(config, some, plan.num_devices, width) if some else []
     return dataclasses.replace(plan, groups=tuple(groups))
 

@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from jax.sharding import Mesh, NamedSharding
@@ -110,10 +109,9 @@ def compact(batch: RunBatch, finished: np.ndarray, width: int, mesh: Mesh) -> Ru
     if size >= len(batch.positions):
         return batch
     chosen = slots[np.minimum(np.arange(size), len(active) - 1)]
-    inputs, state = jax.device_put(
-        jax.tree.map(lambda x: x[jnp.asarray(chosen)], (batch.inputs, batch.state)),
-        NamedSharding(mesh, RUN),
-    )
+    # In NumPy, because JAX would compile a program for each shape.
+    moved = jax.tree.map(lambda x: np.asarray(x)[chosen], (batch.inputs, batch.state))
+    inputs, state = jax.device_put(moved, NamedSharding(mesh, RUN))
     return batch._replace(positions=batch.positions[chosen], inputs=inputs, state=state)
 
 

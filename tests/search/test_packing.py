@@ -19,8 +19,18 @@ from tests.sweeps.runs import HPARAMS
 RATES = [0.1, 0.01, 0.001, 0.0001, 0.03, 0.003, 0.0003]
 
 
-def test_fewer_runs_may_make_more_groups() -> None:
-    """Three runs fill three groups of one better than two groups of two."""
+EXPENSIVE = 10**12  # epochs
+
+
+@pytest.mark.parametrize(
+    ("num_epochs", "groups"),
+    [(EXPENSIVE, [(0,), (1,), (2,)]), (1, [(0, 1), (2,)])],
+    ids=["another program", "an empty slot"],
+)
+def test_runs_that_continue_take_the_cheaper_groups(
+    num_epochs: int, groups: list[tuple[int, ...]]
+) -> None:
+    """Three runs fill three groups of one, or leave a slot of two groups empty."""
     before = plan({"learning_rate": RATES[:4]}, NINE, HPARAMS, 1, max_width=2)
     checkpoints = {}
     for index, group in enumerate(before.groups):
@@ -28,14 +38,21 @@ def test_fewer_runs_may_make_more_groups() -> None:
         last = Part(index, group.runs, 1, {"validation_loss": losses})
         state = [np.asarray(group.runs) * 10]
         checkpoints[index] = Checkpoint([last], np.arange(2), state)
-    after, starts = survivors(before, checkpoints, Rungs((1, 2), 0.75))
+    rungs = Rungs((1, 2), 0.75)
+    after, starts = survivors(before, checkpoints, HELD_OUT, rungs, num_epochs)
     assert len(before.groups) == 2
-    assert [group.runs for group in after.groups] == [(0,), (1,), (2,)]
-    assert [starts[i].leaves[0].tolist() for i in range(3)] == [[0], [10], [20]]
+    assert [group.runs for group in after.groups] == groups
+    width = after.groups[0].width
+    states = [[10 * run for run in runs + runs][:width] for runs in groups]
+    assert [start.leaves[0].tolist() for start in starts.values()] == states
 
 
+@pytest.mark.parametrize("seconds", [0, 1e9])
 @pytest.mark.parametrize("keep", [0.45, 0.75, 0.9])
-def test_every_share_of_any_width_gives_the_runs_of_a_sweep(keep: float) -> None:
+def test_every_share_of_any_width_gives_the_runs_of_a_sweep(
+    keep: float, seconds: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fmnist_jax.search.rungs.slot_seconds", lambda *_: seconds)
     axes: dict[str, Any] = {"learning_rate": RATES, "hidden_sizes": [(4,), (9,)]}
     config = dataclasses.replace(NINE, num_epochs=3)
     full = sweep(axes, HELD_OUT, config, HPARAMS)
