@@ -116,6 +116,14 @@ def use_compilation_cache(folder: Path | None = None) -> Path | str | None:
     return place
 
 
+def accelerator() -> str:
+    """Returns the name of this process's GPU or TPU; "" if it trains on a CPU."""
+    import jax
+
+    device = jax.local_devices()[0]
+    return "" if device.platform == "cpu" else str(device.device_kind)
+
+
 def host_bytes() -> int:
     """Returns the memory of this machine; 2^62 if the system does not report it."""
     try:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from fmnist_jax.analysis.results import stack
-from fmnist_jax.devices import num_cpu_cores
+from fmnist_jax.devices import accelerator, num_cpu_cores
 from fmnist_jax.runner import (
     extension,
     interrupts,
@@ -79,7 +79,8 @@ def _train_and_report(task: Task) -> None:
             plans, progress = _open(task, shard)
             trial.check_disk(progress)
             to_train = extension.missing(progress) if options["extend"] else ()
-            overview = terminal.overview(task.job, plans, task.data, to_train)
+            device = "" if task.cluster else accelerator()
+            overview = terminal.overview(task.job, plans, task.data, to_train, device)
             print("\n".join(overview), flush=True)
             print("\n".join(_progress_lines(task, progress)), flush=True)
             with interrupts.adding_resume_command(task.resume_command, progress.folder):

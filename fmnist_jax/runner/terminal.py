@@ -39,6 +39,7 @@ def overview(
     whole: Sequence["Plan"],
     data: Sequence["Data"],
     plans: Sequence["Plan"] = (),
+    accelerator: str = "",
 ) -> list[str]:
     """Returns the data sets, runs, programs and expected cost of a job.
 
@@ -47,6 +48,7 @@ def overview(
       whole: one plan for each data set of the job.
       data: the data sets.
       plans: what is still to be trained of these; () for all of it.
+      accelerator: name of the GPU or TPU that trains; "" for this processor.
     """
     plans = plans or whole
     pairs = list(zip(plans, data, strict=True))
@@ -64,6 +66,10 @@ def overview(
     runs = _count(num_runs, "run")
     runs += f" ({num_distinct} to be trained)" if num_distinct < num_runs else ""
     programs = _count(sum(plan.num_programs for plan in plans), "program")
+    memory, time = f"{megabytes / 1e6:.0f} MB", _duration(share * seconds)
+    expected = f"expected: about {time} and {memory} on this processor"
+    if accelerator:
+        expected = f"{accelerator}, whose speed is not estimated; expected: {memory}"
     kept = ""
     if job.keeps_states:
         size = sum(cost.kept_state_bytes(*pair) for pair in pairs) / 1e6
@@ -73,8 +79,7 @@ def overview(
         *(f"Note: {line}" for line in dict.fromkeys([*notes, *job.notices])),
         f"Preset {job.options['preset']}, {epochs}: {' × '.join(axes)}.",
         *filter(None, [search]),
-        f"{runs} in {programs}; expected: about {_duration(share * seconds)} and "
-        f"{megabytes / 1e6:.0f} MB on this processor.{kept}",
+        f"{runs} in {programs}; {expected}.{kept}",
     ]
 
 

@@ -192,3 +192,16 @@ def test_unusable_folders_are_one_line(tmp_path: Path) -> None:
         assert done.returncode == 2
         assert done.stderr.startswith("Error: --out_dir=")
         assert done.stderr.count("\n") == 1
+
+
+def test_no_time_is_promised_for_an_accelerator(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The estimate is from this processor's speed, which says nothing about a GPU."""
+    monkeypatch.setattr(execution, "accelerator", lambda: "NVIDIA H100")
+    argv = ["x", *TINY, "--divisors=255", "--epochs=1", "--losses=softmax"]
+    command_line.execute([EXPERIMENT], [*argv, f"--out_dir={tmp_path}"])
+    lines = capsys.readouterr().out.splitlines()
+    line = next(line for line in lines if "in 1 program; " in line)
+    memory = r"expected: \d+ MB\."
+    assert re.search(f"NVIDIA H100, whose speed is not estimated; {memory}", line)
