@@ -197,6 +197,8 @@ def started(count: int, gpus: Sequence[str] | None = None) -> Iterator["SpecClus
 async def _kill(cluster: "SpecCluster") -> None:
     """Ends the worker processes, whose work is done, at once."""
     nannies = cluster.workers.values()
+    for nanny in nannies:
+        nanny.auto_restart = False
     await asyncio.gather(*(nanny.kill(timeout=0.1) for nanny in nannies))
 
 

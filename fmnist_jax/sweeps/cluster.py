@@ -113,6 +113,18 @@ def refuse(cluster: Cluster, address: str, why: str) -> None:
     warnings.warn(f"Worker {name} is not used: {why}.", Notice, stacklevel=2)
 
 
+def _scheduler_identity(client: Any) -> Mapping[str, Any]:
+    """Asks the scheduler for its workers.
+
+    ``client.scheduler_info`` returns what was received last, which a periodic call of
+    Dask replaces by a list without workers.
+    """
+    identity: Mapping[str, Any] = client.sync(
+        client.scheduler.identity, n_workers=-1, callback_timeout=SECONDS_TO_FETCH
+    )
+    return identity
+
+
 def update_workers(cluster: Cluster) -> set[str]:
     """Asks the scheduler for the workers; returns the addresses of those that left.
 
@@ -122,7 +134,7 @@ def update_workers(cluster: Cluster) -> set[str]:
     try:
         if cluster.client.status != "running":
             raise OSError(f"the connection is {cluster.client.status}")
-        workers = cluster.client.scheduler_info(n_workers=-1)["workers"]
+        workers = _scheduler_identity(cluster.client)["workers"]
     except (OSError, TimeoutError, RuntimeError, AttributeError) as error:
         raise UserError(
             f"The scheduler of the workers does not answer ({reason(error)}); "

@@ -1,5 +1,6 @@
 """Sweeps on the workers of a Dask cluster give the results of one process."""
 
+import asyncio
 import dataclasses
 import os
 import signal
@@ -117,6 +118,57 @@ def test_a_worker_that_ends_or_stops_costs_its_group_only(
                 os.kill(pid, signal.SIGCONT)
     assert_same(results, alone)
     assert len(submitted) > 8 * len(set(submitted))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("memory", [0, "300MB"], ids=["late", "small"])
+def test_a_worker_may_join_late_or_have_too_little_memory(
+    memory: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """JAX alone takes 300 MB, so that Dask ends the worker whenever it starts."""
+    monkeypatch.setattr(training, "SECONDS_OF_TRAINING", 0.0)
+    monkeypatch.setattr(training, "SENDING_SHARE", 1e9)
+    config = dataclasses.replace(CONFIG, num_epochs=60)
+    arguments: Any = AXES, DATA, config, Hparams(), (), 1
+    alone = sweep(*arguments)
+    submit, trained, joined = training._submit, [], []
+    with workers.started(1) as started, workers.connected_to(started) as client:
+        spec = started.worker_spec[0]
+        other = {**spec, "options": {**spec["options"], "memory_limit": memory}}
+
+        def joining(session: Session, task: Task, *more: Any) -> None:
+            submit(session, task, *more)
+            if task.name == "train":
+                trained.append(task.address)
+            if len(trained) == 3 and not joined:
+                started.worker_spec[1] = other
+                started.scale(2)
+                client.wait_for_workers(2, timeout=30)
+                joined.append(task)
+            elif joined and len(set(trained)) < 2:
+                time.sleep(0.02)  # so that the other worker has time to start JAX
+
+        monkeypatch.setattr(training, "_submit", joining)
+        results = sweep(*arguments, client=client)
+    assert_same(results, alone)
+    assert len(set(trained[:3])) == 1
+    assert (len(set(trained)) == 2) == (memory == 0)
+
+
+@pytest.mark.slow
+def test_what_dask_remembers_of_its_workers_is_not_trusted(
+    client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every two seconds, the client remembers a list without workers."""
+    cluster = clusters.connect(client)
+    names = dict(cluster.names)
+    client.sync(client._update_scheduler_info)
+    assert client._scheduler_identity["workers"] == {}
+    with monkeypatch.context() as patch:
+        patch.setattr(client, "_update_scheduler_info", lambda **_: asyncio.sleep(0))
+        assert clusters.update_workers(cluster) == set()
+    assert cluster.names == names
+    assert names
 
 
 @pytest.mark.slow
