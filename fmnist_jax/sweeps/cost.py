@@ -14,7 +14,7 @@ from fmnist_jax.sweeps.model_size import SLOTS, num_parameters, state_bytes
 if TYPE_CHECKING:
     from fmnist_jax.config import Config
     from fmnist_jax.data.dataset import Data
-    from fmnist_jax.sweeps.planning import Plan
+    from fmnist_jax.sweeps.planning import Group, Plan
 
 # Passes over the parameters in memory per step, in addition to the matrix products.
 STREAMS = {
@@ -93,9 +93,20 @@ def expected_seconds(plan: "Plan", data: "Data") -> float:
 
 
 def slot_seconds(config: "Config", data: "Data", num_epochs: int) -> float:
-    """Returns a very rough estimate of the time of a run, the same on every machine."""
+    """Returns a very rough estimate of the time of a run, the same on every machine.
+
+    Infinity for a user's network, whose layers may use a parameter many times.
+    """
+    if config.model is not None:
+        return math.inf
     work = num_parameters(config, *_sizes(data), data) * len(data.train.labels)
     return SECONDS_PER_PARAMETER * work * num_epochs
+
+
+def seconds_left(plan: "Plan", group: "Group", data: "Data", epoch: int) -> float:
+    """Returns the time that a slot takes after an epoch, in all groups of a program."""
+    seconds = slot_seconds(group.config, data, group.config.num_epochs - epoch)
+    return plan.programs[group.config, group.width] * seconds
 
 
 def _sizes(data: "Data") -> tuple[int, int]:

@@ -23,10 +23,10 @@ from fmnist_jax.devices import explaining_start
 from fmnist_jax.errors import UserError, check_is
 from fmnist_jax.probes.probe import Probe
 from fmnist_jax.sweeps import memory, programs
-from fmnist_jax.sweeps.checkpoints import Checkpoint
+from fmnist_jax.sweeps.checkpoints import Checkpoint, Part
 from fmnist_jax.sweeps.checks import DATA, check_plan
+from fmnist_jax.sweeps.cost import seconds_left
 from fmnist_jax.sweeps.jax_settings import usual_settings
-from fmnist_jax.sweeps.labelling import Part
 from fmnist_jax.sweeps.planning import Group, Plan, plan
 from fmnist_jax.sweeps.precompile import precompiled
 from fmnist_jax.sweeps.program_data import (
@@ -154,7 +154,7 @@ def train_until(
 def _arrays(plan: Plan, data: Data, mesh: Mesh) -> Callable[[Config], ProgramData]:
     """Returns a function from the settings of a program to its arrays on every device.
 
-    Images that are normalized in advance are kept for one normalization at a time.
+    Images normalized in advance are kept for one normalization at a time.
     """
     stored = _replicate(data.splits, mesh)
     latest: dict[Any, ProgramData] = {}
@@ -243,7 +243,8 @@ def _run_group(
             if may_compact:
                 finished = np.ones(num_runs, bool)
                 finished[batch.positions] = is_settled
-                batch = compact(batch, finished, group.width, mesh)
+                seconds = seconds_left(plan, group, data, epoch)
+                batch = compact(batch, finished, group.width, mesh, seconds)
         yield epoch, latest, batch
     if any(probe.when == "end" for probe in plan.probes):
         values = programs.run_end_probes(program, batch.state, batch.inputs, shared)
@@ -278,9 +279,8 @@ def plan_for_local_devices(
 ) -> Plan:
     """Plans a sweep for the devices of this process; see ``plan``.
 
-    On accelerators without ``max_width``, each program takes as many runs at once as
-    memory holds, which two small compilations of it predict. On a CPU, the size of the
-    cache determines the width.
+    On accelerators without ``max_width``, a program takes as many runs at once as
+    memory holds, by two small compilations; on a CPU, as stay in the cache.
 
     Raises:
       UserError: as ``plan``; and if network, probes and data do not fit.

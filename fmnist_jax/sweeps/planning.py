@@ -96,10 +96,15 @@ class Plan:
         """For each run, the position of the run that is trained, ``[num_runs]``."""
         return distinct_runs(self.axes, self.config, self.hparams)[1]
 
+    @functools.cached_property
+    def programs(self) -> Mapping[tuple[Config, int], int]:
+        """Number of groups of each program, by its settings and width."""
+        return collections.Counter((g.config, g.width) for g in self.groups)
+
     @property
     def num_programs(self) -> int:
         """Number of compiled programs."""
-        return len({(group.config, group.width) for group in self.groups})
+        return len(self.programs)
 
 
 def plan(
@@ -220,13 +225,14 @@ def with_runs(
         widths[group.config] = max(widths[group.config], group.width)
         programs[group.config] += [run for run in group.runs if run in runs]
     groups: list[Group] = []
+    limit = SECONDS_PER_PROGRAM * plan.num_devices
     for config, some in programs.items():
         width = widths[config]
         slots = math.ceil(len(some) / (width * plan.num_devices))
         slots *= width * plan.num_devices
         empty = slots - len(some)
-        is_cheap = empty * seconds(config) <= SECONDS_PER_PROGRAM * plan.num_devices
-        pack = _cut if empty < MAX_EMPTY * slots or is_cheap else make_groups
+        is_full = empty < MAX_EMPTY * slots or empty * seconds(config) <= limit
+        pack = _cut if is_full else make_groups
         groups += pack(config, some, plan.num_devices, width) if some else []
     return dataclasses.replace(plan, groups=tuple(groups))
 

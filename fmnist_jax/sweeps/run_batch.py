@@ -10,6 +10,7 @@ from jax import Array
 from jax.sharding import Mesh, NamedSharding
 
 from fmnist_jax.sweeps.checkpoints import Checkpoint
+from fmnist_jax.sweeps.cost import SECONDS_PER_PROGRAM
 from fmnist_jax.sweeps.planning import Group, Plan, axis_values, run_hparams
 from fmnist_jax.sweeps.programs import RUN, RunInputs
 
@@ -88,17 +89,21 @@ def scatter_to_runs(
     return scattered
 
 
-def compact(batch: RunBatch, finished: np.ndarray, width: int, mesh: Mesh) -> RunBatch:
+def compact(
+    batch: RunBatch, finished: np.ndarray, width: int, mesh: Mesh, seconds: float
+) -> RunBatch:
     """Returns a batch without its finished runs.
 
     Runs move to other slots only if they fit into 1/n of the group's width, with n in
-    ``COMPACTION_DIVISORS``, so that a group needs at most three further programs.
+    ``COMPACTION_DIVISORS``, so that a group needs at most three further programs; and
+    if the slots that are saved would take longer than compiling such a program.
 
     Args:
       batch: the runs.
       finished: whether the run at each position of the group is finished.
       width: slots per device of the group.
       mesh: the devices.
+      seconds: that a slot still takes, in all groups of the program together.
     """
     active, slots = np.unique(batch.positions, return_index=True)
     active, slots = active[~finished[active]], slots[~finished[active]]
@@ -106,7 +111,8 @@ def compact(batch: RunBatch, finished: np.ndarray, width: int, mesh: Mesh) -> Ru
         return batch._replace(positions=active)
     sizes = [math.ceil(width / n) * mesh.devices.size for n in COMPACTION_DIVISORS]
     size = min(size for size in sizes if size >= len(active))
-    if size >= len(batch.positions):
+    saved = len(batch.positions) - size
+    if saved <= 0 or saved * seconds <= SECONDS_PER_PROGRAM * mesh.devices.size:
         return batch
     chosen = slots[np.minimum(np.arange(size), len(active) - 1)]
     # In NumPy, because JAX would compile a program for each shape.

@@ -14,7 +14,7 @@ from fmnist_jax.config import Config, Hparams
 from fmnist_jax.data.dataset import Data, Dataset
 from fmnist_jax.errors import Notice, UserError
 from fmnist_jax.probes.probe import Probe
-from fmnist_jax.sweeps import programs
+from fmnist_jax.sweeps import engine, programs
 from fmnist_jax.sweeps.engine import run_groups
 from fmnist_jax.sweeps.labelling import join
 from fmnist_jax.sweeps.planning import plan
@@ -492,6 +492,10 @@ def test_runs_with_nan_parameters_leave_the_batch_without_changing_results(
 
     monkeypatch.setattr(programs, "train_epoch_of_runs", counting)
     axes = {"learning_rate": learning_rates}
+    sweep(axes, small, config, max_width=4)  # another program would take longer
+    assert widths == [8] * 5
+    widths.clear()
+    monkeypatch.setattr(engine, "seconds_left", lambda *_: 1e9)
     compacted = sweep(axes, small, config, max_width=4)
     assert widths == [8, 8, 2, 2, 2]
     widths.clear()

@@ -131,24 +131,26 @@ def test_a_worker_may_join_late_or_have_too_little_memory(
     config = dataclasses.replace(CONFIG, num_epochs=60)
     arguments: Any = AXES, DATA, config, Hparams(), (), 1
     alone = sweep(*arguments)
-    submit, trained, joined = training._submit, [], []
+    submit = training._submit
+    trained: list[str] = []
+    second: list[Task] = []
     with workers.started(1) as started, workers.connected_to(started) as client:
         spec = started.worker_spec[0]
         other = {**spec, "options": {**spec["options"], "memory_limit": memory}}
 
-        def joining(session: Session, task: Task, *more: Any) -> None:
+        def starting_another(session: Session, task: Task, *more: Any) -> None:
             submit(session, task, *more)
             if task.name == "train":
                 trained.append(task.address)
-            if len(trained) == 3 and not joined:
+            if len(trained) == 3 and not second:
                 started.worker_spec[1] = other
                 started.scale(2)
                 client.wait_for_workers(2, timeout=30)
-                joined.append(task)
-            elif joined and len(set(trained)) < 2:
+                second.append(task)
+            elif second and len(set(trained)) < 2:
                 time.sleep(0.02)  # so that the other worker has time to start JAX
 
-        monkeypatch.setattr(training, "_submit", joining)
+        monkeypatch.setattr(training, "_submit", starting_another)
         results = sweep(*arguments, client=client)
     assert_same(results, alone)
     assert len(set(trained[:3])) == 1
