@@ -80,7 +80,7 @@ def _on_line(excess: np.ndarray) -> np.ndarray:
     """Returns which cells of a coarse grid the zero level passes through."""
     step = FINE // COARSE
     signs = (excess > 0).reshape(COARSE, step, COARSE, step)
-    crossed: np.ndarray = signs.any((1, 3)) & ~signs.all((1, 3))
+    crossed: np.ndarray = np.any(signs, (1, 3)) & ~np.all(signs, (1, 3))
     return crossed
 
 
