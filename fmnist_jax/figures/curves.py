@@ -1,5 +1,6 @@
 """Learning curves and final values of any sweep. No jax."""
 
+import itertools
 import math
 from typing import Any
 
@@ -16,6 +17,9 @@ from fmnist_jax.figures import style
 SPLIT_STYLES = {"train": ("training", "--"), "test": ("test", "-")}
 MAX_PAIRS = 6  # lines in a panel for both test and training set; beyond, test only
 MAX_MARKS = 40  # of a line
+MIN_JOINED = 6  # values: means of fewer are not joined, nothing was measured between
+SHIFT = 0.015  # of the range, between the marks of different lines at a value
+FAILED: dict[str, Any] = {"marker": "x", "linestyle": "none"}
 MIN_ZOOM_ACCURACY = 0.5  # if all accuracies are above, their axis does not start at 0
 TRAINING_NOTE = "Training loss: mean during the epoch; all else: after the epoch."
 
@@ -116,28 +120,50 @@ def _scale_rows(panels: np.ndarray, dataset: xr.Dataset, of: str = "") -> list[L
     return [] if floor else [style.legend_line("uniform prediction", **style.BASELINE)]
 
 
-def draw_final(axes: Axes, last: xr.Dataset, x: str, name: str) -> None:
-    """Draws a variable of the last epoch against an axis of numbers.
+def draw_final(axes: Axes, last: xr.Dataset, x: str, name: str) -> list[Line2D]:
+    """Draws a variable of the last epoch against an axis of numbers: a mark per seed.
 
-    Every combination of the other axes' values gets a line. A few values are drawn as
-    marks with error bars over seeds: nothing was measured between them.
+    Every combination of the other axes' values gets a colour, and, of at least
+    ``MIN_JOINED`` values, a line through the means. Seeds that are not trained are
+    crosses.
+
+    Returns:
+      The entries of the legend.
     """
-    indices = combinations(last, x)
-    values = last[x].values.astype(float)
-    for position, colour in enumerate(style.colours(len(indices))):
+    indices, values = combinations(last, x), last[x].values.astype(float)
+    handles, looks = [], itertools.cycle(style.MARKERS)
+    is_joined, count = len(values) >= MIN_JOINED, len(indices)
+    for position, (colour, marker) in enumerate(
+        zip(style.colours(count), looks, strict=False)
+    ):
         runs = last.isel(indices[position])
         label = style.panel_title(last, indices[position]) or "all runs"
-        kwargs: dict[str, Any] = {"color": colour, "label": label}
-        if len(values) > style.MAX_TICKS:
-            style.draw_seeds(axes, values, runs[name], **kwargs)
+        handles.append(style.legend_line(label, color=colour, marker=marker))
+        handles[-1].set_linestyle("-" if is_joined else "none")
+        if len(values) > MAX_MARKS:
+            style.draw_seeds(axes, values, runs[name], color=colour)
             continue
-        mean, low, high = style.mean_and_range(runs[name])
-        marker = style.MARKERS[position % len(style.MARKERS)]
-        kwargs |= {"marker": marker, "markerfacecolor": "none", "markeredgewidth": 1.8}
-        kwargs |= {"markersize": 9 - 4 * position / len(indices)}
-        kwargs |= {"linestyle": ":", "linewidth": 1, "capsize": 4, "elinewidth": 1.5}
-        errors = np.maximum((mean - low, high - mean), 0)
-        axes.errorbar(values, mean, yerr=errors, **kwargs)
+        if is_joined:
+            mean, _, _ = style.mean_and_range(runs[name])
+            axes.plot(values, mean, color=colour, linewidth=1)
+        shift = 0 if is_joined else SHIFT * (position - (count - 1) / 2)
+        shifted = _shifted(values, shift, style.scale(last, x) == "log")
+        is_trained, dots = runs.status == "trained", runs[name].transpose(x, "seed")
+        look: dict[str, Any] = {"color": colour, "marker": marker, "markersize": 5}
+        look |= {"linestyle": "none", "alpha": 0.7}
+        axes.plot(shifted, dots.where(is_trained), **look)
+        axes.plot(shifted, dots.where(~is_trained), **{**look, **FAILED})
+    failed = sorted({*np.unique(last.status)} - {"trained"})
+    if failed and len(values) <= MAX_MARKS:
+        handles.append(style.legend_line(" or ".join(failed), color="0.3", **FAILED))
+    return handles
+
+
+def _shifted(values: np.ndarray, shift: float, is_log_scaled: bool) -> np.ndarray:
+    """Returns values moved to the right by a share of their range, as it is drawn."""
+    drawn = np.log(values) if is_log_scaled else values
+    moved = drawn + shift * np.ptp(drawn)
+    return np.exp(moved) if is_log_scaled else moved
 
 
 def set_x_axis(axes: Axes, last: xr.Dataset, x: str) -> None:
@@ -153,16 +179,15 @@ def set_x_axis(axes: Axes, last: xr.Dataset, x: str) -> None:
 def final_values(dataset: xr.Dataset, x: str) -> Figure:
     """Draws the last epoch's test loss and accuracy against an axis of numbers.
 
-    Every combination of the other axes' values gets a line.
+    Every combination of the other axes' values gets a colour (``draw_final``).
     """
     figure, panels = style.grid_of_panels(2, 1, sharex=True)
     last = dataset.isel(epoch=-1)
-    draw_final(panels[0, 0], last, x, "test_loss")
+    handles = draw_final(panels[0, 0], last, x, "test_loss")
     draw_final(panels[1, 0], last, x, "test_accuracy")
     baseline = _scale_rows(panels, last, "test ")
     set_x_axis(panels[1, 0], last, x)
-    handles, _ = panels[0, 0].get_legend_handles_labels()
     style.add_legend(figure, handles + baseline)
     subject = f"Test loss and accuracy after epoch {int(last.epoch)} by {axis_label(x)}"
-    style.title(figure, dataset, subject)
+    style.title(figure, dataset, subject, seeds="a mark for each of")
     return figure

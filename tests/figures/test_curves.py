@@ -70,14 +70,38 @@ def test_the_best_value_of_each_colour_is_in_the_legend() -> None:
     assert "\n÷1\n÷255\n" in texts
 
 
-def test_final_values_are_drawn_against_the_axis_on_a_log_scale() -> None:
-    figure = curves.final_values(make(), x="divisor")
-    assert figure.axes[1].get_xscale() == "log"
-    points = figure.axes[1].lines[0]
-    expected = np.array([[1, 255], [0.16, 0.87]])
-    np.testing.assert_allclose(np.asarray(points.get_data()), expected, rtol=1e-6)
-    assert "÷255" in texts_of(figure)
+def test_final_values_of_few_divisors_are_a_mark_per_seed_and_not_joined() -> None:
+    dataset = make()
+    dataset.status[0, 0, :2] = "frozen"
+    figure = curves.final_values(dataset, x="divisor")
+    _, accuracy = figure.axes
+    assert accuracy.get_xscale() == "log"
+    assert {line.get_linestyle() for line in accuracy.lines[:-1]} == {"None"}
+    marks = {line.get_marker(): [] for line in accuracy.lines}
+    for line in accuracy.lines[:-1]:
+        points = np.asarray(line.get_xydata())
+        marks[line.get_marker()] += points[np.isfinite(points[:, 1])].tolist()
+    factor = 255**-0.0075  # of the marks of the other loss
+    expected = {
+        "x": [[1, 0.1], [1, 0.1]],
+        "o": [[255, 0.87], [255, 0.88], [1, 0.28], [255, 0.86]],
+    }
+    for marker, points in expected.items():
+        shifted = np.multiply(points, [factor, 1])
+        np.testing.assert_allclose(marks[marker], shifted, rtol=1e-6)
+    assert len(marks["s"]) == 6  # of the other loss
+    texts = texts_of(figure).split("\n")
+    assert {"÷255", "frozen", "loss: clipped"} <= set(texts)
     assert "after epoch 2" in texts_of(figure)
+
+
+def test_means_of_six_divisors_are_joined() -> None:
+    one = make().isel(loss=[0], divisor=[1])
+    parts = [one.assign_coords(divisor=[10.0**d]) for d in range(6)]
+    dataset = xr.concat(parts, "divisor", combine_attrs="override")
+    line = curves.final_values(dataset, x="divisor").axes[1].lines[0]
+    assert line.get_linestyle() == "-"
+    np.testing.assert_allclose(np.asarray(line.get_ydata()), 0.87, rtol=1e-6)
 
 
 @pytest.mark.parametrize(
