@@ -13,12 +13,12 @@ from matplotlib.lines import Line2D
 from experiments.reproduction.references import Row
 from experiments.reproduction.verdicts import WITH_PENALTY, our_values
 from fmnist_jax.figures import style
-from fmnist_jax.figures.curves import SPLIT_STYLES
 
 MARKERS: Mapping[str, Mapping[str, Any]] = {
     "train": {"marker": "o", "markerfacecolor": "white"},
     "test": {"marker": "s", "markerfacecolor": "black"},
 }
+SPLIT_STYLES = {"train": ("training", "--"), "test": ("test", "-")}
 LOG_SCALE_RATIO = 8  # maximum / minimum loss that is drawn on a log scale
 TITLE_WIDTH = 100  # characters
 

@@ -11,8 +11,8 @@ from fmnist_jax.analysis.edge import BATCH_SHARPNESS, edge_of, sharpness_of
 from fmnist_jax.analysis.trainability import LEARNING_RATE
 from fmnist_jax.config import show
 from fmnist_jax.figures import style
-from fmnist_jax.figures.curves import TRAINING_NOTE
 
+TRAINING_NOTE = "Training loss: mean during the epoch; all else: after the epoch."
 Index = Mapping[str, int]
 MAX_EDGE_FACTOR = 30.0  # runs that start further from the edge are not drawn
 
