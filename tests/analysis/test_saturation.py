@@ -1,5 +1,6 @@
 import decimal
 from decimal import Decimal
+from typing import Any
 
 import numpy as np
 import pytest
@@ -92,7 +93,7 @@ def test_shares_are_those_of_the_last_epoch() -> None:
         [0.16, 0.81, 0.87, 0.86]
     )
     figure = shares_against(shares(), "divisor", saturation.SHARES)
-    seeds = [line.get_ydata() for line in figure.axes[1].lines[:3]]
+    seeds: Any = [line.get_ydata() for line in figure.axes[1].lines[:3]]
     np.testing.assert_allclose(np.mean(seeds, axis=0), [0.17, 0.88], rtol=1e-6)
     for text in (*saturation.SHARES.values(), "÷255", "Fashion-MNIST", "epoch 2"):
         assert text in texts_of(figure)

@@ -1,5 +1,6 @@
 import io
 import warnings
+from typing import Any
 
 import numpy as np
 import pytest
@@ -76,7 +77,7 @@ def test_final_values_of_few_divisors_are_a_mark_per_seed_and_not_joined() -> No
     _, accuracy = figure.axes
     assert accuracy.get_xscale() == "log"
     assert {line.get_linestyle() for line in accuracy.lines[:-1]} == {"None"}
-    marks = {line.get_marker(): [] for line in accuracy.lines}
+    marks: dict[Any, list[Any]] = {line.get_marker(): [] for line in accuracy.lines}
     for line in accuracy.lines[:-1]:
         points = np.asarray(line.get_xydata())
         marks[line.get_marker()] += points[np.isfinite(points[:, 1])].tolist()
@@ -85,8 +86,8 @@ def test_final_values_of_few_divisors_are_a_mark_per_seed_and_not_joined() -> No
         "x": [[1, 0.1], [1, 0.1]],
         "o": [[255, 0.87], [255, 0.88], [1, 0.28], [255, 0.86]],
     }
-    for marker, points in expected.items():
-        shifted = np.multiply(points, [factor, 1])
+    for marker, places in expected.items():
+        shifted = np.multiply(places, [factor, 1])
         np.testing.assert_allclose(marks[marker], shifted, rtol=1e-6)
     assert len(marks["s"]) == 6  # of the other loss
     texts = texts_of(figure).split("\n")
