@@ -16,6 +16,7 @@ from fmnist_jax.figures import style
 
 MAX_MARKS = 40  # of a line
 MIN_JOINED = 6  # values: means of fewer are not joined, nothing was measured between
+MAX_LABELS = 14  # of values below a panel
 SHIFT = 0.015  # of the range, between the marks of different lines at a value
 FAILED: dict[str, Any] = {"marker": "x", "linestyle": "none"}
 MIN_ZOOM_ACCURACY = 0.5  # if all accuracies are above, their axis does not start at 0
@@ -150,8 +151,8 @@ def draw_final(axes: Axes, last: xr.Dataset, x: str, name: str) -> list[Line2D]:
     """Draws a variable of the last epoch against an axis of numbers: a mark per seed.
 
     Every combination of the other axes' values gets a colour, and, of at least
-    ``MIN_JOINED`` values, a line through the means. Seeds that are not trained are
-    crosses.
+    ``MIN_JOINED`` values, a line through the means where all seeds are trained. Seeds
+    that are not trained are crosses.
 
     Returns:
       The entries of the legend.
@@ -169,12 +170,12 @@ def draw_final(axes: Axes, last: xr.Dataset, x: str, name: str) -> list[Line2D]:
         if len(values) > MAX_MARKS:
             style.draw_seeds(axes, values, runs[name], color=colour)
             continue
+        is_trained, dots = runs.status == "trained", runs[name].transpose(x, "seed")
         if is_joined:
-            mean, _, _ = style.mean_and_range(runs[name])
+            mean, _, _ = style.mean_and_range(dots.where(is_trained))
             axes.plot(values, mean, color=colour, linewidth=1)
         shift = 0 if is_joined else SHIFT * (position - (count - 1) / 2)
         shifted = _shifted(values, shift, style.scale(last, x) == "log")
-        is_trained, dots = runs.status == "trained", runs[name].transpose(x, "seed")
         look: dict[str, Any] = {"color": colour, "marker": marker, "markersize": 5}
         look |= {"linestyle": "none", "alpha": 0.7}
         axes.plot(shifted, dots.where(is_trained), **look)
@@ -197,8 +198,10 @@ def set_x_axis(axes: Axes, last: xr.Dataset, x: str) -> None:
     values = last[x].values.astype(float)
     axes.set_xlabel(style.scaled_label(last, x))
     axes.set_xscale(style.scale(last, x))
-    if len(values) <= 8:
-        axes.set_xticks(values, [show(x, value) for value in values], minor=False)
+    if len(values) <= MAX_LABELS:
+        turned = {"rotation": 45} if len(values) > 8 else {}
+        labels = [show(x, value) for value in values]
+        axes.set_xticks(values, labels, minor=False, **turned)
         axes.set_xticks([], minor=True)
 
 
