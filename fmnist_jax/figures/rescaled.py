@@ -36,7 +36,9 @@ def figure(dataset: xr.Dataset, axis: str, pairs: Pairs) -> Figure:
         shown = [label for label in labels if label not in both][:1]
         shown += [pairs[rescaled], rescaled]
         for label, look in zip(shown, LOOKS[-len(shown) :], strict=True):
-            kwargs = {"label": label.removeprefix(f"{optimizer} "), **look}
+            name = label.removeprefix(f"{optimizer} ").partition(" as ")[0]
+            name += ",\nfirst layer rescaled" if label == rescaled else ""
+            kwargs = {"label": name, **look}
             line = part.sel(label=label)
             style.draw_seeds(loss, part.epoch.values, line.train_loss, **kwargs)
             style.draw_seeds(accuracy, part.epoch.values, line.test_accuracy, **kwargs)
@@ -52,6 +54,6 @@ def figure(dataset: xr.Dataset, axis: str, pairs: Pairs) -> Figure:
     panels[1, 0].set_ylabel("test accuracy")
     style.add_legend(figure, panels[0, 0].get_legend_handles_labels()[0])
     outcome = f"differ by at most {largest:.2g}" if largest else "are equal bit for bit"
-    subject = "A rescaled first layer does what dividing the pixels does: "
+    subject = "A rescaled first layer equals divided pixels: "
     style.title(figure, dataset, f"{subject}training losses {outcome}")
     return figure

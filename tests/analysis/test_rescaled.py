@@ -32,7 +32,7 @@ def test_the_table_has_the_largest_difference_of_the_losses_of_each_pair() -> No
     figure = rescaled_figure(runs, "side", pairs)
     loss, accuracy = figure.axes  # none for the optimizer without a pair
     labels = [line.get_label() for line in loss.lines]
-    assert labels == ["other", "a", "a rescaled"]
+    assert labels == ["other", "a", "a rescaled,\nfirst layer rescaled"]
     np.testing.assert_allclose(drawn(loss)[2][1], [1, 1, 1.125])
     means = runs.test_accuracy.mean("seed")
     np.testing.assert_allclose([y for _, y in drawn(accuracy)], means[[3, 0, 1]])
@@ -52,4 +52,7 @@ def test_pairs_alone_are_drawn_for_each_optimizer() -> None:
     figure = rescaled_figure(runs, "side", {"sgd b": "sgd a", "adam b": "adam a"})
     assert len(figure.axes) == 4
     for axes in figure.axes:
-        assert [line.get_label() for line in axes.lines] == ["a", "b"]
+        assert [line.get_label() for line in axes.lines] == [
+            "a",
+            "b,\nfirst layer rescaled",
+        ]
