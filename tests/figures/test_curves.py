@@ -86,8 +86,8 @@ def test_final_values_of_few_divisors_are_a_mark_per_seed_and_not_joined() -> No
         "x": [[1, 0.1], [1, 0.1]],
         "o": [[255, 0.87], [255, 0.88], [1, 0.28], [255, 0.86]],
     }
-    for marker, places in expected.items():
-        shifted = np.multiply(places, [factor, 1])
+    for marker, points_at in expected.items():
+        shifted = np.multiply(points_at, [factor, 1])
         np.testing.assert_allclose(marks[marker], shifted, rtol=1e-6)
     assert len(marks["s"]) == 6  # of the other loss
     texts = texts_of(figure).split("\n")

@@ -18,8 +18,8 @@ def test_every_case_has_a_symbol_and_its_ratio_below() -> None:
     rules = list(predictions.RULES)
     for rule, panel, residuals in zip(rules, panels[:4], panels[4:], strict=True):
         marks = [line for line in panel.lines if line.get_marker() != "None"]
-        places = np.array([line.get_xydata()[0] for line in marks])
-        np.testing.assert_allclose(places, known[[rule, "measured"]])
+        positions = np.array([line.get_xydata()[0] for line in marks])
+        np.testing.assert_allclose(positions, known[[rule, "measured"]])
         symbols = {(line.get_color(), line.get_marker()) for line in marks}
         assert len(symbols) == len(known) == 25
         ratios = [line.get_ydata()[0] for line in residuals.lines[1:]]
