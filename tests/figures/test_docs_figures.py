@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from benchmarks import scaling
 from docs import predictions
 from docs.predictions_figure import draw
 from tests.figures.test_curves import texts_of
@@ -27,3 +28,16 @@ def test_every_case_has_a_symbol_and_its_ratio_below() -> None:
         low, high = panel.get_xlim()
         assert (low, high) == (known[rule].min() / 2, known[rule].max() * 2)
     assert set(known.case) <= set(texts_of(figure).split("\n"))
+
+
+def test_the_cost_is_drawn_on_log_axes_with_its_ranges() -> None:
+    panels: list[Any] = scaling.draw(pd.read_csv(scaling.TABLE)).axes
+    for panel in panels:
+        assert (panel.get_xscale(), panel.get_yscale()) == ("log", "log")
+        assert len(panel.containers) == 4
+        for line, _, _ in panel.containers:
+            assert (np.diff(line.get_xdata()) > 0).all()
+    line, _, (bars,) = panels[0].containers[0]
+    # The first row of the kept table: 138.9 (109.5–144.4).
+    assert (line.get_xdata()[0], line.get_ydata()[0]) == (1, 138.9)
+    np.testing.assert_allclose(bars.get_segments()[0][:, 1], [109.5, 144.4])
