@@ -4,8 +4,8 @@
 
 Only training is timed, after compilation, in microseconds per run and step. The values
 are medians over rounds, and every round measures all settings in turn. About five
-minutes on two cores. Writes ``docs/scaling_of_cost.png`` and prints the table of
-``docs/appendices/performance.md``.
+minutes on two cores. Writes and prints the table ``docs/appendices/cost.csv``, and
+draws ``docs/scaling_of_cost.png``; --draw draws the kept table again.
 """
 
 import argparse
@@ -17,10 +17,19 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
 from benchmarks import scripts
 from fmnist_jax import load
+from fmnist_jax.figures.style import COLOURS, add_legend, grid_of_panels, log_ticks
 
 FIGURE = Path(__file__).parents[1] / "docs" / "scaling_of_cost.png"
+TABLE = FIGURE.parent / "appendices" / "cost.csv"
+COST = "µs per run and step"
+COLUMNS = ["varied", "value", "optimizer", "devices", COST]
+LOOKS = {2: ("o", "-"), 1: ("s", "--")}  # by the number of devices
 BASE = {"runs": 64, "hidden": 128, "batch": 32, "optimizer": "adam", "width": 0}
 # Panel -> the setting that it varies, the values, other differences from the base.
 PANELS: dict[str, tuple[str, list[int], dict[str, Any]]] = {
@@ -95,20 +104,17 @@ def measure(
     return times
 
 
-def table(times: dict[int, list[tuple[dict[str, Any], list[float]]]]) -> str:
-    """Returns medians, minima and maxima as Markdown."""
-    lines = ["| varied | value | optimizer | devices | µs per run and step |"]
-    lines.append("|---|---|---|---|---|")
+def table(times: dict[int, list[tuple[dict[str, Any], list[float]]]]) -> pd.DataFrame:
+    """Returns a row for each panel and case: median, minimum and maximum."""
+    rows = []
     for title, (varied, values, others) in PANELS.items():
         for count, measured in times.items():
             for case, seconds in measured:
                 if _belongs(case, varied, values, others):
                     spread = f"({min(seconds):.1f}–{max(seconds):.1f})"
-                    lines.append(
-                        f"| {title} | {case[varied]} | {case['optimizer']} | {count} | "
-                        f"{statistics.median(seconds):.1f} {spread} |"
-                    )
-    return "\n".join(lines)
+                    cost = f"{statistics.median(seconds):.1f} {spread}"
+                    rows.append((title, case[varied], case["optimizer"], count, cost))
+    return pd.DataFrame(rows, columns=COLUMNS)
 
 
 def _belongs(
@@ -121,44 +127,45 @@ def _belongs(
     return same and case[varied] in values
 
 
-def draw(times: dict[int, list[tuple[dict[str, Any], list[float]]]]) -> None:
-    """Draws one panel per varied setting."""
-    from fmnist_jax.figures.style import COLOURS, grid_of_panels
-
-    figure, panels = grid_of_panels(2, 2, size=(11, 7))
-    for panel, (title, (varied, values, others)) in zip(
-        panels.flat, PANELS.items(), strict=True
-    ):
+def draw(rows: pd.DataFrame) -> Figure:
+    """Draws a panel per varied setting: medians, and ranges over rounds."""
+    figure, panels = grid_of_panels(2, 2, size=(9.5, 7))
+    rows = rows.sort_values("value", kind="stable")
+    costs = rows[COST].str.extract(r"(.+) \((.+)–(.+)\)").astype(float)
+    for panel, title in zip(panels.flat, PANELS, strict=True):
         for column, optimizer in enumerate(("adam", "sgd")):
-            for count, line in zip(times, ("-o", "--s"), strict=False):
-                chosen = [
-                    (case[varied], statistics.median(seconds))
-                    for case, seconds in times[count]
-                    if case["optimizer"] == optimizer
-                    and _belongs(case, varied, values, others)
-                ]
+            for count, (marker, dash) in LOOKS.items():
+                chosen = (rows.varied == title) & (rows.optimizer == optimizer)
+                chosen &= rows.devices == count
+                median, low, high = costs[chosen].to_numpy().T
+                errors = np.maximum((median - low, high - median), 0)
                 label = f"{optimizer}, {count} device{'s' if count > 1 else ''}"
                 looks: dict[str, Any] = {"label": label, "color": COLOURS[column]}
-                looks |= {"markersize": 4, "markerfacecolor": "none"}
-                panel.plot(*zip(*sorted(chosen), strict=True), line, **looks)
-        panel.set_xscale("log", base=2)
+                looks |= {"marker": marker, "linestyle": dash, "markersize": 4}
+                looks |= {"markerfacecolor": "none", "capsize": 2, "elinewidth": 1}
+                panel.errorbar(rows.value[chosen], median, errors, **looks)
+        values = PANELS[title][1]
+        panel.set(xscale="log", yscale="log", xlabel=f"{title} (log scale)")
         panel.set_xticks(values, [str(value) for value in values])
-        panel.set_xlabel(title)
-        panel.set_ylim(bottom=0)
-        panel.set_ylabel("µs per run and step")
-    figure.axes[0].legend(frameon=False)
+        panel.set_xticks([], minor=True)
+        log_ticks(panel.yaxis)
+    for panel in panels[:, 0]:
+        panel.set_ylabel("µs per run and step (log scale)")
+    add_legend(figure, panels[0, 0].get_legend_handles_labels()[0])
     figure.suptitle(
         "Cost of one training step of one run (784-128-10 and batch 32, unless varied)"
+        "\nmedian and range of the rounds"
     )
-    figure.savefig(FIGURE, dpi=130)
+    return figure
 
 
 def main() -> None:
-    """Measures, prints the table and draws the figure."""
+    """Measures, writes the table and draws the figure."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--data_dir")
+    parser.add_argument("--draw", action="store_true", help="only the kept table")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--devices", default="2,1", help="numbers of CPU devices")
     parser.add_argument("--serve", type=int, help=argparse.SUPPRESS)
@@ -166,11 +173,14 @@ def main() -> None:
     if options.serve:
         serve(options.serve, options.data_dir)
         return
-    load("auto", options.data_dir)  # raises errors before anything starts
-    devices = [int(count) for count in options.devices.split(",")]
-    times = measure(options.rounds, devices, options.data_dir)
-    print(table(times))
-    draw(times)
+    if not options.draw:
+        load("auto", options.data_dir)  # raises errors before anything starts
+        devices = [int(count) for count in options.devices.split(",")]
+        times = measure(options.rounds, devices, options.data_dir)
+        table(times).to_csv(TABLE, index=False)
+    rows = pd.read_csv(TABLE)
+    print(rows.to_string(index=False))
+    draw(rows).savefig(FIGURE, dpi=130)
 
 
 if __name__ == "__main__":

@@ -27,9 +27,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 
 from benchmarks import scripts
+from docs.predictions_figure import draw
 from fmnist_jax import (
     Config,
     Data,
@@ -43,7 +43,6 @@ from fmnist_jax import (
 from fmnist_jax.analysis.criteria import usual_criteria
 from fmnist_jax.analysis.trainability import LEARNING_RATE, largest_trainable
 from fmnist_jax.errors import unknown
-from fmnist_jax.figures import style
 from fmnist_jax.probes.sharpness import EXAMPLES, sharpness_probe
 from fmnist_jax.sweeps.program_data import share_statistics
 
@@ -69,6 +68,11 @@ CRITERIA = (
 )
 RULES = ("activation", "2/λ", "fit", "2/batch sharpness")
 RESAMPLES = 10_000  # of the bootstrap
+TITLES = {rule: rule for rule in RULES}
+TITLES |= {
+    "activation": f"{FACTOR} × activation stability",
+    "fit": "fitted power law of λ",
+}
 
 
 class Case(NamedTuple):
@@ -235,40 +239,6 @@ def _rms(logs: np.ndarray) -> Any:
     return np.sqrt((logs**2).mean(-1))
 
 
-def draw(measured: pd.DataFrame) -> Figure:
-    """Draws measured against predicted learning rates, a panel for each rule."""
-    figure, panels = style.grid_of_panels(1, len(RULES), sharex=True, sharey=True)
-    known = measured[measured.criterion == "status"].dropna(subset="measured")
-    values = np.concatenate([known[rule] for rule in RULES] + [known.measured])
-    ends = np.array([values.min() / 4, values.max() * 2])
-    for panel, rule in zip(panels[0], RULES, strict=True):
-        panel.fill_between(ends, ends / 3, ends * 3, color="0.9", linewidth=0)
-        panel.plot(ends, ends, color="0.3", linewidth=1)
-        panel.plot(known[rule], known.measured, "o", color=style.COLOURS[0])
-        logs = np.log10(known.measured / known[rule])
-        for index in logs.abs().nlargest(3).index:
-            side = "right" if logs[index] > 0 else "left"  # away from the line
-            panel.annotate(
-                known.case[index], (known[rule][index], known.measured[index]),
-                xytext=(-5 if logs[index] > 0 else 5, 0), textcoords="offset points",
-                fontsize=7, horizontalalignment=side, verticalalignment="center",
-            )  # fmt: skip
-        median, worst = 10 ** logs.abs().median(), 10 ** logs.abs().max()
-        title = f"{FACTOR} × activation stability" if rule == "activation" else rule
-        if rule == "fit":
-            title = "power law of λ, fitted to an earlier map"
-        factors = f"median factor {median:.2g}, worst {worst:.2g}"
-        panel.set_title(f"{title}\n{factors}", fontsize=10)
-        panel.set(xscale="log", yscale="log", xlim=ends, ylim=ends)
-        panel.set_xlabel("predicted learning rate")
-    panels[0, 0].set_ylabel("largest trainable learning rate")
-    figure.suptitle(
-        f"Predicted before training, then measured: {len(known)} cases under SGD "
-        "(line: equal; grey: within a factor of 3; labelled: the three worst)"
-    )
-    return figure
-
-
 def main(what: str, data_dir: str) -> None:
     """Writes and prints a table.
 
@@ -287,7 +257,7 @@ def main(what: str, data_dir: str) -> None:
         summary = summarise(table)
         summary.to_csv(SUMMARY, index=False, float_format="%.4g")
         print(summary.to_string(index=False, float_format="%.3g"))
-        draw(table).savefig(FIGURE, dpi=150)
+        draw(table, TITLES).savefig(FIGURE, dpi=150)
     table.to_csv(path, index=False, float_format="%.4g")
     print(table.to_string(index=False, float_format="%.3g"))
 

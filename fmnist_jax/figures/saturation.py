@@ -25,21 +25,21 @@ def shares_against(dataset: xr.Dataset, x: str, shares: Mapping[str, str]) -> Fi
     """Draws shares in 0…1, after the last epoch, against an axis of any sweep.
 
     ``shares`` maps the name of a variable to the title of its panel. Every combination
-    of the other axes' values gets a line.
+    of the other axes' values gets a colour.
     """
     columns = math.ceil(len(shares) / 2)
     figure, panels = style.grid_of_panels(2, columns, sharex=True, sharey="row")
     for panel, (name, heading) in zip(panels.flat, shares.items(), strict=False):
-        draw_final(panel, dataset.isel(epoch=-1), x, name)
+        handles = draw_final(panel, dataset.isel(epoch=-1), x, name)
         panel.set_title(heading, fontsize=10)
         panel.set_ylim(-0.03, 1.03)
         panel.yaxis.set_major_formatter(style.PER_CENT)
     set_x_axis(panels[1, 0], dataset, x)
     for panel in panels[1, 1:]:
         panel.set_xlabel(panels[1, 0].get_xlabel())
-    style.add_legend(figure, panels[0, 0].get_legend_handles_labels()[0])
+    style.add_legend(figure, handles)
     subject = f"Saturation after epoch {int(dataset.epoch[-1])}, by {axis_label(x)}"
-    style.title(figure, dataset, subject)
+    style.title(figure, dataset, subject, seeds="a mark for each of")
     return figure
 
 

@@ -87,12 +87,12 @@ def _figures(experiment: Experiment, dataset: "xr.Dataset") -> dict[str, "Figure
     from fmnist_jax.figures import curves
 
     figures: dict[str, Figure] = {}
-    if experiment.curves_by:
+    if experiment.curves_by and curves.has_content(dataset):
         figures["curves"] = curves.learning_curves(dataset, experiment.curves_by)
         if "step" in dataset.dims:
             by_step = curves.curves_by_step(dataset, experiment.curves_by)
             figures["curves_by_step"] = by_step
-    if experiment.final_by:
+    if experiment.final_by and curves.has_content(dataset):
         figures["final"] = curves.final_values(dataset, experiment.final_by)
     return {**figures, **experiment.figures(dataset)}
 

@@ -85,17 +85,18 @@ def test_adams_edge_is_for_the_preconditioned_sharpness() -> None:
     np.testing.assert_allclose(edge.table(table).edge, [3800, 380, 38, 38e-4])
 
 
-def test_the_figure_draws_sharpness_and_edge_in_one_colour() -> None:
+def test_the_figure_draws_sharpness_divided_by_its_edge_and_a_line_at_1() -> None:
     figure = edge_figure(dataset())
     sharpness, loss = figure.axes
-    pairs = [sharpness.lines[i : i + 2] for i in range(0, 6, 2)]
-    for (course, edge_line), values, learning_rate in zip(
-        pairs, COURSES, LEARNING_RATES, strict=False
+    *courses, edge_line = sharpness.lines
+    assert len(courses) == 3
+    for course, values, learning_rate in zip(
+        courses, COURSES, LEARNING_RATES, strict=False
     ):
-        np.testing.assert_allclose(drawn(course), values)
-        np.testing.assert_allclose(drawn(edge_line), np.full(8, 2 / learning_rate))
-        assert course.get_color() == edge_line.get_color()
-        assert edge_line.get_linestyle() == "--"
+        ratio = np.multiply(values, learning_rate) / 2
+        np.testing.assert_allclose(drawn(course), ratio)
+    assert drawn(edge_line).tolist() == [1, 1]
+    assert sharpness.get_ylabel() == "λη/2 (log scale)"
     np.testing.assert_allclose(10 * drawn(loss.lines[1]), COURSES[1])
     assert len(loss.lines) == 3
     assert "not drawn, far from the edge:\n10000" in texts_of(figure)

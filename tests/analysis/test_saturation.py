@@ -1,5 +1,6 @@
 import decimal
 from decimal import Decimal
+from typing import Any
 
 import numpy as np
 import pytest
@@ -85,15 +86,15 @@ def test_sentences_are_about_the_hint_and_the_networks() -> None:
 
 
 @pytest.mark.slow
-def test_shares_are_means_over_seeds_in_the_last_epoch() -> None:
+def test_shares_are_those_of_the_last_epoch() -> None:
     table = saturation.shares(shares())
     assert table.columns.tolist() == ["divisor", "loss", *saturation.SHARES]
     assert table["saturated_outputs_share"].tolist() == pytest.approx(
         [0.16, 0.81, 0.87, 0.86]
     )
     figure = shares_against(shares(), "divisor", saturation.SHARES)
-    line = figure.axes[1].lines[0]
-    np.testing.assert_allclose(np.asarray(line.get_ydata()), np.array([0.17, 0.88]))
+    seeds: Any = [line.get_ydata() for line in figure.axes[1].lines[:3]]
+    np.testing.assert_allclose(np.mean(seeds, axis=0), [0.17, 0.88], rtol=1e-6)
     for text in (*saturation.SHARES.values(), "÷255", "Fashion-MNIST", "epoch 2"):
         assert text in texts_of(figure)
     assert "σ(255w)" in texts_of(sigmoid_figure())

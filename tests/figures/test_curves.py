@@ -1,5 +1,6 @@
 import io
 import warnings
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,15 +21,15 @@ def test_curves_show_the_means_and_ranges_over_seeds() -> None:
     figure = curves.learning_curves(make(), line="divisor")
     assert len(figure.axes) == 4  # loss and accuracy for each of two losses
     accuracy = figure.axes[2]
-    lines = {(line.get_color(), line.get_linestyle()): line for line in accuracy.lines}
-    first = lines[style.COLOURS[0], "-"]
+    assert {line.get_linestyle() for line in accuracy.lines[:2]} == {"-"}
     expected = np.array([0.08, 0.16])
-    np.testing.assert_allclose(np.asarray(first.get_ydata()), expected, rtol=1e-6)
-    band = np.asarray(accuracy.collections[1].get_paths()[0].vertices)[:, 1]
+    ours = np.asarray(accuracy.lines[0].get_ydata())
+    np.testing.assert_allclose(ours, expected, rtol=1e-6)
+    band = np.asarray(accuracy.collections[0].get_paths()[0].vertices)[:, 1]
     assert band.min() == pytest.approx(0.05)
     assert band.max() == pytest.approx(0.28)
     texts = texts_of(figure)
-    for text in ("Fashion-MNIST", "3 seeds", "÷255", "loss: clipped", "epoch", "test"):
+    for text in ("Fashion-MNIST", "3 seeds", "÷255", "loss: clipped", "epoch", "Test"):
         assert text in texts
     assert figure.axes[0].get_yscale() == "log"
 
@@ -46,8 +47,7 @@ def test_records_of_steps_are_drawn_by_step() -> None:
     texts = texts_of(figure)
     assert "\nstep\n" in f"\n{texts}\n"
     assert "\nepoch\n" not in f"\n{texts}\n"
-    assert "mean over the steps since the last record" in texts
-    line = figure.axes[2].lines[1]  # accuracy on the test set
+    line = figure.axes[2].lines[0]  # accuracy on the test set
     np.testing.assert_array_equal(line.get_xdata(), steps)
     expected = dataset.test_accuracy_by_step.isel(divisor=0, loss=0).mean("seed")
     np.testing.assert_allclose(np.asarray(line.get_ydata()), expected, rtol=1e-6)
@@ -70,14 +70,40 @@ def test_the_best_value_of_each_colour_is_in_the_legend() -> None:
     assert "\n÷1\n÷255\n" in texts
 
 
-def test_final_values_are_drawn_against_the_axis_on_a_log_scale() -> None:
-    figure = curves.final_values(make(), x="divisor")
-    assert figure.axes[1].get_xscale() == "log"
-    points = figure.axes[1].lines[0]
-    expected = np.array([[1, 255], [0.16, 0.87]])
-    np.testing.assert_allclose(np.asarray(points.get_data()), expected, rtol=1e-6)
-    assert "÷255" in texts_of(figure)
+def test_final_values_of_few_divisors_are_a_mark_per_seed_and_not_joined() -> None:
+    dataset = make()
+    dataset.status[0, 0, :2] = "frozen"
+    figure = curves.final_values(dataset, x="divisor")
+    _, accuracy = figure.axes
+    assert accuracy.get_xscale() == "log"
+    assert {line.get_linestyle() for line in accuracy.lines[:-1]} == {"None"}
+    marks: dict[Any, list[Any]] = {line.get_marker(): [] for line in accuracy.lines}
+    for line in accuracy.lines[:-1]:
+        points = np.asarray(line.get_xydata())
+        marks[line.get_marker()] += points[np.isfinite(points[:, 1])].tolist()
+    factor = 255**-0.0075  # of the marks of the other loss
+    expected = {
+        "x": [[1, 0.1], [1, 0.1]],
+        "o": [[255, 0.87], [255, 0.88], [1, 0.28], [255, 0.86]],
+    }
+    for marker, points_at in expected.items():
+        shifted = np.multiply(points_at, [factor, 1])
+        np.testing.assert_allclose(marks[marker], shifted, rtol=1e-6)
+    assert len(marks["s"]) == 6  # of the other loss
+    texts = texts_of(figure).split("\n")
+    assert {"÷255", "frozen", "loss: clipped"} <= set(texts)
     assert "after epoch 2" in texts_of(figure)
+
+
+def test_means_of_six_divisors_are_joined() -> None:
+    one = make().isel(loss=[0], divisor=[1])
+    parts = [one.assign_coords(divisor=[10.0**d]) for d in range(6)]
+    dataset = xr.concat(parts, "divisor", combine_attrs="override")
+    dataset.status[0, 0, 1] = "frozen"  # there is no mean of what is frozen
+    line = curves.final_values(dataset, x="divisor").axes[1].lines[0]
+    assert line.get_linestyle() == "-"
+    expected = [np.nan, *[0.87] * 5]
+    np.testing.assert_allclose(np.asarray(line.get_ydata()), expected, rtol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -136,18 +162,28 @@ def test_many_values_get_distinct_colours() -> None:
     assert len({tuple(np.atleast_1d(c)) for c in style.colours(30)}) == 30
 
 
-@pytest.mark.slow
-def test_of_many_lines_only_those_of_the_test_set_are_drawn() -> None:
-    one = make().isel(loss=[0], divisor=[0])
-    for count, styles in ((6, {"-", "--"}), (7, {"-"})):
-        parts = [one.assign_coords(divisor=[float(d)]) for d in range(1, count + 1)]
-        dataset = xr.concat(parts, "divisor")
-        dataset.attrs = one.attrs
-        figure = curves.learning_curves(dataset, line="divisor")
-        lines = [line for line in figure.axes[1].lines if line.get_marker() == "."]
-        assert {line.get_linestyle() for line in lines} == styles
-        assert len(lines) == count * len(styles)
-        texts = texts_of(figure)
-        assert ("Test loss and accuracy" in texts) == (count == 7)
-        for text in ("\ntraining", "Training loss: mean"):
-            assert (text in texts) == (count == 6)
+def test_lines_that_coincide_are_enlarged_where_there_is_room() -> None:
+    ends = np.array([0.1, 0.86, 0.87])[:, None, None] + [[0.0, 0.004, 0.008]]
+    values = np.stack([ends - 0.03, ends - 0.01, ends], -1)
+    one = make().isel(divisor=0, loss=[0], drop=True).isel(epoch=[0, 1, 1])
+    shape = ("divisor", "loss", "seed", "epoch")
+    dataset = one.expand_dims(divisor=[1.0, 255.0, 1000.0]).transpose("divisor", ...)
+    dataset = dataset.assign_coords(epoch=[1, 2, 3])
+    dataset["test_accuracy"] = shape, values.astype(np.float32)
+    (inset,) = curves.learning_curves(dataset, "divisor").axes[1].child_axes
+    lines = [np.asarray(line.get_xydata()) for line in inset.lines]
+    expected = [[[2, e - 0.006], [3, e + 0.004]] for e in (0.86, 0.87)]
+    np.testing.assert_allclose(lines, expected, rtol=1e-6)
+    box = inset.get_position().bounds
+    assert box[1] > 0.118  # in the stripe between 11 and 82 %
+    apart = dataset.isel(divisor=[0, 1])
+    assert not curves.learning_curves(apart, "divisor").axes[1].child_axes
+
+
+def test_there_is_nothing_to_draw_of_one_value_or_of_none_that_is_finite() -> None:
+    dataset = make()
+    assert curves.has_content(dataset)
+    single = dataset.isel(divisor=[0], loss=[0])
+    assert curves.has_content(single)
+    assert not curves.has_content(single.isel(epoch=[0]))
+    assert not curves.has_content(dataset[["test_loss", "test_accuracy"]] * np.nan)

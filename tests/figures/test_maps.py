@@ -14,43 +14,87 @@ from tests.analysis.test_trainability import DIVISORS, LEARNING_RATES, made_up
 from tests.figures.test_curves import texts_of
 
 
+def contours_of(panel: Any) -> list[Any]:
+    return [c for c in panel.collections if isinstance(c, mpl.contour.ContourSet)]
+
+
 @pytest.mark.slow
 def test_the_map_draws_the_measurements_and_theory_over_them() -> None:
     points = {"sgd": [{"divisor": 10.0, "learning_rate": 1e-2}, {"eps": 1.0}]}
-    (figure,) = maps.maps(made_up(), points).values()
-    panels: list[Any] = figure.axes[:3]
-    loss, accuracy, status = panels
-    cells = loss.collections[0].get_array()
-    assert cells.shape == (len(LEARNING_RATES), len(DIVISORS))
-    assert cells[1, 0] == 0.5
-    assert cells.mask[0, 2]  # infinite
-    assert (accuracy.collections[0].get_array() == 0.5).all()
+    results = made_up()
+    results.test_accuracy[1, 2] = 0.9
+    results.test_accuracy[0, 0, 0] = np.nan
+    (figure,) = maps.maps(results, points).values()
+    panels: dict[Any, Any] = {panel.get_label(): panel for panel in figure.axes}
+    accuracy, status = panels["accuracy"], panels["status"]
+    cells = accuracy.collections[0]
+    assert cells.get_array().shape == (len(LEARNING_RATES), len(DIVISORS))
+    assert cells.get_array()[2, 1] == pytest.approx(0.9)
+    assert cells.get_array().mask[0, 0]
+    assert (cells.norm.vmin, cells.norm.vmax) == (0.5, 0.9)  # as the data
+    assert "grey: not finite" in accuracy.get_title()
     names = list(maps.STATUS_COLOURS)
     drawn = status.collections[0].get_array()
     assert names[int(drawn[0, 0])] == "dead"
     assert names[int(drawn[1, 0])] == "trained"
     assert names[int(drawn[3, 0])] == "dead"  # one seed of three
-    lines = [c for c in status.collections if isinstance(c, mpl.contour.ContourSet)][
-        1::2
-    ]  # the black ones
+    hatched = [c for c in accuracy.collections if c.get_hatch()]
+    (corners,) = hatched[0].get_paths()  # there the seeds disagree
+    x, y = np.log10(corners.vertices.mean(0)), np.log10(corners.vertices).max(0)
+    assert y.tolist() == pytest.approx([0.5, 0.5])
+    assert x[0] < 0.5
+    lines = contours_of(accuracy)
     assert len(lines) == 3
     for line, level in zip(lines, trainability.stability_multiples("sgd"), strict=True):
-        (path,) = line.get_paths()
-        x, y = np.asarray(path.vertices).T
-        np.testing.assert_allclose(y, level * x / 100, rtol=1e-3)
+        for path in line.get_paths():
+            x, y = np.asarray(path.vertices).T
+            np.testing.assert_allclose(y, level * x / 100, rtol=1e-3)
+    on_lines = {text.get_text() for line in lines for text in line.labelTexts}
+    assert on_lines == {"2/λ", "4/λ", "12/λ"}
     (mark,) = status.lines
     assert (mark.get_xdata()[0], mark.get_ydata()[0]) == (10.0, 1e-2)
-    for panel in (loss, accuracy, status):
+    for panel in (accuracy, status):
         assert (panel.get_xscale(), panel.get_yscale()) == ("log", "log")
-    texts = texts_of(figure).split("\n")
-    assert {"2/λ", "4/λ", "12/λ", "dead", "trained"} <= set(texts)
-    assert "λ: the curvature of the" in texts
+    texts = " ".join(texts_of(figure).split())
+    assert "λ: the curvature of the loss (sharpness)" in texts
     explained = made_up()
     explained.status.attrs["dead"] = "every unit of some hidden layer outputs 0"
     (figure,) = maps.maps(explained).values()
-    assert "dead: every unit of some\nhidden layer outputs 0" in texts_of(figure)
-    edges = loss.collections[0].get_coordinates()[0, :, 0]
-    np.testing.assert_allclose(edges, 10.0 ** np.array([-0.5, 0.5, 1.5, 2.5]))
+    texts = " ".join(texts_of(figure).split())
+    assert "dead: every unit of some hidden layer outputs 0" in texts
+    sides = cells.get_coordinates()[0, :, 0]
+    np.testing.assert_allclose(sides, 10.0 ** np.array([-0.5, 0.5, 1.5, 2.5]))
+
+
+@pytest.mark.slow
+def test_regions_and_regimes_have_their_names_where_they_are() -> None:
+    divisors, rates = 10.0 ** np.arange(-2, 4), 10.0 ** np.arange(-5, 5)
+    shape = (len(divisors), len(rates), 1)
+    status = np.full(shape, "not trained", dtype="U11")
+    status[:, 5:], status[:4, 2:5] = "dead", "trained"
+    loss = np.where(np.arange(6) < 2, 50.0, 2.3)[:, None, None] * np.ones(shape)
+    dims = ("divisor", "learning_rate", "seed")
+    results = made_up(1)[["status"]].drop_dims(["divisor", "learning_rate"])
+    results = results.assign(
+        status=(dims, status),
+        train_loss=((*dims, "epoch"), loss[..., None]),
+        test_accuracy=(
+            (*dims, "epoch"),
+            np.linspace(0.1, 0.8, 60).reshape(6, 10, 1, 1),
+        ),
+        sharpness_residual=(("divisor", "seed"), [[0.0], [0.1], *[[0.0]] * 4]),
+    ).assign_coords(divisor=divisors, learning_rate=rates, seed=[0], epoch=[1])
+    (figure,) = maps.maps(results).values()
+    panel: Any = figure.axes[0]
+    positions = {text.get_text(): text.get_position() for text in panel.texts}
+    assert positions["dead"][1] > 1
+    assert positions["trained"][0] < 100
+    assert 1e-3 < positions["trained"][1] < 1
+    assert positions["not trained"][1] < 1e-2 or positions["not trained"][0] > 10
+    spans = [tuple(line.get_xdata()) for line in panel.lines]
+    assert spans == [(0.1,), (0.01, 0.1), (100, 1000)]
+    assert {"softmax saturated", "inputs too small"} <= positions.keys()
+    assert "the computation of λ did" in texts_of(figure)
 
 
 def test_a_map_for_each_value_of_another_axis_and_linear_axes() -> None:
@@ -64,7 +108,7 @@ def test_a_map_for_each_value_of_another_axis_and_linear_axes() -> None:
     ]
     points[1]["divisor"] = 100.0
     figures = maps.maps(both, {"sgd": points})
-    (marks,) = figures["map_softmax"].axes[0].lines
+    (marks,) = figures["map_softmax"].axes[1].lines
     assert list(np.asarray(marks.get_xdata())) == [
         10.0
     ]  # the other has another learning rate
@@ -100,10 +144,11 @@ def test_activation_stability_is_drawn_under_sgd_and_explained() -> None:
     results["activation_stable_rate"] = ("divisor", "seed"), rates
     (figure,) = maps.maps(results).values()
     panel: Any = figure.axes[0]
-    contours = [c for c in panel.collections if isinstance(c, mpl.contour.ContourSet)]
-    (path,) = contours[1].get_paths()  # after its white edge
-    x, y = np.asarray(path.vertices).T
-    np.testing.assert_allclose(y, x / 50, rtol=1e-3)
+    line = contours_of(panel)[0]
+    for path in line.get_paths():
+        x, y = np.asarray(path.vertices).T
+        np.testing.assert_allclose(y, x / 50, rtol=1e-3)
+    assert [text.get_text() for text in line.labelTexts] == ["activation stability"]
     assert "activation stability: a" in texts_of(figure)
     (figure,) = trainability_figures.trainable_ranges(results).values()
     assert "activation stability: a" in texts_of(figure)
@@ -119,7 +164,7 @@ def test_another_criterion_recolours_the_status() -> None:
     names = list(maps.STATUS_COLOURS)
     for criterion, expected in (("accuracy>=0.5", "trained"), ("accuracy>=0.7", "not")):
         (figure,) = maps.maps(results, criterion=criterion).values()
-        panel: Any = figure.axes[2]
+        panel: Any = figure.axes[1]
         shown = {names[int(i)] for i in np.unique(panel.collections[0].get_array())}
         assert shown == {"trained" if expected == "trained" else "not trained"}
         assert criterion in texts_of(figure).replace("\n", " ")
