@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from fmnist_jax.analysis import report, results
 from fmnist_jax.files import explaining_write_errors
-from fmnist_jax.runner import extension
+from fmnist_jax.runner import extension, report_page
 from fmnist_jax.runner.experiment import Answer, Experiment
 from fmnist_jax.runner.jobs import Task
 from fmnist_jax.sweeps.environment import RECORDED_PACKAGES, versions
@@ -79,6 +79,7 @@ def save_runs(task: Task, dataset: "xr.Dataset") -> tuple[Answer, list[Path]]:
         sentences=[*usual, *answer.sentences],
     )
     paths += save_answer(answer, all_metadata, out_dir)
+    paths += report_page.write(out_dir, experiment, dataset)
     return answer, list(dict.fromkeys(paths))
 
 

@@ -1,0 +1,70 @@
+"""The interactive page of one experiment: a single file that makes no request."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fmnist_jax.files import atomic_write, explaining_write_errors
+from fmnist_jax.runner import page
+from fmnist_jax.runner.output_folder import REPORT
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from fmnist_jax.figures.interactive import Interactive
+    from fmnist_jax.runner.experiment import Experiment
+
+MAX_TABLE = 500_000  # bytes of a table's CSV file on the page
+SYNTHETIC = "synthetic"
+
+
+def write(
+    folder: Path, experiment: "Experiment", dataset: "xr.Dataset | None" = None
+) -> list[Path]:
+    """Writes the page of a finished experiment into its folder; returns its paths.
+
+    Args:
+      folder: with all other files of the experiment.
+      experiment: which axes its figures show.
+      dataset: the results of its runs, if there were any.
+    """
+    facts = page.experiment(folder, MAX_TABLE)
+    pages = _pages(experiment, dataset) if dataset is not None else {REPORT: None}
+    with explaining_write_errors(folder):
+        for name, interactive in pages.items():
+            with atomic_write(folder / name) as new:
+                new.write_text(render(facts, interactive), encoding="utf-8")
+    return [folder / name for name in pages]
+
+
+def _pages(
+    experiment: "Experiment", dataset: "xr.Dataset"
+) -> Mapping[str, "Interactive | None"]:
+    """Returns what each page draws, by the name of its file."""
+    from fmnist_jax.figures.interactive_curves import curves
+
+    return {REPORT: curves(dataset, experiment.curves_by, experiment.final_by)}
+
+
+def render(facts: Mapping[str, Any], interactive: "Interactive | None") -> str:
+    """Returns the page of an experiment as ``page.experiment`` describes it."""
+    from markupsafe import Markup
+
+    drawn: dict[str, Any] = {"interactive": interactive, "width": "24rem"}
+    figures = facts["figures"]
+    if interactive is not None:
+        from fmnist_jax.figures.interactive import as_json, document, library
+
+        data = {"script": interactive.script, **interactive.data}
+        figures = [f for f in figures if not f["name"].startswith(interactive.covers)]
+        drawn |= {
+            "library": Markup(library()),
+            "document": Markup(as_json(document([*interactive.figures.values()]))),
+            "data": Markup(as_json(data)),
+        }
+    is_synthetic = any(data["name"] == SYNTHETIC for data in facts["datasets"])
+    template = page.environment().get_template("report.html.jinja")
+    text: str = template.render(
+        {**facts, **drawn, "figures": figures, "is_synthetic": is_synthetic}
+    )
+    return text
