@@ -63,9 +63,9 @@ def curves(dataset: xr.Dataset, line: str = "", x: str = "") -> Interactive | No
         "Learning curves, log scale",
         f"Values after an epoch, by {axis_label(x)}",
     )
-    described = dict(zip(texts, figures.values(), strict=True))
+    by_text = dict(zip(texts, figures.values(), strict=True))
     covers = ("curves.", "final.")
-    return Interactive("curves", described, _controls(dataset, metrics), {}, covers)
+    return Interactive("curves", by_text, _controls(dataset, metrics), {}, covers)
 
 
 def _metrics(dataset: xr.Dataset) -> list[str]:

@@ -110,7 +110,7 @@ def _map(dataset: xr.Dataset, subtitle: str, points: Points) -> Figure:
     _draw_accuracy(figure, panels[1], last)
     statuses = _draw_status(panels[2], last)
     panels[0].set(xscale=style.scale(dataset, x), yscale=style.scale(dataset, y))
-    panels[0].set(xlim=_edges(dataset, x)[[0, -1]], ylim=_edges(dataset, y)[[0, -1]])
+    panels[0].set(xlim=edges(dataset, x)[[0, -1]], ylim=edges(dataset, y)[[0, -1]])
     for panel in panels:
         panel.set_xlabel(style.scaled_label(dataset, x))
     panels[0].set_ylabel(style.scaled_label(dataset, y))
@@ -133,23 +133,23 @@ def _over_seeds(dataset: xr.Dataset, statistic: str) -> str:
     return f"{statistic} of {count} seeds" if count > 1 else "one seed"
 
 
-def _edges(dataset: xr.Dataset, name: str) -> np.ndarray:
+def edges(dataset: xr.Dataset, name: str) -> np.ndarray:
     """Returns the edges of the cells around the values of an axis."""
     is_log_scaled = style.scale(dataset, name) == "log"
     values = dataset[name].values.astype(float)
     values = np.log(values) if is_log_scaled else values
     wider = np.pad(values, 1, mode="reflect", reflect_type="odd")
-    edges = (wider[1:] + wider[:-1]) / 2
-    return np.exp(edges) if is_log_scaled else edges
+    between = (wider[1:] + wider[:-1]) / 2
+    return np.exp(between) if is_log_scaled else between
 
 
 def _draw_cells(axes: Axes, values: xr.DataArray, **options: Any) -> Any:
     """Draws values ``[y, x]`` as coloured cells; grey if not finite."""
     y, x = map(str, values.dims)
-    edges = (_edges(values.to_dataset(name="values"), name) for name in (x, y))
+    sides = (edges(values.to_dataset(name="values"), name) for name in (x, y))
     axes.set_facecolor(NOT_FINITE)
     masked = np.ma.masked_invalid(values.values)
-    return axes.pcolormesh(*edges, masked, rasterized=True, **options)
+    return axes.pcolormesh(*sides, masked, rasterized=True, **options)
 
 
 def _draw_loss(figure: Figure, axes: Axes, last: xr.Dataset) -> None:

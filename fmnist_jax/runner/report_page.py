@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fmnist_jax.analysis.results import sweep_axes
+from fmnist_jax.config import SETTINGS
 from fmnist_jax.files import atomic_write, explaining_write_errors
 from fmnist_jax.runner import page
 from fmnist_jax.runner.output_folder import REPORT
@@ -41,9 +43,30 @@ def _pages(
     experiment: "Experiment", dataset: "xr.Dataset"
 ) -> Mapping[str, "Interactive | None"]:
     """Returns what each page draws, by the name of its file."""
-    from fmnist_jax.figures.interactive_curves import curves
+    if experiment.plane is None:
+        from fmnist_jax.figures.interactive_curves import curves
 
-    return {REPORT: curves(dataset, experiment.curves_by, experiment.final_by)}
+        return {REPORT: curves(dataset, experiment.curves_by, experiment.final_by)}
+    from fmnist_jax.figures.interactive_map import map_pages
+
+    pages, path = map_pages(dataset, _command(experiment, dataset)), Path(REPORT)
+    return {f"{path.stem}{f'_{n}' * bool(n)}{path.suffix}": p for n, p in pages.items()}
+
+
+def _command(experiment: "Experiment", dataset: "xr.Dataset") -> str:
+    """Returns the command that trains a single point of a map, "{x}" and "{y}"."""
+    flags = {"preset": experiment.preset, "num_seeds": dataset.sizes["seed"]}
+    flags |= {"epochs": dataset.sizes["epoch"], "dataset": dataset.attrs["dataset"]}
+    flags |= {name: dataset.attrs[name] for name in ("train_examples", "test_examples")}
+    first, second, *others = sweep_axes(dataset)
+    flags |= {SETTINGS[first].flag: "{x}", SETTINGS[second].flag: "{y}"}
+    flags |= {SETTINGS[name].flag: f"{{{name}}}" for name in others if name in SETTINGS}
+    given = {
+        name: value for name, value in experiment.settings.items() if name not in others
+    }
+    flags |= {SETTINGS[name].flag: value for name, value in given.items()}
+    texts = (f"--{flag}={value}" for flag, value in flags.items())
+    return f"python -m experiments.scale_sweep {' '.join(texts)}"
 
 
 def render(facts: Mapping[str, Any], interactive: "Interactive | None") -> str:

@@ -39,6 +39,7 @@ TINY = [*FLAGS, "--train_examples=32", "--epochs=1", "--hidden_sizes=4"]
 FILES = {
     *("index.html", "first", "second", "second/config.json", "second/labels.csv"),
     *(f"first/{name}" for name in ("results.nc", "summary.csv", "config.json")),
+    *("first/report.html", "second/report.html"),
 }
 
 

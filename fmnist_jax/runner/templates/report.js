@@ -100,6 +100,7 @@ async function start() {
   restore();
   applyTheme();
   update();
+  if (DATA.script === "map") startMap();
   dark.addEventListener("change", applyTheme);
   form.addEventListener("input", remember);
   form.addEventListener("submit", event => event.preventDefault());
@@ -109,4 +110,3 @@ async function start() {
   }
   document.body.dataset.ready = "true";
 }
-start();
