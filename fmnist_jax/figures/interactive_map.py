@@ -23,7 +23,7 @@ from fmnist_jax.analysis.trainability import (
     geometric_mean,
     stability_multiples,
 )
-from fmnist_jax.config import axis_label
+from fmnist_jax.config import axis_label, show
 from fmnist_jax.figures import style
 from fmnist_jax.figures.interactive import Control, Interactive, plot
 from fmnist_jax.figures.map_points import MAX_CURVES, MAX_SEEDS, columns
@@ -106,7 +106,35 @@ def _axis(dataset: xr.Dataset, name: str) -> dict[str, Any]:
         "label": axis_label(name),
         "values": dataset[name].values.astype(float).tolist(),
         "isLog": style.scale(dataset, name) == "log",
+        "isEven": _is_even(dataset, name),
     }
+
+
+def _is_even(dataset: xr.Dataset, name: str) -> bool:
+    """Whether the values of an axis are equally far apart on its scale."""
+    sides = edges(dataset, name)
+    sides = np.log(sides) if style.scale(dataset, name) == "log" else sides
+    return bool(np.ptp(np.diff(sides)) < 1e-3 * np.diff(sides).mean())
+
+
+def _side(dataset: xr.Dataset, name: str) -> tuple[str, tuple[float, float]]:
+    """Returns the scale of an axis and its ends.
+
+    Values that are not equally far apart are drawn at their positions: 0, 1, 2, …
+    """
+    if _is_even(dataset, name):
+        low, *_, high = edges(dataset, name).tolist()
+        return style.scale(dataset, name), (low, high)
+    return "linear", (-0.5, dataset.sizes[name] - 0.5)
+
+
+def _label_positions(drawn: Any, dataset: xr.Dataset, axes: tuple[str, str]) -> None:
+    """Labels positions with the values of axes that are not evenly spaced."""
+    for name, axis in zip(axes, (drawn.xaxis, drawn.yaxis), strict=True):
+        if not _is_even(dataset, name):
+            texts = [show(name, value) for value in dataset[name].values.tolist()]
+            axis.ticker = list(range(len(texts)))
+            axis.major_label_overrides = dict(enumerate(texts))
 
 
 def _loss_range(dataset: xr.Dataset) -> tuple[float, float]:
@@ -181,16 +209,17 @@ def _along(values: xr.DataArray, axis: str) -> list[float | None]:
 def _figure(dataset: xr.Dataset, runs: xr.Dataset, number: int, first: Any) -> Any:
     """Returns a map, which shares the ranges of the first."""
     x, y = sweep_axes(dataset)[:2]
-    (x0, *_, x1), (y0, *_, y1) = edges(dataset, x).tolist(), edges(dataset, y).tolist()
+    (x_scale, (x0, x1)), (y_scale, (y0, y1)) = _side(dataset, x), _side(dataset, y)
     options: dict[str, Any] = {
-        "x_axis_type": style.scale(dataset, x),
-        "y_axis_type": style.scale(dataset, y),
+        "x_axis_type": x_scale,
+        "y_axis_type": y_scale,
         "x_range": first.x_range if first else (x0, x1),
         "y_range": first.y_range if first else (y0, y1),
         "height": 420,
     }
-    labels = style.scaled_label(dataset, x), style.scaled_label(dataset, y)
+    labels = axis_label(x), axis_label(y)
     drawn = plot(f"map-{number}", *labels, **options)
+    _label_positions(drawn, dataset, (x, y))
     drawn.grid.visible = False
     arrays = {name: [values] for name, values in columns(runs).items()}
     blank = np.zeros((runs.sizes[y], runs.sizes[x]), np.uint32)
@@ -227,7 +256,7 @@ def _cuts(dataset: xr.Dataset, labels: Sequence[str]) -> dict[str, Any]:
     cuts = {}
     for name, along, other in (("row", x, y), ("column", y, x)):
         options = {"x_axis_type": style.scale(dataset, along), "y_range": (0, 1)}
-        label = style.scaled_label(dataset, along)
+        label = axis_label(along)
         drawn = plot(name, label, "test accuracy", height=240, **options)
         _add_lines(drawn, labels, name)
         where = f"at the {axis_label(other)} of the pointer"

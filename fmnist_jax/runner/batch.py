@@ -99,6 +99,7 @@ def _finished_metadata(folder: Path) -> dict[str, Any] | None:
         metadata = json.loads((folder / SETTINGS_FILE).read_text(encoding="utf-8"))
         names = [*FILES_OF_RUNS] if "axes" in metadata else []
         names += [*metadata["tables"], *metadata["figures"]]
+        names += metadata.get("pages", [])  # none in results of older versions
     except (OSError, ValueError, LookupError, TypeError):
         return None
     is_complete = all((folder / name).exists() for name in names)

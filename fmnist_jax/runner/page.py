@@ -18,7 +18,7 @@ from fmnist_jax.analysis import report
 from fmnist_jax.analysis.results import SETTINGS_FILE, SUMMARY_FILE
 from fmnist_jax.config import axis_label
 from fmnist_jax.files import atomic_write
-from fmnist_jax.runner.output_folder import INDEX, REPORT
+from fmnist_jax.runner.output_folder import INDEX
 from fmnist_jax.runner.terminal import axis_text
 
 if TYPE_CHECKING:
@@ -79,7 +79,10 @@ def experiment(folder: Path, max_table: float = math.inf) -> dict[str, Any]:
             for name in tables
             if (folder / name).stat().st_size <= max_table
         ],
-        "report": REPORT if (folder / REPORT).exists() else "",
+        "left_out": [
+            name for name in tables if (folder / name).stat().st_size > max_table
+        ],
+        "pages": metadata.get("pages", []),
     }
 
 

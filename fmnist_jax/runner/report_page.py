@@ -35,7 +35,9 @@ def write(
     with explaining_write_errors(folder):
         for name, interactive in pages.items():
             with atomic_write(folder / name) as new:
-                new.write_text(render(facts, interactive), encoding="utf-8")
+                others = [other for other in pages if other != name]
+                text = render({**facts, "others": others}, interactive)
+                new.write_text(text, encoding="utf-8")
     return [folder / name for name in pages]
 
 

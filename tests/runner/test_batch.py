@@ -175,7 +175,7 @@ def test_a_full_disk_is_one_line_and_the_same_command_resumes(
     root = tmp_path / "root"
     flags = ["--only=first,second", *TINY, f"--out_dir={root}"]
     with monkeypatch.context() as patch:
-        patch.setattr(page, "_experiment", no_room)
+        patch.setattr(page, "write", no_room)
         with pytest.raises(SystemExit) as caught:
             command_line.run_command(lambda _: execute(root))
     assert caught.value.code == 2

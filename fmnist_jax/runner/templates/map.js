@@ -42,12 +42,21 @@ function setLine(tag, number, x, y) {
   const source = byTag(tag, number);
   if (source) source.data = { x, y };
 }
+/* Where values are drawn: at 0, 1, 2, … if they are not equally far apart. */
+const positions = axis => axis.isEven ? axis.values : axis.values.map((_, i) => i);
+function place({ values, isLog, isEven }, value) {
+  if (isEven) return value;
+  const at = isLog ? Math.log : Number;
+  const i = values.findIndex(other => other >= value);
+  if (i < 1) return value === values[0] ? 0 : NaN;
+  return i - (at(values[i]) - at(value)) / (at(values[i]) - at(values[i - 1]));
+}
 function theory(number, multiple) {
   const part = DATA.panels[number], isUpright = DATA.is_learning_rate_on === "x";
-  const values = DATA[isUpright ? "y" : "x"].values;
   for (const [tag, by] of [["stable", multiple], ["activation", 1]]) {
-    const rates = part[tag].map(rate => rate == null ? NaN : by * rate);
-    const known = rates.length ? values : [];
+    const rates = part[tag].map(rate => rate == null ? NaN :
+      place(DATA[isUpright ? "x" : "y"], by * rate));
+    const known = rates.length ? positions(DATA[isUpright ? "y" : "x"]) : [];
     if (isUpright) setLine(tag, number, rates, known); else setLine(tag, number, known, rates);
   }
 }
@@ -95,12 +104,13 @@ function updateMap(state) {
   legend(state);
 }
 function startMap() {
-  const middle = ({ values }) => values[Math.floor(values.length / 2)];
+  const middle = axis => positions(axis)[Math.floor(axis.values.length / 2)];
   pointer(0, { x: middle(DATA.x), y: middle(DATA.y) }, true);
 }
 
 /* The position of a point: the value of an axis that is nearest to the pointer. */
-function nearest({ values, isLog }, at) {
+function nearest({ values, isLog, isEven }, at) {
+  if (!isEven) return Math.max(0, Math.min(values.length - 1, Math.round(at)));
   const place = value => isLog ? Math.log(value) : value;
   let best = 0;
   for (let i = 1; i < values.length; i++) {
