@@ -5,7 +5,7 @@ ARGS ?=
 # A worker for each core, as long as they fit into memory: up to 3 GB each.
 PARALLEL := --numprocesses=auto --maxprocesses=8 --dist=worksteal
 
-.PHONY: help scale_sweep quick test lint test-lowest clean
+.PHONY: help scale_sweep quick test lint test-lowest docs linkcheck package clean
 .DEFAULT_GOAL := help
 
 help:
@@ -13,6 +13,8 @@ help:
 	@echo "make quick                                   lint, types and quick tests"
 	@echo "make test                                    lint, types and all tests"
 	@echo "make test-lowest                             tests with the oldest versions"
+	@echo "make docs                                    docs/_build/html/index.html"
+	@echo "make package                                 wheel and sdist, installed and tried"
 	@echo "make clean                                   remove the environments"
 
 .venv/made: requirements.txt pyproject.toml
@@ -22,7 +24,8 @@ help:
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .
 	touch $@
 
-.venv/made-dev: requirements-dev.txt .venv/made
+.venv/made-dev: requirements-dev.txt requirements-docs.txt requirements-workers.txt \
+  .venv/made
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
 	  -r requirements-dev.txt
 	touch $@
@@ -46,6 +49,23 @@ test-lowest: requirements-dev.txt constraints-lowest.txt
 	.venv/lowest/bin/python -m pip install --quiet --disable-pip-version-check \
 	  -r requirements-dev.txt -c constraints-lowest.txt
 	.venv/lowest/bin/python -m pytest $(PARALLEL) $(ARGS)
+
+.venv/made-docs: requirements-docs.txt .venv/made
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+	  -r requirements-docs.txt
+	touch $@
+
+docs: .venv/made-docs
+	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet \
+	  docs docs/_build/html
+
+linkcheck: .venv/made-docs
+	$(BIN)/python -m sphinx --quiet --builder linkcheck \
+	  --define nb_execution_mode=off docs docs/_build/linkcheck
+
+package: .venv/made
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check build twine uv
+	$(BIN)/python -m benchmarks.package
 
 clean:
 	rm -rf .venv

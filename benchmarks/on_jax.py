@@ -17,11 +17,13 @@ class Network(nn.Module):
     """A network with one hidden layer of ReLUs."""
 
     width: int
+    kernel_init: Any = nn.initializers.lecun_normal()
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """Returns logits ``[B, 10]`` of ``x``, ``[B, 784]``."""
-        return nn.Dense(NUM_CLASSES)(nn.relu(nn.Dense(self.width)(x)))
+        hidden = nn.relu(nn.Dense(self.width, kernel_init=self.kernel_init)(x))
+        return nn.Dense(NUM_CLASSES, kernel_init=self.kernel_init)(hidden)
 
 
 def _optimizer(job: Job) -> optax.GradientTransformation:

@@ -5,7 +5,7 @@
 Only training is timed, after compilation, in microseconds per run and step. The values
 are medians over rounds, and every round measures all settings in turn. About five
 minutes on two cores. Writes ``docs/scaling_of_cost.png`` and prints the table of
-``docs/performance.md``.
+``docs/appendices/performance.md``.
 """
 
 import argparse

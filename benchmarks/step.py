@@ -107,41 +107,31 @@ def _epoch(
 ) -> tuple[Any, str, int, int]:
     """Returns a function that trains an epoch, its HLO, runs per device and devices."""
     import jax
-    import jax.numpy as jnp
-    from jax.sharding import NamedSharding
 
-    from fmnist_jax import Config, Dataset, Hparams, training
-    from fmnist_jax.data.dataset import Splits
+    from benchmarks.epochs import prepare
+    from fmnist_jax import Config, Data, Dataset, Hparams
     from fmnist_jax.sweeps import programs
     from fmnist_jax.sweeps.planning import plan
-    from fmnist_jax.sweeps.program_data import ProgramData
-    from fmnist_jax.sweeps.run_batch import make_batch
 
     rng = np.random.default_rng(0)
     count = steps * BATCH_SIZE
     images = rng.integers(0, 256, (count, 28, 28), dtype=np.uint8)
     labels = rng.integers(0, NUM_CLASSES, count).astype(np.int32)
     test = Dataset(images[:TEST_EXAMPLES], labels[:TEST_EXAMPLES])
+    data = Data(Dataset(images, labels), test, "benchmark", tuple("0123456789"))
     config = Config(
         hidden_sizes=(hidden,), optimizer=optimizer, num_epochs=1, evaluate_train=False
     )
-    cores = len(jax.devices())
-    axes = {"seed": range(runs * cores)}
-    run_plan = plan(axes, config, Hparams(divisor=DIVISOR), cores)
-    mesh = programs.device_mesh(run_plan.num_devices)
-    batch = make_batch(run_plan, run_plan.groups[0], mesh)
-    program = programs.Program(config, (), mesh, NUM_CLASSES)
-    orders = [training.epoch_order(seed, 1, count) for seed in batch.distinct_seeds]
-    splits = Splits(Dataset(images, labels), test)
-    shared = np.stack(orders), ProgramData(splits)
-    all_orders, data = jax.device_put(shared, NamedSharding(mesh, programs.SHARED))
-    state, _ = programs.init_runs(program.init_program(), batch.inputs, data)
-    arguments = batch.inputs, jnp.int32(1), all_orders, data
-    compiled = programs.train_epoch_of_runs.lower(program, state, *arguments).compile()
+    devices = jax.devices()
+    axes = {"seed": range(runs * len(devices))}
+    run_plan = plan(axes, config, Hparams(divisor=DIVISOR), len(devices))
+    program, state, inputs = prepare(run_plan, data, devices[: run_plan.num_devices])
+    lowered = programs.train_epoch_of_runs.lower(program, state, *inputs)
+    compiled = lowered.compile()
 
     def work() -> None:
         nonlocal state
-        state, *_ = jax.block_until_ready(compiled(state, *arguments))
+        state, *_ = jax.block_until_ready(compiled(state, *inputs))
 
     hlo = compiled.as_text() or ""
     return work, hlo, run_plan.groups[0].width, run_plan.num_devices

@@ -2,7 +2,7 @@
 
     python -m docs.scaling FOLDER_WITH_THE_FILES
 
-About four minutes on two cores. The table is in docs/scaling.md.
+About four minutes on two cores. The table is in docs/scaling.csv.
 """
 
 import dataclasses

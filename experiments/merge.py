@@ -7,13 +7,13 @@ Each FOLDER is the --out_dir of one or several shards. The results are written t
 trained.
 """
 
-import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from fmnist_jax.errors import UserError, choose
+from fmnist_jax.files import local_folder
 from fmnist_jax.runner import flag_table, flags, output_folder, rebuilt
 from fmnist_jax.runner.command_line import execute, run_command
 from fmnist_jax.runner.help import asks_for_help
@@ -28,13 +28,13 @@ def run(argv: Sequence[str]) -> None:
         return
     from experiments.__main__ import find_experiments
 
-    folders = [Path(os.path.expanduser(a)) for a in argv[1:] if not a.startswith("-")]
+    folders = [local_folder(a) for a in argv[1:] if not a.startswith("-")]
     arguments = [argv[0], *(a for a in argv[1:] if a.startswith("-"))]
     known = [flag_table.FLAGS["out_dir"], flag_table.FLAGS["overwrite"]]
     options = flags.parse_flags(arguments, known)
     if not folders:
         raise UserError("Name the folders of the shards: merge FOLDER FOLDER …")
-    out_dir = Path(os.path.expanduser(options["out_dir"] or folders[0]))
+    out_dir = local_folder(options["out_dir"] or folders[0], "--out_dir")
     resumes = is_unfinished(out_dir) and not options["overwrite"]
     plan = _shared_plan([*folders, *([out_dir] if resumes else [])])
     experiment = choose("experiment", plan["experiment"], find_experiments())

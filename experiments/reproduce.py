@@ -7,7 +7,6 @@ Measures every row and claim: more than three hours on two cores. To select some
 configuration. The same command resumes an interrupted reproduction.
 """
 
-import os
 import sys
 import time
 import warnings
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from fmnist_jax.errors import Notice, UserError, unknown
+from fmnist_jax.files import local_folder
 from fmnist_jax.runner.command_line import run_command
 from fmnist_jax.runner.flag_table import FLAGS, TEXT, Flag
 from fmnist_jax.runner.flags import parse_flags
@@ -50,8 +50,10 @@ def parse(argv: Sequence[str]) -> dict[str, Any]:
 
     options = parse_flags(argv, _FLAGS)
     options["num_seeds"] = options["num_seeds"] or NUM_SEEDS
-    options["out_dir"] = os.path.expanduser(options["out_dir"] or "runs/reproduce")
-    options["docs_dir"] = os.path.expanduser(options["docs_dir"] or options["out_dir"])
+    options["out_dir"] = options["out_dir"] or "runs/reproduce"
+    options["docs_dir"] = options["docs_dir"] or options["out_dir"]
+    for name in ("out_dir", "docs_dir"):
+        options[name] = str(local_folder(options[name], f"--{name}"))
     if options["num_seeds"] < 2:
         raise UserError("--num_seeds=1 gives no spread; expected at least 2.")
     names = [*load().rows, *DECISIONS]
@@ -84,19 +86,21 @@ def run(argv: Sequence[str]) -> None:
 
 
 def _measure_and_write(options: Mapping[str, Any], names: Sequence[str]) -> None:
+    from fmnist_jax.runner import trial
+
+    trial.check_figures()
+    trial.start_jax([])
     from experiments.reproduction.claims import DECISIONS, decide
     from experiments.reproduction.measuring import make_measure
     from experiments.reproduction.page import write
     from experiments.reproduction.references import load
-    from fmnist_jax.devices import use_compilation_cache, use_cpu_cores
+    from fmnist_jax.sweeps.jax_settings import usual_settings
 
-    use_cpu_cores()
-    use_compilation_cache()
     measure = make_measure(options, names)
     runs, printed = {}, []
     for number, name in enumerate(names, start=1):
         start = time.monotonic()
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), usual_settings():
             warnings.simplefilter("ignore", Notice)  # printed as lines
             runs[name] = measure(name)
         new = [n for n in runs[name].attrs.get("notices", ()) if n not in printed]

@@ -1,11 +1,14 @@
 """One JAX device per processor core, and the on-disk cache of compiled programs."""
 
+import contextlib
 import math
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, SupportsIndex
 
-from fmnist_jax.errors import UserError
+from fmnist_jax.errors import UserError, reason
+from fmnist_jax.files import cache_folder, is_url, with_home
 from fmnist_jax.values import COUNT, plain
 
 # By default XLA uses half of a 512-bit vector unit, which doubles the time of Adam's
@@ -69,7 +72,23 @@ def use_cpu_cores(n: SupportsIndex | None = None) -> int:
     return count
 
 
-def use_compilation_cache(folder: Path | None = None) -> Path:
+@contextlib.contextmanager
+def explaining_start() -> Iterator[None]:
+    """Raises UserError, with settings in the environment, if JAX does not start."""
+    try:
+        yield
+    except (RuntimeError, ValueError, AssertionError) as error:
+        if isinstance(error, UserError):
+            raise
+        why = reason(error).rstrip(".") if str(error) else "there is no such device"
+        names = [name for name in sorted(os.environ) if name.startswith("JAX_")]
+        given = ", ".join(f"{name}={os.environ[name]}" for name in names) or "none"
+        raise UserError(
+            f"JAX does not start: {why}. Its settings in the environment: {given}."
+        ) from error
+
+
+def use_compilation_cache(folder: Path | None = None) -> Path | str | None:
     """Stores compiled programs on disk, so that later processes need not compile them.
 
     Args:
@@ -77,19 +96,24 @@ def use_compilation_cache(folder: Path | None = None) -> Path:
         ``fmnist_jax/compiled`` in ``$XDG_CACHE_HOME`` or ``~/.cache``.
 
     Returns:
-      The folder. If it is not writable, nothing is stored.
+      The folder; a URL in ``$JAX_COMPILATION_CACHE_DIR`` as it is. None if there is no
+      home directory. If the folder is not writable, nothing is stored.
     """
     import jax
 
-    if folder is None:
-        cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-        folder = Path(cache) / "fmnist_jax" / "compiled"
-    folder = Path(os.environ.get("JAX_COMPILATION_CACHE_DIR") or folder)
-    jax.config.update("jax_compilation_cache_dir", str(folder))
+    cache = cache_folder()
+    if folder is None and cache is not None:
+        folder = cache / "fmnist_jax" / "compiled"
+    url = os.environ.get("JAX_COMPILATION_CACHE_DIR", "")
+    if is_url(url):
+        place: Path | str | None = url
+    else:
+        place = with_home(url) if url else folder
+    jax.config.update("jax_compilation_cache_dir", place and str(place))
     # Each program compiles in less than JAX's threshold of a second; there are many.
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
-    return folder
+    return place
 
 
 def host_bytes() -> int:

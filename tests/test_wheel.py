@@ -18,9 +18,13 @@ from pathlib import Path
 import pytest
 
 import fmnist_jax
+from benchmarks.package import readme_example
 
 ROOT = Path(__file__).parents[1]
-SOURCES = ("pyproject.toml", "requirements.txt", "README.md", "LICENSE")
+SOURCES = (
+    "pyproject.toml", "requirements.txt", "requirements-workers.txt", "README.md",
+    "LICENSE",
+)  # fmt: skip
 FOLDERS = ("fmnist_jax", "experiments", "benchmarks")
 
 pytestmark = pytest.mark.slow
@@ -131,14 +135,19 @@ def test_the_wheel_installs_one_name(wheel: Path) -> None:
         assert archive.read(f"{info}/top_level.txt").split() == [b"fmnist_jax"]
         metadata = email.message_from_bytes(archive.read(f"{info}/METADATA"))
     assert metadata["Version"] == fmnist_jax.__version__
-    lines = (ROOT / "requirements.txt").read_text().splitlines()
-    required = {line.split("#")[0].strip() for line in lines} - {""}
-    first_words = {re.match(r"[\w-]+", line)[0] for line in required}  # type: ignore[index]
-    listed = {
-        re.match(r"[\w-]+", line)[0]  # type: ignore[index]
-        for line in metadata.get_all("Requires-Dist", [])
-    }
-    assert listed == first_words
+    lines = metadata.get_all("Requires-Dist", [])
+    extra = {line for line in lines if 'extra == "workers"' in line.replace("'", '"')}
+    assert packages_of({*lines} - extra) == packages_in("requirements.txt")
+    assert packages_of(extra) == packages_in("requirements-workers.txt")
+
+
+def packages_in(name: str) -> set[str]:
+    lines = (ROOT / name).read_text().splitlines()
+    return packages_of({line.split("#")[0].strip() for line in lines} - {""})
+
+
+def packages_of(lines: set[str]) -> set[str]:
+    return {re.match(r"[\w-]+", line)[0] for line in lines}  # type: ignore[index]
 
 
 def test_the_wheel_has_every_file_of_the_library(wheel: Path) -> None:
@@ -167,21 +176,10 @@ def test_the_environment_has_the_wheel_and_not_the_repository(
 
 
 def test_the_example_of_the_readme_runs(python: Path, tmp_path: Path) -> None:
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    section = readme.partition("### Sweeps\n")[2]
-    block = re.search(r"(?:^(?: {4}.*)?\n)+", section, re.M)
-    assert block is not None
-    code = "\n".join(line[4:] for line in block[0].splitlines())
-    for full, small in (
-        ('load("fashion_mnist")', 'load("synthetic", train_examples=64)'),
-        ("num_epochs=5", "num_epochs=2, hidden_sizes=(4,)"),
-        ("np.logspace(-5, 0, 16)", "np.logspace(-5, 0, 2)"),
-    ):
-        assert full in code
-        code = code.replace(full, small)
-    code += "\nprint(dict(ds.sizes))"
     sizes = {"optimizer": 2, "divisor": 3, "learning_rate": 2, "seed": 5, "epoch": 2}
-    assert run(python, "-c", code, folder=tmp_path).splitlines()[-1] == str(sizes)
+    assert run(python, "-c", readme_example(), folder=tmp_path).splitlines()[-1] == str(
+        sizes
+    )
 
 
 def test_mypy_finds_mistakes_and_passes_a_correct_script(

@@ -1,4 +1,4 @@
-"""The page that compares our results with the published numbers and claims."""
+"""The pages that compare our results with the published numbers and claims."""
 
 from pathlib import Path
 from typing import Any
@@ -25,25 +25,27 @@ FIGURES = "reproduction"  # folder of the figures, in the folder of the page
 SATURATED_LOSS = 16.118  # -ln 1e-7, clipped loss of a saturated wrong example
 SATURATED_ROW = "scale-keras-1"  # its test loss follows from its test accuracy
 MAX_FROZEN_CHANGE = 0.5  # nats; maximum change of the test loss of a frozen run
-TEMPLATE = Path(__file__).with_name("reproduction.md.jinja")
+# The summary, the claims one by one, and the rows one by one.
+PAGES = ("reproduction.md", "reproduction_claims.md", "reproduction_rows.md")
 
 
 def write(references: References, runs: Runs, findings: Findings, folder: Path) -> Path:
-    """Writes the page and its figures into a folder; returns the page's path.
+    """Writes the pages and their figures into a folder; returns the summary's path.
 
     Raises:
       UserError: if they cannot be written.
     """
-    path, text = folder / "reproduction.md", page(references, runs, findings)
+    texts = pages(references, runs, findings)
     with explaining_write_errors(folder):
         (folder / FIGURES).mkdir(parents=True, exist_ok=True)
         for name, row in references.rows.items():
             if ours := runs_of(name, runs):
                 figure = row_figure(name, row, ours)
                 figure.savefig(folder / FIGURES / f"{name}.png", dpi=90)
-        with atomic_write(path) as new:
-            new.write_text(text, encoding="utf-8")
-    return path
+        for name, text in texts.items():
+            with atomic_write(folder / name) as new:
+                new.write_text(text, encoding="utf-8")
+    return folder / PAGES[0]
 
 
 def runs_of(row: str, runs: Runs) -> dict[str, xr.Dataset]:
@@ -51,8 +53,22 @@ def runs_of(row: str, runs: Runs) -> dict[str, xr.Dataset]:
     return {name: runs[name] for name in configurations_of(row) if name in runs}
 
 
-def page(references: References, runs: Runs, findings: Findings) -> str:
-    """Returns the page, in Markdown, of the rows and claims that were measured."""
+def pages(references: References, runs: Runs, findings: Findings) -> dict[str, str]:
+    """Returns the pages, in Markdown, of the rows and claims that were measured."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    values = _values(references, runs, findings)
+    return {
+        name: environment.get_template(f"{name}.jinja").render(values) for name in PAGES
+    }
+
+
+def _values(references: References, runs: Runs, findings: Findings) -> dict[str, Any]:
+    """Returns what the templates show."""
     sections = {
         name: _section(name, row, ours)
         for name, row in references.rows.items()
@@ -63,13 +79,7 @@ def page(references: References, runs: Runs, findings: Findings) -> str:
     trained = [runs[name] for name in CONFIGURATIONS if name in runs]
     seeds = trained[0].sizes["seed"] if trained else 0
     names = (*references.rows, *references.claims)
-    template = jinja2.Template(
-        TEMPLATE.read_text(encoding="utf-8"),
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return template.render(
+    return dict(
         titles=dict.fromkeys(dataset.attrs["dataset_title"] for dataset in trained),
         seeds=seeds or "no",
         machines=dict.fromkeys(map(machine_of, trained)),

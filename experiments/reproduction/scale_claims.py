@@ -231,7 +231,7 @@ def bn_rescues(
     if (by_batch.verdict, final) == (SUPPORTED, CONTRADICTED):
         reason = (
             " So the network trains with batch norm, but its running statistics fail "
-            "(docs/evidence.md explains why)."
+            "(docs/explanation/normalizations.md explains why)."
         )
     return combine(
         parts,

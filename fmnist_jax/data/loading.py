@@ -13,6 +13,7 @@ from fmnist_jax.data.dataset import Data
 from fmnist_jax.data.official import NUM_EXAMPLES, OFFICIAL
 from fmnist_jax.data.splits import Contents
 from fmnist_jax.errors import UserError, choose
+from fmnist_jax.files import with_home
 from fmnist_jax.values import SUBSETS, integer, plain
 
 NAMES = ("auto", *OFFICIAL, "synthetic", "idx")
@@ -39,7 +40,7 @@ def load(
         'synthetic', the generated set, with a notice, unless a folder was given; 'idx':
         other IDX files in ``data_dir``; a prepared image set of TFDS (NAME or
         NAME/CONFIG); or a file or folder, whose content decides how it is read
-        (``docs/your_data.md``). If a name is also a path, it is a name.
+        (``docs/reference/data_formats.md``). If a name is also a path, it is a name.
       data_dir: the folder to search first for a name; it must exist.
       train_examples: the number of training examples to keep.
       test_examples: the same for the test set.
@@ -134,14 +135,15 @@ def _load_tfds_or_path(
     for tfds_root in roots if isinstance(name, str) else ():
         if folder := tfds.find(tfds_root, str(name)):
             return to_data(tfds.read(folder), str(name))
-    path = os.path.expanduser(name) if isinstance(name, str | os.PathLike) else ""
-    if path and os.path.exists(path):
+    is_path = isinstance(name, str | os.PathLike)
+    path = with_home(os.fspath(name)) if is_path and name else None
+    if path is not None and os.path.exists(path):
         if folder_given:
             raise UserError(
                 f"--data_dir={root} has no effect, because --dataset={name} is a path; "
                 "leave one of the two out."
             )
-        return containers.load(Path(path), NAMES)
+        return containers.load(path, NAMES)
     names = tfds.known_names()
     if re.split("[/:]", str(name))[0] not in names:
         text = str(name).lower().replace("-", "_")

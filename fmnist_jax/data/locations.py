@@ -13,6 +13,7 @@ from fmnist_jax.data import idx, npy, official
 from fmnist_jax.data.official import NUM_EXAMPLES, OFFICIAL
 from fmnist_jax.data.splits import Pairs
 from fmnist_jax.errors import UserError, reason
+from fmnist_jax.files import cache_folder, is_url, local_folder, with_home
 
 
 class NotFoundError(UserError):
@@ -46,14 +47,15 @@ def user_folder(data_dir: str | os.PathLike[str] | None) -> Path | None:
     value = data_dir or os.environ.get("FMNIST_JAX_DATA")
     if not value:
         return None
+    name = "data_dir" if data_dir else "FMNIST_JAX_DATA"
     try:
-        folder = Path(value).expanduser()
+        folder = local_folder(os.fspath(value), name)
         with os.scandir(folder):
             return folder
-    except (OSError, RuntimeError, TypeError, ValueError) as error:
+    except (OSError, TypeError) as error:
         raise UserError(
-            f"{'data_dir' if data_dir else 'FMNIST_JAX_DATA'} is {str(value)!r}, which "
-            f"is not a readable folder: {reason(error)}."
+            f"{name} is {str(value)!r}, which is not a readable folder: "
+            f"{reason(error)}."
         ) from error
 
 
@@ -87,27 +89,33 @@ def _locations(name: str, root: Path | None) -> Iterator[_Location]:
         yield _Location("IDX files in", folder, idx.read_folder, is_user_supplied=True)
     for folder in tfds_roots(root):
         yield _Location("TFDS directory", folder / name, _read_tfds, folder == root)
-    keras = _path_in("KERAS_HOME", "~/.keras") / "datasets"
+    for keras in _paths_in("KERAS_HOME", "~/.keras")[:1]:
+        if name == "mnist":
+            yield _Location("Keras file", keras / "datasets" / "mnist.npz", _read_npz)
+        else:
+            folder = keras / "datasets" / "fashion-mnist"
+            yield _Location("IDX files in", folder, idx.read_folder)
     caches = [Path("data") / folder for folder in folders if "/raw" in folder]
-    if name == "mnist":
-        yield _Location("Keras file", keras / "mnist.npz", _read_npz)
-    else:
-        caches.insert(0, keras / "fashion-mnist")
-    own_cache = _path_in("XDG_CACHE_HOME", "~/.cache") / "fmnist_jax" / name
-    for folder in (*caches, own_cache):
+    cache = cache_folder()
+    caches += [cache / "fmnist_jax" / name] if cache else []
+    for folder in caches:
         yield _Location("IDX files in", folder, idx.read_folder)
-    yield _Location("download to", own_cache, _download)
+    if cache:
+        yield _Location("download to", caches[-1], _download)
+    else:
+        yield _Location("download to", Path("~/.cache"), _without_home)
 
 
-def _path_in(variable: str, default: str) -> Path:
-    # Unlike Path.expanduser, os.path.expanduser never raises.
-    return Path(os.path.expanduser(os.environ.get(variable) or default))
+def _paths_in(variable: str, default: str) -> list[Path]:
+    """Returns the folder of a variable and the default, without URLs and ``~``."""
+    texts = filter(None, (os.environ.get(variable), default))
+    paths = (with_home(text) for text in texts if not is_url(text))
+    return [path for path in paths if path is not None]
 
 
 def tfds_roots(root: Path | None) -> list[Path]:
     """Returns the TFDS directories: the user's, the environment's and the default."""
-    default = "~/tensorflow_datasets"
-    paths = [_path_in("TFDS_DATA_DIR", default), Path(os.path.expanduser(default))]
+    paths = _paths_in("TFDS_DATA_DIR", "~/tensorflow_datasets")
     return list(dict.fromkeys([root, *paths] if root else paths))
 
 
@@ -134,6 +142,10 @@ def _download(folder: Path) -> Pairs | None:
     }
     download.fetch(files, folder)
     return idx.read_folder(folder)
+
+
+def _without_home(folder: Path) -> None:
+    raise UserError(f"there is no {folder}; set HOME or XDG_CACHE_HOME to a full path")
 
 
 def _read_npz(path: Path) -> Pairs | None:

@@ -12,10 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from fmnist_jax.analysis.results import FILES_OF_RUNS, RESULTS_FILE, SETTINGS_FILE
-from fmnist_jax.devices import use_cpu_cores
 from fmnist_jax.errors import UserError
 from fmnist_jax.files import explaining_write_errors
-from fmnist_jax.runner import execution, output_folder, page
+from fmnist_jax.runner import execution, output_folder, page, trial
 from fmnist_jax.runner.jobs import Task
 from fmnist_jax.runner.output_folder import INDEX
 from fmnist_jax.sweeps import folder_lock
@@ -34,7 +33,8 @@ def run(root: Path, tasks: Sequence[Task]) -> None:
         be overwritten, or if another process writes to ``root``.
     """
     if any(task.job.experiment.trains for task in tasks):
-        use_cpu_cores()  # before a fingerprint asks for the kind of device
+        # Before a fingerprint asks for the kind of device.
+        trial.start_jax([task.out_dir for task in tasks])
     with output_folder.locked(root):
         remaining = [task for task in tasks if not _is_finished(task)]
         if not tasks[0].job.options["overwrite"]:

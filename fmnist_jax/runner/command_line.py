@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from fmnist_jax.errors import UserError
 from fmnist_jax.runner.experiment import Experiment
+from fmnist_jax.sweeps.stop_signals import STOP_SIGNALS
 from fmnist_jax.values import SUBSETS
 
 if TYPE_CHECKING:
@@ -62,9 +63,15 @@ def run_command(
 
 
 def _prepare_process() -> None:
-    """Makes SIGTERM act as Ctrl-C and printing safe on closed or ASCII-only streams."""
-    if signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
+    """Makes stop signals act as Ctrl-C, and printing safe on closed or ASCII streams.
+
+    Figures are drawn into files: MPLBACKEND, which may name a module of a notebook, has
+    no effect.
+    """
+    for number in STOP_SIGNALS:
+        if signal.getsignal(number) == signal.SIG_DFL:  # nohup ignores SIGHUP
+            signal.signal(number, signal.default_int_handler)
+    os.environ["MPLBACKEND"] = "agg"
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # closed, as `>&-` does
             setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
@@ -104,12 +111,13 @@ def execute(
     if asks_for_help(argv):
         print("\n\n".join(help_text(experiment) for experiment in experiments))
         return
-    from fmnist_jax.runner import extension, output_folder, shards
+    from fmnist_jax.runner import extension, output_folder, shards, workers
     from fmnist_jax.runner.fitting import fit_to_data, leave_out_bundles, select_data
     from fmnist_jax.runner.jobs import make_job
 
     options = parse(argv, experiments)
     shards.check(options, experiments)
+    workers.check(options)
     names = [experiment.name for experiment in experiments]
     extension.check_options(options, names)
     jobs = _for_each(names, lambda e: make_job(e, options), experiments)
@@ -173,7 +181,7 @@ def _run(
     allow_training: bool,
 ) -> None:
     """Runs jobs one after the other, several as a batch."""
-    from fmnist_jax.runner import batch, execution, output_folder, rebuilt
+    from fmnist_jax.runner import batch, execution, output_folder, rebuilt, workers
     from fmnist_jax.runner.jobs import Task, code_of
 
     experiments, given = [job.experiment for job in jobs], jobs[0].options["given"]
@@ -185,8 +193,14 @@ def _run(
         code = code_of(job.experiment)
         task = Task(job, job_data, folder, arguments, code, resume, allow_training)
         tasks.append(task)
-    if len(tasks) == 1 or jobs[0].options["dry_run"]:
+    options = jobs[0].options
+    if options["dry_run"]:
         for task in tasks:
             execution.run(task)
-    else:
-        batch.run(root, tasks)
+        return
+    with workers.connected(options, [task.out_dir for task in tasks]) as cluster:
+        tasks = [task._replace(cluster=cluster) for task in tasks]
+        if len(tasks) == 1:
+            execution.run(tasks[0])
+        else:
+            batch.run(root, tasks)

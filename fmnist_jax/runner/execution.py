@@ -1,13 +1,11 @@
 """One experiment from its plan to its report: plan, train, save, plot, report."""
 
-import contextlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from fmnist_jax.analysis.results import stack
-from fmnist_jax.devices import num_cpu_cores, use_compilation_cache, use_cpu_cores
+from fmnist_jax.devices import num_cpu_cores
 from fmnist_jax.runner import (
-    distributed,
     extension,
     interrupts,
     output_folder,
@@ -16,6 +14,7 @@ from fmnist_jax.runner import (
     saving,
     shards,
     terminal,
+    trial,
 )
 from fmnist_jax.runner.jobs import Task, plan_job
 from fmnist_jax.sweeps import folder_lock
@@ -31,6 +30,8 @@ if TYPE_CHECKING:
 
 def run(task: Task) -> None:
     """Runs, saves and reports a task, or prints its plan for ``--dry_run``."""
+    if not task.job.options["dry_run"]:
+        trial.check_figures()
     if not task.job.experiment.trains:
         _answer_from_data(task)
     elif task.job.options["dry_run"]:
@@ -67,30 +68,28 @@ def _check_free(task: Task) -> None:
 
 def _train_and_report(task: Task) -> None:
     """Trains this process's shard of the runs; saves and reports the results."""
-    use_cpu_cores()
-    use_compilation_cache()
     options, out_dir = task.job.options, task.out_dir
-    joined = (
-        distributed.connected(options, task.resume_command)
-        if options["distributed"]
-        else contextlib.nullcontext(shards.from_options(options))
-    )
+    shard = shards.from_options(options)
+    trial.start_jax([out_dir])
+    from fmnist_jax.sweeps.jax_settings import usual_settings
+
     with (
-        joined as shard,
         output_folder.ensure_dir(out_dir),
         output_folder.locked(out_dir, shard),
     ):
-        with stop_signals() as is_stopped:
+        with stop_signals() as is_stopped, usual_settings():
             plans, progress = _open(task, shard)
+            trial.check_disk(progress)
             to_train = extension.missing(progress) if options["extend"] else ()
             overview = terminal.overview(task.job, plans, task.data, to_train)
             print("\n".join(overview), flush=True)
             print("\n".join(_progress_lines(task, progress)), flush=True)
             with interrupts.adding_resume_command(task.resume_command, progress.folder):
                 stages = _train(task, progress, is_stopped)
-        with interrupts.adding_resume_command(task.resume_command, progress.folder):
+        resume = interrupts.adding_resume_command(task.resume_command, progress.folder)
+        with resume, usual_settings():
             lines = _save(task, stages)
-        if options["distributed"] or shard.total == 1:
+        if shard.total == 1:
             folder_lock.discard(progress.folder)
     print("\n".join(["", *lines]))
 
@@ -119,6 +118,7 @@ def _open(task: Task, shard: Shard) -> tuple[list["Plan"], "SweepProgress"]:
         options["overwrite"],
         shard,
         search=search.settings,
+        cluster=task.cluster,
     )
     if earlier:
         extension.reuse(progress, earlier)
@@ -155,8 +155,6 @@ def _train(
     """
     from fmnist_jax.sweeps.running import train
 
-    if task.job.options["distributed"]:
-        distributed.check_same(progress)
     stages = [progress]
     if not is_stopped():
         train(task.job.search, stages, is_stopped, is_shown=None)
@@ -167,32 +165,22 @@ def _train(
 
 def _save(task: Task, stages: list["SweepProgress"]) -> list[str]:
     """Saves this process's results; returns what is printed at the end."""
+    from fmnist_jax.sweeps.progress import shard_groups
+    from fmnist_jax.sweeps.resuming import check_finished
+
     progress = stages[0]
-    is_distributed, shard = task.job.options["distributed"], progress.shard
-    if is_distributed:
-        distributed.assemble(progress)
-    if shard.total > 1 and not (is_distributed and shard.number == 0):
-        from fmnist_jax.sweeps.progress import shard_groups
-
+    number, total = progress.shard
+    if total > 1:
         groups = _groups(len(shard_groups(progress)))
-        lines = [
-            f"Shard {shard.number} of {shard.total} is done: {groups} in "
-            f"{progress.folder}."
-        ]
-    else:
-        from fmnist_jax.sweeps.resuming import check_finished
-
-        for stage in stages:
-            check_finished(stage)
-        results = task.job.search.labelled(stages)
-        dataset = _labelled(task, progress, results)
-        answer, paths = saving.save_runs(task, dataset)
-        files, notes = saved_states.save(task, progress, results)
-        shown = None if task.job.experiment.search else dataset
-        lines = [*notes, *terminal.results(answer, [*paths, *files], shown)]
-    if is_distributed:
-        distributed.wait_for_all()
-    return lines
+        return [f"Shard {number} of {total} is done: {groups} in {progress.folder}."]
+    for stage in stages:
+        check_finished(stage)
+    results = task.job.search.labelled(stages)
+    dataset = _labelled(task, progress, results)
+    answer, paths = saving.save_runs(task, dataset)
+    files, notes = saved_states.save(task, progress, results)
+    shown = None if task.job.experiment.search else dataset
+    return [*notes, *terminal.results(answer, [*paths, *files], shown)]
 
 
 def _labelled(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from fmnist_jax.analysis.results import SETTINGS_FILE, load
 from fmnist_jax.errors import UserError, reason
+from fmnist_jax.files import local_folder
 from fmnist_jax.runner.experiment import Options
 from fmnist_jax.runner.flag_values import check_apart
 from fmnist_jax.runner.jobs import Task
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from fmnist_jax.sweeps.planning import Plan
     from fmnist_jax.sweeps.progress import SweepProgress
 
-SHARDS = ("num_shards", "distributed")
+SHARDS = ("num_shards",)
 EXCLUDED = ("keep_states", "halving", "overwrite", "dry_run", *SHARDS)
 
 
@@ -39,13 +40,12 @@ def environment_of(task: Task) -> dict[str, str]:
     """Returns the code, versions, JAX settings and probes that results depend on."""
     from fmnist_jax.sweeps.checkpoints import digest
     from fmnist_jax.sweeps.code_names import code_name
-    from fmnist_jax.sweeps.environment import environment
     from fmnist_jax.sweeps.fingerprint import probe_fingerprints
 
     probes = digest(probe_fingerprints(task.job.probes))[:12]
     model = task.job.config.model
     code = {} if model is None else {"model": digest(code_name(model))[:12]}
-    return {**environment(), "probes": probes, "experiment": task.code, **code}
+    return {**task.environment, "probes": probes, "experiment": task.code, **code}
 
 
 def earlier_results(task: Task) -> list["xr.Dataset"]:
@@ -95,7 +95,7 @@ def earlier_results(task: Task) -> list["xr.Dataset"]:
 def _source(options: Options, out_dir: Path) -> Path | None:
     """Returns the folder whose results are reused."""
     if options["zoom_from"] is not None:
-        return Path(options["zoom_from"])
+        return local_folder(options["zoom_from"], "--zoom_from")
     return out_dir if options["extend"] else None
 
 

@@ -137,6 +137,20 @@ _COMMON_FLAGS = (
         "without a validation set, test accuracy)",
         "training",
     ),
+    Flag(
+        "workers",
+        COUNT,
+        "number of processes to start on this machine, which train in place of this "
+        "one; one for each GPU if there are GPUs (needs Dask)",
+        "training",
+    ),
+    Flag(
+        "scheduler",
+        TEXT,
+        "train on the workers of this Dask scheduler: an address, such as "
+        "tcp://host:8786, or a scheduler file",
+        "training",
+    ),
     Flag("overwrite", SWITCH, "replace the results in --out_dir"),
     Flag(
         "extend",
@@ -154,16 +168,6 @@ _COMMON_FLAGS = (
         "shards",
     ),
     Flag("shard_index", TEXT, "with --num_shards: shard to train (from 0)", "shards"),
-    Flag(
-        "distributed",
-        SWITCH,
-        "divide the runs among processes on several hosts; the following flags default "
-        "to the values of the cluster",
-        "shards",
-    ),
-    Flag("coordinator", TEXT, "with --distributed: HOST:PORT of process 0", "shards"),
-    Flag("num_processes", COUNT, "with --distributed: number of processes", "shards"),
-    Flag("process_id", TEXT, "with --distributed: process index (from 0)", "shards"),
     Flag("help", SWITCH, "print this help, and stop"),
 )
 # In the order of --help.

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import xarray as xr
     from matplotlib.figure import Figure
 
-EXCLUDED = ("keep_states", "num_shards", "distributed")
+EXCLUDED = ("keep_states", "num_shards")
 
 
 def check_stages(experiment: Experiment, options: Options) -> None:

@@ -23,6 +23,7 @@ from fmnist_jax.sweeps.stages import Grid, Search
 
 if TYPE_CHECKING:
     from fmnist_jax.data.dataset import Data
+    from fmnist_jax.sweeps.cluster import Cluster
     from fmnist_jax.sweeps.planning import Plan
 
 
@@ -34,6 +35,7 @@ class Task(NamedTuple):
       code: digest of the code of the experiment.
       resume_command: resumes the job if it is interrupted.
       allow_training: whether runs may be trained; otherwise all must be in the folder.
+      cluster: whose workers train; None for this process.
     """
 
     job: Job
@@ -43,6 +45,7 @@ class Task(NamedTuple):
     code: str
     resume_command: str
     allow_training: bool = True
+    cluster: "Cluster | None" = None
 
     @property
     def name(self) -> str:
@@ -60,13 +63,20 @@ class Task(NamedTuple):
         return [settings_fingerprint(axes, *settings, data) for data in self.data]
 
     @property
+    def environment(self) -> Mapping[str, str]:
+        """What determines the bits of results, on the workers if there are any."""
+        from fmnist_jax.sweeps.environment import environment
+
+        return self.cluster.environment if self.cluster else environment()
+
+    @property
     def fingerprint(self) -> str:
         """The sha256 of what determines results, tables, figures and kept states."""
         from fmnist_jax.sweeps import environment
         from fmnist_jax.sweeps.checkpoints import digest
 
         versions = environment.versions(environment.RECORDED_PACKAGES)
-        rest = dict(environment.environment()) if self.job.experiment.trains else {}
+        rest = dict(self.environment) if self.job.experiment.trains else {}
         criterion = self.job.options["criterion"]
         rest |= {} if criterion is None else {"criterion": criterion}
         rest |= self.job.search.settings
@@ -192,7 +202,8 @@ def plan_job(
     if num_devices is not None:
         planned = plan(axes, *settings, num_devices, probes=probes)
         return [planned for _ in task.data]
-    from fmnist_jax.sweeps.engine import plan_for_local_devices
+    from fmnist_jax.sweeps.cluster import plan_for
 
-    plans = [plan_for_local_devices(axes, d, *settings, probes) for d in task.data]
+    on = task.cluster
+    plans = [plan_for(on, axes, data, *settings, probes)[0] for data in task.data]
     return [split_for_shards(planned, num_shards) for planned in plans]

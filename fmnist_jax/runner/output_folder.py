@@ -11,7 +11,7 @@ from typing import Any
 
 from fmnist_jax.analysis.results import FILES_OF_RUNS, RESULTS_FILE, SETTINGS_FILE
 from fmnist_jax.errors import UserError, reason
-from fmnist_jax.files import explaining_write_errors, remove_temporary
+from fmnist_jax.files import explaining_write_errors, local_folder, remove_temporary
 from fmnist_jax.sweeps import folder_lock
 from fmnist_jax.sweeps.plan_file import SINGLE, Shard, is_unfinished
 
@@ -35,7 +35,7 @@ def choose_folder(names: Sequence[str], options: Mapping[str, Any]) -> Path:
         now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H-%M-%S")
         root = Path("runs") / now if several else Path("runs") / names[0] / now
     else:
-        root = Path(os.path.expanduser(options["out_dir"]))  # never raises
+        root = local_folder(options["out_dir"], "--out_dir")
     # ensure_dir changes a default name that is taken; of several experiments, finished
     # ones are skipped.
     if not (options["overwrite"] or options["extend"] or is_default or several):

@@ -3,17 +3,19 @@
 import itertools
 import math
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from fmnist_jax.config import SETTINGS, TRACED, is_log
 from fmnist_jax.errors import UserError, unknown
+from fmnist_jax.files import local_folder
 from fmnist_jax.runner.flag_values import Span, check_apart
 from fmnist_jax.search.refinement import Refinement
 from fmnist_jax.values import STATUS, spaced_values
 
 NUM_VALUES = 24  # of each setting, unless its flag gives the values
 MIN_CELLS = 8  # of the coarse grid of an adaptive map, along each setting
-EXCLUDED = ("keep_states", "extend", "num_shards", "distributed")
+EXCLUDED = ("keep_states", "extend", "num_shards")
 
 
 def refinement_of(options: Mapping[str, Any]) -> Refinement | None:
@@ -60,7 +62,8 @@ def plane_axes(
         return axes
     windows = _windows(options["zoom"], list(axes))
     if options["zoom_from"] is not None:
-        return _finer_axes(options["zoom_from"], windows, options["refine"])
+        folder = local_folder(options["zoom_from"], "--zoom_from")
+        return _finer_axes(folder, windows, options["refine"])
     return {
         name: spaced_values(low, high, len(axes[name]), is_log(name) and low > 0)
         for name, (low, high) in windows.items()
@@ -68,7 +71,7 @@ def plane_axes(
 
 
 def _finer_axes(
-    folder: str, windows: Mapping[str, tuple[float, float]], size: int
+    folder: Path, windows: Mapping[str, tuple[float, float]], size: int
 ) -> dict[str, Sequence[float]]:
     """Returns the values of a finished map in a window, and more between them.
 

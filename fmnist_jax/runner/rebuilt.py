@@ -1,6 +1,8 @@
 """Command lines, rebuilt from the texts of their flags."""
 
 import shlex
+import subprocess
+import sys
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
@@ -22,9 +24,9 @@ def command(experiments: Sequence[Experiment], given: Given, out_dir: Path) -> s
     names = [experiment.name for experiment in experiments]
     several = ["experiments", f"--only={','.join(names)}"]
     module = several if len(names) > 1 else [f"experiments.{names[0]}"]
-    return shlex.join(
-        ["python", "-m", *module, *arguments(given), f"--out_dir={out_dir}"]
-    )
+    words = ["python", "-m", *module, *arguments(given), f"--out_dir={out_dir}"]
+    is_windows = sys.platform == "win32"
+    return subprocess.list2cmdline(words) if is_windows else shlex.join(words)
 
 
 def arguments(given: Given, without: Collection[str] = ()) -> list[str]:

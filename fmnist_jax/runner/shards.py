@@ -7,15 +7,7 @@ from fmnist_jax.errors import UserError
 from fmnist_jax.runner.flag_table import SHARD_FLAGS
 from fmnist_jax.runner.flag_values import parse_value
 from fmnist_jax.sweeps.plan_file import SINGLE, Shard
-from fmnist_jax.values import ValueType, integer
-
-
-def _is_address(text: str) -> bool:
-    host, _, port = text.rpartition(":")
-    return bool(host) and port.isdecimal() and 1 <= int(port) <= 65_535
-
-
-ADDRESS = ValueType("HOST:PORT, the port from 1 to 65535", accepts=_is_address)
+from fmnist_jax.values import integer
 
 
 def from_options(options: Mapping[str, Any]) -> Shard:
@@ -37,16 +29,9 @@ def check(options: Mapping[str, Any], experiments: Sequence[Any]) -> None:
             f"--{min(given)} requires a single experiment and an explicit --out_dir "
             "for the results of the shard."
         )
-    processes = {"coordinator", "num_processes", "process_id"}
-    shards, by_cluster = {"num_shards", "shard_index"}, {"distributed"}
-    if given not in (shards, by_cluster, by_cluster | processes):
+    if len(given) < len(SHARD_FLAGS):
         raise UserError(
-            "Runs are divided either by --num_shards=4 --shard_index=2, or by "
-            "--distributed, alone or with --coordinator=HOST:PORT --num_processes=4 "
-            f"--process_id=2; given: --{', --'.join(sorted(given))}."
+            f"--{min(given)} is given alone; a shard needs both --num_shards=4 and "
+            "--shard_index=2."
         )
     from_options(options)
-    if processes < given:
-        last = options["num_processes"] - 1
-        parse_value("coordinator", ADDRESS, options["coordinator"])
-        parse_value("process_id", integer(0, last), options["process_id"])

@@ -131,11 +131,11 @@ class Recommending(NamedTuple):
         hparams: Hparams,
         data: Data,
     ) -> SweepProgress:
-        from fmnist_jax.sweeps.engine import plan_for_local_devices  # imports jax
+        from fmnist_jax.sweeps.cluster import plan_for  # imports jax
         from fmnist_jax.sweeps.resuming import next_rung
 
         settings = drop_unread(axes, config, hparams)
-        planned = plan_for_local_devices(axes, data, *settings)
+        planned, _ = plan_for(stages[-1].cluster, axes, data, *settings)
         return next_rung(stages[-1], [planned], [{}], None, [data])
 
     def labelled(self, stages: Sequence[SweepProgress]) -> list[xr.Dataset]:

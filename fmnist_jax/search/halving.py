@@ -8,7 +8,7 @@ batches, so no epoch is trained twice.
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import xarray as xr
 
@@ -17,11 +17,14 @@ from fmnist_jax.data.dataset import Data
 from fmnist_jax.errors import UserError, check_is
 from fmnist_jax.probes.probe import Probe
 from fmnist_jax.search.rungs import Rungs, check_rungs
-from fmnist_jax.sweeps.engine import plan_for_local_devices
+from fmnist_jax.sweeps.cluster import plan_for
 from fmnist_jax.sweeps.planning import Plan
 from fmnist_jax.sweeps.running import run_search
 from fmnist_jax.sweeps.sweep import check_findings
 from fmnist_jax.values import plain
+
+if TYPE_CHECKING:
+    from distributed import Client
 
 
 def halving(
@@ -37,12 +40,12 @@ def halving(
     max_width: int | None = None,
     progress: bool = False,
     folder: Path | str | None = None,
+    client: "Client | None" = None,
 ) -> xr.Dataset:
     """Trains a run for each combination of the axes' values; prunes the worst early.
 
-    At each rung except the last, settings are ranked by the mean over seeds of a
-    validation metric, and only the best continue. Their results are those of ``sweep``,
-    up to float32 rounding.
+    At each rung but the last, settings are ranked by a validation metric, averaged over
+    seeds. The best continue, as they would in ``sweep`` up to float32 rounding.
 
     Args:
       axes: as ``sweep`` takes them.
@@ -56,6 +59,7 @@ def halving(
       max_width: maximum number of runs per device at once; None: as the device allows.
       progress: whether to show a progress bar on stderr.
       folder: where checkpoints are saved, as in ``sweep``.
+      client: of a Dask cluster, as in ``sweep``.
 
     Returns:
       As ``sweep``. A pruned run has the status "pruned". Its ``pruned_epoch`` is the
@@ -68,11 +72,11 @@ def halving(
     check_is("rungs", rungs, Iterable, "a list of epochs, such as (1, 3, 9)")
     search = check_rungs(Rungs(tuple(plain(list(rungs))), plain(keep), by))
     config = dataclasses.replace(config, num_epochs=search.epochs[-1])
-    planned = plan_for_local_devices(axes, data, config, hparams, probes, max_width)
+    planned, on = plan_for(client, axes, data, config, hparams, probes, max_width)
     _check_metric(planned, data, search)
     check_findings(planned, data)
-    stages = run_search(search, "halving", planned, data, folder, progress)
-    return search.labelled(stages)[0]
+    how = folder, progress, None, on
+    return search.labelled(run_search(search, "halving", planned, data, *how))[0]
 
 
 def _check_metric(planned: Plan, data: Data, rungs: Rungs) -> None:

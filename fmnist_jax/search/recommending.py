@@ -8,7 +8,7 @@ import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fmnist_jax.analysis.recommendation import Recommendation, recommendation
 from fmnist_jax.config import Config, Hparams
@@ -19,6 +19,9 @@ from fmnist_jax.search.finalists import FINALISTS, Recommending
 from fmnist_jax.search.rungs import Rungs
 from fmnist_jax.search.scalings import part_of, traced_scalings
 from fmnist_jax.sweeps.axes import check_sweep, drop_unread
+
+if TYPE_CHECKING:
+    from distributed import Client
 
 BATCHES = 200  # of training examples, in the part of the data
 MIN_STEPS = 500  # minimum per run; small data get more epochs
@@ -91,6 +94,7 @@ def recommend(
     axes: Mapping[str, Any] = MappingProxyType({}),
     folder: Path | str | None = None,
     progress: bool = False,
+    client: "Client | None" = None,
 ) -> Recommendation:
     """Recommends a scaling of the inputs, an optimizer and a learning rate.
 
@@ -101,10 +105,10 @@ def recommend(
       config: static settings; ``num_epochs`` is that of the runs on all data, and is
         raised for small data, to 500 steps.
       hparams: further settings.
-      axes: settings to choose from, as ``sweep`` takes them, in addition to ``AXES`` or
-        in place of some of them.
+      axes: as ``sweep`` takes them, in addition to ``AXES`` or in place of some of it.
       folder: where checkpoints are saved, as in ``sweep``.
       progress: whether to show a progress bar on stderr.
+      client: of a Dask cluster, as in ``sweep``.
 
     Returns:
       The recommendation. Its ``results`` are those of ``sweep`` for the settings that
@@ -114,7 +118,7 @@ def recommend(
       UserError: as ``sweep``; for data without classes, or if every run diverged.
       SweepInterrupted: on Ctrl-C; its ``results`` are those so far.
     """
-    from fmnist_jax.sweeps.engine import plan_for_local_devices  # imports jax
+    from fmnist_jax.sweeps.cluster import plan_for  # imports jax
     from fmnist_jax.sweeps.running import run_search
     from fmnist_jax.sweeps.sweep import check_findings
 
@@ -124,7 +128,8 @@ def recommend(
     config = config if model is None else dataclasses.replace(config, model=model)
     every = {**AXES, "seed": range(NUM_SEEDS), **axes}
     every, config, search = prepared(every, data, config, hparams)
-    whole = plan_for_local_devices(every, data, *drop_unread(every, config, hparams))
+    whole, on = plan_for(client, every, data, *drop_unread(every, config, hparams))
     check_findings(whole, data)
-    stages = run_search(search, "recommend", whole, data, folder, progress)
+    how = folder, progress, None, on
+    stages = run_search(search, "recommend", whole, data, *how)
     return recommendation(search.labelled(stages)[0])

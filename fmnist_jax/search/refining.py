@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
@@ -11,10 +11,13 @@ from fmnist_jax.config import Config, Hparams
 from fmnist_jax.data.dataset import Data
 from fmnist_jax.errors import UserError
 from fmnist_jax.search.refinement import Refinement
-from fmnist_jax.sweeps.engine import plan_for_local_devices
+from fmnist_jax.sweeps.cluster import plan_for
 from fmnist_jax.sweeps.running import run_search
 from fmnist_jax.sweeps.sweep import check_findings
 from fmnist_jax.values import COUNT, CRITERION, plain
+
+if TYPE_CHECKING:
+    from distributed import Client
 
 
 def refined_map(
@@ -28,6 +31,7 @@ def refined_map(
     criterion: str = Refinement().criterion,
     folder: Path | str | None = None,
     progress: bool = False,
+    client: "Client | None" = None,
 ) -> xr.Dataset:
     """Trains a map of two settings; cells are divided where their points differ.
 
@@ -43,6 +47,7 @@ def refined_map(
       criterion: of ``analysis.criteria.judge``; points differ in status or by it.
       folder: of checkpoints, as ``sweep`` uses it.
       progress: whether to show a progress bar, whose end moves with each level.
+      client: of a Dask cluster, as in ``sweep``.
 
     Returns:
       As ``sweep``, and ``is_trained`` along the plane: False for points filled in.
@@ -54,11 +59,11 @@ def refined_map(
     plane = _checked(plane, axes, step)
     if not CRITERION.accepts(criterion):
         raise UserError(f"criterion is {criterion!r}; expected {CRITERION.allowed}.")
-    whole = plan_for_local_devices({**plane, **axes}, data, config, hparams)
-    check_findings(whole, data)
     search = Refinement(step, criterion)
-    first = search.first(whole)
-    stages = run_search(search, "refined_map", first, data, folder, progress)
+    whole, on = plan_for(client, {**plane, **axes}, data, config, hparams)
+    check_findings(whole, data)
+    how = folder, progress, None, on
+    stages = run_search(search, "refined_map", search.first(whole), data, *how)
     return search.labelled(stages)[0]
 
 

@@ -65,9 +65,9 @@ def check_plan(plan: Plan, data: Data, num_devices: int) -> None:
     if plan.num_devices > num_devices:
         raise UserError(
             f"The saved sweep uses {plan.num_devices} devices (GPUs or CPU cores), but "
-            f"this process has {num_devices}. Resume it with at least "
-            f"{plan.num_devices} devices, or start again in another folder (on the "
-            "command line: pass another --out_dir, or --overwrite)."
+            f"this process has {num_devices}. On a CPU, call "
+            f"use_cpu_cores({plan.num_devices}) before any other use of JAX; or use "
+            "another folder (on the command line: another --out_dir, or --overwrite)."
         )
     examples = len(data.train.labels)
     groups = {group.config: group for group in plan.groups}

@@ -2,7 +2,14 @@
 
 import math
 import types
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import (
+    Callable,
+    Collection,
+    Generator,
+    Iterable,
+    Iterator,
+    Mapping,
+)
 from typing import Any, NamedTuple
 
 import jax
@@ -12,11 +19,13 @@ from jax.sharding import Mesh, NamedSharding
 from fmnist_jax import training
 from fmnist_jax.config import Config, Hparams
 from fmnist_jax.data.dataset import Data
-from fmnist_jax.errors import check_is
+from fmnist_jax.devices import explaining_start
+from fmnist_jax.errors import UserError, check_is
 from fmnist_jax.probes.probe import Probe
 from fmnist_jax.sweeps import memory, programs
 from fmnist_jax.sweeps.checkpoints import Checkpoint
 from fmnist_jax.sweeps.checks import DATA, check_plan
+from fmnist_jax.sweeps.jax_settings import usual_settings
 from fmnist_jax.sweeps.labelling import Part
 from fmnist_jax.sweeps.planning import Group, Plan, plan
 from fmnist_jax.sweeps.precompile import precompiled
@@ -38,9 +47,13 @@ from fmnist_jax.sweeps.run_batch import (
 )
 
 Steps = Iterator[tuple[Part, RunBatch | None]]
+_DIVIDED = (
+    "A batch of runs did not fit into memory and was divided, so it cannot pause at a "
+    "rung; in Python, pass a smaller max_width."
+)
 
 
-class _Context(NamedTuple):
+class Context(NamedTuple):
     """What all groups of a plan share; the arrays are on every device."""
 
     plan: Plan
@@ -70,9 +83,14 @@ def run_groups(
     Raises:
       UserError: before the first run, if network, probes and data do not fit.
     """
-    for _, steps in run_groups_resumably(plan, data, skip, checkpoints):
-        for part, _ in steps:
-            yield part
+    groups = run_groups_resumably(plan, data, skip, checkpoints)
+    parts = (part for _, steps in groups for part, _ in steps)
+    while True:
+        with usual_settings():  # not while the caller has a part
+            part = next(parts, None)
+        if part is None:
+            return
+        yield part
 
 
 def run_groups_resumably(
@@ -88,15 +106,49 @@ def run_groups_resumably(
       requested. A step is a part and, if the group can be resumed after it, the batch
       for ``checkpoint``. The batch is valid until the next step.
     """
-    check_plan(plan, data, len(jax.local_devices()))
-    mesh = programs.device_mesh(plan.num_devices)
-    context = _Context(plan, data, mesh, _arrays(plan, data, mesh))
+    context = open_plan(plan, data)
     groups = {i: group for i, group in enumerate(plan.groups) if i not in skip}
     with precompiled(plan, groups.values(), data) as wait_for:
         for index, group in groups.items():
             wait_for(group)
-            saved = checkpoints.get(index)
-            yield index, _run_group_halving_on_oom(context, index, group, saved)
+            yield index, run_group(context, index, checkpoints.get(index))
+
+
+def open_plan(plan: Plan, data: Data) -> Context:
+    """Returns what ``run_group`` needs for the groups of a plan.
+
+    Raises:
+      UserError: if network, probes and data do not fit.
+    """
+    check_plan(plan, data, len(jax.local_devices()))
+    mesh = programs.device_mesh(plan.num_devices)
+    return Context(plan, data, mesh, _arrays(plan, data, mesh))
+
+
+def run_group(context: Context, index: int, saved: Checkpoint | None) -> Steps:
+    """Returns the steps of a group, from a checkpoint or from its start."""
+    group = context.plan.groups[index]
+    return _run_group_halving_on_oom(context, index, group, saved)
+
+
+def train_until(
+    steps: Steps, parts: list[Part], pause: int | None, is_due: Callable[[], bool]
+) -> Generator[Part, None, Checkpoint]:
+    """Yields the parts of a group, and appends them to ``parts``.
+
+    Returns the checkpoint at the end of the group, after the epoch ``pause``, or after
+    the first epoch when a checkpoint is due. The same steps can then be continued.
+    """
+    for part, batch in steps:
+        parts.append(part)
+        yield part
+        if part.epoch is not None and part.epoch == pause:
+            if batch is None:
+                raise UserError(_DIVIDED)
+            return checkpoint(parts, batch)
+        if batch is not None and is_due():
+            return checkpoint(parts, batch)
+    return Checkpoint(parts)
 
 
 def _arrays(plan: Plan, data: Data, mesh: Mesh) -> Callable[[Config], ProgramData]:
@@ -138,7 +190,7 @@ def checkpoint(parts: Iterable[Part], batch: RunBatch) -> Checkpoint:
 
 
 def _run_group_halving_on_oom(
-    context: _Context, index: int, group: Group, checkpoint: Checkpoint | None = None
+    context: Context, index: int, group: Group, checkpoint: Checkpoint | None = None
 ) -> Steps:
     """Runs a group, or its halves if it exceeds the memory of a device."""
     is_whole = group == context.plan.groups[index]
@@ -159,7 +211,7 @@ def _run_group_halving_on_oom(
 
 
 def _run_group(
-    context: _Context, group: Group, checkpoint: Checkpoint | None
+    context: Context, group: Group, checkpoint: Checkpoint | None
 ) -> Iterator[tuple[int | None, dict[str, np.ndarray], RunBatch]]:
     """Yields epoch (None before and after training), values by run, and batch."""
     plan, data, mesh, arrays = context
@@ -199,7 +251,7 @@ def _run_group(
 
 
 def _train_epoch(
-    context: _Context, program: Program, batch: RunBatch, epoch: int
+    context: Context, program: Program, batch: RunBatch, epoch: int
 ) -> tuple[RunBatch, dict[str, Any], np.ndarray]:
     """Returns the batch after an epoch, its values, and which slots are settled."""
     labels, config = np.asarray(context.data.train.labels), program.config
@@ -234,7 +286,8 @@ def plan_for_local_devices(
       UserError: as ``plan``; and if network, probes and data do not fit.
     """
     check_is("data", data, Data, DATA)
-    devices = jax.local_devices()
+    with explaining_start():
+        devices = jax.local_devices()
     limit = memory.device_bytes(devices[0])
     memory_decides = limit is not None and max_width is None
     width = 1 if memory_decides else max_width

@@ -13,6 +13,7 @@ from fmnist_jax.config import Config
 from fmnist_jax.data.dataset import Data
 from fmnist_jax.devices import num_cpu_cores
 from fmnist_jax.sweeps import program_data, programs
+from fmnist_jax.sweeps.jax_settings import usual_settings
 from fmnist_jax.sweeps.planning import Group, Plan, run_hparams
 from fmnist_jax.sweeps.programs import RUN, SHARED, Program, RunInputs
 from fmnist_jax.sweeps.run_batch import num_orders
@@ -33,8 +34,9 @@ def precompiled(
     """
 
     def compile_all(config: Config, width: int) -> None:
-        for program in lower_programs(plan, config, data, width):
-            program.compile()
+        with usual_settings():  # those of a thread are not those of its parent
+            for program in lower_programs(plan, config, data, width):
+                program.compile()
 
     pool = ThreadPoolExecutor(num_cpu_cores())
     by_key: dict[Any, Any] = {}

@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fmnist_jax.data.dataset import Data
 from fmnist_jax.errors import UserError
@@ -10,6 +11,9 @@ from fmnist_jax.sweeps import checkpoints
 from fmnist_jax.sweeps.checkpoints import Checkpoint, Part
 from fmnist_jax.sweeps.plan_file import SINGLE, Shard
 from fmnist_jax.sweeps.planning import Plan
+
+if TYPE_CHECKING:
+    from fmnist_jax.sweeps.workers import Cluster
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,6 +32,7 @@ class SweepProgress:
       until: epoch after which groups pause, keeping their states; None for the last.
       rung: number of the stage of a search, from 0.
       is_saved: whether checkpoints are saved; otherwise they are kept in memory only.
+      cluster: whose workers run the groups; None for this process.
     """
 
     folder: Path
@@ -41,6 +46,7 @@ class SweepProgress:
     until: int | None = None
     rung: int = 0
     is_saved: bool = True
+    cluster: "Cluster | None" = None
 
 
 def read_checkpoints(progress: SweepProgress) -> list[str]:

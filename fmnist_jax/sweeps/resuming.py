@@ -1,6 +1,7 @@
 """Sweeps that save checkpoints in a folder and resume from it."""
 
 import dataclasses
+import functools
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -12,9 +13,9 @@ import numpy as np
 from fmnist_jax.data.dataset import Data
 from fmnist_jax.errors import UserError
 from fmnist_jax.files import explaining_write_errors
-from fmnist_jax.sweeps import checkpoints
+from fmnist_jax.sweeps import checkpoints, workers
 from fmnist_jax.sweeps.checkpoints import Checkpoint, Part, digest
-from fmnist_jax.sweeps.engine import Steps, checkpoint, run_groups_resumably
+from fmnist_jax.sweeps.engine import Steps, run_groups_resumably, train_until
 from fmnist_jax.sweeps.environment import environment
 from fmnist_jax.sweeps.fingerprint import fingerprint, regroup
 from fmnist_jax.sweeps.plan_file import (
@@ -35,7 +36,6 @@ from fmnist_jax.sweeps.progress import (
     read_checkpoints,
     shard_groups,
 )
-from fmnist_jax.sweeps.run_batch import RunBatch
 
 # A running group is saved after an epoch, but not more often than this, and so rarely
 # that saving takes at most a fiftieth of the time.
@@ -87,6 +87,7 @@ def open_sweeps(
     shard: Shard = SINGLE,
     cure: str = "pass --overwrite",
     search: Mapping[str, str] = MappingProxyType({}),
+    cluster: workers.Cluster | None = None,
 ) -> SweepProgress:
     """Saves plans before their first run, or resumes those that are saved.
 
@@ -99,11 +100,12 @@ def open_sweeps(
       shard: the groups that this process runs.
       cure: how to use the folder all the same, for the error.
       search: settings of a search, by name, which also determine the results.
+      cluster: whose workers run the groups; None for this process.
 
     Raises:
       UserError: if the folder has a sweep with other settings.
     """
-    here = {**environment(), **search}
+    here = {**(cluster.environment if cluster else environment()), **search}
     sweeps = [fingerprint(*pair, here) for pair in zip(plans, data, strict=True)]
     saved, problem = None, ""
     try:
@@ -120,7 +122,8 @@ def open_sweeps(
     else:
         pairs = zip(plans, saved["sweeps"], strict=True)
         plans = [regroup(plan, sweep) for plan, sweep in pairs]
-    return _progress(out_dir, plans, data, saved["sweeps"], shard)
+    progress = _progress(out_dir, plans, data, saved["sweeps"], shard)
+    return dataclasses.replace(progress, cluster=cluster)
 
 
 def open_finished_sweeps(
@@ -165,7 +168,7 @@ def _progress(
 def run_sweeps(
     progress: SweepProgress, is_stopped: Callable[[], bool]
 ) -> Iterator[Part]:
-    """Runs this process's unfinished groups, and saves checkpoints.
+    """Runs the unfinished groups, here or on a cluster's workers; saves checkpoints.
 
     Args:
       progress: the sweeps; the parts of unfinished groups are kept in it, too.
@@ -193,61 +196,65 @@ def _run_sweep(
     if not unfinished:
         return
     plan, data = progress.plans[number], progress.data[number]
+    save = functools.partial(_save, progress, number)
+    if progress.cluster is not None:
+        work = workers.Work(plan, data, sorted(unfinished), saved, _pause(progress))
+        yield from workers.train_groups(progress.cluster, work, save, is_stopped)
+        return
     skip = set(range(len(plan.groups))) - unfinished
     resumable = {g: saved[g] for g in unfinished if g in saved}
     for group, steps in run_groups_resumably(plan, data, skip, resumable):
-        path = checkpoint_path(progress, number, group)
         parts = list(saved[group].parts) if group in saved else []
         saved[group] = Checkpoint(parts, np.zeros(0, int))  # unfinished
-        saved[group] = yield from _run_saving(progress, path, parts, steps, is_stopped)
-        _save(progress, path, saved[group])
+        save_group = functools.partial(save, group)
+        saved[group] = yield from _run_saving(
+            progress, parts, steps, save_group, is_stopped
+        )
+        save(group, saved[group])
         if is_stopped():
             raise KeyboardInterrupt
 
 
 def _run_saving(
     progress: SweepProgress,
-    path: Path,
     parts: list[Part],
     steps: Steps,
+    save: Callable[[Checkpoint], None],
     is_stopped: Callable[[], bool],
 ) -> Generator[Part, None, Checkpoint]:
     """Yields the parts of a group, appends them to ``parts``, and saves at epochs.
 
     Returns the checkpoint at the end or at the pause.
     """
-    last_save, save_interval = time.monotonic(), SECONDS_BETWEEN_SAVES
-    last_epoch = progress.plans[0].config.num_epochs
-    pause = progress.until if progress.until != last_epoch else None
-    for part, batch in steps:
-        parts.append(part)
-        yield part
+    pause, interval = _pause(progress), SECONDS_BETWEEN_SAVES
+    last_save = start = time.monotonic()
+
+    def is_due() -> bool:
+        nonlocal start
         start = time.monotonic()
-        if part.epoch is not None and part.epoch == pause:
-            return checkpoint(parts, _paused(batch))
-        is_due = start - last_save > save_interval or is_stopped()
-        if batch is None or not (progress.is_saved and is_due):
-            continue
-        _save(progress, path, checkpoint(parts, batch))
+        return progress.is_saved and (start - last_save > interval or is_stopped())
+
+    while True:
+        saved = yield from train_until(steps, parts, pause, is_due)
+        if saved.is_finished or parts[-1].epoch == pause:
+            return saved
+        save(saved)
         if is_stopped():
             raise KeyboardInterrupt
         last_save = time.monotonic()
-        save_interval = max(SECONDS_BETWEEN_SAVES, (last_save - start) / SAVING_SHARE)
-    return Checkpoint(parts)
+        interval = max(SECONDS_BETWEEN_SAVES, (last_save - start) / SAVING_SHARE)
 
 
-def _paused(batch: RunBatch | None) -> RunBatch:
-    if batch is None:
-        raise UserError(
-            "A batch of runs did not fit into memory and was divided, so it cannot "
-            "pause at a rung; in Python, pass a smaller max_width."
-        )
-    return batch
+def _pause(progress: SweepProgress) -> int | None:
+    """Returns the epoch after which groups pause; None for the last."""
+    last = progress.plans[0].config.num_epochs
+    return progress.until if progress.until != last else None
 
 
-def _save(progress: SweepProgress, path: Path, saved: Checkpoint) -> None:
+def _save(progress: SweepProgress, number: int, group: int, saved: Checkpoint) -> None:
     if not progress.is_saved:
         return
+    path = checkpoint_path(progress, number, group)
     with explaining_write_errors(progress.folder.parent):
         checkpoints.write(path, saved, progress.digest)
 

@@ -8,8 +8,10 @@ from pathlib import Path
 from fmnist_jax.data.dataset import Data
 from fmnist_jax.errors import Notice, SweepInterrupted
 from fmnist_jax.files import local_folder
+from fmnist_jax.sweeps.cluster import Cluster
 from fmnist_jax.sweeps.continuing import Sweep, continued
 from fmnist_jax.sweeps.folder_lock import locked
+from fmnist_jax.sweeps.jax_settings import usual_settings
 from fmnist_jax.sweeps.planning import Plan
 from fmnist_jax.sweeps.progress import SweepProgress, num_epochs_trained, saved_parts
 from fmnist_jax.sweeps.resuming import open_sweeps
@@ -17,6 +19,7 @@ from fmnist_jax.sweeps.stages import Search
 from fmnist_jax.sweeps.stop_signals import never_stopped, stop_signals
 
 
+@usual_settings()
 def run_search(
     search: Search,
     name: str,
@@ -25,6 +28,7 @@ def run_search(
     folder: Path | str | None,
     is_shown: bool,
     earlier: Sweep | None = None,
+    cluster: Cluster | None = None,
 ) -> list[SweepProgress]:
     """Trains the runs of a plan, as far as a search does.
 
@@ -36,6 +40,7 @@ def run_search(
       folder: where checkpoints are saved; None to keep them in memory.
       is_shown: whether to show a progress bar.
       earlier: results and states of an earlier sweep to continue from.
+      cluster: whose workers train; None for this process.
 
     Returns:
       The progress of each stage.
@@ -46,7 +51,8 @@ def run_search(
     """
     stages: list[SweepProgress] = []
     try:
-        with _opened(search, name, planned, data, folder) as (first, is_stopped):
+        opened = _opened(search, name, planned, data, folder, cluster)
+        with opened as (first, is_stopped):
             if earlier is not None:
                 starts = continued(first.plans[0], data, earlier)
                 first.checkpoints[0].update(starts | first.checkpoints[0])
@@ -59,14 +65,21 @@ def run_search(
 
 @contextlib.contextmanager
 def _opened(
-    search: Search, name: str, planned: Plan, data: Data, folder: Path | str | None
+    search: Search,
+    name: str,
+    planned: Plan,
+    data: Data,
+    folder: Path | str | None,
+    cluster: Cluster | None,
 ) -> Iterator[tuple[SweepProgress, Callable[[], bool]]]:
     """Opens or resumes the first stage, in a locked folder if there is one.
 
     In a folder, Ctrl-C stops after an epoch; else at once.
     """
     if folder is None:
-        memory = SweepProgress(Path(), "", [planned], [data], [{}], is_saved=False)
+        memory = SweepProgress(
+            Path(), "", [planned], [data], [{}], is_saved=False, cluster=cluster
+        )
         yield memory, never_stopped
         return
     out_dir, command = local_folder(folder), {"experiment": name, "arguments": []}
@@ -78,9 +91,10 @@ def _opened(
             command,
             cure="delete this one",
             search=search.settings,
+            cluster=cluster,
         )
         for line in first.notices:
-            warnings.warn(line, Notice, stacklevel=5)
+            warnings.warn(line, Notice, stacklevel=6)
         yield first, is_stopped
 
 

@@ -3,7 +3,7 @@
 import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import xarray as xr
 
@@ -13,9 +13,10 @@ from fmnist_jax.data.inspection import check_learnable
 from fmnist_jax.errors import Notice, unknown
 from fmnist_jax.probes.probe import Probe
 from fmnist_jax.sweeps.checks import check_data
+from fmnist_jax.sweeps.cluster import plan_for
 from fmnist_jax.sweeps.continuing import Sweep
 from fmnist_jax.sweeps.cost import kept_state_bytes
-from fmnist_jax.sweeps.engine import plan_for_local_devices
+from fmnist_jax.sweeps.jax_settings import usual_settings
 from fmnist_jax.sweeps.labelling import notices
 from fmnist_jax.sweeps.planning import Plan
 from fmnist_jax.sweeps.progress import SweepProgress, saved_parts
@@ -29,6 +30,9 @@ from fmnist_jax.sweeps.states import (
     kept_states,
 )
 from fmnist_jax.values import KEEP
+
+if TYPE_CHECKING:
+    from distributed import Client
 
 MUCH_MEMORY = 1e9  # bytes
 
@@ -46,6 +50,7 @@ def sweep(
     progress: bool = ...,
     folder: Path | str | None = ...,
     continue_from: Sweep | None = ...,
+    client: "Client | None" = ...,
 ) -> xr.Dataset: ...
 
 
@@ -62,6 +67,7 @@ def sweep(
     progress: bool = ...,
     folder: Path | str | None = ...,
     continue_from: Sweep | None = ...,
+    client: "Client | None" = ...,
 ) -> tuple[xr.Dataset, States]: ...
 
 
@@ -77,6 +83,7 @@ def sweep(
     progress: bool = False,
     folder: Path | str | None = None,
     continue_from: Sweep | None = None,
+    client: "Client | None" = None,
 ) -> xr.Dataset | tuple[xr.Dataset, States]:
     """Trains a run for each combination of the axes' values.
 
@@ -90,13 +97,12 @@ def sweep(
       hparams: traced settings that are not axes.
       probes: what to record in addition to the metrics.
       max_width: maximum number of runs per device at once; None: as the device allows.
-      keep_states: which trained states to return: "none", "all", or "best" (all seeds
-        of one setting, which ``keep_best`` chooses).
+      keep_states: trained states to return: "none", "all", or "best" (``keep_best``).
       progress: whether to show a progress bar on stderr.
-      folder: where checkpoints are saved. The same call resumes an interrupted sweep,
-        and returns the results of a finished sweep.
+      folder: of checkpoints, from which the same call resumes or returns its results.
       continue_from: ``(results, states)`` of an earlier sweep of the same runs. They
         are trained until they have ``config.num_epochs`` epochs in total.
+      client: of a Dask cluster, ``distributed.Client``, whose workers train.
 
     Returns:
       Metrics and ``status`` of every run, labelled: dimensions as ``axes``, then "seed"
@@ -111,10 +117,10 @@ def sweep(
       Notice: for what may be a mistake; also in ``attrs["notices"]`` of the results.
     """
     probes = _with_states(probes, keep_states)
-    planned = plan_for_local_devices(axes, data, config, hparams, probes, max_width)
+    planned, on = plan_for(client, axes, data, config, hparams, probes, max_width)
     check_findings(planned, data)
-    stages = run_search(Grid(), "sweep", planned, data, folder, progress, continue_from)
-    return _results(stages, keep_states)
+    how = folder, progress, continue_from, on
+    return _results(run_search(Grid(), "sweep", planned, data, *how), keep_states)
 
 
 def _with_states(probes: Iterable[Probe], keep_states: str) -> Iterable[Probe]:
@@ -145,7 +151,8 @@ def check_findings(planned: Plan, data: Data) -> None:
     check_data(data, planned)
     if data.targets == "classes":
         check_learnable(data.findings)
-    lines = notices(planned, data)
+    with usual_settings():
+        lines = notices(planned, data)
     is_kept = STATE_PROBE in planned.probes
     if is_kept and (size := kept_state_bytes(planned, data)) > MUCH_MEMORY:
         lines.append(

@@ -179,6 +179,7 @@ def test_a_missing_data_set_lists_every_location_and_what_to_do(
     name: str, tmp_path: Path
 ) -> None:
     (tmp_path / "d").mkdir()
+    (tmp_path / "HOME").mkdir(exist_ok=True)
     write(tmp_path / "cwd/data/MNIST/raw", make_arrays())
     line = error_of(name, tmp_path / "d")
     folders = ["d", f"TFDS_DATA_DIR/{name}", f"HOME/tensorflow_datasets/{name}"]

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import experiments
+from docs import generated
 from experiments.__main__ import find_experiments
 from experiments.normalization import BUNDLES
 from experiments.scale_sweep import EXPERIMENT
@@ -34,7 +35,7 @@ def test_experiments_are_listed_and_selected(tmp_path: Path) -> None:
         assert lines[0].strip('"') == experiment.question
         assert lines[2].startswith(f"    python -m experiments.{name}")
         row = f"| `{name}` | {experiment.question} | `{lines[2].strip()}` |\n"
-        assert row in (ROOT / "README.md").read_text(), f"README.md lacks {row}"
+        assert row in generated.experiments_table()
     wrong = command("--only=scale_swep", module="experiments")
     assert (wrong.returncode, wrong.stderr.count("\n")) == (2, 1)
     assert "Did you mean scale_sweep" in wrong.stderr

@@ -133,7 +133,7 @@ def test_examples_train_in_a_sweep(library: str, small: Data) -> None:
 
 
 def test_each_example_is_short_and_printed_in_the_docs() -> None:
-    page = (ROOT / "docs" / "own_networks.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "how_to" / "own_network.md").read_text(encoding="utf-8")
     assert {path.stem for path in FOLDER.glob("*.py")} == {
         f"mlp_{library}" for library in LIBRARIES
     }

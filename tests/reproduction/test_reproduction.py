@@ -1,5 +1,6 @@
 """The rows of the sources: how they are trained, judged and shown."""
 
+import io
 from pathlib import Path
 from typing import Any
 
@@ -163,17 +164,17 @@ def test_the_page_lists_sources_verdicts_and_the_expected_errors() -> None:
         "claim-shuffle": combine({"a": part, "b": part}, "Shares."),
         "claim-needs-time": combine({"a": part, "b": Finding(CONTRADICTED)}, "", "x"),
     }
-    text = page.page(REFERENCES, runs, findings)
+    text = "\n".join(page.pages(REFERENCES, runs, findings).values())
     for source in REFERENCES.sources.values():
         assert text.count(f"*{source.title}*") == 1
     assert all(f"- *{verdict}*: " in text for verdict in VERDICTS)
     words = " ".join(text.split())
-    assert "This page has 3 claims. 2 of them are decided by 3 comparisons" in words
+    assert "There are 3 claims. 2 of them are decided by 3 comparisons" in words
     assert "at most 5 % of the comparisons, 0.2 of 3, would be" in words
     assert "**depends on** x (supported: a; contradicted: b) |" in text
-    quotation = '[comment](#source-comment), in the words "more or less symmetric".'
-    assert quotation in text
-    assert "[tutorial](#source-tutorial) (paraphrased)." in text
+    quotation = 'source-comment), in the words "more or less symmetric".'
+    assert f"[comment](reproduction.md#{quotation}" in text
+    assert "[tutorial](reproduction.md#source-tutorial) (paraphrased)." in text
     assert "batch 32 | **agrees** | 20 of 20 | 20 | " in text
 
 
@@ -194,7 +195,8 @@ def test_a_small_reproduction_and_its_resumption(
     saved = xr.open_dataset(tmp_path / "depth-0.seeds0-1.nc")
     assert saved.sizes["epoch"] == 2
     final = saved.test_loss.isel(epoch=-1).values
-    assert f"{final.mean():.3f} ± {final.std(ddof=1):.3f}" in first_page
+    rows = (tmp_path / "reproduction_rows.md").read_text(encoding="utf-8")
+    assert f"{final.mean():.3f} ± {final.std(ddof=1):.3f}" in rows
 
     def no_training(*args: Any, **kwargs: Any) -> None:
         raise AssertionError("trained again")
@@ -218,6 +220,10 @@ def test_a_full_disk_is_one_line(
     def no_space(*args: Any, **kwargs: Any) -> None:
         raise OSError(28, "No space left on device")
 
+    def no_space_for_files(figure: Figure, file: Any, **kwargs: Any) -> None:
+        if not isinstance(file, io.BytesIO):  # of the trial before the training
+            no_space()
+
     out_dir = tmp_path / "out"
     argv = ["reproduce", *SMALL, "--only=depth-0", f"--out_dir={out_dir}"]
     message = rf"^{out_dir} cannot be written: No space left on device\.$"
@@ -227,7 +233,7 @@ def test_a_full_disk_is_one_line(
             reproduce.run(argv)
     assert not out_dir.exists()
     with monkeypatch.context() as patch:
-        patch.setattr(Figure, "savefig", no_space)
+        patch.setattr(Figure, "savefig", no_space_for_files)
         with pytest.raises(UserError, match=message):
             reproduce.run(argv)
     assert not (out_dir / "parts").exists()

@@ -41,7 +41,7 @@ def test_switches_take_no_value(value: str) -> None:
 def test_help_lists_settings_then_common_flags_then_sharing() -> None:
     text = help_text(EXPERIMENT)
     flags_in_order = "learning_rates preset epochs data_dir out_dir dry_run num_shards"
-    flags_in_order += " shard_index distributed process_id help"
+    flags_in_order += " shard_index help"
     positions = [text.index(f"  --{name} ") for name in flags_in_order.split()]
     assert positions == sorted(positions)
     words = " ".join(text.split())

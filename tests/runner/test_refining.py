@@ -157,7 +157,6 @@ def test_the_step_suits_the_number_of_values() -> None:
         ("--refine=32 --keep_states=all", "--keep_states and --refine cannot be"),
         ("--refine=32 --extend", "--extend and --refine cannot be combined"),
         ("--refine=32 --num_shards=2", "--num_shards and --refine cannot be"),
-        ("--refine=32 --distributed", "--distributed and --refine cannot be"),
         ("--refine=32 --sample=3", "--sample cannot be used with trainability_map"),
         ("--refine=32 --zoom_from=x", "--zoom_from requires --refine and --zoom"),
         ("--zoom=1:2,1:2 --zoom_from=x", "--zoom_from requires --refine and --zoom"),

@@ -1,13 +1,8 @@
-"""Sweeps shared by several processes: merged shards, and jax.distributed."""
+"""Sweeps shared by several processes, whose shards are merged."""
 
-import functools
 import shutil
-import signal
-import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +10,9 @@ import pytest
 
 from experiments import merge
 from experiments.scale_sweep import EXPERIMENT
-from fmnist_jax.analysis import results
 from fmnist_jax.config import Config, Hparams
 from fmnist_jax.errors import UserError
-from fmnist_jax.runner import command_line, output_folder
+from fmnist_jax.runner import command_line
 from fmnist_jax.sweeps import checkpoints, environment, resuming
 from fmnist_jax.sweeps.planning import plan, split_for_shards
 from tests.sweeps.test_resuming import FILES, FLAGS, ROOT, execute, undisturbed
@@ -170,23 +164,12 @@ def test_merging_never_trains_and_may_be_done_on_another_platform(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ("--num_shards=2 --out_dir=x", "Runs are divided either by .* --num_shards"),
-        ("--shard_index=0 --out_dir=x", "Runs are divided either by"),
+        ("--num_shards=2 --out_dir=x", "--num_shards is given alone; .* needs both"),
+        ("--shard_index=0 --out_dir=x", "--shard_index is given alone"),
         ("--num_shards=2 --shard_index=0", "--num_shards requires .* an explicit"),
         ("--num_shards=2 --shard_index=2 --out_dir=x", "'2' is .* from 0 to 1"),
         ("--num_shards=2 --shard_index=-1 --out_dir=x", "'-1' is not allowed"),
         ("--num_shards=0 --shard_index=0 --out_dir=x", "--num_shards: '0' is not"),
-        ("--coordinator=a:1 --out_dir=x", "Runs are divided either by"),
-        ("--distributed --num_processes=2 --out_dir=x", "Runs are divided either by"),
-        ("--distributed", "--distributed requires .* an explicit"),
-        ("--distributed --coordinator=a:1 --num_processes=2 --process_id=a "
-         "--out_dir=x", "--process_id: 'a' is not allowed"),
-        ("--distributed --coordinator=a:1 --num_processes=2 --process_id=2 "
-         "--out_dir=x", "--process_id: '2' is not allowed; .* from 0 to 1"),
-        ("--distributed --coordinator=a --num_processes=2 --process_id=0 "
-         "--out_dir=x", "--coordinator: 'a' is not allowed; expected HOST:PORT"),
-        ("--distributed --coordinator=a:65536 --num_processes=2 --process_id=0 "
-         "--out_dir=x", "--coordinator: 'a:65536' is not .* from 1 to 65535"),
     ],
 )  # fmt: skip
 def test_flags_that_exclude_each_other_are_refused(
@@ -205,35 +188,6 @@ SHARED.remove("--hidden_sizes=8")
 SHARED.remove("--epochs=4")
 
 
-def start(out_dir: Path, *more: str, epochs: int = 4) -> subprocess.Popen[str]:
-    more = (*more, f"--epochs={epochs}")
-    return subprocess.Popen(
-        [sys.executable, "-m", "experiments.scale_sweep", *SHARED, *more,
-         f"--out_dir={out_dir}"],
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT,
-    )  # fmt: skip
-
-
-def start_all(
-    folder: Path, count: int, epochs: int = 4, more: Sequence[str] = ()
-) -> list[subprocess.Popen[str]]:
-    """Starts processes that share only a port; ``more`` has a flag for each."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
-    shared = [f"--coordinator=127.0.0.1:{port}", f"--num_processes={count}"]
-    return [
-        start(
-            folder / str(n),
-            "--distributed",
-            *shared,
-            f"--process_id={n}",
-            *more[n : n + 1],
-            epochs=epochs,
-        )
-        for n in range(count)
-    ]
-
-
 @pytest.mark.slow
 def test_four_merged_shards_with_one_group_each_equal_one_process(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -248,11 +202,6 @@ def test_four_merged_shards_with_one_group_each_equal_one_process(
     merge.run(["merge", *map(str, shards), f"--out_dir={tmp_path / 'merged'}"])
     merged, alone = (tmp_path / name / "results.nc" for name in ("merged", "alone"))
     assert merged.read_bytes() == alone.read_bytes()
-
-
-def results_of(processes: list[subprocess.Popen[str]]) -> list[Any]:
-    texts = [process.communicate(timeout=300)[0] for process in processes]
-    return [(p.returncode, text) for p, text in zip(processes, texts, strict=True)]
 
 
 ON_DEVICES = """
@@ -281,126 +230,3 @@ def test_eight_devices_equal_two_bit_for_bit_at_the_same_width() -> None:
         for devices in (2, 8)
     }  # fmt: skip
     assert len(digests) == 1
-
-
-@pytest.fixture(scope="module")
-def one_process(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], bytes]:
-    """The results.nc of one process, by the number of epochs."""
-
-    @functools.cache
-    def results_after(epochs: int) -> bytes:
-        out_dir = tmp_path_factory.mktemp("one_process") / "out"
-        ((code, text),) = results_of([start(out_dir, epochs=epochs)])
-        assert code == 0, text
-        return (out_dir / "results.nc").read_bytes()
-
-    return results_after
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("count", [2, 4])
-def test_distributed_processes_equal_one_process_byte_for_byte(
-    count: int, one_process: Callable[[int], bytes], tmp_path: Path
-) -> None:
-    for code, text in results_of(start_all(tmp_path, count)):
-        assert code == 0, text
-        assert f"process's shard: {4 // count} group" in text
-    (path,) = tmp_path.glob("*/results.nc")
-    assert path.parent.name == "0"
-    assert path.read_bytes() == one_process(4)
-    assert not list(tmp_path.glob("*/parts"))
-
-
-CONNECTING = """
-import sys
-from experiments.scale_sweep import EXPERIMENT
-from fmnist_jax.runner import command_line, distributed
-distributed.SECONDS_TO_START = int(sys.argv.pop(1))
-command_line.main(EXPERIMENT)
-"""
-
-
-def connecting(out_dir: Path, seconds: int, *flags: str) -> subprocess.Popen[str]:
-    """Starts a process that waits for the others for a number of seconds."""
-    argv = [sys.executable, "-c", CONNECTING, str(seconds), *SHARED, "--epochs=1"]
-    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
-    process = subprocess.Popen(
-        [*argv, "--distributed", *flags, f"--out_dir={out_dir}"],
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT,
-    )  # fmt: skip
-    signal.signal(signal.SIGINT, handler)
-    return process
-
-
-@pytest.mark.slow
-def test_a_failed_connection_gives_one_error_line(tmp_path: Path) -> None:
-    with socket.create_server(("", 0)) as server, socket.create_server(("", 0)) as free:
-        used, port = (open_.getsockname()[1] for open_ in (server, free))
-        free.close()
-        two = "--num_processes=2"
-        here = f"--coordinator=127.0.0.1:{port}"
-        occupied = f"--coordinator=127.0.0.1:{used}"
-        first = connecting(tmp_path, 300, here, two, "--process_id=0")
-        others = {
-            "not all processes started within 1": (occupied, two, "--process_id=1"),
-            f"cannot use port {used}": (occupied, two, "--process_id=0"),
-            "no cluster": (),
-            "'no host' cannot be": ("--coordinator=no host:1", two, "--process_id=1"),
-        }
-        started = [connecting(tmp_path, 1, *flags) for flags in others.values()]
-        for expected, (code, text) in zip(others, results_of(started), strict=True):
-            assert code == 2, text
-            assert text.count("Error: ") == 1
-            assert expected in text.splitlines()[-1]
-        assert first.poll() is None, first.communicate()
-        first.send_signal(signal.SIGINT)  # while the process waits
-        ((code, text),) = results_of([first])
-        assert code == 130, text
-        assert text.endswith("Interrupted. Completed work is saved.\n")
-    assert not list(tmp_path.iterdir())
-
-
-@pytest.mark.slow
-def test_an_error_of_one_process_gives_one_line(tmp_path: Path) -> None:
-    """The folder of one is in use; JAX or a lost connection ends the other."""
-    with output_folder.locked(tmp_path / "0"):
-        (code, text), (_, other) = results_of(start_all(tmp_path, 2))
-    assert code == 2, text
-    assert "is in use" in text.splitlines()[-1]
-    last = other.splitlines()[-1]  # which one depends on how far the other process was
-    assert last.startswith(("To resume: ", "Error: --distributed: ")), other
-
-
-@pytest.mark.slow
-def test_processes_with_different_plans_are_refused(tmp_path: Path) -> None:
-    processes = start_all(tmp_path, 2, more=["--b1s=.5", "--b1s=.6"])
-    for code, text in results_of(processes):
-        assert code == 2, text
-        assert "--distributed: the processes have different plans; give all" in text
-    assert not list(tmp_path.glob("*/parts/plan.json"))
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("number", [0, 1])
-def test_if_a_process_dies_the_others_end_and_a_restart_completes(
-    number: int, one_process: Callable[[int], bytes], tmp_path: Path
-) -> None:
-    processes = start_all(tmp_path, 2, epochs=300)
-    while len({path.parent for path in tmp_path.glob("*/parts/*.part")}) < 2:
-        assert processes[number].poll() is None, processes[number].communicate()
-        time.sleep(0.05)
-    processes[number].send_signal(signal.SIGKILL)
-    died = time.monotonic()
-    code, text = results_of(processes)[1 - number]
-    assert time.monotonic() - died < 120
-    assert code != 0
-    *_, line, note = text.splitlines()
-    assert line.startswith("Error: --distributed: ")
-    assert line.endswith("; completed work is saved.")
-    assert note.startswith("To resume: python -m experiments.scale_sweep ")
-    assert list(tmp_path.glob("*/parts/*.part"))
-    for code, text in results_of(start_all(tmp_path, 2, epochs=300)):
-        assert code == 0, text
-        assert "Resuming: " in text
-    assert (results.load(tmp_path / "0").status != "missing").all()
-    assert (tmp_path / "0" / "results.nc").read_bytes() == one_process(300)

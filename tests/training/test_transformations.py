@@ -1,4 +1,4 @@
-"""The table of docs/transformations.md: JAX's transformations against NumPy.
+"""The table of docs/reference/transformations.md: JAX's transformations against NumPy.
 
 Every cell compares a transformed function with float64 values, differences and loops of
 an implementation in NumPy. The functions map a vector, of parameters and two settings
@@ -25,7 +25,7 @@ from tests.networks.test_mlp import forward_64
 from tests.training.test_losses import reference
 from tests.training.test_training import gradients_64, measure_64
 
-PAGE = Path(__file__).parents[2] / "docs" / "transformations.md"
+PAGE = Path(__file__).parents[2] / "docs" / "reference" / "transformations.md"
 CONFIG = Config(hidden_sizes=(3,), initializer="pytorch", batch_size=4)
 EPS = 0.01  # far larger than the steps of the differences
 STATE = init(CONFIG, Hparams(), jax.random.key(0), (4,), 3)

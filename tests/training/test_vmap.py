@@ -98,8 +98,9 @@ def test_train_is_vmapped_over_settings_and_seeds() -> None:
 
 
 @pytest.mark.slow
-def test_the_code_of_the_readme_runs() -> None:
-    text = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+def test_the_code_of_the_docs_runs() -> None:
+    page = Path(__file__).parents[2] / "docs" / "how_to" / "own_functions.md"
+    text = page.read_text(encoding="utf-8")
     (code,) = re.findall(r"```python\n(runs = .*?)```", text, re.S)
     config = dataclasses.replace(CONFIG, num_epochs=1)
     names: dict[str, Any] = {"jax": jax, "jnp": jnp, "train": train, "data": DATA}
