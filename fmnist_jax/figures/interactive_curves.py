@@ -117,8 +117,9 @@ def _figures(dataset: xr.Dataset, x: str) -> dict[str, Any]:
         for scale in ("linear", "log")
     }
     values = dataset[x].values
-    options: dict[str, Any] = {"x_axis_type": style.scale(dataset, x)}
-    if values.dtype.kind not in "iuf":
+    if values.dtype.kind in "iuf":
+        options: dict[str, Any] = {"x_axis_type": style.scale(dataset, x)}
+    else:
         options = {"x_range": [str(value) for value in values.tolist()]}
     return {
         **figures,

@@ -49,6 +49,10 @@ def map_of_two(epochs: int = 3) -> xr.Dataset:
     shape = tuple(results.sizes[d] for d in (*dims, "epoch"))
     results["test_accuracy"] = ((*dims, "epoch"), random.random(shape))
     results["train_loss"] = ((*dims, "epoch"), 10 * random.random(shape))
+    results["test_loss"], results["train_accuracy"] = (
+        results.train_loss,
+        results.test_accuracy,
+    )
     results["final_train_accuracy"] = (dims, random.random(shape[:-1]))
     results.attrs |= {"largest_class_share": 0.1, "dataset": "synthetic"}
     results.status.attrs["dead"] = EVIL
@@ -120,16 +124,16 @@ def test_maps_hold_means_medians_and_the_most_frequent_status() -> None:
         points["accuracy"] / (TWO_BYTES - 1), accuracy, atol=1e-5
     )
     assert points["loss"][0, 0] == TWO_BYTES
-    losses = 10 ** (12 * points["loss"] / (TWO_BYTES - 1) - 6)
+    losses = 10 ** (points["loss"] / (TWO_BYTES - 1) * 12 - 6)
     expected = results.train_loss.isel(epoch=-1).median("seed")
     np.testing.assert_allclose(
         losses.ravel()[1:], expected.values.ravel()[1:], rtol=5e-4
     )
     names = np.array(STATUSES)[points["status"]]
-    assert names[0, 0] == "trained"
+    assert names[1, 0] == "trained"
     assert names[3, 0] == "dead"  # one seed of three is trained
     assert points["agree"][3, 0] == 0
-    assert points["agree"][0, 0] == 1
+    assert points["agree"][1, 0] == 1
     for seed in range(3):
         statuses = np.array(STATUSES)[points[f"seed_{seed}"]]
         assert (statuses == results.status.isel(seed=seed).values).all()

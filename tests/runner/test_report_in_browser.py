@@ -67,7 +67,8 @@ class Opened:
               const frame = view.frame, box = view.el.getBoundingClientRect();
               view.el.scrollIntoView({ block: "center" });
               const now = view.el.getBoundingClientRect();
-              return [now.x + frame.x_scale.compute(x), now.y + frame.y_scale.compute(y)];
+              const { x_scale, y_scale } = frame;
+              return [now.x + x_scale.compute(x), now.y + y_scale.compute(y)];
             }""",
             [figure, x, y],
         )
@@ -78,8 +79,7 @@ class Opened:
     def tooltip(self) -> str:
         """Returns the text of the tooltips that are shown."""
         text: str = self.page.evaluate(
-            """() => views.flatMap(view => [...view.el.shadowRoot.querySelectorAll("*")])
-              .filter(one => one.classList.contains("bk-Tooltip") && one.shadowRoot)
+            """() => [...document.querySelectorAll(".bk-Tooltip")]
               .map(one => one.shadowRoot.textContent).join(" ")"""
         )
         return text
@@ -158,7 +158,7 @@ def test_the_map_shows_a_point_and_its_curve(browser: Any, map_path: Path) -> No
     accuracy = 100 * float(point.test_accuracy[:, -1].mean())
     text = opened.page.text_content("#readout")
     assert f"test accuracy {accuracy:.2f} %" in text
-    assert f"training loss {float(point.train_loss[:, -1].median()):.4g} nats" in text
+    assert f"training loss {float(point.train_loss[:, -1].median()):.3g} nats" in text
     assert "2/λ is 0.1; the learning rate is 1 times that" in text
     assert "by seed: trained, trained, trained" in text
     assert "--divisors=10 --learning_rates=0.1" in text

@@ -4,8 +4,10 @@ const byTag = (tag, number) => sources().find(source =>
 const points = number => byTag("map", number).data;
 const colourOf = hex => [1, 3, 5].map(i => parseInt(hex.slice(i, i + 2), 16));
 const rgba = ([red, green, blue]) => (255 << 24 | blue << 16 | green << 8 | red) >>> 0;
-const text = value => value == null ? "–" : Number(value.toPrecision(4)).toString();
-const percent = value => value == null ? "not finite" : `${(100 * value).toFixed(2)} %`;
+const text = (value, digits = 4) =>
+  value == null ? "–" : Number(value.toPrecision(digits)).toString();
+const percent = (value, digits = 2) =>
+  value == null ? "not finite" : `${(100 * value).toFixed(digits)} %`;
 
 /* A whole number as a share; null where the value is not finite. */
 function share(array, i) {
@@ -15,6 +17,18 @@ function share(array, i) {
 function lossAt(number, i) {
   const coded = share(points(number).loss[0], i);
   return coded == null ? null : 10 ** (12 * coded - 6);
+}
+
+/* In words, with the digits that the whole numbers of the map have. */
+const isCoarse = number => points(number).accuracy[0].dtype !== "uint16";
+function accuracyText(number, i) {
+  const value = percent(share(points(number).accuracy[0], i), isCoarse(number) ? 0 : 2);
+  return isCoarse(number) ? `about ${value}` : value;
+}
+function lossText(number, i) {
+  const value = lossAt(number, i);
+  if (value == null) return "not finite";
+  return isCoarse(number) ? `about ${text(value, 1)} nats` : `${text(value, 3)} nats`;
 }
 
 const GREY = rgba([190, 190, 190]), GREEN = rgba([0, 158, 115]), FAIL = rgba([240, 240, 240]);
@@ -146,8 +160,7 @@ function describe(number, column, row) {
   const rate = isUpright ? values.x : values.y, at = isUpright ? row : column;
   const status = DATA.statuses[data.status[0][i]];
   const lines = [part.label, `${DATA.x.label} ${text(values.x)}, ${DATA.y.label} ${text(values.y)}`,
-    `test accuracy ${percent(share(data.accuracy[0], i))}, training loss ${
-      lossAt(number, i) == null ? "not finite" : `${text(lossAt(number, i))} nats`}`,
+    `test accuracy ${accuracyText(number, i)}, training loss ${lossText(number, i)}`,
     `status ${status.name}${data.agree[0][i] ? "" : " (seeds differ)"}${
       status.meaning ? `: ${status.meaning}` : ""}`];
   if (part.sharpness.length) lines.push(`sharpness λ ${text(part.sharpness[at])}`);
@@ -175,6 +188,5 @@ function describe(number, column, row) {
 function tooltip(number, key, { x, y }) {
   const i = nearest(DATA.y, y) * DATA.x.values.length + nearest(DATA.x, x), data = points(number);
   if (key === "status") return DATA.statuses[data.status[0][i]].name;
-  if (key === "accuracy") return percent(share(data.accuracy[0], i));
-  return lossAt(number, i) == null ? "not finite" : `${text(lossAt(number, i))} nats`;
+  return key === "accuracy" ? accuracyText(number, i) : lossText(number, i);
 }
