@@ -14,6 +14,7 @@ from fmnist_jax.figures.interactive import Control, Interactive, plot
 
 SPLITS = {"test": "test", "train": "training", "validation": "validation"}
 QUANTITIES = {"accuracy": "accuracy", "loss": "loss"}
+LOSS = "loss"
 MAX_SETTINGS = 100  # more are a map, or too many to be told apart
 MAX_ENTRIES = 12  # of a legend with an entry for each setting
 DASHES = ("solid", "dashed", "dotted", "dashdot", "dotdash")
@@ -27,7 +28,12 @@ TOOLTIPS = [
 ]
 
 
-def curves(dataset: xr.Dataset, line: str = "", x: str = "") -> Interactive | None:
+def curves(
+    dataset: xr.Dataset,
+    line: str = "",
+    x: str = "",
+    rescaled: Mapping[str, str] | None = None,
+) -> Interactive | None:
     """Returns learning curves, and the values after an epoch against a setting.
 
     None if there are no curves, or too many of them to be told apart.
@@ -36,6 +42,8 @@ def curves(dataset: xr.Dataset, line: str = "", x: str = "") -> Interactive | No
       dataset: results of a grid.
       line: the axis with a colour for each value; the first axis by default.
       x: the axis along the bottom of the values after an epoch; ``line`` by default.
+      rescaled: value of ``line`` with a rescaled first layer to the value that it
+        replaces; a switch shows these, or the values without either.
     """
     settings, axes = combinations(dataset), sweep_axes(dataset)
     metrics = _metrics(dataset)
@@ -65,7 +73,41 @@ def curves(dataset: xr.Dataset, line: str = "", x: str = "") -> Interactive | No
     )
     by_text = dict(zip(texts, figures.values(), strict=True))
     covers = ("curves.", "final.")
-    return Interactive("curves", by_text, _controls(dataset, metrics), {}, covers)
+    switches, shown = _switches(dataset, line, rescaled or {})
+    controls = [*switches, *_controls(dataset, metrics)]
+    return Interactive("curves", by_text, controls, {"shown": shown}, covers)
+
+
+def _switches(
+    dataset: xr.Dataset, line: str, rescaled: Mapping[str, str]
+) -> tuple[list[Control], dict[str, dict[str, list[str]]]]:
+    """Returns switches, and the labels of the settings that each choice shows."""
+    controls, values = [], {}
+    losses = dataset[LOSS].values.tolist() if LOSS in dataset.dims else []
+    if {"clipped", "softmax"} <= set(losses):
+        choices = {"both": "both", "on": "on", "off": "off"}
+        controls.append(Control("clip", "Clip the loss", choices))
+        values["clip"] = LOSS, {"on": ["clipped"], "off": ["softmax"]}
+    if rescaled:
+        choices = {"off": "off", "on": "on"}
+        controls.append(Control("rescale", "Rescale the first layer", choices))
+        names = dataset[line].values.tolist()
+        plain = [name for name in names if name not in rescaled]
+        replaced = [*rescaled, *rescaled.values()]
+        values["rescale"] = line, {"off": plain, "on": replaced}
+    settings = combinations(dataset)
+    shown = {
+        name: {
+            choice: [
+                _label(dataset, index)
+                for index in settings
+                if dataset[axis].values[index[axis]] in chosen
+            ]
+            for choice, chosen in choices.items()
+        }
+        for name, (axis, choices) in values.items()
+    }
+    return controls, shown
 
 
 def _metrics(dataset: xr.Dataset) -> list[str]:
@@ -159,7 +201,8 @@ def _sources(
             "status": np.repeat(texts, count).tolist(),
             "x": [position] * (count * len(names)),
         }
-    columns["bands"]["epoch"] = np.array([*epochs, *epochs[::-1], np.nan])
+    outline = np.array([*epochs, *epochs[::-1], np.nan])
+    columns["bands"] |= {"epoch": outline, "setting": [label] * len(outline)}
     first = metrics[0]
     return {
         name: ColumnDataSource({**c, "y": c[first], "final": c[first]}, tags=[name])

@@ -153,7 +153,11 @@ def _controls(
     shown = {"accuracy": "test accuracy", "loss": "training loss", "status": "status"}
     shown |= {"trains": "what trains"} if parts[0]["has_bar"] else {}
     maps = {"all": "all"} | {str(i): label for i, label in enumerate(labels)}
+    losses = dataset.loss.values.tolist() if "loss" in dataset.dims else []
+    is_clip = len(labels) > 1 and {"clipped", "softmax"} <= {*losses}
+    clip = {"both": "both", "clipped": "on", "softmax": "off"} if is_clip else {}
     controls = [
+        Control("clip", "Clip the loss", clip),
         Control("colour", "Colours", shown),
         Control("maps", "Maps", maps if len(labels) > 1 else {}),
     ]

@@ -48,7 +48,8 @@ def _pages(
     if experiment.plane is None:
         from fmnist_jax.figures.interactive_curves import curves
 
-        return {REPORT: curves(dataset, experiment.curves_by, experiment.final_by)}
+        axes = experiment.curves_by, experiment.final_by
+        return {REPORT: curves(dataset, *axes, rescaled=experiment.rescaled)}
     from fmnist_jax.figures.interactive_map import map_pages
 
     pages, path = map_pages(dataset, _command(experiment, dataset)), Path(REPORT)

@@ -106,6 +106,25 @@ def test_bands_are_means_and_ranges_over_seeds() -> None:
     assert band["epoch"][:8].tolist() == [1, 2, 3, 4, 4, 3, 2, 1]
 
 
+def test_switches_choose_the_loss_and_the_rescaled_layer() -> None:
+    drawn = interactive_curves.curves(grid(("clipped", "softmax")))
+    assert drawn is not None
+    assert drawn.controls[0].label == "Clip the loss"
+    assert drawn.data["shown"] == {
+        "clip": {
+            "on": ["÷1, clipped", "÷255, clipped"],
+            "off": ["÷1, softmax", "÷255, softmax"],
+        }
+    }
+    sides = grid(("÷1", "÷255", "÷1 as ÷255")).isel(divisor=0, drop=True)
+    sides = sides.rename(loss="side")
+    drawn = interactive_curves.curves(sides, rescaled={"÷1 as ÷255": "÷255"})
+    assert drawn is not None
+    assert drawn.controls[0].label == "Rescale the first layer"
+    shown = {"off": ["÷1", "÷255"], "on": ["÷255", "÷1 as ÷255"]}
+    assert drawn.data["shown"] == {"rescale": shown}
+
+
 def test_too_many_settings_and_no_axes_have_no_curves() -> None:
     many = xr.concat(
         [grid(("a",))] * 51, xr.Variable("depth", range(51)), data_vars="all"

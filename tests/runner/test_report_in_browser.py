@@ -151,6 +151,20 @@ def test_switches_and_the_slider_choose_what_is_drawn(
     assert opened.problems == again.problems == []
 
 
+def test_the_loss_is_clipped_by_a_switch(browser: Any, tmp_path: Path) -> None:
+    results = grid(("clipped", "softmax"))
+    path = write(tmp_path, CURVES, dataset=results)
+    drawn = """() => sources().filter(s => s.tags[0] === "seeds"
+      && Array.from(s.data.y).some(Number.isFinite)).map(s => s.data.setting[0])"""
+    opened = Opened(browser, path)
+    assert len(opened.page.evaluate(drawn)) == 4
+    opened.page.check("input[name=clip][value=on]")
+    assert opened.page.evaluate(drawn) == ["÷1, clipped", "÷255, clipped"]
+    opened.page.check("input[name=clip][value=off]")
+    assert opened.page.evaluate(drawn) == ["÷1, softmax", "÷255, softmax"]
+    assert opened.problems == []
+
+
 def test_the_map_shows_a_point_and_its_curve(browser: Any, map_path: Path) -> None:
     opened, results = Opened(browser, map_path), map_of_two()
     opened.move_to("map-1", 10.0, 0.1)

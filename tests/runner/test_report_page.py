@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
+import xarray as xr
 
 from fmnist_jax.analysis import results
 from fmnist_jax.runner import report_page
@@ -16,9 +17,15 @@ CURVES = Experiment("x", "Q?", {"divisor": (1.0, 255.0)}, curves_by="divisor")
 MAP = Experiment(EVIL, "Q?", {}, plane=("divisor", "learning_rate"))
 
 
-def write(folder: Path, experiment: Experiment, name: str = "synthetic") -> Path:
+def write(
+    folder: Path,
+    experiment: Experiment,
+    name: str = "synthetic",
+    dataset: xr.Dataset | None = None,
+) -> Path:
     """Writes the page of made-up results; returns its path."""
-    dataset = grid() if experiment.plane is None else map_of_two()
+    if dataset is None:
+        dataset = grid() if experiment.plane is None else map_of_two()
     dataset.attrs |= {"dataset": name, "dataset_title": EVIL, "test_examples": 10}
     data = {"title": EVIL, "name": name, "source": EVIL, "notice": EVIL}
     metadata = {

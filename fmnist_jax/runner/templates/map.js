@@ -110,10 +110,12 @@ function legend(state) {
 }
 
 function updateMap(state) {
-  for (const { number } of DATA.panels) {
+  for (const { number, values } of DATA.panels) {
     colours(number, state);
     theory(number, Number(state.multiple ?? 1));
-    show(`map-${number}`, (state.maps ?? "all") === "all" || Number(state.maps) === number);
+    const isLoss = ["both", values.loss].includes(state.clip ?? "both");
+    const isChosen = ["all", String(number)].includes(state.maps ?? "all");
+    show(`map-${number}`, isLoss && isChosen);
   }
   legend(state);
 }

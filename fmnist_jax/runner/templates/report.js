@@ -15,16 +15,20 @@ const show = (name, isVisible) => {
 const SCRIPTS = {
   curves(state) {
     const metric = `${state.split}_${state.quantity}`, runs = state.runs ?? "seeds";
+    const isChosen = setting => Object.entries(DATA.shown).every(([name, choices]) =>
+      (choices[state[name]] ?? [setting]).includes(setting));
     for (const source of sources()) {
       const data = source.data, tag = source.tags[0];
-      const isShown = tag === "seeds" ? runs === "seeds" : runs === "bands";
+      const chosen = isChosen(data.setting[0]);
+      const isShown = chosen && (tag === "seeds") === (runs === "seeds");
       const nothing = () => new Float64Array(data.epoch.length).fill(NaN);
       data.y = isShown && data[metric] ? Float64Array.from(data[metric]) : nothing();
       if (tag !== "bands") {
         const epoch = state.epoch ? Number(state.epoch) : Math.max(...data.epoch.filter(isFinite));
         const values = data[metric] ?? nothing();
         data.final = Float64Array.from(values, (value, i) =>
-          data.epoch[i] === epoch && (tag === "mean" || runs === "seeds") ? value : NaN);
+          chosen && data.epoch[i] === epoch && (tag === "mean" || runs === "seeds")
+            ? value : NaN);
       }
       source.change.emit();
     }
