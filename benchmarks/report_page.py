@@ -4,8 +4,8 @@
 
 Writes the page of a made-up map of one optimizer into a temporary folder and opens it
 in headless Chromium. Prints its size, the time until its figures are drawn, and the
-median time from a movement of the pointer until the page has answered. A minute;
-needs Chromium and Playwright.
+median time that the page takes to answer and draw a new position of the pointer. A
+minute; needs Chromium and Playwright.
 """
 
 import shutil

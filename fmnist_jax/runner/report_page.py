@@ -76,7 +76,7 @@ def render(facts: Mapping[str, Any], interactive: "Interactive | None") -> str:
     """Returns the page of an experiment as ``page.experiment`` describes it."""
     from markupsafe import Markup
 
-    drawn: dict[str, Any] = {"interactive": interactive, "width": "24rem"}
+    drawn: dict[str, Any] = {"interactive": interactive}
     figures = facts["figures"]
     if interactive is not None:
         from fmnist_jax.figures.interactive import as_json, document, library

@@ -9,7 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from experiments.reproduction.findings import judge_share
+from fmnist_jax.runner import report_page
+from fmnist_jax.runner.experiment import Experiment
 from tests.figures.test_interactive import EVIL, grid, map_of_two
+from tests.reproduction.test_cards import SEEDS
+from tests.reproduction.test_cards import text as claims_text
 from tests.runner.test_report_page import CURVES, MAP, write
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -49,7 +54,9 @@ class Opened:
         self.page.on("request", self._request)
         self.page.on("dialog", lambda dialog: self.problems.append(dialog.message))
         self.page.goto(f"{path.as_uri()}{after}")
-        self.page.wait_for_function("document.body.dataset.ready === 'true'")
+        self.page.wait_for_function(
+            "!document.querySelector('script') || document.body.dataset.ready"
+        )
 
     def _console(self, message: Any) -> None:
         if message.type in ("error", "warning"):
@@ -95,6 +102,22 @@ def map_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write(tmp_path_factory.mktemp("map"), MAP)
 
 
+@pytest.fixture(scope="module")
+def claims_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("claims") / "report.html"
+    path.write_text(claims_text(), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="module")
+def data_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page of an experiment without axes."""
+    folder = tmp_path_factory.mktemp("data")
+    write(folder, CURVES)
+    (path,) = report_page.write(folder, Experiment("x", "Q?", None))
+    return path
+
+
 LOOKS: list[dict[str, Any]] = [
     {},
     {"color_scheme": "dark"},
@@ -102,8 +125,11 @@ LOOKS: list[dict[str, Any]] = [
 ]
 
 
+PATHS = ["curves_path", "map_path", "claims_path", "data_path"]
+
+
 @pytest.mark.parametrize("look", LOOKS, ids=["light", "dark", "phone"])
-@pytest.mark.parametrize("experiment", ["curves_path", "map_path"])
+@pytest.mark.parametrize("experiment", PATHS)
 def test_pages_open_without_requests_or_errors(
     browser: Any, experiment: str, look: dict[str, Any], request: pytest.FixtureRequest
 ) -> None:
@@ -111,7 +137,8 @@ def test_pages_open_without_requests_or_errors(
     assert opened.problems == []
     width = opened.page.evaluate("document.documentElement.scrollWidth")
     assert width <= opened.page.viewport_size["width"]
-    assert opened.page.locator(".banner").is_visible()
+    if experiment != "claims_path":
+        assert opened.page.locator(".banner").is_visible()
 
 
 def test_curves_show_on_hover_what_was_measured(
@@ -249,3 +276,30 @@ def test_the_table_downloads(browser: Any, curves_path: Path, tmp_path: Path) ->
     summary = curves_path.with_name("summary.csv")
     assert (tmp_path / "table").read_bytes() == summary.read_bytes()
     assert os.path.getsize(curves_path) < 2e6
+
+
+def test_thresholds_of_claims_move_and_claims_are_filtered(
+    browser: Any, claims_path: Path, tmp_path: Path
+) -> None:
+    opened = Opened(browser, claims_path)
+    low, high = judge_share(SEEDS).bounds
+    badge = opened.page.locator("#claim-shuffle .result").first
+    for threshold, verdict in (
+        (low - 1e-4, "supported"),
+        ((low + high) / 2, "no difference detected"),
+        (high + 1e-4, "contradicted"),
+    ):
+        opened.page.fill("input[name='claim-shuffle.0']", str(threshold))
+        assert badge.text_content() == verdict
+    again = Opened(browser, claims_path, opened.page.evaluate("location.hash"))
+    first = again.page.locator("#claim-shuffle .result").first
+    assert first.text_content() == "contradicted"
+    for ending, start in (("svg", b"<svg"), ("png", b"\x89PNG")):
+        with opened.page.expect_download() as download:
+            opened.page.click(f"#claim-shuffle button[data-type={ending}] >> nth=0")
+        download.value.save_as(tmp_path / ending)
+        assert (tmp_path / ending).read_bytes().startswith(start)
+    opened.page.check("input[name=verdict][value=contradicted]")
+    assert not opened.page.locator("#claim-shuffle").is_visible()
+    assert opened.page.locator("#claim-symmetric").is_visible()
+    assert opened.problems == again.problems == []
