@@ -85,8 +85,8 @@ def measure(path: Path) -> tuple[float, float]:
         page.goto(path.as_uri())
         page.wait_for_function("document.body.dataset.ready === 'true'")
         seconds = time.perf_counter() - start
-        places = random.random((HOVERS, 2)).tolist()
-        hovers = [page.evaluate(HOVER, place) for place in places]
+        positions = random.random((HOVERS, 2)).tolist()
+        hovers = [page.evaluate(HOVER, position) for position in positions]
         browser.close()
     return seconds, float(np.median(hovers)) / 1000
 

@@ -75,7 +75,7 @@ def _card(name: str, references: References, finding: Finding) -> dict[str, Any]
         "verdict": finding.verdict,
         "qualifier": finding.qualifier,
         "blocks": [_block(text) for text in finding.measured.split("\n\n") if text],
-        "rule": " ".join(rule.split()),
+        "rule": " ".join(rule.replace("``", "").split()),
         "comparisons": [_drawn(*pair) for pair in comparisons(finding)],
     }
 

@@ -93,8 +93,8 @@ def _switches(
         controls.append(Control("rescale", "Rescale the first layer", choices))
         names = dataset[line].values.tolist()
         plain = [name for name in names if name not in rescaled]
-        replaced = [*rescaled, *rescaled.values()]
-        values["rescale"] = line, {"off": plain, "on": replaced}
+        pairs = [*rescaled, *rescaled.values()]
+        values["rescale"] = line, {"off": plain, "on": pairs}
     settings = combinations(dataset)
     shown = {
         name: {
@@ -159,13 +159,15 @@ def _figures(dataset: xr.Dataset, x: str) -> dict[str, Any]:
         for scale in ("linear", "log")
     }
     values = dataset[x].values
+    label = axis_label(x)
     if values.dtype.kind in "iuf":
+        label = style.scaled_label(dataset, x)
         options: dict[str, Any] = {"x_axis_type": style.scale(dataset, x)}
     else:
         options = {"x_range": [str(value) for value in values.tolist()]}
     return {
         **figures,
-        "final": plot("final", style.scaled_label(dataset, x), "", **options),
+        "final": plot("final", label, "", **options),
     }
 
 

@@ -73,5 +73,5 @@ def test_dots_and_lines_are_drawn_to_scale() -> None:
     drawn = cards._drawn("x", judge_share(SEEDS))
     start, end = drawn["ends"]
     inner = cards.WIDTH - 2 * cards.MARGIN
-    places = (np.array([*SEEDS, 0]) - start) / (end - start) * inner + cards.MARGIN
-    np.testing.assert_allclose([*drawn["seeds"], drawn["zero"]], places)
+    positions = (np.array([*SEEDS, 0]) - start) / (end - start) * inner + cards.MARGIN
+    np.testing.assert_allclose([*drawn["seeds"], drawn["zero"]], positions)

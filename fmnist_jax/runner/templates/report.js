@@ -55,6 +55,7 @@ function applyTheme() {
       const isText = ["Title", "Legend"].includes(model.type) || model.type.endsWith("Axis");
       for (const ink_of of inks) if (isText && ink_of in attributes) model[ink_of] = ink;
       if (model.type === "Grid") model.grid_line_color = line;
+      if (model.type === "Legend" && innerWidth < 700) model.ncols = 1;
       if ("outline_line_color" in attributes) model.outline_line_color = line;
     }
   }
