@@ -39,7 +39,7 @@ def made_up() -> xr.Dataset:
     """Returns results of a map whose values are as hard to compress as real ones."""
     random = np.random.default_rng(0)
     shape = (SIZE, SIZE, 1)
-    values = {
+    values: dict[str, Any] = {
         name: ((*DIMS, "epoch"), random.random((*shape, 1), np.float32))
         for name in ("train_accuracy", "test_accuracy", "train_loss", "test_loss")
     }
@@ -78,7 +78,8 @@ def measure(path: Path) -> tuple[float, float]:
     random = np.random.default_rng(0)
     browser_path = shutil.which("chromium") or shutil.which("chromium-browser")
     with sync_playwright() as started:
-        options = {"executable_path": browser_path, "args": ["--no-sandbox"]}
+        options: dict[str, Any] = {"executable_path": browser_path}
+        options["args"] = ["--no-sandbox"]
         browser = started.chromium.launch(**options)
         page = browser.new_page()
         start = time.perf_counter()

@@ -49,7 +49,11 @@ def render(references: References, findings: Findings, titles: Any) -> str:
         for c in card["comparisons"]
     ]
     csv = pd.DataFrame(rows).to_csv(index=False).encode()
-    values = {"cards": cards, "meanings": VERDICTS, "titles": list(titles)}
+    values: dict[str, Any] = {
+        "cards": cards,
+        "meanings": VERDICTS,
+        "titles": list(titles),
+    }
     values |= {"verdicts": dict.fromkeys(card["verdict"] for card in cards)}
     values |= {"csv": base64.b64encode(csv).decode(), "width": WIDTH, "margin": MARGIN}
     text: str = environment().from_string(template).render(values)

@@ -63,7 +63,8 @@ def _page(
 ) -> Interactive:
     x, y = sweep_axes(dataset)[:2]
     labels = [style.panel_title(dataset, index) or "map" for index in panels]
-    figures, parts = {}, []
+    figures: dict[str, Any] = {}
+    parts = []
     for number, (index, label) in enumerate(zip(panels, labels, strict=True)):
         runs = dataset.isel(index).transpose(y, x, ...)
         part = _panel(runs, label, number)
@@ -239,7 +240,7 @@ def _figure(dataset: xr.Dataset, runs: xr.Dataset, number: int, first: Any) -> A
             drawn.line(
                 "x", "y", source=line, color=under, line_width=width, line_dash=dash
             )
-    formatters = {
+    formatters: dict[str, Any] = {
         f"@{key}": CustomJSHover(
             code=f"return tooltip({number}, '{key}', special_vars)"
         )

@@ -58,7 +58,8 @@ def _pages(
 
 def _command(experiment: "Experiment", dataset: "xr.Dataset") -> str:
     """Returns the command that trains a single point of a map, "{x}" and "{y}"."""
-    flags = {"preset": experiment.preset, "num_seeds": dataset.sizes["seed"]}
+    flags: dict[str | None, Any] = {"preset": experiment.preset}
+    flags |= {"num_seeds": dataset.sizes["seed"]}
     flags |= {"epochs": dataset.sizes["epoch"], "dataset": dataset.attrs["dataset"]}
     flags |= {name: dataset.attrs[name] for name in ("train_examples", "test_examples")}
     first, second, *others = sweep_axes(dataset)

@@ -2,6 +2,7 @@
 
 import json
 import re
+from typing import Any
 
 import numpy as np
 import pytest
@@ -64,7 +65,8 @@ def test_curves_hold_every_value_of_every_run() -> None:
     drawn = interactive_curves.curves(results, "divisor", "divisor")
     assert drawn is not None
     sources = {}
-    for renderer in drawn.figures["Learning curves, linear scale"].renderers:
+    renderers: Any = drawn.figures["Learning curves, linear scale"].renderers
+    for renderer in renderers:
         data, (tag,) = renderer.data_source.data, renderer.data_source.tags
         if tag == "seeds":
             sources[data["setting"][0]] = data
@@ -93,9 +95,8 @@ def test_bands_are_means_and_ranges_over_seeds() -> None:
     results = grid()
     drawn = interactive_curves.curves(results)
     assert drawn is not None
-    sources = [
-        r.data_source for r in drawn.figures["Learning curves, log scale"].renderers
-    ]
+    renderers: Any = drawn.figures["Learning curves, log scale"].renderers
+    sources = [renderer.data_source for renderer in renderers]
     band, mean = (
         next(s.data for s in sources if s.tags == [t]) for t in ("bands", "mean")
     )
@@ -207,7 +208,7 @@ def test_large_maps_have_a_page_each_and_no_seeds() -> None:
 def test_values_that_are_not_evenly_spaced_are_drawn_at_their_positions() -> None:
     results = map_of_two().assign_coords(divisor=[1.0, 10.0, 255.0])
     page = interactive_map.map_pages(results)[""]
-    first = page.figures["Map: loss: softmax"]
+    first: Any = page.figures["Map: loss: softmax"]
     assert (first.x_range.start, first.x_range.end) == (-0.5, 2.5)
     assert first.xaxis[0].major_label_overrides == {0: "÷1", 1: "÷10", 2: "÷255"}
     assert not page.data["x"]["isEven"]

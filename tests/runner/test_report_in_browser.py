@@ -33,7 +33,8 @@ def browser() -> Iterator[Any]:
     """Headless Chromium."""
     playwright = pytest.importorskip("playwright.sync_api", reason="no Playwright")
     with playwright.sync_playwright() as started:
-        options = {"executable_path": CHROMIUM, "args": ARGUMENTS.split()}
+        options: dict[str, Any] = {"executable_path": CHROMIUM}
+        options["args"] = ARGUMENTS.split()
         browser = started.chromium.launch(**options)
         yield browser
         browser.close()
