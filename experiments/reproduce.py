@@ -90,6 +90,7 @@ def _measure_and_write(options: Mapping[str, Any], names: Sequence[str]) -> None
 
     trial.check_figures()
     trial.start_jax([])
+    from experiments.reproduction import cards
     from experiments.reproduction.claims import DECISIONS, decide
     from experiments.reproduction.measuring import make_measure
     from experiments.reproduction.page import write
@@ -112,9 +113,13 @@ def _measure_and_write(options: Mapping[str, Any], names: Sequence[str]) -> None
     claims = [name for name in options["only"] if name in DECISIONS]
     findings = {claim: decide(claim, runs) for claim in claims}
     path = write(load(), runs, findings, Path(options["docs_dir"]))
+    out_dir = Path(options["out_dir"])
     for name, finding in findings.items():
         print(f"{name}: {finding.verdict}{finding.qualifier}")
     print(f"Written: {path}")
+    if findings:
+        titles = {run.attrs.get("dataset_title") for run in runs.values()} - {None}
+        print(f"Written: {cards.write(load(), findings, out_dir, sorted(titles))}")
 
 
 if __name__ == "__main__":

@@ -50,6 +50,7 @@ EXPERIMENT = Experiment(
     preset="lab",
     epochs=5,
     axes={"side": SIDES},
+    rescaled=RESCALED,
     answer=answer,
 )
 

@@ -41,6 +41,9 @@ class Finding:
       detail: which part is supported, what the claim depends on, or the interval.
       parts: the findings that the verdict combines, by part.
       is_comparison: whether the verdict compares seeds, so that chance can mislead it.
+      differences: what is compared with 0, by seed.
+      bounds: the threshold below which these are "supported", and the one above which
+        they are "contradicted"; () if no threshold decides.
     """
 
     verdict: str
@@ -48,6 +51,8 @@ class Finding:
     detail: str = ""
     parts: "Mapping[str, Finding]" = dataclasses.field(default_factory=dict)
     is_comparison: bool = False
+    differences: Sequence[float] = ()
+    bounds: Sequence[float] = ()
 
     @property
     def qualifier(self) -> str:
@@ -164,7 +169,7 @@ def judge_share(differences: np.ndarray, *compared: np.ndarray) -> Finding:
     interval = paired_interval(differences)
     ends = f"{100 * interval.low:+.2f} to {100 * interval.high:+.2f}"
     text = f"{100 * interval.estimate:+.2f} points ({ends})"
-    return _compared(judge_claim(interval), text)
+    return _compared(judge_claim(interval), text, differences, interval[1:])
 
 
 def _judge_counts(differences: np.ndarray) -> Finding:
@@ -174,26 +179,33 @@ def _judge_counts(differences: np.ndarray) -> Finding:
     """
     number, above = len(differences), int(np.sum(differences > 0))
     verdict = NO_DIFFERENCE
+    bounds: tuple[float, ...] = ()
     if 2.0 ** (1 - number) <= 1 - CONFIDENCE:
+        bounds = differences.min(), differences.max()
         verdict = SUPPORTED if above == number else verdict
         verdict = CONTRADICTED if np.all(differences < 0) else verdict
     ranges = ", ".join(
         f"{span(100 * differences[group], '+.2f')} points in {len(group)}"
         for group in modes(differences)
     )
-    return _compared(verdict, f"above 0 in {above} of {number} seeds ({ranges})")
+    text = f"above 0 in {above} of {number} seeds ({ranges})"
+    return _compared(verdict, text, differences, bounds)
 
 
 def judge_loss(differences: np.ndarray) -> Finding:
     """Judges whether differences of losses are above 0."""
     interval = paired_interval(differences)
     text = f"{interval.estimate:+.3f} ({interval.low:+.3f} to {interval.high:+.3f})"
-    return _compared(judge_claim(interval), text)
+    return _compared(judge_claim(interval), text, differences, interval[1:])
 
 
-def _compared(verdict: str, text: str) -> Finding:
+def _compared(
+    verdict: str, text: str, differences: np.ndarray, bounds: Sequence[float]
+) -> Finding:
     detail = text if verdict == NO_DIFFERENCE else ""
-    return Finding(verdict, text, detail, is_comparison=True)
+    values = tuple(differences.tolist())
+    known = tuple(float(b) for b in bounds) if np.isfinite(bounds).all() else ()
+    return Finding(verdict, text, detail, {}, True, values, known)
 
 
 def difference(

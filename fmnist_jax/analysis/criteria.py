@@ -9,7 +9,7 @@ import xarray as xr
 from fmnist_jax.errors import UserError
 from fmnist_jax.values import CRITERION, STATUS, parse_criterion
 
-_NEVER_TRAINED = ("missing", "diverged", "dead")
+NEVER_TRAINED = ("missing", "diverged", "dead")
 # Of a criterion: the variable of the results, and how it is compared.
 _VARIABLES = {
     "accuracy": ("final_train_accuracy", operator.ge),
@@ -41,7 +41,7 @@ def judge(dataset: xr.Dataset, criterion: str = STATUS) -> xr.Dataset:
             "applied; choose another, or train the runs again."
         )
     status, is_met = dataset.status, compare(dataset[variable], threshold)
-    is_met &= ~status.isin(_NEVER_TRAINED)
+    is_met &= ~status.isin(NEVER_TRAINED)
     values = np.where(status.isin(["trained", "finished"]), "not trained", status)
     meaning = f"after the last epoch, training {criterion}"
     attrs = {"trained": meaning, "not trained": f"not {meaning}"}

@@ -14,7 +14,7 @@ from typing import Any
 from fmnist_jax.analysis.results import FILES_OF_RUNS, RESULTS_FILE, SETTINGS_FILE
 from fmnist_jax.errors import UserError
 from fmnist_jax.files import explaining_write_errors
-from fmnist_jax.runner import execution, output_folder, page, trial
+from fmnist_jax.runner import execution, output_folder, page, report_page, trial
 from fmnist_jax.runner.jobs import Task
 from fmnist_jax.runner.output_folder import INDEX
 from fmnist_jax.sweeps import folder_lock
@@ -44,7 +44,7 @@ def run(root: Path, tasks: Sequence[Task]) -> None:
         for task in tasks:
             if task not in remaining:
                 print(f"{task.name} is already finished; skipped.\n")
-                _remove_leftovers(task.out_dir)
+                _finish(task)
         try:
             _write_page(root, tasks)
             for task in remaining:
@@ -80,11 +80,16 @@ def _check_resumable(task: Task) -> None:
         raise refuse(task.out_dir, "a sweep with other settings")
 
 
-def _remove_leftovers(out_dir: Path) -> None:
-    """Removes the files of a process that was killed after it saved its results."""
-    if (out_dir / PARTS).exists():
-        with output_folder.locked(out_dir) as folder:
-            folder_lock.discard(folder)
+def _finish(task: Task) -> None:
+    """Completes the files of a process that was killed after it saved its results."""
+    out_dir, experiment = task.out_dir, task.job.experiment
+    has_page = experiment.trains or (out_dir / output_folder.REPORT).exists()
+    if has_page and not (out_dir / PARTS).exists():
+        return
+    with output_folder.locked(out_dir) as folder:
+        if not has_page:
+            report_page.write(out_dir, experiment)
+        folder_lock.discard(folder)
 
 
 def _is_finished(task: Task) -> bool:

@@ -9,6 +9,7 @@ from fmnist_jax.runner import (
     extension,
     interrupts,
     output_folder,
+    report_page,
     saved_states,
     saving,
     shards,
@@ -54,6 +55,7 @@ def _answer_from_data(task: Task) -> None:
         answer = experiment.answer(task.data[0])
         metadata = saving.metadata(task)
         paths = saving.save_answer(answer, metadata, out_dir)
+        paths += report_page.write(out_dir, experiment)
         folder_lock.discard(folder)
     print("\n".join(terminal.results(answer, paths)))
 

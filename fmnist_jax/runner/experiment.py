@@ -57,6 +57,8 @@ class Experiment:
       curves_by: the axis with a colour for each value in the learning curves,
         ``curves.png``; "" for no such figure.
       final_by: the axis along the bottom of the final values, ``final.png``; or "".
+      rescaled: value of the first axis with a rescaled first layer to the value that
+        it replaces; the interactive page has a switch between them.
       figures: function from results to further figures by file name.
       preset: name in ``PRESETS``.
       settings: settings that differ from the preset.
@@ -82,6 +84,7 @@ class Experiment:
     axes: Mapping[str, Sequence[Any] | Mapping[str, Any]] | None
     curves_by: str = ""
     final_by: str = ""
+    rescaled: Mapping[str, str] = dataclasses.field(default_factory=dict)
     figures: Callable[["xr.Dataset"], Mapping[str, "Figure"]] = lambda dataset: {}
     preset: str = "keras"
     settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)

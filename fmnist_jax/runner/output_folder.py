@@ -16,6 +16,7 @@ from fmnist_jax.sweeps import folder_lock
 from fmnist_jax.sweeps.plan_file import SINGLE, Shard, is_unfinished
 
 INDEX = "index.html"  # the page of several experiments
+REPORT = "report.html"  # the page of one experiment
 STATES = "states/states.json"  # of an experiment that compares no data sets
 
 
@@ -127,7 +128,7 @@ def locked(out_dir: Path, shard: Shard = SINGLE) -> Iterator[Path]:
     """
     with folder_lock.locked(out_dir, shard) as folder:
         with explaining_write_errors(out_dir):
-            for name in (*FILES_OF_RUNS, SETTINGS_FILE, INDEX):
+            for name in (*FILES_OF_RUNS, SETTINGS_FILE, INDEX, REPORT):
                 if shard.number == 0:
                     remove_temporary(out_dir, name)
         yield folder

@@ -5,10 +5,11 @@ The page is a single file: figures are embedded, and there are no scripts.
 
 import base64
 import json
+import math
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -20,6 +21,9 @@ from fmnist_jax.files import atomic_write
 from fmnist_jax.runner.output_folder import INDEX
 from fmnist_jax.runner.terminal import axis_text
 
+if TYPE_CHECKING:
+    import jinja2
+
 
 def write(folders: Sequence[Path]) -> Path:
     """Writes the page of experiments into the parent of their folders.
@@ -30,18 +34,9 @@ def write(folders: Sequence[Path]) -> Path:
     Returns:
       The path of the page.
     """
-    import jinja2
-
-    experiments = [_experiment(folder) for folder in folders]
+    experiments = [experiment(folder) for folder in folders]
     legend = dict.fromkeys(line for e in experiments for line in e["legend"])
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("fmnist_jax.runner"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    template = environment.get_template("index.html.jinja")
+    template = environment().get_template("index.html.jinja")
     path = folders[0].parent / INDEX
     with atomic_write(path) as temporary:
         text = template.render(experiments=experiments, legend=list(legend))
@@ -49,8 +44,24 @@ def write(folders: Sequence[Path]) -> Path:
     return path
 
 
-def _experiment(folder: Path) -> dict[str, Any]:
-    """Returns what the template shows of an experiment."""
+def environment() -> "jinja2.Environment":
+    """Returns the templates of pages, which escape what they are given."""
+    import jinja2
+
+    return jinja2.Environment(
+        loader=jinja2.PackageLoader("fmnist_jax.runner"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+def experiment(folder: Path, max_table: float = math.inf) -> dict[str, Any]:
+    """Returns what the templates show of a finished experiment.
+
+    Tables whose files have more than ``max_table`` bytes are left out.
+    """
     metadata = json.loads((folder / SETTINGS_FILE).read_text(encoding="utf-8"))
     tables = [SUMMARY_FILE] * ("axes" in metadata) + metadata["tables"]
     return {
@@ -63,7 +74,15 @@ def _experiment(folder: Path) -> dict[str, Any]:
         "sentences": metadata["sentences"],
         "legend": metadata.get("legend", []),
         "figures": [_figure(folder / name) for name in metadata["figures"]],
-        "tables": [_table(folder / name) for name in tables],
+        "tables": [
+            _table(folder / name)
+            for name in tables
+            if (folder / name).stat().st_size <= max_table
+        ],
+        "left_out": [
+            name for name in tables if (folder / name).stat().st_size > max_table
+        ],
+        "pages": metadata.get("pages", []),
     }
 
 
@@ -106,4 +125,6 @@ def _table(path: Path) -> dict[str, str]:
     html = report.format_table(pd.read_csv(path)).to_html(
         index=False, border=0, na_rep="–", float_format="{:.6g}".format
     )
-    return {"title": path.stem, "html": Markup(html)}  # pandas escapes the cells
+    csv = f"data:text/csv;base64,{base64.b64encode(path.read_bytes()).decode()}"
+    # pandas escapes the cells
+    return {"title": path.stem, "html": Markup(html), "csv": csv}

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from fmnist_jax.analysis import report, results
 from fmnist_jax.files import explaining_write_errors
-from fmnist_jax.runner import extension
+from fmnist_jax.runner import extension, report_page
 from fmnist_jax.runner.experiment import Answer, Experiment
 from fmnist_jax.runner.jobs import Task
+from fmnist_jax.runner.output_folder import REPORT
 from fmnist_jax.sweeps.environment import RECORDED_PACKAGES, versions
 from fmnist_jax.values import STATUS
 
@@ -79,6 +80,7 @@ def save_runs(task: Task, dataset: "xr.Dataset") -> tuple[Answer, list[Path]]:
         sentences=[*usual, *answer.sentences],
     )
     paths += save_answer(answer, all_metadata, out_dir)
+    paths += report_page.write(out_dir, experiment, dataset)
     return answer, list(dict.fromkeys(paths))
 
 
@@ -158,7 +160,7 @@ def save_answer(answer: Answer, metadata: Metadata, out_dir: Path) -> list[Path]
     """Writes ``config.json``, tables and figures; returns their paths."""
     tables = {f"{name}.csv": table for name, table in answer.tables.items()}
     figures = {f"{name}.png": figure for name, figure in answer.figures.items()}
-    names = {"tables": list(tables), "figures": list(figures)}
+    names = {"tables": list(tables), "figures": list(figures), "pages": [REPORT]}
     with explaining_write_errors(out_dir):
         for name, table in tables.items():
             table.to_csv(out_dir / name, index=False)

@@ -39,6 +39,7 @@ TINY = [*FLAGS, "--train_examples=32", "--epochs=1", "--hidden_sizes=4"]
 FILES = {
     *("index.html", "first", "second", "second/config.json", "second/labels.csv"),
     *(f"first/{name}" for name in ("results.nc", "summary.csv", "config.json")),
+    *("first/report.html", "second/report.html"),
 }
 
 
@@ -174,7 +175,7 @@ def test_a_full_disk_is_one_line_and_the_same_command_resumes(
     root = tmp_path / "root"
     flags = ["--only=first,second", *TINY, f"--out_dir={root}"]
     with monkeypatch.context() as patch:
-        patch.setattr(page, "_experiment", no_room)
+        patch.setattr(page, "write", no_room)
         with pytest.raises(SystemExit) as caught:
             command_line.run_command(lambda _: execute(root))
     assert caught.value.code == 2

@@ -141,7 +141,8 @@ def test_a_whole_experiment_from_the_shell(tmp_path: Path) -> None:
     done = command(*flags, f"--out_dir={folder}")
     assert done.returncode == 0, done.stderr
     assert {path.name for path in folder.iterdir()} == {
-        "results.nc", "summary.csv", "config.json", "curves.png", "final.png"
+        "results.nc", "summary.csv", "config.json", "curves.png", "final.png",
+        "report.html",
     }  # fmt: skip
     dataset = results.load(folder)
     assert dataset.test_loss.dims == ("divisor", "loss", "seed", "epoch")

@@ -108,9 +108,8 @@ def test_a_process_keeps_the_checkpoint_folder_of_its_successor(tmp_path: Path) 
 def test_only_a_process_that_shares_with_none_removes_temporary_files(
     tmp_path: Path,
 ) -> None:
-    temporary = [
-        f".{name}.0123cdef" for name in ("results.nc", "summary.csv", "index.html")
-    ]
+    names = ("results.nc", "summary.csv", "index.html", "report.html")
+    temporary = [f".{name}.0123cdef" for name in names]
     temporary += ["parts/.plan.json.0123cdef", "parts/.0-12.part.0123cdef"]
     others = {".results.nc.mine", ".notes.0123cdef", "results.nc", "parts"}
     (tmp_path / "parts").mkdir()
@@ -120,8 +119,8 @@ def test_only_a_process_that_shares_with_none_removes_temporary_files(
         assert all((tmp_path / name).exists() for name in temporary)
     with output_folder.locked(tmp_path):
         assert {path.name for path in tmp_path.iterdir()} == others
-        names = {path.name for path in (tmp_path / "parts").iterdir()}
-        assert names == {"0-1.part", "lock", "lock-1-of-2"}
+        parts = {path.name for path in (tmp_path / "parts").iterdir()}
+        assert parts == {"0-1.part", "lock", "lock-1-of-2"}
 
 
 def test_a_user_folder_with_the_name_parts_stays(tmp_path: Path) -> None:

@@ -106,7 +106,11 @@ def test_the_page_embeds_the_figures_and_loads_nothing(root: Path) -> None:
         figures += [root / name / figure for figure in facts["figures"]]
     assert images == [path.read_bytes() for path in figures]
     links = [unquote(a["href"] or "") for tag, a in reader.tags if tag == "a"]
-    assert [root / link for link in links if link[0] != "#"] == figures
+    files = [root / link for link in links if link[0] != "#"]
+    assert [path for path in files if path.suffix == ".png"] == figures
+    pages = [root / name / "report.html" for name in NAMES]
+    assert [path for path in files if path.suffix != ".png"] == pages
+    assert all(path.exists() for path in pages)
     ids = {a["id"] for tag, a in reader.tags if tag == "article"}
     assert {link[1:] for link in links if link[0] == "#"} == ids == set(NAMES)
 

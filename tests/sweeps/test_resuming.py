@@ -43,6 +43,7 @@ FLAGS = [
     "--divisors=1,255", "--num_seeds=1", "--hidden_sizes=8",
 ]  # fmt: skip
 FILES = {"results.nc", "summary.csv", "config.json", "curves.png", "final.png"}
+FILES |= {"report.html"}
 
 
 def execute(out_dir: Path, *more: str) -> None:
