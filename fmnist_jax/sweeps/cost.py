@@ -10,6 +10,7 @@ import numpy as np
 from fmnist_jax.devices import host_bytes, num_cpu_cores
 from fmnist_jax.errors import UserError
 from fmnist_jax.sweeps.model_size import SLOTS, num_parameters, state_bytes
+from fmnist_jax.sweeps.planning import SECONDS_PER_PROGRAM
 
 if TYPE_CHECKING:
     from fmnist_jax.config import Config
@@ -28,7 +29,7 @@ STREAMS = {
     "lion": 6,
 }
 EFFICIENCY = 0.7  # of the speed that arithmetic and memory traffic allow
-SECONDS_PER_PROGRAM, SECONDS_TO_START = 2.0, 4.0
+SECONDS_TO_START = 4.0
 # A core's time per parameter, training example and epoch, with the usual evaluations.
 SECONDS_PER_PARAMETER = 5e-11
 

@@ -10,8 +10,13 @@ from jax import Array
 from jax.sharding import Mesh, NamedSharding
 
 from fmnist_jax.sweeps.checkpoints import Checkpoint
-from fmnist_jax.sweeps.cost import SECONDS_PER_PROGRAM
-from fmnist_jax.sweeps.planning import Group, Plan, axis_values, run_hparams
+from fmnist_jax.sweeps.planning import (
+    SECONDS_PER_PROGRAM,
+    Group,
+    Plan,
+    axis_values,
+    run_hparams,
+)
 from fmnist_jax.sweeps.programs import RUN, RunInputs
 
 COMPACTION_DIVISORS = (1, 2, 4, 8)  # a batch is compacted to 1/n of the group's width
