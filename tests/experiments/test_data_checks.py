@@ -44,7 +44,7 @@ def test_data_checks_answer_without_jax(tmp_path: Path) -> None:
     facts = json.loads((folder / "config.json").read_text())
     assert facts["datasets"][0]["name"] == "synthetic"
     assert {path.name for path in folder.iterdir()} == {
-        "config.json", *facts["tables"], *facts["figures"]
+        "config.json", "report.html", *facts["tables"], *facts["figures"]
     }  # fmt: skip
     assert facts["command"][2:6] == ["experiments.data_checks", *TINY]
     again = check()
