@@ -77,7 +77,7 @@ def _card(name: str, references: References, finding: Finding) -> dict[str, Any]
         "words": claim.words,
         "sources": [references.sources[key] for key in claim.sources],
         "verdict": finding.verdict,
-        "qualifier": finding.qualifier,
+        "detail": finding.detail,
         "blocks": [_block(text) for text in finding.measured.split("\n\n") if text],
         "rule": " ".join(rule.replace("``", "").split()),
         "comparisons": [_drawn(*pair) for pair in comparisons(finding)],

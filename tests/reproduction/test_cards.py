@@ -64,7 +64,8 @@ def test_a_card_shows_words_rule_seeds_and_bounds() -> None:
         assert words in page
     assert page.count("<circle") == 2 * 6
     low, high = judge_share(SEEDS).bounds
-    assert f"supported below {low:+.4g}, contradicted above {high:+.4g}" in page
+    words = f"below {low:+.4g}: supported; above {high:+.4g}: contradicted"
+    assert words in page
     assert f'data-low="{low}" data-high="{high}"' in page
     assert EVIL not in page
 
