@@ -17,7 +17,9 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from benchmarks import scripts
 from fmnist_jax.analysis.results import save
+from fmnist_jax.errors import UserError
 from fmnist_jax.runner import report_page
 from fmnist_jax.runner.experiment import Experiment
 
@@ -77,6 +79,8 @@ def measure(path: Path) -> tuple[float, float]:
 
     random = np.random.default_rng(0)
     browser_path = shutil.which("chromium") or shutil.which("chromium-browser")
+    if browser_path is None:
+        raise UserError("Chromium is not installed.")
     with sync_playwright() as started:
         options: dict[str, Any] = {"executable_path": browser_path}
         options["args"] = ["--no-sandbox"]
@@ -103,4 +107,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    scripts.run(main, __doc__)
