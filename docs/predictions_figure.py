@@ -33,7 +33,8 @@ def draw(measured: pd.DataFrame, titles: Mapping[str, str]) -> Figure:
         panel.plot(ends, ends, color="0.3", linewidth=1)
         residuals.axhspan(1 / 3, 3, color="0.9", linewidth=0)
         residuals.axhline(1, color="0.3", linewidth=1)
-        cases = zip(known[rule], known.measured, SYMBOLS, strict=False)
+        symbols = SYMBOLS[: len(known)]
+        cases = zip(known[rule], known.measured, symbols, strict=True)
         for predicted, largest, symbol in cases:
             panel.plot(predicted, largest, **symbol)
             residuals.plot(predicted, largest / predicted, **symbol)
@@ -49,7 +50,7 @@ def draw(measured: pd.DataFrame, titles: Mapping[str, str]) -> Figure:
     style.log_ticks(panels[1, 0].yaxis)
     handles = [
         style.legend_line(case, **symbol)
-        for case, symbol in zip(known.case, SYMBOLS, strict=False)
+        for case, symbol in zip(known.case, SYMBOLS[: len(known)], strict=True)
     ]
     style.add_legend(figure, handles, fontsize=8)
     figure.suptitle(

@@ -280,7 +280,7 @@ def plan_for_local_devices(
     """Plans a sweep for the devices of this process; see ``plan``.
 
     On accelerators without ``max_width``, a program takes as many runs at once as
-    memory holds, by two small compilations; on a CPU, as stay in the cache.
+    memory holds (two small compilations tell); on a CPU, as many as the cache holds.
 
     Raises:
       UserError: as ``plan``; and if network, probes and data do not fit.

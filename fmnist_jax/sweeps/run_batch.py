@@ -120,10 +120,17 @@ def compact(
     if saved <= 0 or saved * seconds <= SECONDS_PER_PROGRAM * mesh.devices.size:
         return batch
     chosen = slots[np.minimum(np.arange(size), len(active) - 1)]
-    # In NumPy, because JAX would compile a program for each shape.
-    moved = jax.tree.map(lambda x: np.asarray(x)[chosen], (batch.inputs, batch.state))
+    # In NumPy, because JAX would compile a program for each shape; NumPy has no keys.
+    moved = jax.tree.map(
+        lambda x: x[chosen] if _is_key(x) else np.asarray(x)[chosen],
+        (batch.inputs, batch.state),
+    )
     inputs, state = jax.device_put(moved, NamedSharding(mesh, RUN))
     return batch._replace(positions=batch.positions[chosen], inputs=inputs, state=state)
+
+
+def _is_key(x: Any) -> bool:
+    return bool(jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key))
 
 
 def restore(
