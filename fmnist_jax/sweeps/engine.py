@@ -40,6 +40,7 @@ from fmnist_jax.sweeps.program_data import (
 from fmnist_jax.sweeps.programs import SHARED, Program
 from fmnist_jax.sweeps.run_batch import (
     RunBatch,
+    checkpoint,
     compact,
     make_batch,
     restore,
@@ -176,17 +177,6 @@ def _arrays(plan: Plan, data: Data, mesh: Mesh) -> Callable[[Config], ProgramDat
 def _replicate(arrays: Any, mesh: Mesh) -> Any:
     """Returns arrays copied to every device."""
     return jax.device_put(arrays, NamedSharding(mesh, SHARED))
-
-
-def checkpoint(parts: Iterable[Part], batch: RunBatch) -> Checkpoint:
-    """Returns the checkpoint of a group after a step.
-
-    Args:
-      parts: of the group, up to that of the step.
-      batch: as the step gave it.
-    """
-    leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(batch.state)]
-    return Checkpoint(list(parts), batch.positions, leaves)
 
 
 def _run_group_halving_on_oom(

@@ -1,7 +1,7 @@
 """Placement of runs in the slots of the devices; compaction of finished runs."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -9,7 +9,7 @@ import numpy as np
 from jax import Array
 from jax.sharding import Mesh, NamedSharding
 
-from fmnist_jax.sweeps.checkpoints import Checkpoint
+from fmnist_jax.sweeps.checkpoints import Checkpoint, Part
 from fmnist_jax.sweeps.planning import (
     SECONDS_PER_PROGRAM,
     Group,
@@ -18,6 +18,7 @@ from fmnist_jax.sweeps.planning import (
     run_hparams,
 )
 from fmnist_jax.sweeps.programs import RUN, RunInputs
+from fmnist_jax.sweeps.random_keys import with_keys, without_keys
 
 COMPACTION_DIVISORS = (1, 2, 4, 8)  # a batch is compacted to 1/n of the group's width
 
@@ -120,17 +121,23 @@ def compact(
     if saved <= 0 or saved * seconds <= SECONDS_PER_PROGRAM * mesh.devices.size:
         return batch
     chosen = slots[np.minimum(np.arange(size), len(active) - 1)]
-    # In NumPy, because JAX would compile a program for each shape; NumPy has no keys.
-    moved = jax.tree.map(
-        lambda x: x[chosen] if _is_key(x) else np.asarray(x)[chosen],
-        (batch.inputs, batch.state),
-    )
+    arrays = batch.inputs, without_keys(batch.state)
+    # In NumPy, because JAX would compile a program for each shape.
+    moved = jax.tree.map(lambda x: np.asarray(x)[chosen], arrays)
     inputs, state = jax.device_put(moved, NamedSharding(mesh, RUN))
+    state = with_keys(state, batch.state)
     return batch._replace(positions=batch.positions[chosen], inputs=inputs, state=state)
 
 
-def _is_key(x: Any) -> bool:
-    return bool(jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key))
+def checkpoint(parts: Iterable[Part], batch: RunBatch) -> Checkpoint:
+    """Returns the checkpoint of a group after a step.
+
+    Args:
+      parts: of the group, up to that of the step.
+      batch: as the step gave it.
+    """
+    leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(without_keys(batch.state))]
+    return Checkpoint(list(parts), batch.positions, leaves)
 
 
 def restore(
@@ -145,4 +152,5 @@ def restore(
         return make_batch(plan, group, mesh)._replace(positions=positions)
     batch = _place(plan, group, mesh, positions)
     leaves = jax.device_put(list(checkpoint.leaves), NamedSharding(mesh, RUN))
-    return batch._replace(state=jax.tree.unflatten(jax.tree.structure(state), leaves))
+    restored = jax.tree.unflatten(jax.tree.structure(state), leaves)
+    return batch._replace(state=with_keys(restored, state))

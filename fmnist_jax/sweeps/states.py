@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 
@@ -20,6 +21,7 @@ from fmnist_jax.sweeps.grid import Bundle, axis_coordinate
 from fmnist_jax.sweeps.labelling import STATE
 from fmnist_jax.sweeps.planning import Plan, axis_values, run_config, run_hparams
 from fmnist_jax.sweeps.program_data import fitted
+from fmnist_jax.sweeps.random_keys import with_keys, without_keys
 
 NONE_KEPT = "No states were kept: every setting has at least one seed that diverged."
 
@@ -54,7 +56,8 @@ def keep_states(
 
     Without the normalization, which all runs share.
     """
-    leaves = jax.tree.leaves(dataclasses.replace(state, normalization=None))
+    bare = dataclasses.replace(state, normalization=None)
+    leaves = jax.tree.leaves(without_keys(bare))
     return {f"{STATE}{number}": leaf for number, leaf in enumerate(leaves)}
 
 
@@ -166,25 +169,24 @@ class States:
     def run(self, run: int) -> Run:
         """Returns the kept run at a position in the flattened grid."""
         config = run_config(self.plan, run)
-        state = jax.tree.map(lambda x: jax.numpy.asarray(x[0]), self.stacked([run]))
+        like = _shapes(self.plan, run, self.shapes, self.normalizations)
+        arrays = jax.tree.map(lambda x: jnp.asarray(x[0]), self.stacked([run]))
         normalization = self.normalizations.get(config)
-        return Run(
-            config,
-            run_hparams(self.plan, config, run),
-            dataclasses.replace(state, normalization=normalization),
-        )
+        state = with_keys(arrays, like)
+        state = dataclasses.replace(state, normalization=normalization)
+        return Run(config, run_hparams(self.plan, config, run), state)
 
     def stacked(self, runs: Sequence[int]) -> training.State:
         """Returns the states of kept runs of one program, NumPy arrays ``[runs, …]``.
 
-        ``runs`` are positions in the grid. The normalization is left out.
+        ``runs`` are positions in the grid. The normalization is left out, and random
+        keys are numbers.
 
         Raises:
           UserError: if a state does not fit the settings.
         """
-        config = run_config(self.plan, runs[0])
-        normalization = self.normalizations.get(config)
-        bare = _shapes(self.plan, runs[0], self.shapes, normalization)
+        like = _shapes(self.plan, runs[0], self.shapes, self.normalizations)
+        bare = jax.eval_shape(without_keys, like)
         leaves = [
             np.stack([self._leaf(run, name, x) for run in runs])
             for name, x in _leaves_by_path(bare).items()
@@ -240,7 +242,7 @@ def kept_states(plan: Plan, parts: Iterable[Part], data: Data) -> States:
             continue
         config = plan.groups[part.group].config
         if config not in names:
-            like = _shapes(plan, part.runs[0], shapes, fits[config])
+            like = _shapes(plan, part.runs[0], shapes, fits)
             names[config] = [*_leaves_by_path(like)]
         leaves = [part.values[f"{STATE}{n}"] for n in range(len(names[config]))]
         for row, run in enumerate(part.runs):
@@ -264,11 +266,11 @@ def _shapes(
     plan: Plan,
     run: int,
     shapes: tuple[tuple[int, ...], int],
-    normalization: Normalization | None,
+    normalizations: Mapping[Config, Normalization | None],
 ) -> training.State:
     """Returns the shapes of the state of a run, without its normalization."""
     config = run_config(plan, run)
-    hparams = run_hparams(plan, config, run)
+    hparams, normalization = run_hparams(plan, config, run), normalizations.get(config)
     like = jax.eval_shape(
         lambda key: training.init(config, hparams, key, *shapes, normalization),
         jax.eval_shape(lambda: jax.random.key(0)),

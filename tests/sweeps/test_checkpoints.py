@@ -21,10 +21,11 @@ from fmnist_jax.errors import UserError
 from fmnist_jax.probes.probe import Probe
 from fmnist_jax.sweeps import checkpoints, engine
 from fmnist_jax.sweeps.checkpoints import Checkpoint, Part
-from fmnist_jax.sweeps.engine import checkpoint, run_groups, run_groups_resumably
+from fmnist_jax.sweeps.engine import run_groups, run_groups_resumably
 from fmnist_jax.sweeps.fingerprint import fingerprint
 from fmnist_jax.sweeps.labelling import join
 from fmnist_jax.sweeps.planning import Plan, plan
+from fmnist_jax.sweeps.run_batch import checkpoint
 
 DAMAGED = "is damaged or was written by another version."
 CONFIG = Config(hidden_sizes=(8,), num_epochs=4, batch_size=50)

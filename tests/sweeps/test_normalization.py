@@ -21,8 +21,9 @@ from fmnist_jax import (
 )
 from fmnist_jax.choices import NORMALIZATIONS
 from fmnist_jax.sweeps import initial_sharpness, program_data
-from fmnist_jax.sweeps.engine import checkpoint, run_groups_resumably
+from fmnist_jax.sweeps.engine import run_groups_resumably
 from fmnist_jax.sweeps.labelling import join
+from fmnist_jax.sweeps.run_batch import checkpoint
 from tests.sweeps.runs import CONFIG, HPARAMS, SEED, make_data
 
 SHORT = dataclasses.replace(CONFIG, num_epochs=2)
