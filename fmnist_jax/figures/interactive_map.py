@@ -4,7 +4,6 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 import xarray as xr
 from bokeh.models import (
@@ -27,7 +26,7 @@ from fmnist_jax.config import axis_label, show
 from fmnist_jax.figures import style
 from fmnist_jax.figures.interactive import Control, Interactive, plot
 from fmnist_jax.figures.map_points import MAX_CURVES, MAX_SEEDS, columns
-from fmnist_jax.figures.maps import STATUS_COLOURS, edges
+from fmnist_jax.figures.maps import LIGHT, STATUS_COLOURS, edges
 from fmnist_jax.values import STATUS, parse_criterion
 
 MAX_TOGETHER = 128  # points in each direction of maps that share a page
@@ -88,7 +87,8 @@ def _page(
             {"name": n, "colour": c, "meaning": str(dataset.status.attrs.get(n, ""))}
             for n, c in STATUS_COLOURS.items()
         ],
-        "viridis": [_hex(c) for c in mpl.colormaps["viridis"](np.linspace(0, 1, 64))],
+        "scale": [_rgb(c) for c in LIGHT(np.linspace(0, 1, 64))],
+        "accuracies": _accuracy_range(dataset),
         "losses": _loss_range(dataset),
         "is_learning_rate_on": "x" if x == LEARNING_RATE else "y",
         "command": command if dataset.sizes[x] <= MAX_SEEDS >= dataset.sizes[y] else "",
@@ -97,7 +97,7 @@ def _page(
     return Interactive("map", texts, controls, data, ("map_", "map."))
 
 
-def _hex(colour: Any) -> list[int]:
+def _rgb(colour: Any) -> list[int]:
     return [round(255 * part) for part in colour[:3]]
 
 
@@ -138,6 +138,14 @@ def _label_positions(drawn: Any, dataset: xr.Dataset, axes: tuple[str, str]) -> 
             axis.major_label_overrides = dict(enumerate(texts))
 
 
+def _accuracy_range(dataset: xr.Dataset) -> tuple[float, float]:
+    """Returns the accuracies at the ends of the colours: those of the data."""
+    means = dataset.test_accuracy.isel(epoch=-1).mean("seed", skipna=False).values
+    finite = means[np.isfinite(means)]
+    low, high = (finite.min(), finite.max()) if len(finite) else (0, 1)
+    return float(low), float(high) if high > low else float(low) + 0.01
+
+
 def _loss_range(dataset: xr.Dataset) -> tuple[float, float]:
     """Returns the logarithms of the losses at the ends of the colours."""
     uniform = math.log(dataset.attrs["num_classes"])
@@ -160,7 +168,7 @@ def _controls(
     controls = [
         Control("clip", "Clip the loss", clip),
         Control("colour", "Colours", shown),
-        Control("maps", "Maps", maps if len(labels) > 1 else {}),
+        Control("maps", "Maps", maps if len(labels) > 1 + bool(clip) else {}),
     ]
     if parts[0]["has_bar"]:
         span = (0, 1, 0.005, round(_threshold(dataset), 3))

@@ -1,5 +1,6 @@
 """report.html in headless Chromium, opened as a file with the network cut."""
 
+import dataclasses
 import os
 import shutil
 from collections.abc import Iterator
@@ -21,6 +22,12 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 ARGUMENTS = (
     "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-sync "
     "--disable-background-networking --disable-component-update"
+)
+# The settings of which a page shows the curves.
+DRAWN = """() => sources().filter(s => s.tags[0] === "seeds"
+  && Array.from(s.data.y).some(Number.isFinite)).map(s => s.data.setting[0])"""
+RESCALED = dataclasses.replace(
+    CURVES, curves_by="side", axes={"side": {}}, rescaled={"÷1 as ÷255": "÷255"}
 )
 pytestmark = [
     pytest.mark.slow,
@@ -182,14 +189,71 @@ def test_switches_and_the_slider_choose_what_is_drawn(
 def test_the_loss_is_clipped_by_a_switch(browser: Any, tmp_path: Path) -> None:
     results = grid(("clipped", "softmax"))
     path = write(tmp_path, CURVES, dataset=results)
-    drawn = """() => sources().filter(s => s.tags[0] === "seeds"
-      && Array.from(s.data.y).some(Number.isFinite)).map(s => s.data.setting[0])"""
     opened = Opened(browser, path)
-    assert len(opened.page.evaluate(drawn)) == 4
+    assert len(opened.page.evaluate(DRAWN)) == 4
     opened.page.check("input[name=clip][value=on]")
-    assert opened.page.evaluate(drawn) == ["÷1, clipped", "÷255, clipped"]
+    assert opened.page.evaluate(DRAWN) == ["÷1, clipped", "÷255, clipped"]
     opened.page.check("input[name=clip][value=off]")
-    assert opened.page.evaluate(drawn) == ["÷1, softmax", "÷255, softmax"]
+    assert opened.page.evaluate(DRAWN) == ["÷1, softmax", "÷255, softmax"]
+    assert opened.problems == []
+
+
+def test_the_first_layer_is_rescaled_by_a_switch(browser: Any, tmp_path: Path) -> None:
+    sides = grid(("÷1", "÷255", "÷1 as ÷255")).isel(divisor=0, drop=True)
+    path = write(tmp_path, RESCALED, dataset=sides.rename(loss="side"))
+    opened = Opened(browser, path)
+    opened.page.check("input[name=rescale][value=on]")
+    assert opened.page.evaluate(DRAWN) == ["÷255", "÷1 as ÷255"]
+    opened.page.check("input[name=rescale][value=off]")
+    assert opened.page.evaluate(DRAWN) == ["÷1", "÷255"]
+    assert opened.problems == []
+
+
+def test_a_page_without_axes_has_text_and_settings(
+    browser: Any, data_path: Path
+) -> None:
+    opened = Opened(browser, data_path)
+    assert opened.page.locator(".bk-Figure").count() == 0
+    assert opened.page.locator(".banner").is_visible()
+    assert EVIL in opened.page.text_content("body")
+    settings = opened.page.locator("details:has(dl)")
+    assert not settings.locator("dl").is_visible()
+    settings.locator("summary").click()
+    assert settings.locator("dl").is_visible()
+    assert opened.problems == []
+
+
+def test_the_loss_of_maps_is_clipped_by_a_switch(browser: Any, tmp_path: Path) -> None:
+    results = map_of_two().assign_coords(loss=["clipped", "softmax"])
+    opened = Opened(browser, write(tmp_path, MAP, dataset=results))
+    assert opened.page.locator("input[name=maps]").count() == 0  # the same choice
+    for choice, shown in (("clipped", [True, False]), ("softmax", [False, True])):
+        opened.page.check(f"input[name=clip][value={choice}]")
+        panels = [opened.page.locator(f"#part-{number}") for number in range(2)]
+        assert [panel.is_visible() for panel in panels] == shown
+    assert opened.problems == []
+
+
+def test_the_colours_of_a_map_end_where_the_data_end(
+    browser: Any, map_path: Path
+) -> None:
+    opened, results = Opened(browser, map_path), map_of_two()
+    means = results.test_accuracy.isel(epoch=-1).mean("seed")
+    ends = [f"{100 * float(end):.1f} %" for end in (means.min(), means.max())]
+    assert " … ".join(ends) in opened.page.text_content("#colours")
+    scale = opened.page.evaluate("DATA.scale.map(rgba)")
+    image = np.array(opened.page.evaluate("Array.from(points(0).image[0])"))
+    first = means.isel(loss=0).transpose("learning_rate", "divisor")
+    shares = (first - means.min()) / (means.max() - means.min())
+    place = np.array([scale.index(colour) for colour in image])
+    np.testing.assert_allclose(place, 63 * shares.values.ravel(), atol=0.51)
+    opened.page.check("input[name=colour][value=loss]")
+    losses = results.train_loss.isel(epoch=-1, loss=0).median("seed")
+    losses = losses.transpose("learning_rate", "divisor").values.ravel()
+    image = np.array(opened.page.evaluate("Array.from(points(0).image[0])"))
+    place = np.array([scale.index(colour) for colour in image])
+    order = np.argsort(losses)
+    assert (np.diff(place[order]) <= 0).all()  # small losses have dark colours
     assert opened.problems == []
 
 

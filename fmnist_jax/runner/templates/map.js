@@ -33,17 +33,18 @@ function lossText(number, i) {
 
 const GREY = rgba([190, 190, 190]), GREEN = rgba([0, 158, 115]), FAIL = rgba([240, 240, 240]);
 function colours(number, state) {
-  const data = points(number), scale = DATA.viridis.map(rgba), last = scale.length - 1;
+  const data = points(number), scale = DATA.scale.map(rgba), last = scale.length - 1;
   const statuses = DATA.statuses.map(status => rgba(colourOf(status.colour)));
-  const [low, high] = DATA.losses, at = value =>
-    value == null ? GREY : scale[Math.max(0, Math.min(last, Math.round(value * last)))];
+  const at = (value, [low, high]) => value == null ? GREY :
+    scale[Math.max(0, Math.min(last, Math.round((value - low) / (high - low) * last)))];
   const loss = i => {
     const value = lossAt(number, i);
-    return value == null ? null : 1 - (Math.log(value) - low) / (high - low);
+    return value == null ? null : -Math.log(value);
   };
+  const losses = DATA.losses.map(value => -value).reverse();
   const choices = {
-    accuracy: i => at(share(data.accuracy[0], i)),
-    loss: i => at(loss(i)),
+    accuracy: i => at(share(data.accuracy[0], i), DATA.accuracies),
+    loss: i => at(loss(i), losses),
     status: i => statuses[data.status[0][i]],
     trains: i => (share(data.bar[0], i) ?? -1) >= Number(state.criterion) ? GREEN : FAIL,
   };
@@ -76,7 +77,7 @@ function theory(number, multiple) {
 }
 
 const LEGENDS = {
-  accuracy: () => scaleOf("0 %", "100 %"),
+  accuracy: () => scaleOf(...DATA.accuracies.map(value => percent(value, 1))),
   loss: () => scaleOf(`${text(Math.exp(DATA.losses[1]))} nats and more`,
     `${text(Math.exp(DATA.losses[0]))} nats`),
   status: () => DATA.statuses.filter((status, i) => DATA.panels.some(part =>
@@ -86,7 +87,7 @@ const LEGENDS = {
     percent(Number(state.criterion))} of the training images`], ["#f0f0f0", "does not"]],
 };
 function scaleOf(low, high) {
-  const stops = DATA.viridis.map(colour => `rgb(${colour})`).join();
+  const stops = DATA.scale.map(colour => `rgb(${colour})`).join();
   return [[`linear-gradient(to right, ${stops})`, `${low} … ${high}`],
     ["rgb(190,190,190)", "not finite"]];
 }
