@@ -1,6 +1,5 @@
 """Maps over a plane of two settings that a browser draws and recolours. No jax."""
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -25,7 +24,13 @@ from fmnist_jax.analysis.trainability import (
 from fmnist_jax.config import axis_label, show
 from fmnist_jax.figures import style
 from fmnist_jax.figures.interactive import Control, Interactive, plot
-from fmnist_jax.figures.map_points import MAX_CURVES, MAX_SEEDS, columns
+from fmnist_jax.figures.map_points import (
+    MAX_CURVES,
+    MAX_SEEDS,
+    accuracy_range,
+    columns,
+    loss_range,
+)
 from fmnist_jax.figures.maps import LIGHT, STATUS_COLOURS, edges
 from fmnist_jax.values import STATUS, parse_criterion
 
@@ -88,8 +93,8 @@ def _page(
             for n, c in STATUS_COLOURS.items()
         ],
         "scale": [_rgb(c) for c in LIGHT(np.linspace(0, 1, 64))],
-        "accuracies": _accuracy_range(dataset),
-        "losses": _loss_range(dataset),
+        "accuracies": accuracy_range(dataset),
+        "losses": loss_range(dataset),
         "is_learning_rate_on": "x" if x == LEARNING_RATE else "y",
         "command": command if dataset.sizes[x] <= MAX_SEEDS >= dataset.sizes[y] else "",
     }
@@ -136,23 +141,6 @@ def _label_positions(drawn: Any, dataset: xr.Dataset, axes: tuple[str, str]) -> 
             texts = [show(name, value) for value in dataset[name].values.tolist()]
             axis.ticker = list(range(len(texts)))
             axis.major_label_overrides = dict(enumerate(texts))
-
-
-def _accuracy_range(dataset: xr.Dataset) -> tuple[float, float]:
-    """Returns the accuracies at the ends of the colours: those of the data."""
-    means = dataset.test_accuracy.isel(epoch=-1).mean("seed", skipna=False).values
-    finite = means[np.isfinite(means)]
-    low, high = (finite.min(), finite.max()) if len(finite) else (0, 1)
-    return float(low), float(high) if high > low else float(low) + 0.01
-
-
-def _loss_range(dataset: xr.Dataset) -> tuple[float, float]:
-    """Returns the logarithms of the losses at the ends of the colours."""
-    uniform = math.log(dataset.attrs["num_classes"])
-    losses = dataset.train_loss.isel(epoch=-1).values
-    positive = losses[np.isfinite(losses) & (losses > 0)]
-    low = min(uniform / 2, positive.min()) if len(positive) else uniform / 2
-    return math.log(max(float(low), 1e-6)), math.log(10 * uniform)
 
 
 def _controls(

@@ -1,5 +1,7 @@
 """The points of a map as whole numbers, which take little room on a page. No jax."""
 
+import math
+
 import numpy as np
 import xarray as xr
 
@@ -49,6 +51,23 @@ def columns(runs: xr.Dataset) -> dict[str, np.ndarray]:
         for epoch in range(runs.sizes["epoch"]):
             points[f"epoch_{epoch}"] = _coded(means[..., epoch], top)
     return points
+
+
+def accuracy_range(dataset: xr.Dataset) -> tuple[float, float]:
+    """Returns the accuracies at the ends of the colours: those of the data."""
+    means = dataset.test_accuracy.isel(epoch=-1).mean("seed", skipna=False).values
+    finite = means[np.isfinite(means)]
+    low, high = (finite.min(), finite.max()) if len(finite) else (0, 1)
+    return float(low), float(high) if high > low else float(low) + 0.01
+
+
+def loss_range(dataset: xr.Dataset) -> tuple[float, float]:
+    """Returns the logarithms of the losses at the ends of the colours."""
+    uniform = math.log(dataset.attrs["num_classes"])
+    losses = dataset.train_loss.isel(epoch=-1).values
+    positive = losses[np.isfinite(losses) & (losses > 0)]
+    low = min(uniform / 2, positive.min()) if len(positive) else uniform / 2
+    return math.log(max(float(low), 1e-6)), math.log(10 * uniform)
 
 
 def _status_codes(runs: xr.Dataset) -> np.ndarray:
