@@ -44,8 +44,8 @@ def test_keys_are_numbers_and_keys_again(implementation: str) -> None:
     like = jax.eval_shape(lambda: tree)
     again = with_keys(jax.tree.map(np.asarray, without_keys(tree)), like)
     assert again["key"].dtype == keys.dtype
-    draws = (jax.vmap(jax.random.normal)(k) for k in (keys, again["key"]))
-    np.testing.assert_array_equal(*draws)
+    draw = jax.vmap(jax.random.normal)
+    np.testing.assert_array_equal(draw(again["key"]), draw(keys))
 
 
 def test_an_interrupted_sweep_resumes(
@@ -76,8 +76,9 @@ def test_saved_states_are_continued(tmp_path: Path, expected: xr.Dataset) -> Non
     kept = [s.sel(learning_rate=0.01, seed=1).state for s in (states, earlier[1])]
     jax.tree.map(np.testing.assert_array_equal, *map(without_keys, kept))
     trained = sweep(AXES, DATA, LONG, keep_states="all")[1]
-    key = trained.sel(learning_rate=0.01, seed=1).state.opt_state
-    assert jax.tree.structure(key) == jax.tree.structure(kept[0].opt_state)
+    state = trained.sel(learning_rate=0.01, seed=1).state
+    types = [jax.tree.map(lambda x: x.dtype, s.opt_state) for s in (state, kept[0])]
+    assert types[0] == types[1]
 
 
 def test_halving_continues_the_best_settings() -> None:
