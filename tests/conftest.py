@@ -43,6 +43,15 @@ REAL_DATA = Path(
 )
 
 
+# Tests for which every page is drawn whole.
+LOOKING_AT_PAGES = {
+    "test_benchmarks.py",
+    "test_experiments.py",
+    "test_page.py",
+    "test_report_in_browser.py",
+    "test_report_page.py",
+    "test_trial.py",
+}
 # Tests of numbers: their programs are compiled as a user's are.
 OPTIMISED = ("training", "reproduction", "test_science.py")
 
@@ -65,6 +74,22 @@ def _unoptimised() -> Iterator[None]:
     jax.config.update("jax_disable_most_optimizations", True)
     yield
     jax.config.update("jax_disable_most_optimizations", False)
+
+
+@pytest.fixture(autouse=True)
+def _short_pages(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Leaves out interactive figures and the trial figure where no test looks at them.
+
+    They take seconds, for each command that a test runs.
+    """
+    if request.path.name in LOOKING_AT_PAGES:
+        return
+    from fmnist_jax.runner import report_page, trial
+
+    monkeypatch.setattr(report_page, "_pages", lambda *_: {report_page.REPORT: None})
+    monkeypatch.setattr(trial, "check_figures", lambda: None)
 
 
 @pytest.fixture(scope="session", autouse=True)

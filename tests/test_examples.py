@@ -27,6 +27,8 @@ def test_example_is_short_and_printed_in_the_docs(path: Path) -> None:
     assert any(path.read_text() in page.read_text() for page in pages)
 
 
+SIZE = "train_examples=2000).with_validation(400)"
+SMALL = "train_examples=250, test_examples=100).with_validation(50)"
 CHECKS = """
 assert len(states) == 9 and (results.confidence > 0.1).all(), results
 assert sorted(map(str, __import__("pathlib").Path().iterdir())) == ["runs", "trained"]
@@ -39,7 +41,8 @@ def test_the_page_of_sweeps_runs_from_top_to_bottom(tmp_path: Path) -> None:
     blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     assert len(blocks) == 11
     env = {**os.environ, "PYTHONPATH": str(ROOT), "MPLBACKEND": "agg"}
-    script = "\n".join([*blocks, CHECKS])
+    assert SIZE in blocks[0]
+    script = "\n".join([*blocks, CHECKS]).replace(SIZE, SMALL)
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", script],
         env=env,

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from fmnist_jax.config import Config, Hparams
-from fmnist_jax.data.dataset import Data
+from fmnist_jax.data.dataset import Data, Dataset
 from fmnist_jax.sweeps import precompile, programs
 from fmnist_jax.sweeps.planning import plan
 from fmnist_jax.sweeps.sweep import sweep
@@ -104,3 +104,24 @@ def test_programs_that_differ_in_numbers_alone_are_compiled_once(
         np.testing.assert_array_equal(
             dataset.train_loss.sel(normalization=name), alone.train_loss
         )
+
+
+@pytest.mark.parametrize("shape", [(28, 28), (8, 8, 3), (10,)])
+def test_normalizations_by_numbers_share_a_program(
+    shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lowered: list[str] = []
+
+    def lower_programs(_: Any, config: Config, *__: Any) -> Iterator[Any]:
+        lowered.append(config.normalization)
+        return iter(())
+
+    monkeypatch.setattr(precompile, "lower_programs", lower_programs)
+    images = np.arange(4 * np.prod(shape), dtype=np.uint8).reshape(4, *shape)
+    part = Dataset(images, np.arange(4, dtype=np.int32))
+    names = ["unit", "symmetric", "standard", "per_feature"]
+    planned = plan({"normalization": names}, Config(), Hparams())
+    with precompile.precompiled(planned, planned.groups, Data(part, part)) as wait_for:
+        assert [wait_for(group) for group in planned.groups] == [None] * 4
+    assert len(lowered) == 2
+    assert "per_feature" in lowered
