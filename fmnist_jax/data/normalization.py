@@ -63,9 +63,9 @@ def fit_normalization(config: Config, train: Dataset) -> Normalization | None:
         if images.dtype != np.uint8:
             low, high = float(images.min()), float(images.max())
         half = (high - low) / 2
-        shift, scale = (low + half, half) if name == "symmetric" else (low, 2 * half)
+        start, width = (low + half, half) if name == "symmetric" else (low, 2 * half)
         one = np.ones([1] * images.ndim)  # as for "standard", which shares the program
-        return _as_float32(shift * one, (scale or 1) * one)
+        return _as_float32(start * one, (width or 1) * one)
     if name == "whiten":
         return _fit_whitening(config, images)
     all_axes = tuple(range(images.ndim - 1))
