@@ -90,9 +90,8 @@ def expected_seconds(
 ) -> float:
     """Returns the library's estimate for halving these settings, without start-up."""
     plan = plan_for_local_devices(axes(task, settings), data, config, Hparams())
-    compiling = cost.SECONDS_PER_PROGRAM * plan.num_programs
-    whole = cost.expected_seconds(plan, data) - cost.SECONDS_TO_START - compiling
-    return compiling + whole * Rungs(tuner_task.RUNGS).expectation([plan])[0]
+    share, _ = Rungs(tuner_task.RUNGS).expectation([plan])
+    return cost.expected_seconds(plan, data, share) - cost.SECONDS_TO_START
 
 
 def outcomes_of(results: xr.Dataset, settings: Sequence[Setting]) -> list[Outcome]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from fmnist_jax.choices import NORMALIZATIONS, OPTIMIZERS, SCHEDULES
 from fmnist_jax.config import SETTINGS, TRACED, Config, Hparams
-from fmnist_jax.errors import UserError, reason
+from fmnist_jax.errors import UserError, reason, shortened
 from fmnist_jax.network_values import name_of
 from fmnist_jax.values import Function
 
@@ -54,6 +54,29 @@ def choices_using(name: str) -> list[str]:
     return [choice for choice, defaults in tables if name in defaults]
 
 
+def _returned(function: Function, hparams: Hparams) -> Any:
+    """Returns what a user's function returns; UserError if it is no optimizer or such.
+
+    The settings in ``hparams`` are 0.5.
+    """
+    try:
+        returned = function(hparams)
+    except Exception as error:
+        raise UserError(
+            f"{name_of(function)}(hparams), with 0.5 for each setting, failed: "
+            f"{type(error).__name__}: {reason(error)}. Pass a function of Hparams, as "
+            "lambda hparams: optax.adam(hparams.learning_rate)."
+        ) from error
+    if not (hasattr(returned, "update") or callable(returned)):
+        raise UserError(
+            f"{name_of(function)}(hparams) returns {shortened(repr(returned))}. Pass a "
+            "function of Hparams that returns an optax optimizer (Config.optimizer), "
+            "or a learning rate for each step (Config.schedule): lambda hparams: "
+            "lambda step: hparams.learning_rate / (1 + step)."
+        )
+    return returned
+
+
 @functools.cache
 def settings_read(function: Function) -> frozenset[str]:
     """Returns the settings that an optimizer or a schedule of the user's reads.
@@ -80,14 +103,8 @@ def settings_read(function: Function) -> frozenset[str]:
             names.add(name)
             return 0.5
 
-    try:
-        returned = function(Recorder())
-    except Exception as error:
-        raise UserError(
-            f"{name_of(function)}(hparams), with 0.5 for each setting, failed: "
-            f"{type(error).__name__}: {reason(error)}. Pass a function of Hparams, as "
-            "lambda hparams: optax.adam(hparams.learning_rate)."
-        ) from error
+    Recorder.__name__ = Hparams.__name__  # in the messages of Python
+    returned = _returned(function, Recorder())
     with contextlib.suppress(Exception):  # it may need the user's own parameters
         if hasattr(returned, "update"):
             import numpy as np  # not at the top: command lines are checked without
@@ -164,12 +181,22 @@ def check_effects(
     names: Iterable[str], configs: Iterable[Config], given: Collection[str]
 ) -> None:
     """Raises UserError for the first setting that no run of ``configs`` depends on."""
+    configs = list(configs)
     for name in unread_settings(names, configs, given):
-        raise no_effect_error(name)
+        raise no_effect_error(name, configs)
 
 
-def no_effect_error(name: str) -> UserError:
-    """Returns the error for a setting that no run depends on."""
+def no_effect_error(name: str, configs: Iterable[Config] = ()) -> UserError:
+    """Returns the error for a setting that no run of ``configs`` depends on."""
+    choices = (choice for c in configs for choice in (c.optimizer, c.schedule))
+    given = dict.fromkeys(choice for choice in choices if callable(choice))
+    functions = [function for function in given if name not in settings_read(function)]
+    if name == "learning_rate" and functions:
+        names = " and ".join(map(name_of, functions))
+        return UserError(
+            f"{setting_with_flag(name)} has no effect here: {names} does not read "
+            f"hparams.{name}. Read it there, or leave {name} out."
+        )
     needs = [_CONDITIONS[name][0]] if name in _CONDITIONS else []
     if name not in SETTINGS:
         needs.append(f"an optimizer or a schedule that reads hparams.extra[{name!r}]")

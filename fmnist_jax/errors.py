@@ -15,7 +15,7 @@ _PACKAGES = {
     *("numpy", "optax"),
     *sys.stdlib_module_names,
 }
-_TRACED_HINT = (
+TRACED_HINT = (
     "Its values are unknown while it is compiled: use jax.numpy instead of NumPy, and "
     "jnp.where or jax.lax.cond instead of if."
 )
@@ -96,7 +96,10 @@ def reason(error: BaseException) -> str:
 
 @contextlib.contextmanager
 def explaining(
-    subject: str, shape_hint: str = "", function: Callable[..., Any] | None = None
+    subject: str,
+    shape_hint: str = "",
+    function: Callable[..., Any] | None = None,
+    traced_hint: str = TRACED_HINT,
 ) -> Iterator[None]:
     """Turns exceptions of a user's code into a UserError of one line.
 
@@ -104,6 +107,7 @@ def explaining(
       subject: what happened, as the start of a sentence: "The network failed".
       shape_hint: a sentence on the likely cure if shapes do not fit.
       function: the user's, whose place is named if no line of it was running.
+      traced_hint: a sentence on the likely cure if NumPy or Python needs a value.
 
     Raises:
       UserError: with type, message and place of the exception.
@@ -117,7 +121,7 @@ def explaining(
         first = ValueError(lines[0].rstrip(".")) if lines else error
         hint = ""
         if name.startswith(("Tracer", "Concretization")):
-            hint = _TRACED_HINT
+            hint = traced_hint
         elif type(error).__module__ == "builtins" or "Shape" in name:
             hint = shape_hint
         text = f"{subject}: {name}: {reason(first)}{_place(error, function)}. {hint}"

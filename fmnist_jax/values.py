@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, SupportsFloat
 
 from fmnist_jax import network_values
 from fmnist_jax.choices import defaults_by_choice
+from fmnist_jax.errors import UserError
 
 Function = Callable[..., Any]  # a loss, an optimizer or a schedule of the user's
 FLOAT32_TINY, FLOAT32_MAX = 1.1754944e-38, 3.4028235e38
@@ -106,7 +107,13 @@ def plain(value: Any) -> Any:
     Lists among the attributes of a Linen module become tuples, too.
     """
     if hasattr(value, "__array__") and hasattr(value, "dtype"):
-        value = value.__array__()  # NumPy's, whatever library it is from
+        try:
+            value = value.__array__()  # NumPy's, whatever library it is from
+        except TypeError as error:
+            raise UserError(
+                f"A setting is {value}, whose value is unknown while JAX traces a "
+                "function (in jit, vmap or grad). Pass numbers, or call train there."
+            ) from error
         if value.shape == () and value.dtype.kind == "f":
             # 0.001, not the 0.0010000000474974513 of the same float32.
             return float(str(value) if value.dtype.itemsize == 4 else value)

@@ -95,18 +95,28 @@ def _block(text: str) -> dict[str, Any]:
 
 def _drawn(name: str, finding: Finding) -> dict[str, Any]:
     """Returns a comparison and where its parts are drawn."""
-    everything = [0.0, *finding.differences, *finding.bounds]
+    everything = [finding.threshold, *finding.differences, *finding.bounds]
     extent = max(everything) - min(everything) or 1.0
     start, end = min(everything) - ROOM * extent, max(everything) + ROOM * extent
     scale = (WIDTH - 2 * MARGIN) / (end - start)
     return {
         "name": name,
         "verdict": finding.verdict,
-        "measured": finding.measured,
+        "measured": _measured(finding),
+        "threshold": finding.threshold,
         "differences": finding.differences,
         "bounds": finding.bounds,
         "ends": (start, end),
         "seeds": [MARGIN + scale * (value - start) for value in finding.differences],
         "interval": [MARGIN + scale * (value - start) for value in finding.bounds],
-        "zero": MARGIN - scale * start,
+        "zero": MARGIN + scale * (finding.threshold - start),
     }
+
+
+def _measured(finding: Finding) -> str:
+    """Returns what was measured, in the units in which it is drawn."""
+    if not finding.threshold:
+        return finding.measured
+    values = finding.differences
+    numbers = [sum(values) / len(values), *finding.bounds]
+    return "{:.4g} ({:.4g} to {:.4g})".format(*numbers)

@@ -41,9 +41,10 @@ class Finding:
       detail: which part is supported, what the claim depends on, or the interval.
       parts: the findings that the verdict combines, by part.
       is_comparison: whether the verdict compares seeds, so that chance can mislead it.
-      differences: what is compared with 0, by seed.
+      differences: what is compared with ``threshold``, by seed.
       bounds: the threshold below which these are "supported", and the one above which
         they are "contradicted"; () if no threshold decides.
+      threshold: of the rule: above it, a difference supports the claim.
     """
 
     verdict: str
@@ -53,6 +54,7 @@ class Finding:
     is_comparison: bool = False
     differences: Sequence[float] = ()
     bounds: Sequence[float] = ()
+    threshold: float = 0.0
 
     @property
     def qualifier(self) -> str:
@@ -159,17 +161,32 @@ def span(values: Sequence[float] | np.ndarray, digits: str) -> str:
     return " to ".join(dict.fromkeys(ends))
 
 
-def judge_share(differences: np.ndarray, *compared: np.ndarray) -> Finding:
-    """Judges whether differences of shares are above 0; text in percentage points.
+def judge_share(
+    shares: np.ndarray, *compared: np.ndarray, above: float = 0.0
+) -> Finding:
+    """Judges whether shares, or differences of shares, are above a threshold.
 
-    If the differences or the shares ``compared`` are bimodal, it counts seeds.
+    The text is their distance from it, in percentage points. If the shares or those
+    ``compared`` are bimodal, it counts seeds.
     """
+    differences = shares - above
     if any(len(modes(values)) > 1 for values in (differences, *compared)):
-        return _judge_counts(differences)
+        return _above(_judge_counts(differences), above)
     interval = paired_interval(differences)
     ends = f"{100 * interval.low:+.2f} to {100 * interval.high:+.2f}"
     text = f"{100 * interval.estimate:+.2f} points ({ends})"
-    return _compared(judge_claim(interval), text, differences, interval[1:])
+    verdict = judge_claim(interval)
+    return _above(_compared(verdict, text, differences, interval[1:]), above)
+
+
+def _above(finding: Finding, threshold: float) -> Finding:
+    """Returns a finding on distances from a threshold, with what was measured."""
+    return dataclasses.replace(
+        finding,
+        differences=tuple(value + threshold for value in finding.differences),
+        threshold=threshold,
+        bounds=tuple(value + threshold for value in finding.bounds),
+    )
 
 
 def _judge_counts(differences: np.ndarray) -> Finding:

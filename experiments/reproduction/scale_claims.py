@@ -122,7 +122,7 @@ def sigmoid(scaled: xr.Dataset, clipped: xr.Dataset, logits: xr.Dataset) -> Find
         lines.append(f"{name} | {outputs} | {dead} | {accuracy}")
     fails = difference("saturated_outputs_share", clipped, scaled, early)
     more = difference("saturated_outputs_share", logits, scaled, early)
-    trains = judge_share(by_seed(logits, "test_accuracy", early) - MIN_ACCURACY)
+    trains = judge_share(by_seed(logits, "test_accuracy", early), above=MIN_ACCURACY)
     is_tested = more.verdict == SUPPORTED
     verdict = _OPPOSITE.get(trains.verdict, trains.verdict)
     sufficient = Finding(
@@ -157,7 +157,7 @@ def softmax_is_sigmoid(clipped: xr.Dataset, logits: xr.Dataset) -> Finding:
     for name, runs in {"under the clipped loss": clipped, "on logits": logits}.items():
         zero = by_seed(runs, "zero_gradient_share", early)
         wrong = percent(by_seed(runs, "saturated_true_share", early))
-        parts[name] = judge_share(zero - 0.5, zero)
+        parts[name] = judge_share(zero, above=0.5)
         lines.append(f"{name} | {wrong} | {percent(zero)} | {parts[name].verdict}")
     first, second = (most.verdict for most in parts.values())
     columns = "loss | label has p < 1e-7 | zero gradient | most have zero gradient"
@@ -255,7 +255,7 @@ def unscaled_low_rate(*runs: xr.Dataset) -> Finding:
     parts = {}
     for high in (0, 3):
         low, threshold = high + 2, f"{100 * MIN_ACCURACY:.0f} %"
-        above = judge_share(accuracies[low] - MIN_ACCURACY, accuracies[low])
+        above = judge_share(accuracies[low], above=MIN_ACCURACY)
         better = difference("test_accuracy", runs[low], runs[high], last)
         parts[f"{names[low]} exceeds {names[high]}"] = better
         parts[f"{names[low]} exceeds {threshold}"] = above
@@ -269,7 +269,7 @@ def unscaled_low_rate(*runs: xr.Dataset) -> Finding:
 
 
 def huge_255(*runs: xr.Dataset) -> Finding:
-    """The gain from dividing by 255, by optimizer and loss."""
+    """Whether dividing by 255 gains more than 10 points, by optimizer and loss."""
     names = (
         "under SGD",
         "under Adam on logits",
@@ -279,7 +279,8 @@ def huge_255(*runs: xr.Dataset) -> Finding:
     for name, scaled, unscaled in zip(names, runs[::2], runs[1::2], strict=True):
         last = last_common(scaled, unscaled)
         both = [by_seed(r, "test_accuracy", last) for r in (scaled, unscaled)]
-        gain, huge = both[0] - both[1], judge_share(both[0] - both[1] - MIN_HUGE, *both)
+        gain = both[0] - both[1]
+        huge = judge_share(gain, *both, above=MIN_HUGE)
         measured = judge_share(gain, *both).measured
         parts[name] = dataclasses.replace(huge, measured=measured)
         lines.append(f"{name} | {last} | {measured} | {huge.verdict}")

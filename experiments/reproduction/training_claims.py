@@ -164,7 +164,7 @@ def shuffle(shuffled: xr.Dataset, mixed: xr.Dataset, by_class: xr.Dataset) -> Fi
     parts, lines = {}, []
     for epoch in (1, last):
         share = by_seed(last_class, "predicted_share", epoch)
-        most = judge_share(share - 0.5, share)
+        most = judge_share(share, above=0.5)
         parts[f"after epoch {epoch}"] = most
         lines.append(f"{epoch} | {percent(share)} | {most.verdict}")
     accuracy = by_seed(by_class, "test_accuracy", last)

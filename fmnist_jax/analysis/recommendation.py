@@ -196,6 +196,14 @@ def _window_sentence(advice: Recommendation) -> str:
     )
 
 
+def _behind(row: Mapping[str, Any]) -> str:
+    """Returns a setting, and how far it is behind, with the interval if known."""
+    text = f"{row[SETTING]} ({row['behind']:.1f} points behind"
+    if not math.isnan(row["behind_low"]):
+        text += f", {row['behind_low']:.1f} to {row['behind_high']:.1f}"
+    return f"{text})"
+
+
 def _notes(advice: Recommendation) -> list[str]:
     """Returns sentences on settings that may be as good, and on ends of the sweep."""
     rows, lines = table(advice.results), []
@@ -204,9 +212,10 @@ def _notes(advice: Recommendation) -> list[str]:
             "This accuracy is not clearly better than that of always predicting the "
             "largest class."
         )
-    others = rows[rows.may_be_best & ~rows.recommended][SETTING].tolist()
-    if others:
-        lines.append(f"Not clearly worse on the validation set: {'; '.join(others)}.")
+    others = rows[rows.may_be_best & ~rows.recommended]
+    if len(others):
+        texts = map(_behind, others.to_dict("records"))
+        lines.append(f"Not clearly worse on the validation set: {'; '.join(texts)}.")
     rates = np.sort(advice.results[WINDOW_RATE].values)
     ends = {"smallest": rates[0], "largest": rates[-1]} if len(rates) > 1 else {}
     for name, rate in ends.items():

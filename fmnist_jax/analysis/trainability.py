@@ -180,7 +180,7 @@ def _headline(table: pd.DataFrame) -> dict[str, float]:
 def trained_share(dataset: xr.Dataset) -> str:
     """Returns how many points of an adaptive map were trained."""
     share, size = dataset.is_trained.mean().item(), dataset.is_trained.size
-    return f"{100 * share:.1f} % of {size:,} points were trained"
+    return f"{100 * share:.1f} % of {size:,} points were run"
 
 
 def sentences(

@@ -78,7 +78,8 @@ def load(path: Path, reserved: Collection[str] = ()) -> Data:
         data = to_data(contents, name or _name(path, reserved))
         return _with_test(data) if is_alone else data
     except UserError as error:
-        raise UserError(f"{contents.source}: {error}") from error
+        text = f"{contents.source}: {error} {contents.notice}".rstrip()
+        raise UserError(text) from error
 
 
 def _recognised(pairs: Pairs) -> tuple[str, Pairs, str]:

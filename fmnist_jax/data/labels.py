@@ -153,8 +153,11 @@ def _text(name: str, labels: np.ndarray) -> np.ndarray:
         raise UserError(
             f"{name} are bytes that are no text in UTF-8; decode them first."
         ) from error
-    if empty := int((text == "").sum()):
-        raise UserError(f"{name} are missing: the text of {empty:,} is empty.")
+    if len(empty := np.flatnonzero(text == "")):
+        raise UserError(
+            f"{name} are missing: {len(empty):,} are empty text, the first that of "
+            f"example {empty[0] + 1:,}."
+        )
     return text
 
 

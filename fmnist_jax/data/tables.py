@@ -200,7 +200,7 @@ def _damage(path: Path, names: Sequence[str], text: str) -> UserError:
         return UserError(
             f"{path} has {match[3]} in {row}, column {names[int(match[1])]!r}; all "
             f"columns but the labels ({named_label(names) or names[0]!r}) must be "
-            "numbers. If it holds the labels, rename it to label."
+            "numbers. If this column holds the labels, rename the column to label."
         )
     return UserError(f"{path} cannot be read as CSV: {text}.")
 

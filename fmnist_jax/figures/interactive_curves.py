@@ -1,11 +1,12 @@
 """Learning curves and final values that a browser draws. No jax."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import xarray as xr
-from bokeh.models import BasicTicker, ColumnDataSource, HoverTool
+from bokeh.models import BasicTicker, ColumnDataSource, FixedTicker, HoverTool
 
 from fmnist_jax.analysis.results import combinations, sweep_axes
 from fmnist_jax.config import axis_label, show
@@ -17,6 +18,8 @@ QUANTITIES = {"accuracy": "accuracy", "loss": "loss"}
 LOSS = "loss"
 MAX_SETTINGS = 100  # more are a map, or too many to be told apart
 MAX_ENTRIES = 12  # of a legend with an entry for each setting
+LOG_TICKS = [digit * 10.0**power for power in range(-12, 13) for digit in (1, 2, 5)]
+MAX_LEVEL = 8  # characters of names that stand side by side below an axis
 DASHES = ("solid", "dashed", "dotted", "dashdot", "dotdash")
 SHAPES = ("circle", "square", "triangle", "diamond", "inverted_triangle")
 TOOLTIPS = [
@@ -69,7 +72,7 @@ def curves(
     texts = (
         "Learning curves, linear scale",
         "Learning curves, log scale",
-        f"Values after an epoch, by {axis_label(x)}",
+        f"Values after an epoch, by {axis_label(x)} (large marks: means over seeds)",
     )
     by_text = dict(zip(texts, figures.values(), strict=True))
     covers = ("curves.", "final.")
@@ -146,7 +149,7 @@ def _controls(dataset: xr.Dataset, metrics: Sequence[str]) -> list[Control]:
         Control("quantity", "Quantity", quantities),
         Control("split", "Measured on", splits),
         Control("runs", "Show", shown if dataset.sizes["seed"] > 1 else {}),
-        Control("scale", "Vertical axis", {"linear": "linear", "log": "log"}),
+        Control("scale", "Axis of curves", {"linear": "linear", "log": "log"}),
         Control("epoch", "Values after epoch", span=(1, epochs, 1, epochs)),
     ]
     return [c for c in controls if c.choices or (c.span and epochs > 1)]
@@ -158,6 +161,7 @@ def _figures(dataset: xr.Dataset, x: str) -> dict[str, Any]:
         scale: plot(f"curves-{scale}", unit, "", y_axis_type=scale)
         for scale in ("linear", "log")
     }
+    figures["log"].yaxis.ticker = FixedTicker(ticks=LOG_TICKS)
     values = dataset[x].values
     label = axis_label(x)
     if values.dtype.kind in "iuf":
@@ -165,10 +169,10 @@ def _figures(dataset: xr.Dataset, x: str) -> dict[str, Any]:
         options: dict[str, Any] = {"x_axis_type": style.scale(dataset, x)}
     else:
         options = {"x_range": [str(value) for value in values.tolist()]}
-    return {
-        **figures,
-        "final": plot("final", label, "", **options),
-    }
+    final = plot("final", label, "", **options)
+    if max((len(name) for name in options.get("x_range", [])), default=0) > MAX_LEVEL:
+        final.xaxis.major_label_orientation = math.pi / 6
+    return {**figures, "final": final}
 
 
 def _sources(

@@ -243,6 +243,10 @@ def _figure(dataset: xr.Dataset, runs: xr.Dataset, number: int, first: Any) -> A
         for key in TOOLTIPS
     }
     rows: list[Any] = [(text, f"@{key}{{custom}}") for key, text in TOOLTIPS.items()]
+    for key, text, shown in zip("xy", labels, ("agree", "image"), strict=True):
+        code = f"return tooltip({number}, '{key}', special_vars)"
+        formatters[f"@{shown}"] = CustomJSHover(code=code)
+        rows.insert("xy".index(key), (text, f"@{shown}{{custom}}"))
     hover = HoverTool(renderers=[image], tooltips=rows, formatters=formatters)
     drawn.add_tools(hover, CrosshairTool(line_alpha=0.5))
     for event in ("mousemove", "tap"):

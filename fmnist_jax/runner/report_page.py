@@ -80,8 +80,9 @@ def render(facts: Mapping[str, Any], interactive: "Interactive | None") -> str:
     drawn: dict[str, Any] = {"interactive": interactive}
     figures = facts["figures"]
     if interactive is not None:
-        from fmnist_jax.figures.interactive import as_json, document, library
+        from fmnist_jax.figures.interactive import as_json, document, library, titled
 
+        titled(interactive, ", ".join(data["title"] for data in facts["datasets"]))
         data = {"script": interactive.script, **interactive.data}
         figures = [f for f in figures if not f["name"].startswith(interactive.covers)]
         drawn |= {

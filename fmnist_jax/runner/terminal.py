@@ -53,9 +53,9 @@ def overview(
     plans = plans or whole
     pairs = list(zip(plans, data, strict=True))
     notes = [line for p in zip(whole, data, strict=True) for line in _notices(*p)]
-    seconds = sum(cost.expected_seconds(*pair) for pair in pairs)
-    seconds -= (len(pairs) - 1) * cost.SECONDS_TO_START
     share, search = job.search.expectation(plans)
+    seconds = sum(cost.expected_seconds(*pair, share) for pair in pairs)
+    seconds -= (len(pairs) - 1) * cost.SECONDS_TO_START
     megabytes = max((cost.memory_bytes(*p) for p in pairs if p[0].groups), default=0)
     compared = job.datasets if job.experiment.datasets else ()
     axes = [axis_text("dataset", compared)] if compared else []
@@ -66,7 +66,7 @@ def overview(
     runs = _count(num_runs, "run")
     runs += f" ({num_distinct} to be trained)" if num_distinct < num_runs else ""
     programs = _count(sum(plan.num_programs for plan in plans), "program")
-    memory, time = f"{megabytes / 1e6:.0f} MB", _duration(share * seconds)
+    memory, time = f"{megabytes / 1e6:.0f} MB", _duration(seconds)
     expected = f"expected: about {time} and {memory} on this processor"
     if accelerator:
         expected = f"{accelerator}, whose speed is not estimated; expected: {memory}"

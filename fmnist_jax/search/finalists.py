@@ -188,10 +188,11 @@ def _label_of(settings: Mapping[str, Any], bundles: Sequence[Any]) -> str:
 
 
 def finalists(searched: xr.Dataset, plan: Plan) -> dict[str, Mapping[str, Any]]:
-    """Returns the settings with the lowest validation losses in a search, by label.
+    """Returns the settings with the highest validation accuracies, by label.
 
-    There are at most ``FINALISTS``, and at most ``PER_PAIR`` of them are the same
-    except for the learning rate.
+    Of equal accuracies, the lowest validation losses come first. There are at most
+    ``FINALISTS`` settings, and at most ``PER_PAIR`` of them are the same except for the
+    learning rate.
 
     Args:
       searched: results with one seed.
@@ -200,9 +201,11 @@ def finalists(searched: xr.Dataset, plan: Plan) -> dict[str, Mapping[str, Any]]:
     Raises:
       UserError: if every run diverged.
     """
-    losses = searched.validation_loss.isel(epoch=-1, seed=0)
+    last = searched.isel(epoch=-1, seed=0)
+    losses, accuracies = last.validation_loss, last.validation_accuracy
     names = [str(name) for name in losses.dims]
-    order = np.argsort(losses.values, axis=None, kind="stable")[: losses.count().item()]
+    order = np.lexsort([losses.values.ravel(), -accuracies.values.ravel()])
+    order = order[: accuracies.count().item()]  # NaN is last
     settings: dict[str, Mapping[str, Any]] = {}
     counts: collections.Counter[Any] = collections.Counter()
     for index in zip(*np.unravel_index(order, losses.shape), strict=True):

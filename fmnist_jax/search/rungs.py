@@ -177,16 +177,23 @@ def survivors(
 
 def _scores(
     plan: Plan, checkpoints: Mapping[int, Checkpoint], rungs: Rungs
-) -> dict[int, float]:
-    """Returns the score of each setting, by its position in the grid without seeds."""
-    values: dict[int, list[float]] = {}
+) -> dict[int, tuple[float, ...]]:
+    """Returns the score of each setting, by its position in the grid without seeds.
+
+    The other metric decides between equal scores: few images have few accuracies.
+    """
+    metrics = sorted(SIGNS, key=lambda name: name != rungs.by)
+    values: dict[int, list[list[float]]] = {}
     for checkpoint in checkpoints.values():
         last = checkpoint.parts[-1]
-        for run, value in zip(last.runs, last.values[rungs.by], strict=True):
-            setting = run // len(plan.axes["seed"])
-            values.setdefault(setting, []).append(SIGNS[rungs.by] * float(value))
-    means = {setting: float(np.mean(some)) for setting, some in values.items()}
-    return {n: mean if math.isfinite(mean) else math.inf for n, mean in means.items()}
+        columns = [SIGNS[n] * last.values[n] for n in metrics if n in last.values]
+        for run, *scores in zip(last.runs, *columns, strict=True):
+            values.setdefault(run // len(plan.axes["seed"]), []).append(scores)
+    means = {setting: np.mean(rows, axis=0) for setting, rows in values.items()}
+    return {
+        n: tuple(np.where(np.isfinite(mean), mean, math.inf).tolist())
+        for n, mean in means.items()
+    }
 
 
 class _Place(NamedTuple):

@@ -251,6 +251,7 @@ def _check_distinct(name: str, values: Sequence[Any]) -> None:
             "them different names."
         )
     if count > 1:
+        value = plain(np.float32(value)) if is_traced else value
         cure = ", or give each network a name" if name == "model" else ""
         raise UserError(f"The axis {name} has {value} twice; give it once{cure}.")
 

@@ -10,7 +10,7 @@ import jax
 from fmnist_jax import training
 from fmnist_jax.config import Config
 from fmnist_jax.data.dataset import Data
-from fmnist_jax.errors import UserError, check_is, explaining
+from fmnist_jax.errors import TRACED_HINT, UserError, check_is, explaining
 from fmnist_jax.network_values import name_of
 from fmnist_jax.probes.probe import Probe, run_probes
 from fmnist_jax.sweeps.grid import axes_setting
@@ -23,6 +23,10 @@ from fmnist_jax.sweeps.network_checks import (
 from fmnist_jax.sweeps.planning import Plan, run_hparams
 from fmnist_jax.sweeps.program_data import fitted
 
+PEAK_HINT = (
+    "For a schedule of optax that has such an if, multiply one with a peak of 1 by "
+    "hparams.learning_rate."
+)
 DATA = "Data, as load('fashion_mnist') returns it"
 
 
@@ -83,6 +87,7 @@ def check_plan(plan: Plan, data: Data, num_devices: int) -> None:
 def _check_program(config: Config, hparams: Any, plan: Plan, data: Data) -> None:
     """Checks the shapes of a program's step and probes, and a user's network."""
     key = jax.eval_shape(lambda: jax.random.key(0))
+    traced = jax.tree.map(lambda x: jax.ShapeDtypeStruct((), float), hparams)
     splits = jax.eval_shape(lambda: jax.tree.map(jax.numpy.asarray, data.splits))
     batch = jax.tree.map(
         lambda x: jax.ShapeDtypeStruct((config.batch_size, *x.shape[1:]), x.dtype),
@@ -91,22 +96,24 @@ def _check_program(config: Config, hparams: Any, plan: Plan, data: Data) -> None
     shapes = data.image_shape, data.num_classes, fitted(config, data)
     with _explaining_run(config, data, 1):
         state = jax.eval_shape(
-            lambda key: training.init(config, hparams, key, *shapes), key
+            lambda hparams, key: training.init(config, hparams, key, *shapes),
+            traced,
+            key,
         )
     check_network(config, hparams, state, data)
     widths = [group.width for group in plan.groups if group.config == config]
     is_vmapped = max(widths) > 1
-    step = functools.partial(training.train_step, config, hparams)
+    step = functools.partial(training.train_step, config)
     with _explaining_run(config, data, config.batch_size):
-        after, _ = _shapes_of_run(step, (state, key), batch, is_vmapped)
+        after, _ = _shapes_of_run(step, (traced, state, key), batch, is_vmapped)
     _check_state(state, after)
     reserved = *VARIABLES, *plan.axes, "epoch", "step", "status"
     owners = dict.fromkeys(reserved, "the results")
     for probe in plan.probes:
-        outputs = functools.partial(run_probes, (probe,), config, hparams)
+        outputs = functools.partial(run_probes, (probe,), config)
         subject = f"The probe {name_of(probe.function)} failed"
         with explaining(subject, function=probe.function):
-            values = _shapes_of_run(outputs, (state, key), splits, is_vmapped)
+            values = _shapes_of_run(outputs, (traced, state, key), splits, is_vmapped)
         _check_probe(probe, values, owners, plan)
     if config.model is not None:
         network_notices(config, data)
@@ -120,7 +127,9 @@ def _explaining_run(
     given = [name for name in choices if callable(getattr(config, name))]
     if not given:
         return explaining_network(data, batch_size)
-    return explaining(f"A training step with the given {' and '.join(given)} failed")
+    subject = f"A training step with the given {' and '.join(given)} failed"
+    hint = f"{TRACED_HINT} {PEAK_HINT if callable(config.schedule) else ''}".rstrip()
+    return explaining(subject, traced_hint=hint)
 
 
 def _shapes_of_run(

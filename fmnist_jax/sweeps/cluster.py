@@ -255,6 +255,9 @@ def ask(cluster: Cluster, address: str, name: str, *arguments: Any) -> Any:
         return fetch(future)
     except WorkerEndedError:
         return None
+    except ImportError as error:
+        cure = "a worker must find your modules, by PYTHONPATH for example"
+        refuse(cluster, address, f"{reason(error)} ({cure})")
 
 
 def data_of(cluster: Cluster, data: Data) -> tuple[str, bytes]:

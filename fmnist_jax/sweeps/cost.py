@@ -56,17 +56,18 @@ def _measured_speed() -> tuple[float, float]:
     return 2 * size**3 / gemm, 3 * large.nbytes / add
 
 
-def expected_seconds(plan: "Plan", data: "Data") -> float:
+def expected_seconds(plan: "Plan", data: "Data", share: float = 1.0) -> float:
     """Returns a rough estimate of a sweep's time on this machine's cores.
 
     The time for arithmetic and memory traffic, at speeds measured within milliseconds,
     divided by the usual efficiency; plus start-up and compilation. If there are more
-    cores than devices in use, they count as the square root of their number.
+    cores than devices in use, they count as the square root of their number. ``share``
+    is that of the epochs that are trained.
     """
     flops_per_second, bytes_per_second = _measured_speed()
     train_examples, test_examples = len(data.train.labels), len(data.test.labels)
     validation_examples = 0 if data.validation is None else len(data.validation.labels)
-    total = SECONDS_TO_START + SECONDS_PER_PROGRAM * plan.num_programs
+    start, total = SECONDS_TO_START + SECONDS_PER_PROGRAM * plan.num_programs, 0.0
     cores_per_device = max(1, num_cpu_cores() / plan.num_devices)
     efficiency = EFFICIENCY * math.sqrt(cores_per_device)
     for group in plan.groups:
@@ -90,7 +91,7 @@ def expected_seconds(plan: "Plan", data: "Data") -> float:
         traffic = 4 * parameters * streams * steps
         seconds = flops / flops_per_second + traffic / bytes_per_second
         total += group.width * config.num_epochs * seconds / efficiency
-    return total
+    return start + share * total
 
 
 def slot_seconds(config: "Config", data: "Data", num_epochs: int) -> float:

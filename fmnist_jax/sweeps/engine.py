@@ -278,6 +278,11 @@ def plan_for_local_devices(
     check_is("data", data, Data, DATA)
     with explaining_start():
         devices = jax.local_devices()
+    if isinstance(jax.numpy.zeros(()), jax.core.Tracer):
+        raise UserError(
+            "A sweep cannot be part of a function that JAX traces (jit, vmap or grad). "
+            "Call it outside; inside, call train."
+        )
     limit = memory.device_bytes(devices[0])
     memory_decides = limit is not None and max_width is None
     width = 1 if memory_decides else max_width

@@ -138,7 +138,7 @@ def notices(plan: Plan, data: Data) -> list[str]:
             divisors.append(run_hparams(plan, config, run).divisor)
     lines = data.notices([*dict.fromkeys(divisors)])
     if data.targets != "classes":
-        return lines + _network_notices(plan, data)
+        return lines + _code_notices(plan, data)
     train = data.findings.ranges["train"]
     is_uint8, high = data.train.images.dtype == np.uint8, train.high
     is_small = is_uint8 and train.size < USUAL_SIZES[0] * DIVISOR
@@ -148,17 +148,24 @@ def notices(plan: Plan, data: Data) -> list[str]:
             f"{high:g}. To divide by it, pass --normalizations=none --divisors={high:g}"
             " (in the library: images of type float32, whose range is measured)."
         )
-    return lines + _network_notices(plan, data)
+    return lines + _code_notices(plan, data)
 
 
-def _network_notices(plan: Plan, data: Data) -> list[str]:
-    configs = {group.config.model: group.config for group in plan.groups}
-    configs.pop(None, None)
-    if not configs:
+def _code_notices(plan: Plan, data: Data) -> list[str]:
+    """Returns the lines about networks and losses of the user's."""
+    networks = {group.config.model: group.config for group in plan.groups}
+    networks.pop(None, None)
+    losses = {group.config.loss: group.config for group in plan.groups}
+    losses = {loss: c for loss, c in losses.items() if not isinstance(loss, str)}
+    if not (networks or losses):
         return []
-    from fmnist_jax.sweeps.network_checks import network_notices  # imports jax
+    from fmnist_jax.sweeps.network_checks import (  # imports jax
+        loss_notices,
+        network_notices,
+    )
 
-    return [line for c in configs.values() for line in network_notices(c, data)]
+    lines = [line for c in networks.values() for line in network_notices(c, data)]
+    return lines + [line for c in losses.values() for line in loss_notices(c, data)]
 
 
 def _without_states(values: Mapping[str, Any]) -> dict[str, Any]:

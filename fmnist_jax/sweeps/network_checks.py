@@ -11,14 +11,15 @@ import numpy as np
 from fmnist_jax import training
 from fmnist_jax.config import Config, Hparams
 from fmnist_jax.data.dataset import Data
-from fmnist_jax.errors import UserError
-from fmnist_jax.network_values import is_linen
+from fmnist_jax.errors import UserError, explaining
+from fmnist_jax.network_values import is_linen, name_of
 from fmnist_jax.networks import calls
 from fmnist_jax.networks.linen import has_switch
 from fmnist_jax.sweeps.model_size import channel_hint, explaining_network
 from fmnist_jax.sweeps.program_data import fitted, normalization_settings
 from fmnist_jax.sweeps.programs import INIT_OPTIONS
 from fmnist_jax.training.evaluation import EVALUATION_BATCH, JUDGED_EXAMPLES
+from fmnist_jax.training.losses import get_loss
 from fmnist_jax.training.step import scaled_inputs
 
 # Positions, among seven training images, of those of two batches; one is in both.
@@ -129,6 +130,29 @@ def network_notices(config: Config, data: Data) -> list[str]:
         )
     data.memo[memo] = lines
     return lines
+
+
+def loss_notices(config: Config, data: Data) -> list[str]:
+    """Returns a line if a user's loss of an example depends on the rest of its batch.
+
+    It computes the losses of four random logits, and of the first two of them alone.
+    """
+    if isinstance(config.loss, str):
+        return []
+    rows = np.arange(4) % len(data.train.labels)
+    labels = jnp.asarray(data.train.labels[rows])
+    shape = len(rows), data.num_classes
+    logits = jnp.asarray(np.random.default_rng(0).normal(size=shape), jnp.float32)
+    loss = get_loss(config.loss)
+    with explaining(f"The loss {name_of(config.loss)} failed", function=config.loss):
+        whole, part = loss(logits, labels)[:2], loss(logits[:2], labels[:2])
+    if np.allclose(whole, part, rtol=TOLERANCE, equal_nan=True):
+        return []
+    return [
+        f"The loss {name_of(config.loss)} of an example depends on the other examples "
+        "of its batch, so recorded losses depend on the size of the batches: "
+        f"{EVALUATION_BATCH:,} images in evaluation."
+    ]
 
 
 def _logits_of_batches(config: Config, data: Data) -> np.ndarray:

@@ -12,9 +12,10 @@ from jax import Array
 from fmnist_jax import training
 from fmnist_jax.config import Config, Hparams
 from fmnist_jax.data.dataset import Dataset
-from fmnist_jax.errors import UserError, check_is
+from fmnist_jax.errors import UserError, check_is, explaining
 from fmnist_jax.sweeps.states import Run
 
+SHAPE_HINT = "Their shape must be that of the images it was trained on."
 NORMAL_95 = 1.96  # standard errors in half of a 95 % confidence interval
 
 
@@ -42,7 +43,9 @@ def predict(
         )
     size = training.EVALUATION_BATCH
     batches = [images[start : start + size] for start in range(0, len(images), size)]
-    logits = [_logits(config, hparams, state, jnp.asarray(batch)) for batch in batches]
+    shape = ", ".join(["N", *map(str, images.shape[1:])])
+    with explaining(f"The network failed on images [{shape}]", SHAPE_HINT):
+        logits = [_logits(config, hparams, state, jnp.asarray(b)) for b in batches]
     return jnp.concatenate(logits)
 
 

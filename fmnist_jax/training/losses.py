@@ -86,6 +86,11 @@ def get_loss(loss: str | Function) -> Callable[[Array, Array], Array]:
                 f"The loss {name_of(loss)} returns shape {losses.shape}; expected"
                 f" {logits_BxC.shape[:1]}, a loss for each example."
             )
+        if not jnp.issubdtype(losses.dtype, jnp.floating):
+            raise UserError(
+                f"The loss {name_of(loss)} returns {losses.dtype}, which has no "
+                "gradient; expected floating-point numbers."
+            )
         return losses.astype(jnp.promote_types(losses.dtype, jnp.float32))
 
     return checked

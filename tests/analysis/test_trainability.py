@@ -158,4 +158,4 @@ def test_the_boundary_has_a_dimension_if_it_was_trained() -> None:
         "loss<=1.151": False,
     }
     (line, *_) = trainability.sentences(refined, trainability.trainable_range(refined))
-    assert line == "53.8 % of 4,096 points were trained; the others are filled in."
+    assert line == "53.8 % of 4,096 points were run; the others are filled in."

@@ -48,6 +48,19 @@ def test_the_bounds_are_where_the_verdict_changes(
         assert judge(values - threshold).verdict == verdict
 
 
+def test_a_threshold_of_the_rule_is_drawn_in_the_units_of_the_seeds() -> None:
+    finding = judge_share(SEEDS, above=0.025)
+    shifted = judge_share(SEEDS - 0.025)
+    assert (finding.verdict, finding.measured) == (shifted.verdict, shifted.measured)
+    np.testing.assert_allclose(finding.differences, SEEDS)
+    np.testing.assert_allclose(finding.bounds, np.add(shifted.bounds, 0.025))
+    drawn = cards._drawn("x", finding)
+    assert drawn["threshold"] == 0.025
+    assert drawn["measured"].startswith(f"{SEEDS.mean():.4g} ({finding.bounds[0]:.4g}")
+    low, high = drawn["interval"]
+    assert low < drawn["zero"] < high  # no difference is detected
+
+
 def test_three_seeds_in_two_groups_have_no_bounds() -> None:
     assert judge_share(TWO_GROUPS[1:4]).bounds == ()
     assert judge_share(TWO_GROUPS).differences == tuple(TWO_GROUPS)

@@ -43,7 +43,7 @@ def test_the_command_is_the_function(
     printed = capsys.readouterr().out
     assert "Adaptive map of 289 points: 28 % of them are trained first" in printed
     share = 100 * dataset.is_trained.mean().item()
-    assert f"{share:.1f} % of 289 points were trained; the others are" in printed
+    assert f"{share:.1f} % of 289 points were run; the others are" in printed
     plane = {
         name: dataset[name].values.tolist() for name in ("divisor", "learning_rate")
     }

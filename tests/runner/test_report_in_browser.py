@@ -16,7 +16,7 @@ from fmnist_jax.runner.experiment import Experiment
 from tests.figures.test_interactive import EVIL, grid, map_of_two
 from tests.reproduction.test_cards import SEEDS
 from tests.reproduction.test_cards import text as claims_text
-from tests.runner.test_report_page import CURVES, MAP, write
+from tests.runner.test_report_page import CURVES, ESCAPED, MAP, write
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 ARGUMENTS = (
@@ -268,7 +268,9 @@ def test_the_map_shows_a_point_and_its_curve(browser: Any, map_path: Path) -> No
     assert "2/λ is 0.1; the learning rate is 1 times that" in text
     assert "by seed: trained, trained, trained" in text
     assert "--divisors=10 --learning_rates=0.1" in text
-    assert f"{accuracy:.2f} %" in opened.tooltip()
+    tooltip = opened.tooltip()
+    for row in ("pixel divisor:10", "learning rate:0.1", f"accuracy:{accuracy:.2f} %"):
+        assert row in tooltip.replace(" :", ":").replace(": ", ":"), tooltip
     row = opened.page.evaluate("Array.from(byTag('row', 1).data.y)")
     expected = results.test_accuracy[:, 2, 1, :, -1].mean("seed")
     np.testing.assert_allclose(row, expected, atol=1e-4)
@@ -278,6 +280,10 @@ def test_the_map_shows_a_point_and_its_curve(browser: Any, map_path: Path) -> No
     curve = opened.page.evaluate("Array.from(byTag('curve', 1).data.y)")
     np.testing.assert_allclose(curve, point.test_accuracy.mean("seed"), atol=1e-4)
     opened.move_to("map-1", 1.0, 1.0)
+    assert f"test accuracy {accuracy:.2f} %" in opened.page.text_content("#readout")
+    opened.page.mouse.down()
+    opened.page.mouse.up()  # the point is not kept any more
+    opened.page.wait_for_timeout(500)
     assert EVIL in opened.page.text_content("#readout")  # why it failed, as text
     assert opened.problems == []
 
@@ -329,6 +335,7 @@ def test_figures_download(
     assert download.value.suggested_filename == f"map-0.{ending}"
     download.value.save_as(tmp_path / "figure")
     content = (tmp_path / "figure").read_bytes()
+    assert ending == "png" or ESCAPED.encode() in content  # the title
     assert (b"<svg" in content[:500]) if ending == "svg" else content[1:4] == b"PNG"
     assert opened.problems == []
 

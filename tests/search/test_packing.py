@@ -47,6 +47,20 @@ def test_runs_that_continue_take_the_cheaper_groups(
     assert [start.leaves[0].tolist() for start in starts.values()] == states
 
 
+def test_losses_decide_between_equal_accuracies() -> None:
+    before = plan({"learning_rate": RATES[:4]}, NINE, HPARAMS, 1, max_width=4)
+    values = {
+        "validation_accuracy": np.array([0.5, 0.75, 0.75, np.nan]),
+        "validation_loss": np.array([0.1, 3.0, 2.0, 0.2]),
+    }
+    last = Part(0, before.groups[0].runs, 1, values)
+    checkpoints = {0: Checkpoint([last], np.arange(4), [np.arange(4)])}
+    for by, kept in (("validation_accuracy", [2]), ("validation_loss", [0])):
+        rungs = Rungs((1, 2), 0.25, by)
+        after, _ = survivors(before, checkpoints, HELD_OUT, rungs, 1)
+        assert [run for group in after.groups for run in group.runs] == kept
+
+
 @pytest.mark.parametrize("seconds", [0, 1e9])
 @pytest.mark.parametrize("keep", [0.45, 0.75, 0.9])
 def test_every_share_of_any_width_gives_the_runs_of_a_sweep(

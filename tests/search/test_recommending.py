@@ -19,9 +19,11 @@ from fmnist_jax.errors import SweepInterrupted, UserError
 from fmnist_jax.figures.recommendation import figure
 from fmnist_jax.search import recommending
 from fmnist_jax.search.candidates import SCALINGS
+from fmnist_jax.search.finalists import finalists
 from fmnist_jax.search.recommending import recommend
 from fmnist_jax.search.scalings import part_of, traced_scalings
 from fmnist_jax.sweeps import engine
+from fmnist_jax.sweeps.planning import plan
 from fmnist_jax.sweeps.program_data import share_statistics
 from fmnist_jax.sweeps.sweep import sweep
 from tests.sweeps.runs import make_data
@@ -68,6 +70,21 @@ def test_settings_trained_in_full_are_runs_of_a_sweep(
         alone = sweep({"seed": range(3)}, DATA, config, hparams)
         for name in ("validation_loss", "test_accuracy", "train_loss"):
             np.testing.assert_allclose(one[name], alone[name], rtol=2e-4, atol=1e-5)
+
+
+def test_an_accurate_setting_with_a_high_loss_is_a_finalist() -> None:
+    """Networks that overfit few images have a higher loss than those that guess."""
+    axes: dict[str, Any] = {"learning_rate": [1e-4, 0.01, 0.1, 1.0], "seed": [0]}
+    dims = "learning_rate", "seed", "epoch"
+    shape = 4, 1, 1
+    searched = xr.Dataset(
+        {
+            "validation_accuracy": (dims, np.reshape([0.1, 0.8, 0.7, np.nan], shape)),
+            "validation_loss": (dims, np.reshape([2.3, 9.0, 8.0, np.nan], shape)),
+        }
+    )
+    settings = finalists(searched, plan(axes, CONFIG, Hparams()))
+    assert [s["learning_rate"] for s in settings.values()] == [0.01, 0.1]
 
 
 def test_the_best_by_validation_is_recommended(
@@ -294,7 +311,7 @@ def test_what_cannot_be_answered_is_refused(shorter: None) -> None:
         UserError, match=r"5 training examples are too few to hold 0\.17 of"
     ):
         recommend(few, config=CONFIG)
-    with pytest.raises(UserError, match="different losses cannot be compared"):
+    with pytest.raises(UserError, match="is for one loss; choose one"):
         recommend(DATA, axes={"loss": ["softmax", "clipped"]})
     with pytest.raises(UserError, match="hparams sets divisor, but so do the scalings"):
         recommend(DATA, hparams=Hparams(divisor=2.0))

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import itertools
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -163,6 +164,10 @@ def _fails(hparams: Hparams) -> optax.GradientTransformation:
     raise KeyError("no such thing")
 
 
+def _warmup_cosine(hparams: Hparams) -> Callable[[Any], Any]:
+    return optax.warmup_cosine_decay_schedule(0.0, hparams.learning_rate, 2, 10)
+
+
 OWN = dataclasses.replace(CONFIG, optimizer=clipped_adam)
 HALVES = [p._replace(labels=p.labels[:, None] * 0.5) for p in (DATA.train, DATA.test)]
 REGRESSION = Data(HALVES[0], HALVES[1], targets="as_given")
@@ -244,7 +249,49 @@ REGRESSION = Data(HALVES[0], HALVES[1], targets="as_given")
             dataclasses.replace(CONFIG, loss=lambda z, y: z),
             HPARAMS,
             DATA,
-            r"The loss <lambda> returns shape \(16, 3\); expected \(16,\)",
+            r"The loss <lambda> returns shape \(4, 3\); expected \(4,\)",
+        ),
+        (
+            {},
+            dataclasses.replace(CONFIG, loss=lambda z, y: z.argmax(-1) != y),
+            HPARAMS,
+            DATA,
+            "The loss <lambda> returns bool, which has no gradient",
+        ),
+        (
+            {"learning_rate": [1]},
+            dataclasses.replace(OWN, schedule=lambda h: optax.constant_schedule(0.1)),
+            EXTRA,
+            DATA,
+            r"no effect here: <lambda> does not read hparams\.learning_rate\. Read it",
+        ),
+        (
+            {},
+            dataclasses.replace(CONFIG, optimizer=lambda h: None),
+            HPARAMS,
+            DATA,
+            r"<lambda>\(hparams\) returns None\. Pass a function of Hparams that",
+        ),
+        (
+            {},
+            dataclasses.replace(CONFIG, schedule=optax.constant_schedule(0.1)),
+            HPARAMS,
+            DATA,
+            r"returns 0\.1\. Pass a function of Hparams that returns an optax",
+        ),
+        (
+            {"learning_rate": [0.1, 1]},
+            dataclasses.replace(CONFIG, schedule=_warmup_cosine),
+            HPARAMS,
+            DATA,
+            "schedule failed: TracerBoolConversionError.* with a peak of 1",
+        ),
+        (
+            {"learning_rate": [np.float32(0.1), 0.1]},
+            CONFIG,
+            HPARAMS,
+            DATA,
+            "learning_rate has 0.1 twice",
         ),
         ({}, CONFIG, HPARAMS, REGRESSION, "the loss 'softmax' needs class labels"),
         (
@@ -269,6 +316,50 @@ def test_mistakes_are_one_clear_line(
     with pytest.raises(UserError, match=message) as caught:
         sweep(axes, data, config, hparams)
     assert "\n" not in str(caught.value)
+
+
+def test_a_schedule_with_an_if_on_its_peak_has_a_peak_of_1() -> None:
+    """As the error says; against optax with numbers in place of traced settings."""
+
+    def scaled(hparams: Hparams) -> Callable[[Any], Any]:
+        shape = optax.warmup_cosine_decay_schedule(0.0, 1.0, 2, 10)
+        return lambda step: hparams.learning_rate * shape(step)
+
+    config = dataclasses.replace(SMALL, schedule=scaled, record_every=1)
+    results = sweep({"learning_rate": [0.01, 0.1]}, DATA, config, HPARAMS)
+    steps = len(DATA.train.labels) // config.batch_size
+    for rate in (0.01, 0.1):
+        expected = optax.warmup_cosine_decay_schedule(0.0, rate, 2, 10)
+        recorded = results.epoch_learning_rate.sel(learning_rate=rate, method="nearest")
+        first = [expected(epoch * steps) for epoch in range(config.num_epochs)]
+        np.testing.assert_allclose(recorded.values.ravel(), first, rtol=1e-5)
+
+
+def test_a_loss_that_mixes_its_batch_has_a_notice() -> None:
+    def over_deviation(logits: Any, labels: Any) -> Any:
+        return cross_entropy(logits, labels) / logits.std()
+
+    for loss, expected in ((over_deviation, 1), (cross_entropy, 0)):
+        config = dataclasses.replace(SMALL, num_epochs=1, loss=loss)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            sweep({}, DATA, config, HPARAMS)
+        lines = [str(warning.message) for warning in caught]
+        mixed = [line for line in lines if "depends on the other examples" in line]
+        assert len(mixed) == expected
+
+
+def test_sweeps_and_settings_that_jax_traces_are_refused() -> None:
+    with pytest.raises(UserError, match="A sweep cannot be part of a function that"):
+        jax.jit(lambda x: x * sweep({}, DATA, SMALL, HPARAMS).test_loss.values)(1.0)
+    leaked: list[Any] = []
+    jax.jit(leaked.append)(1.0)
+    for axes, hparams in (
+        ({}, Hparams(divisor=leaked[0])),
+        ({"divisor": leaked}, HPARAMS),
+    ):
+        with pytest.raises(UserError, match="whose value is unknown while JAX traces"):
+            sweep(axes, DATA, SMALL, hparams)
 
 
 def test_built_in_losses_refuse_other_labels() -> None:

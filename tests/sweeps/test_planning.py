@@ -235,6 +235,8 @@ def test_costs_grow_with_the_work() -> None:
     few = plan({"seed": range(2)}, Config(hidden_sizes=(1000,)), Hparams())
     many = plan({"seed": range(80)}, Config(hidden_sizes=(1000,)), Hparams())
     assert expected_seconds(many, data) > expected_seconds(few, data)
+    start = cost.SECONDS_TO_START + cost.SECONDS_PER_PROGRAM * few.num_programs
+    assert expected_seconds(few, data, share=0) == start
     # Two simultaneous runs: their states, and the data on the host and each device.
     two = plan({"seed": [0, 1]}, Config(hidden_sizes=()), Hparams(), 2)
     data_bytes = 610 * (784 + 4)

@@ -216,6 +216,12 @@ def test_selections_that_fail(
         small_states.sel(**settings)
 
 
+def test_images_of_another_shape_are_refused(small_states: States) -> None:
+    run = small_states.runs()[0]
+    with pytest.raises(UserError, match=r"failed on images \[N, 3\]: .* trained on"):
+        predict(*run, DATA.test.images[:, :3])
+
+
 def test_damaged_folders_are_one_line(small_states: States, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="has no saved states: No such file"):
         load_states(tmp_path)

@@ -248,6 +248,29 @@ def test_an_idle_worker_repeats_work_that_is_late() -> None:
     assert next_group(session, set()) is None
 
 
+class Failed:
+    """A future whose worker cannot unpack its arguments."""
+
+    def add_done_callback(self, function: Any) -> None:
+        function(self)
+
+    def result(self, timeout: float) -> Any:
+        raise ModuleNotFoundError("No module named 'mine'")
+
+
+def test_a_worker_that_lacks_a_module_is_not_used(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(clusters, "submit", lambda *_: Failed())
+    cluster = Cluster(None, names={"a": "first"}, checked={"a"})
+    monkeypatch.setattr(clusters, "update_workers", lambda _: set())
+    with (
+        pytest.warns(Notice, match="first is not used: No module named 'mine'.*PYTH"),
+        pytest.raises(UserError, match="None of the workers can be used"),
+    ):
+        clusters.plan_on_worker(cluster, DATA, {})
+
+
 def test_without_workers_the_error_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(clusters, "SECONDS_WITHOUT_WORKERS", 0.0)
     with pytest.raises(UserError, match="There has been no worker for 0 s; start"):

@@ -105,6 +105,7 @@ function legend(state) {
       const item = document.createElement("li"), box = document.createElement("span");
       box.style.background = colour;
       if (colour.startsWith("linear")) box.style.width = "8rem";
+      if (lines.some(line => line[1] === label)) box.style.height = "2px";
       item.append(box, ` ${label}`);
       return item;
     }));
@@ -123,6 +124,7 @@ function updateMap(state) {
 function startMap() {
   const middle = axis => positions(axis)[Math.floor(axis.values.length / 2)];
   pointer(0, { x: middle(DATA.x), y: middle(DATA.y) }, true);
+  isKept = false;
 }
 
 /* The position of a point: the value of an axis that is nearest to the pointer. */
@@ -138,7 +140,11 @@ function nearest({ values, isLog, isEven }, at) {
   return best;
 }
 
+/* A tap keeps the readout at its point, until the next tap. */
+let isKept = false;
 function pointer(number, { x, y }, isTap) {
+  if (isTap) isKept = !isKept;
+  else if (isKept) return;
   const column = nearest(DATA.x, x), row = nearest(DATA.y, y), width = DATA.x.values.length;
   for (const part of DATA.panels) {
     const accuracy = points(part.number).accuracy[0], at = i => share(accuracy, i) ?? NaN;
@@ -153,7 +159,9 @@ function pointer(number, { x, y }, isTap) {
       setLine("curve", part.number, curve.map((_, i) => i + 1), curve);
     }
   }
-  document.getElementById("readout").textContent = describe(number, column, row).join("\n");
+  const lines = describe(number, column, row);
+  if (isKept) lines.unshift("Kept until you tap a map again.");
+  document.getElementById("readout").textContent = lines.join("\n");
 }
 
 function describe(number, column, row) {
@@ -176,7 +184,7 @@ function describe(number, column, row) {
       text(rate / part.activation[at])} times that`);
   }
   if (data.is_trained) {
-    lines.push(data.is_trained[0][i] ? "trained" : "filled in from the nearest trained point");
+    lines.push(data.is_trained[0][i] ? "this point was run" : "filled in from the nearest point that was run");
   }
   const seeds = Object.keys(data).filter(name => name.startsWith("seed_")).map(name =>
     DATA.statuses[data[name][0][i]].name);
@@ -190,6 +198,8 @@ function describe(number, column, row) {
 
 function tooltip(number, key, { x, y }) {
   const i = nearest(DATA.y, y) * DATA.x.values.length + nearest(DATA.x, x), data = points(number);
+  if (key === "x") return text(DATA.x.values[nearest(DATA.x, x)]);
+  if (key === "y") return text(DATA.y.values[nearest(DATA.y, y)]);
   if (key === "status") return DATA.statuses[data.status[0][i]].name;
   return key === "accuracy" ? accuracyText(number, i) : lossText(number, i);
 }
