@@ -259,6 +259,7 @@ def test_the_colours_of_a_map_end_where_the_data_end(
 
 def test_the_map_shows_a_point_and_its_curve(browser: Any, map_path: Path) -> None:
     opened, results = Opened(browser, map_path), map_of_two()
+    assert "Kept" not in opened.page.text_content("#readout")
     opened.move_to("map-1", 10.0, 0.1)
     point = results.isel(loss=1).sel(divisor=10.0, learning_rate=0.1)
     accuracy = 100 * float(point.test_accuracy[:, -1].mean())
@@ -280,6 +281,7 @@ def test_the_map_shows_a_point_and_its_curve(browser: Any, map_path: Path) -> No
     curve = opened.page.evaluate("Array.from(byTag('curve', 1).data.y)")
     np.testing.assert_allclose(curve, point.test_accuracy.mean("seed"), atol=1e-4)
     opened.move_to("map-1", 1.0, 1.0)
+    assert "Kept until" in opened.page.text_content("#readout")
     assert f"test accuracy {accuracy:.2f} %" in opened.page.text_content("#readout")
     opened.page.mouse.down()
     opened.page.mouse.up()  # the point is not kept any more

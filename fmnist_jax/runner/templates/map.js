@@ -123,8 +123,8 @@ function updateMap(state) {
 }
 function startMap() {
   const middle = axis => positions(axis)[Math.floor(axis.values.length / 2)];
+  isKept = true;  // and so not after this tap
   pointer(0, { x: middle(DATA.x), y: middle(DATA.y) }, true);
-  isKept = false;
 }
 
 /* The position of a point: the value of an axis that is nearest to the pointer. */
