@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
+import numpy as np
 
 from fmnist_jax import training
 from fmnist_jax.config import Config
@@ -87,7 +88,7 @@ def check_plan(plan: Plan, data: Data, num_devices: int) -> None:
 def _check_program(config: Config, hparams: Any, plan: Plan, data: Data) -> None:
     """Checks the shapes of a program's step and probes, and a user's network."""
     key = jax.eval_shape(lambda: jax.random.key(0))
-    traced = jax.tree.map(lambda x: jax.ShapeDtypeStruct((), float), hparams)
+    traced = jax.tree.map(lambda _: jax.ShapeDtypeStruct((), np.float32), hparams)
     splits = jax.eval_shape(lambda: jax.tree.map(jax.numpy.asarray, data.splits))
     batch = jax.tree.map(
         lambda x: jax.ShapeDtypeStruct((config.batch_size, *x.shape[1:]), x.dtype),
