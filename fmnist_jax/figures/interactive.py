@@ -103,8 +103,6 @@ def plot(name: str, x: str, y: str, **options: Any) -> Any:
         "height": 380,
         "x_axis_label": x,
         "y_axis_label": y,
-        "background_fill_alpha": 0,
-        "border_fill_alpha": 0,
         "toolbar_location": "above",
     }
     drawn = figure(**{**settings, **options})

@@ -46,6 +46,7 @@ const SCRIPTS = {
 const dark = matchMedia("(prefers-color-scheme: dark)");
 function applyTheme() {
   const ink = dark.matches ? "#d8d8d8" : "#333333", line = dark.matches ? "#3c3c3c" : "#e2e2e2";
+  const paper = dark.matches ? "#161616" : "#ffffff";
   const inks = ["axis_label_text_color", "major_label_text_color", "axis_line_color",
     "major_tick_line_color", "minor_tick_line_color", "label_text_color", "title_text_color",
     "text_color"];
@@ -54,6 +55,10 @@ function applyTheme() {
       const attributes = model.attributes;
       const isText = ["Title", "Legend"].includes(model.type) || model.type.endsWith("Axis");
       for (const ink_of of inks) if (isText && ink_of in attributes) model[ink_of] = ink;
+      /* Not transparent: Bokeh would leave old ticks when the layout changes. */
+      if ("border_fill_color" in attributes) {
+        model.border_fill_color = model.background_fill_color = paper;
+      }
       if (model.type === "Grid") model.grid_line_color = line;
       if (model.type === "Legend" && innerWidth < 700) model.ncols = 1;
       if ("outline_line_color" in attributes) model.outline_line_color = line;
