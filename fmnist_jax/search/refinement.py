@@ -10,6 +10,7 @@ import numpy as np
 import xarray as xr
 
 from fmnist_jax.analysis.criteria import judge
+from fmnist_jax.devices import accelerator
 from fmnist_jax.search.cells import (
     UNKNOWN,
     Cell,
@@ -18,7 +19,7 @@ from fmnist_jax.search.cells import (
     unknown_points,
 )
 from fmnist_jax.sweeps.checkpoints import Part
-from fmnist_jax.sweeps.planning import Plan, with_runs
+from fmnist_jax.sweeps.planning import Plan, with_runs, with_widths
 from fmnist_jax.sweeps.progress import SweepProgress, num_epochs, saved_parts
 from fmnist_jax.sweeps.stages import joined
 from fmnist_jax.values import STATUS
@@ -26,6 +27,7 @@ from fmnist_jax.values import STATUS
 # Of the map under SGD in docs/how_to/sweep.md, 5.0 % of the points were trained because
 # of boundaries, whose dimension was 1.24.
 MEASURED_SIZE, MEASURED_SHARE, MEASURED_DIMENSION = 512, 0.050, 1.24
+LEVEL_WIDTH = 4096  # maximum number of runs of an accelerator at once
 
 
 class Refinement(NamedTuple):
@@ -49,14 +51,17 @@ class Refinement(NamedTuple):
 
     def first(self, plan: Plan) -> Plan:
         """Returns the plan of the coarse grid."""
+        return _level(plan, self._coarse(plan))
+
+    def _coarse(self, plan: Plan) -> set[int]:
         labels = np.full(plan.shape[:2], UNKNOWN)
         points = unknown_points(leaves(labels, self.step), labels)
-        return with_runs(plan, _runs(plan, points))
+        return _runs(plan, points)
 
     def expectation(self, plans: Sequence[Plan]) -> tuple[float, str]:
         """Returns the share of the points that is usually trained, and a sentence."""
         size = math.prod(plans[0].shape[:2])
-        coarse = self.first(plans[0]).num_distinct_runs / plans[0].num_distinct_runs
+        coarse = len(self._coarse(plans[0])) / plans[0].num_distinct_runs
         finer = MEASURED_SIZE / math.sqrt(size)
         boundary = MEASURED_SHARE * finer ** (2 - MEASURED_DIMENSION)
         share = min(1.0, coarse + boundary)
@@ -88,7 +93,7 @@ class Refinement(NamedTuple):
             if not points:
                 return
             runs = _runs(whole, points) - {*_trained(stages)}
-            stages.append(next_rung(stages[-1], [with_runs(whole, runs)], [{}], None))
+            stages.append(next_rung(stages[-1], [_level(whole, runs)], [{}], None))
 
     def labelled(self, stages: Sequence[SweepProgress]) -> list[xr.Dataset]:
         """Returns the results of the map, which has gaps if it was interrupted."""
@@ -114,6 +119,19 @@ class Refinement(NamedTuple):
         labels = np.unique(rows, axis=0, return_inverse=True)[1].reshape(plane)
         known = np.isin(plan.trained_runs, [*_trained(stages)])
         return results, np.where(known.reshape(*plane, -1).all(-1), labels, UNKNOWN)
+
+
+def _level(plan: Plan, runs: set[int]) -> Plan:
+    """Returns a plan of some runs of a map.
+
+    On an accelerator, the groups of all levels are equally wide: empty slots cost less
+    than a program for each level.
+    """
+    if not accelerator():
+        return with_runs(plan, runs)
+    programs = {group.config: group.width for group in plan.groups}
+    widths = {config: min(width, LEVEL_WIDTH) for config, width in programs.items()}
+    return with_runs(with_widths(plan, widths), runs, lambda _: 0.0)
 
 
 def _runs(plan: Plan, points: Sequence[tuple[int, int]]) -> set[int]:

@@ -9,6 +9,7 @@ import xarray as xr
 
 from fmnist_jax.config import Config, Hparams
 from fmnist_jax.errors import SweepInterrupted, UserError
+from fmnist_jax.search import refinement
 from fmnist_jax.search.cells import (
     UNKNOWN,
     Cell,
@@ -18,6 +19,7 @@ from fmnist_jax.search.cells import (
     nearest_corners,
     unknown_points,
 )
+from fmnist_jax.search.refinement import Refinement
 from fmnist_jax.search.refining import refined_map
 from fmnist_jax.sweeps import engine
 from fmnist_jax.sweeps.sweep import sweep
@@ -146,3 +148,27 @@ def test_mistakes_are_explained(changes: dict[str, Any], line: str) -> None:
     given = {"plane": PLANE, "axes": {}, "data": DATA, "config": CONFIG, **changes}
     with pytest.raises(UserError, match=line):
         refined_map(**given)
+
+
+def test_on_an_accelerator_all_levels_share_a_program(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Narrow levels have empty slots; the results are those of other widths."""
+    expected = refined_map(PLANE, {}, DATA, CONFIG, step=4)
+    monkeypatch.setattr(refinement, "accelerator", lambda: "a GPU")
+    monkeypatch.setattr(refinement, "LEVEL_WIDTH", 8)
+    levels = []
+    original = refinement._level
+
+    def recorded(plan: Any, runs: set[int]) -> Any:
+        levels.append(original(plan, runs))
+        assert {r for g in levels[-1].groups for r in g.runs} == runs
+        return levels[-1]
+
+    monkeypatch.setattr(refinement, "_level", recorded)
+    results = refined_map(PLANE, {}, DATA, CONFIG, step=4)
+    assert len(levels) > 2
+    assert len({group.width for level in levels for group in level.groups}) == 1
+    assert len(Refinement(4)._coarse(levels[0])) == levels[0].num_distinct_runs
+    np.testing.assert_array_equal(results.is_trained, expected.is_trained)
+    np.testing.assert_allclose(results.train_loss, expected.train_loss, rtol=1e-3)
