@@ -196,8 +196,8 @@ def _not_learning(dataset: xr.Dataset) -> list[str]:
 
 
 def sentences(dataset: xr.Dataset) -> list[str]:
-    """Returns the best setting, its lead over the next, and the runs that failed."""
-    return [*_best(dataset), *_contrast(dataset), *_not_learning(dataset)]
+    """Returns accuracies, the best setting, and the runs that failed, in sentences."""
+    return [*_contrast(dataset), *_best(dataset), *_not_learning(dataset)]
 
 
 def legend(dataset: xr.Dataset) -> list[str]:

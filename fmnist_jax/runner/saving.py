@@ -77,7 +77,7 @@ def save_runs(task: Task, dataset: "xr.Dataset") -> tuple[Answer, list[Path]]:
     usual = report.sentences(dataset) if is_grid else []
     answer = answer._replace(
         figures={**_figures(experiment, dataset), **answer.figures},
-        sentences=[*usual, *answer.sentences],
+        sentences=[*answer.sentences, *usual],
     )
     paths += save_answer(answer, all_metadata, out_dir)
     paths += report_page.write(out_dir, experiment, dataset)

@@ -145,7 +145,7 @@ def test_any_table_is_formatted_for_readers() -> None:
 
 
 def test_sentences_name_the_best_and_its_uncertainty() -> None:
-    best, contrast = report.sentences(make())
+    contrast, best = report.sentences(make())
     # Leads over seeds .01 .02 .00: mean 1, standard error .577, t(.975, 2) = 4.303.
     assert best == (
         "Best test accuracy: ÷255 clipped, 87.00 ± 1.00 % (3 seeds), chosen on the "
@@ -155,9 +155,9 @@ def test_sentences_name_the_best_and_its_uncertainty() -> None:
     assert "clipped (÷1: 16.0 %, ÷255: 87.0 %)" in contrast
     accuracy = ACCURACY.copy()
     accuracy[1, 0] = [0.96, 0.97, 0.965]
-    assert "so it is probably better" in report.sentences(make(accuracy))[0]
+    assert "so it is probably better" in report.sentences(make(accuracy))[1]
     accuracy[1, 0] = accuracy[1, 1]
-    assert "equal to ÷255 softmax" in report.sentences(make(accuracy))[0]
+    assert "equal to ÷255 softmax" in report.sentences(make(accuracy))[1]
     (alone,) = report.sentences(make(ACCURACY[1:, :1]))
     assert alone.startswith("Test accuracy after the last epoch: 87.00 ± 1.00 %")
 
@@ -167,7 +167,7 @@ def test_with_a_validation_set_settings_are_chosen_by_it() -> None:
     validation = 1 - dataset.test_accuracy  # the worst on the test set is the best
     dataset["validation_accuracy"] = dataset["validation_loss"] = validation
     assert results.selection_metric(dataset) == "validation_accuracy"
-    best, test, _ = report.sentences(dataset)
+    _, best, test = report.sentences(dataset)
     assert best.startswith("Best validation accuracy: ÷1 clipped, 84.00 ± ")
     assert "chosen on the test set" not in best
     assert test == "Test accuracy of ÷1 clipped: 16.00 ± 10.39 %."
@@ -188,7 +188,7 @@ def test_sentences_name_the_runs_that_do_not_learn() -> None:
     assert frozen.startswith("2 of 12 runs frozen: ÷1 clipped (2)")
     assert STATUSES["frozen"] in frozen
     none = make(np.full_like(ACCURACY, np.nan), "diverged")
-    assert report.sentences(none)[0].startswith("No setting ended with finite")
+    assert report.sentences(none)[1].startswith("No setting ended with finite")
 
 
 def test_legend_has_a_line_for_each_status_and_loss_that_occurs() -> None:
