@@ -186,7 +186,8 @@ def _scores(
     values: dict[int, list[list[float]]] = {}
     for checkpoint in checkpoints.values():
         last = checkpoint.parts[-1]
-        columns = [SIGNS[n] * last.values[n] for n in metrics if n in last.values]
+        known = (name for name in metrics if name in last.values)
+        columns = [SIGNS[name] * last.values[name].astype(float) for name in known]
         for run, *scores in zip(last.runs, *columns, strict=True):
             values.setdefault(run // len(plan.axes["seed"]), []).append(scores)
     means = {setting: np.mean(rows, axis=0) for setting, rows in values.items()}

@@ -50,14 +50,18 @@ CASES: dict[str, tuple[dict[str, Any], Config, Hparams]] = {
 
 def expected_rungs(full: xr.Dataset, rungs: Rungs, distinct: list[int]) -> np.ndarray:
     """The rung at which each setting leaves, NaN if none, ``[settings]``."""
-    values = full[rungs.by].mean("seed", skipna=False).values.reshape(-1, 9)
-    sign = 1 if rungs.by == "validation_loss" else -1
-    left = np.full(len(values), np.nan)
+    losses, accuracies = (
+        full[name].astype(float).mean("seed", skipna=False).values.reshape(-1, 9)
+        for name in ("validation_loss", "validation_accuracy")
+    )
+    is_loss = rungs.by == "validation_loss"
+    first, second = (losses, -accuracies) if is_loss else (-accuracies, losses)
+    left = np.full(len(losses), np.nan)
     alive = list(distinct)
     for epoch in rungs.epochs[:-1]:
-        scores = sign * values[alive, epoch - 1]
-        scores = np.where(np.isfinite(scores), scores, np.inf)
-        kept = np.argsort(scores, kind="stable")[: max(1, int(len(alive) * rungs.keep))]
+        scores = [values[alive, epoch - 1] for values in (second, first)]
+        scores = [np.where(np.isfinite(s), s, np.inf) for s in scores]
+        kept = np.lexsort(scores)[: max(1, int(len(alive) * rungs.keep))]
         left[[s for i, s in enumerate(alive) if i not in kept]] = epoch
         alive = [alive[i] for i in sorted(kept)]
     return left
