@@ -25,7 +25,7 @@ from fmnist_jax.choices import (
     SCHEDULES,
     WHITENINGS,
 )
-from fmnist_jax.errors import UserError, check_is, choose
+from fmnist_jax.errors import UserError, check_is, choose, shown
 from fmnist_jax.values import (
     BELOW_1,
     COUNT,
@@ -242,7 +242,7 @@ def check(name: str, value: Any) -> None:
     if not value_type.accepts(value):
         if name == "model":
             raise UserError(network_values.problem(value))
-        raise UserError(f"{name} is {value!r}; expected {value_type.allowed}.")
+        raise UserError(f"{name} is {shown(value)}; expected {value_type.allowed}.")
 
 
 def check_all(config: Config, hparams: Hparams) -> None:

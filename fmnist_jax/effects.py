@@ -7,7 +7,7 @@ from typing import Any
 
 from fmnist_jax.choices import NORMALIZATIONS, OPTIMIZERS, SCHEDULES
 from fmnist_jax.config import SETTINGS, TRACED, Config, Hparams
-from fmnist_jax.errors import UserError, reason, shortened
+from fmnist_jax.errors import UserError, reason, shown
 from fmnist_jax.network_values import name_of
 from fmnist_jax.values import Function
 
@@ -69,7 +69,7 @@ def _returned(function: Function, hparams: Hparams) -> Any:
         ) from error
     if not (hasattr(returned, "update") or callable(returned)):
         raise UserError(
-            f"{name_of(function)}(hparams) returns {shortened(repr(returned))}. Pass a "
+            f"{name_of(function)}(hparams) returns {shown(returned)}. Pass a "
             "function of Hparams that returns an optax optimizer (Config.optimizer), "
             "or a learning rate for each step (Config.schedule): lambda hparams: "
             "lambda step: hparams.learning_rate / (1 + step)."

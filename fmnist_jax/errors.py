@@ -5,7 +5,7 @@ import difflib
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 Choice = TypeVar("Choice")
 MAX_NAMES, MAX_CHARACTERS = 5, 30  # of a list of names, and of each of them
@@ -73,6 +73,12 @@ def choose(noun: str, name: str, table: Mapping[str, Choice]) -> Choice:
     return table[name]
 
 
+def shown(value: object) -> str:
+    """Returns a value as messages show it; of objects with addresses, the type."""
+    text = repr(value)
+    return f"a {type(value).__name__}" if " at 0x" in text else text
+
+
 def shortened(name: str) -> str:
     """Returns a name in one line; the middle of a long one is left out."""
     text, half = " ".join(str(name).split()), MAX_CHARACTERS // 2
@@ -84,6 +90,19 @@ def listed(names: Sequence[str]) -> str:
     texts = [shortened(name) for name in names[:MAX_NAMES]]
     more = len(names) - len(texts)
     return ", ".join(texts) + (f" and {more} more" if more else "")
+
+
+class Nouns(NamedTuple):
+    """What messages call an example, such as "image", and a value, such as "pixel"."""
+
+    example: str
+    value: str
+
+
+def nouns(image_shape: Sequence[int]) -> Nouns:
+    """Returns the nouns for examples of a shape: one axis is that of a table's row."""
+    is_table = len(image_shape) == 1
+    return Nouns("row", "column") if is_table else Nouns("image", "pixel")
 
 
 def reason(error: BaseException) -> str:

@@ -13,6 +13,7 @@ from fmnist_jax.analysis.intervals import Interval, accuracy_interval, paired_in
 from fmnist_jax.analysis.windows import RATE, best_positions, final_accuracy
 from fmnist_jax.choices import OPTIMIZERS
 from fmnist_jax.config import axis_label, show
+from fmnist_jax.errors import Nouns, nouns
 
 SETTING = "setting"
 TRIED = "tried_"  # begins the names of the axes of the search
@@ -129,7 +130,7 @@ def table(results: xr.Dataset) -> pd.DataFrame:
 def _sentences(advice: Recommendation) -> list[str]:
     """Returns the answer in two sentences, followed by notes."""
     results, settings = advice.results, advice.settings
-    noun = "images" if len(results.attrs["image_shape"]) > 1 else "rows"
+    names = nouns(results.attrs["image_shape"])
     seeds, examples = results.sizes["seed"], results.attrs["test_examples"]
     estimate, low, high = (100 * value for value in advice.accuracy)
     further = np.atleast_1d(results.attrs["searched"]).tolist()
@@ -140,32 +141,31 @@ def _sentences(advice: Recommendation) -> list[str]:
     ]
     epochs = results.sizes["epoch"]
     first = (
-        f"{_imperative(settings, noun)}, and train with {settings['optimizer']} at a "
+        f"{_imperative(settings, names)}, and train with {settings['optimizer']} at a "
         f"learning rate of {show(RATE, settings[RATE])}{''.join(more)}: after {epochs} "
         f"epoch{'' if epochs == 1 else 's'}, the test accuracy is {estimate:.1f} % "
         f"(95 % interval {low:.1f} to {high:.1f} %; {seeds} "
-        f"seed{'' if seeds == 1 else 's'}, {examples:,} test {noun})."
+        f"seed{'' if seeds == 1 else 's'}, {examples:,} test {names.example}s)."
     )
     return [first, _window_sentence(advice), *_notes(advice)]
 
 
-def _imperative(settings: Mapping[str, Any], noun: str) -> str:
-    values = "pixels" if noun == "images" else "columns"
-    value = "pixel" if noun == "images" else "column"
+def _imperative(settings: Mapping[str, Any], names: Nouns) -> str:
+    value = names.value
     if settings["normalization"] != "none":
         one = "channel" if settings["normalization"] == "per_channel" else value
         return (
             f"Standardise each {one} (subtract its mean and divide by its standard "
-            f"deviation, both computed on the training {noun})"
+            f"deviation, both computed on the training {names.example}s)"
         )
     offset, divisor = settings["offset"], settings["divisor"]
     if offset:
         digits = max(0, 3 - math.floor(math.log10(divisor)))
         rounded = f"{round(offset, digits):.15g}"
-        return f"Subtract {rounded} from the {values}, divide by {divisor:.4g}"
+        return f"Subtract {rounded} from the {value}s, divide by {divisor:.4g}"
     if divisor == 1:
-        return f"Leave the {values} as they are"
-    return f"Divide the {values} by {divisor:.4g}"
+        return f"Leave the {value}s as they are"
+    return f"Divide the {value}s by {divisor:.4g}"
 
 
 def _window_sentence(advice: Recommendation) -> str:

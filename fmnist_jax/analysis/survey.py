@@ -7,13 +7,14 @@ import numpy as np
 import pandas as pd
 
 from fmnist_jax.data.dataset import Data, Dataset
-from fmnist_jax.errors import shortened
+from fmnist_jax.data.statistics import moments
+from fmnist_jax.errors import Nouns, nouns, shortened
 
 # Number of sequences of equal labels in a random order: at most this many standard
 # deviations from the mean. Chance alone exceeds this once in 16,000 times.
 MAX_DEVIATIONS = 4
 BALANCED = 1.5  # maximum ratio of the largest class to the smallest
-CHUNK = 1000  # images at a time, in float64
+USUAL_STD = (0.5, 2.0)  # of standardised values
 
 TITLES = {"train": "training", "validation": "validation", "test": "test"}
 
@@ -26,10 +27,10 @@ def splits(data: Data) -> dict[str, Dataset]:
     return {name: part for name, part in parts.items() if part is not None}
 
 
-def sizes(counts: Mapping[str, int]) -> str:
-    """Returns how many images each split has, in words."""
+def sizes(counts: Mapping[str, int], example: str) -> str:
+    """Returns how many examples each split has, in words, such as "image"."""
     *first, last = (f"{count:,} {TITLES[split]}" for split, count in counts.items())
-    return f"{', '.join(first)} and {last} images"
+    return f"{', '.join(first)} and {last} {example}s"
 
 
 def classes(data: Data) -> pd.DataFrame:
@@ -42,44 +43,46 @@ def classes(data: Data) -> pd.DataFrame:
     return table
 
 
-def pixels(data: Data) -> pd.DataFrame:
-    """Returns a row per split: minimum, maximum, mean and deviation of the pixels.
+def inputs(data: Data) -> pd.DataFrame:
+    """Returns a row per split: minimum, maximum, mean and deviation of all values.
 
-    ``constant``: how many of the pixels, or columns, are the same in all of its images.
-    The last two columns are mean and deviation after division by 255.
+    ``constant``: how many pixels, or columns, are the same in all examples of the
+    split. For images, the last two columns are mean and deviation after division by
+    255; for tables, the smallest and the largest deviation of a column that varies.
     """
-    table = pd.DataFrame(
-        {
+    rows, is_table = [], len(data.image_shape) == 1
+    for split, (images, _) in splits(data).items():
+        by_value = moments(images)
+        whole = by_value.pooled(tuple(range(images.ndim - 1)))
+        mean, std = whole.mean.item(), whole.variance.item() ** 0.5
+        deviations = by_value.variance[~by_value.is_constant] ** 0.5
+        row = {
             "split": split,
-            "images": len(images),
+            "examples": len(images),
             "shape": "x".join(map(str, data.image_shape)),
             "type": images.dtype.name,
-            "pixels": images[0].size,
-            "min": images.min(),
-            "max": images.max(),
-            **dict(zip(("mean", "std"), _moments(images), strict=True)),
-            "constant": np.count_nonzero(images.min(0) == images.max(0)),
+            "values": images[0].size,
+            "min": whole.low.item(),
+            "max": whole.high.item(),
+            "mean": mean,
+            "std": std,
+            "constant": np.count_nonzero(by_value.is_constant),
         }
-        for split, (images, _) in splits(data).items()
-    )
-    table[["mean_per_255", "std_per_255"]] = table[["mean", "std"]] / 255
-    return table
-
-
-def _moments(images: np.ndarray) -> tuple[float, float]:
-    """Returns mean and standard deviation, in float64 without a full copy."""
-    chunks = [images[i : i + CHUNK] for i in range(0, len(images), CHUNK)]
-    mean = sum(float(chunk.sum(dtype=np.float64)) for chunk in chunks) / images.size
-    squares = sum(float(np.square(chunk - np.float64(mean)).sum()) for chunk in chunks)
-    return mean, (squares / images.size) ** 0.5
+        if is_table:
+            row["smallest_std"] = deviations.min() if deviations.size else 0.0
+            row["largest_std"] = deviations.max(initial=0.0)
+        else:
+            row |= {"mean_per_255": mean / 255, "std_per_255": std / 255}
+        rows.append(row)
+    return pd.DataFrame(rows)
 
 
 def copies(data: Data) -> pd.DataFrame:
-    """Returns how many images are exact copies of another, within and across splits.
+    """Returns how many examples are exact copies, within and across splits.
 
-    Rows: images of each split equal to an earlier image of the split; images of each
-    other split equal to a training image. ``other_label``: how many of these copies
-    have a label that no image they are equal to has.
+    Rows: examples of each split equal to an earlier one of the split; examples of each
+    other split equal to a training example. ``other_label``: how many of these copies
+    have a label that no example they are equal to has.
     """
     rows = []
     for split, part in splits(data).items():
@@ -92,7 +95,7 @@ def copies(data: Data) -> pd.DataFrame:
 
 
 def _copies_within(part: Dataset) -> tuple[int, int]:
-    """Returns how many images equal an earlier one; and these with another label."""
+    """Returns how many examples equal an earlier one; and those with another label."""
     images = [hashlib.sha256(image.tobytes()).digest() for image in part.images]
     examples = pd.Series([*zip(images, part.labels.tolist(), strict=True)])
     is_copy = pd.Series(images).duplicated()
@@ -100,7 +103,7 @@ def _copies_within(part: Dataset) -> tuple[int, int]:
 
 
 def notices(data: Data) -> list[str]:
-    """Returns what may be a mistake, if the images are divided by 255."""
+    """Returns what may be a mistake, if the inputs are divided by 255."""
     return [line for line in data.notices([255.0]) if line != data.notice]
 
 
@@ -135,17 +138,18 @@ def runs_at_random(counts: list[int]) -> tuple[float, float]:
 
 def tables(data: Data) -> Tables:
     """Returns all tables of a data set, by name."""
-    return {table.__name__: table(data) for table in (classes, pixels, copies, order)}
+    return {table.__name__: table(data) for table in (classes, inputs, copies, order)}
 
 
 def sentences(tables: Tables, notices: Iterable[str] = ()) -> list[str]:
     """Returns the answers that the tables give, and the notices of the data set."""
+    names = nouns(tables["inputs"]["shape"][0].split("x"))
     return [
         "Shuffled? " + _shuffled(tables["order"]),
-        "Split? " + _split(tables["pixels"], tables["copies"]),
-        "Scaled? " + _scaled(tables["pixels"].iloc[0]),
-        "Balanced? " + _balanced(tables["classes"]),
-        _majority(tables["classes"]),
+        "Split? " + _split(tables["inputs"], tables["copies"], names),
+        "Scaled? " + _scaled(tables["inputs"].iloc[0], names),
+        "Balanced? " + _balanced(tables["classes"], names),
+        _majority(tables["classes"], names),
         *(f"Note: {line}" for line in notices),
     ]
 
@@ -170,58 +174,68 @@ def _shuffled(table: pd.DataFrame) -> str:
     return " ".join(answers)
 
 
-def _split(images: pd.DataFrame, copied: pd.DataFrame) -> str:
-    counts = dict(zip(images["split"], images["images"], strict=True))
+def _split(inputs: pd.DataFrame, copied: pd.DataFrame, names: Nouns) -> str:
+    counts = dict(zip(inputs["split"], inputs["examples"], strict=True))
     share = 100 * counts["test"] / sum(counts.values())
     texts = [
-        f"{TITLES[row.of]} images that are also in the training set, byte for byte: "
-        f"{row.copies:,} ({row.other_label:,} of them with another label)"
+        f"{TITLES[row.of]} {names.example}s that are also in the training set, byte "
+        f"for byte: {row.copies:,} ({row.other_label:,} of them with another label)"
         for row in copied.itertuples()
         if row.of != row.among
     ]
-    texts.append(f"training images that are copies of another: {copied.copies[0]:,}.")
+    within = f"training {names.example}s that are copies of another"
+    texts.append(f"{within}: {copied.copies[0]:,}.")
     text = "; ".join(texts)
     return (
-        f"Yes: {sizes(counts)} ({share:.1f} % for testing). {text[0].upper()}{text[1:]}"
+        f"Yes: {sizes(counts, names.example)} ({share:.1f} % for testing). "
+        f"{text[0].upper()}{text[1:]}"
     )
 
 
-def _scaled(row: pd.Series) -> str:
-    is_standard = abs(row["mean"]) < 0.5 < row["std"] < 2
+def _scaled(row: pd.Series, names: Nouns) -> str:
+    is_table = "smallest_std" in row
+    deviations = ("smallest_std", "largest_std") if is_table else ("std", "std")
+    low, high = (row[name] for name in deviations)
+    smallest, largest = USUAL_STD
+    is_standard = abs(row["mean"]) < 0.5 and smallest < low and high < largest
     is_scaled = is_standard or (row["min"] >= -1 and row["max"] <= 1)
-    divided = (
-        f"; divided by 255: {row['mean_per_255']:.4f} and {row['std_per_255']:.4f}"
-    )
+    middle = f"mean {row['mean']:.4f} and standard deviation {row['std']:.4f}"
+    if is_table:
+        middle = f"standard deviations from {low:.3g} to {high:.3g}"
+    elif not is_scaled:
+        middle += (
+            f"; divided by 255: {row['mean_per_255']:.4f} and {row['std_per_255']:.4f}"
+        )
     return (
-        f"{'Yes' if is_scaled else 'No'}: the training pixels are {row['type']} from "
-        f"{row['min']:g} to {row['max']:g}, with mean {row['mean']:.4f} and standard "
-        f"deviation {row['std']:.4f}{'' if is_scaled else divided}. The same in all "
-        f"training images: {row['constant']:,} of {row['pixels']:,} pixels."
+        f"{'Yes' if is_scaled else 'No'}: the training {names.value}s are {row['type']}"
+        f" from {row['min']:g} to {row['max']:g}, with {middle}. The same in all "
+        f"training {names.example}s: {row['constant']:,} of {row['values']:,} "
+        f"{names.value}s."
     )
 
 
-def _balanced(table: pd.DataFrame) -> str:
+def _balanced(table: pd.DataFrame, names: Nouns) -> str:
     ordered = table.sort_values("train", kind="stable")
     smallest, largest = ordered.iloc[0], ordered.iloc[-1]
     if smallest["train"] == largest["train"]:
-        count = f"{largest['train']:,} training images"
+        count = f"{largest['train']:,} training {names.example}s"
         return f"Yes: {count} of each of {len(table)} classes."
     verdict = "Nearly" if largest["train"] <= BALANCED * smallest["train"] else "No"
     return (
-        f"{verdict}: from {smallest['train_percent']:.3f} % of the training images "
-        f"({shortened(smallest['class'])}) to {largest['train_percent']:.3f} % "
-        f"({shortened(largest['class'])})."
+        f"{verdict}: from {smallest['train_percent']:.3f} % of the training "
+        f"{names.example}s ({shortened(smallest['class'])}) to "
+        f"{largest['train_percent']:.3f} % ({shortened(largest['class'])})."
     )
 
 
-def _majority(table: pd.DataFrame) -> str:
+def _majority(table: pd.DataFrame, names: Nouns) -> str:
     largest = table[table["train"] == table["train"].max()]
     first, count = largest.iloc[0], len(largest)
     which = f"the first of {count} equally" if count > 1 else "the most"
     name = shortened(first["class"])
     return (
         f"Predicting {which} frequent training class{'es' if count > 1 else ''}, "
-        f"{name}, for every image is right for {first['train_percent']:.2f} "
-        f"% of the training and {first['test_percent']:.2f} % of the test images: a "
-        "network must do better."
+        f"{name}, for every {names.example} is right for {first['train_percent']:.2f} "
+        f"% of the training and {first['test_percent']:.2f} % of the test "
+        f"{names.example}s: a network must do better."
     )

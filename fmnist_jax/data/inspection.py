@@ -10,7 +10,7 @@ import numpy as np
 
 from fmnist_jax.data.statistics import moments
 from fmnist_jax.data.subsets import MAX_CHANCE
-from fmnist_jax.errors import UserError, listed
+from fmnist_jax.errors import Nouns, UserError, listed, nouns
 
 MAX_COPIES = 0.01  # share of a split that may be copies of training images
 FEW = 10  # training examples: a class with fewer, and ...
@@ -44,11 +44,12 @@ class Range(NamedTuple):
 class Findings(NamedTuple):
     """Counts and statistics of a data set, by the names of its splits."""
 
+    nouns: Nouns  # for an example and a value
     class_names: Sequence[str]
     counts: Mapping[str, np.ndarray]  # of examples by class, int [C]
     copies: Mapping[str, Copies]  # of training images, in all splits but "train"
-    num_pixels: int  # values per image
-    constant_pixels: int  # those that are the same in all training images
+    num_pixels: int  # values per example
+    constant_pixels: int  # those that are the same in all training examples
     ranges: Mapping[str, Range]
     # The smallest and the largest standard deviation among the training columns of a
     # table that are not constant; None for images.
@@ -64,6 +65,7 @@ def inspect(splits: Mapping[str, Any], class_names: Sequence[str]) -> Findings:
         varying = moments(images).variance[~is_constant] ** 0.5
         deviations = float(varying.min()), float(varying.max())
     return Findings(
+        nouns=nouns(images.shape[1:]),
         class_names=class_names,
         counts={
             name: np.bincount(labels, minlength=len(class_names))
@@ -123,8 +125,8 @@ def check_learnable(findings: Findings) -> None:
         )
     if findings.constant_pixels == findings.num_pixels:
         raise UserError(
-            "All training images are the same: there is nothing to learn from them; "
-            "check how they were read."
+            f"All training {findings.nouns.example}s are the same: there is nothing to "
+            "learn from them; check how they were read."
         )
 
 
@@ -132,7 +134,7 @@ def notices(findings: Findings, divisors: Iterable[float] = ()) -> list[str]:
     """Returns a line for everything that may be a mistake, as ``Data.notices``."""
     lines = [*_of_training_set(findings)]
     for split in findings.copies:
-        lines += [*_of_classes(findings, split), *_of_images(findings, split)]
+        lines += [*_of_classes(findings, split), *_of_examples(findings, split)]
     divisors = list(divisors)
     return [*lines, *_of_scale(findings, divisors)] if divisors else lines
 
@@ -180,13 +182,14 @@ def _of_classes(findings: Findings, split: str) -> Iterator[str]:
         )
 
 
-def _of_images(findings: Findings, split: str) -> Iterator[str]:
+def _of_examples(findings: Findings, split: str) -> Iterator[str]:
     total, copies = int(findings.counts[split].sum()), findings.copies[split]
+    examples = f"{findings.nouns.example}s"
     if copies.number > MAX_COPIES * total:
         yield (
-            f"{copies.number:,} of {total:,} {split} images are also in the training "
-            f"set, bit for bit ({copies.other_label:,} of them with another label): "
-            f"the {split} accuracy is in part a training accuracy."
+            f"{copies.number:,} of {total:,} {split} {examples} are also in the "
+            f"training set, bit for bit ({copies.other_label:,} of them with another "
+            f"label): the {split} accuracy is in part a training accuracy."
         )
     ranges = findings.ranges["train"], findings.ranges[split]
     small, large = sorted(values.size for values in ranges)
@@ -196,8 +199,9 @@ def _of_images(findings: Findings, split: str) -> Iterator[str]:
     if is_shifted and min(values.number for values in ranges) >= MIN_VALUES:
         train, other = (f"from {_short(v.low)} to {_short(v.high)}" for v in ranges)
         yield (
-            f"The training images are {train}, but the {split} images are {other}: "
-            "both have to be scaled alike, by the statistics of the training images."
+            f"The training {examples} are {train}, but the {split} {examples} are "
+            f"{other}: both have to be scaled alike, by the statistics of the training "
+            f"{examples}."
         )
 
 
@@ -206,6 +210,15 @@ def _of_scale(findings: Findings, divisors: list[float]) -> Iterator[str]:
 
     A divisor that makes the inputs of usual images unusual is chosen on purpose.
     """
+    smallest, largest = findings.deviations or (1.0, 1.0)
+    if largest > MAX_COLUMN_RATIO * smallest:
+        yield (
+            f"The columns have standard deviations from {_short(smallest)} to "
+            f"{_short(largest)}, and one divisor cannot scale them all. To divide each "
+            "by its own, pass --normalizations=per_feature (in the library: "
+            "normalization='per_feature')."
+        )
+        return
     train = findings.ranges["train"]
     sizes = [train.size / divisor for divisor in (*divisors, DIVISOR)]
     smallest, largest = USUAL_SIZES
@@ -214,19 +227,11 @@ def _of_scale(findings: Findings, divisors: list[float]) -> Iterator[str]:
         divisor = min(divisors) if is_small else max(divisors)
         better = _short(train.size if train.size > largest else 1)
         yield (
-            f"The training images are from {_short(train.low)} to {_short(train.high)}"
-            f": divided by {_short(divisor)}, the values other than 0 have a 99th "
-            f"percentile of {_short(train.size / divisor)}, but networks are usually "
-            f"trained on values of about 1. To divide by {better}, pass "
-            f"--divisors={better} (in the library: divisor={better})."
-        )
-    smallest, largest = findings.deviations or (1.0, 1.0)
-    if largest > MAX_COLUMN_RATIO * smallest:
-        yield (
-            f"The columns have standard deviations from {_short(smallest)} to "
-            f"{_short(largest)}, and one divisor cannot scale them all. To divide each "
-            "by its own, pass --normalizations=per_feature (in the library: "
-            "normalization='per_feature')."
+            f"The training {findings.nouns.example}s are from {_short(train.low)} to "
+            f"{_short(train.high)}: divided by {_short(divisor)}, the values other "
+            f"than 0 have a 99th percentile of {_short(train.size / divisor)}, but "
+            "networks are usually trained on values of about 1. To divide by "
+            f"{better}, pass --divisors={better} (in the library: divisor={better})."
         )
 
 

@@ -12,10 +12,11 @@ import numpy as np
 
 from fmnist_jax.data import limits
 from fmnist_jax.data.arrays import check_float32
-from fmnist_jax.data.splits import Contents
+from fmnist_jax.data.splits import Contents, Pairs
 from fmnist_jax.errors import UserError, reason
 
 LABELS = ("label", "class", "target", "y")  # names of the label column, in any case
+MIN_COUNTED = 20  # rows, so that a column that numbers them is noticed
 _MAX_HEADER = 2**20
 _PIXEL = re.compile(r"pixel_?(\d+)|(\d+)x(\d+)", re.IGNORECASE)
 
@@ -60,8 +61,27 @@ def read(
         if len(arrays) > 1:
             images, labels = zip(*arrays, strict=True)
             pairs[split] = np.concatenate(images), np.concatenate(labels)
-    notice = label_notice(columns.label, first.names) if first.is_named else ""
+    notices = [label_notice(columns.label, first.names)] if first.is_named else []
+    if not columns.image_shape:
+        notices.append(_counter_notice(columns.features, pairs))
+    notice = " ".join(filter(None, notices))
     return Contents(pairs, f"labels from column {columns.label!r}", (), notice)
+
+
+def _counter_notice(features: Sequence[str], pairs: Pairs) -> str:
+    """Returns a notice if a column numbers the rows, in any order, or ""."""
+    for position, name in enumerate(features):
+        values = np.sort(
+            np.concatenate([rows[:, position] for rows, _ in pairs.values()])
+        )
+        if len(values) >= MIN_COUNTED and (np.diff(values) == 1).all():
+            return (
+                f"Column {name!r} has every whole number from {values[0]:.0f} to "
+                f"{values[-1]:.0f} once, as if it numbered the rows, and is an input "
+                "of the network. Where a file is sorted, such a column gives the class "
+                "away. To leave it out, delete it from the file."
+            )
+    return ""
 
 
 def open_csv(path: Path) -> Table:

@@ -1,4 +1,4 @@
-"""A data set as figures: samples, classes, pixels. No jax."""
+"""A data set as figures: samples, classes, values of the inputs. No jax."""
 
 from collections.abc import Iterable, Sequence
 
@@ -8,7 +8,7 @@ from matplotlib.ticker import LogFormatter
 
 from fmnist_jax.analysis import survey
 from fmnist_jax.data.dataset import Data, Dataset
-from fmnist_jax.errors import shortened
+from fmnist_jax.errors import nouns, shortened
 from fmnist_jax.figures import style
 
 MAX_CLASSES = 20  # that are drawn or named
@@ -20,7 +20,8 @@ MAX_ASPECT = 4  # of the sides of an image that is drawn as one
 
 def _title(figure: Figure, data: Data, subject: str) -> None:
     counts = {name: len(part.labels) for name, part in survey.splits(data).items()}
-    figure.suptitle(f"{subject}\n{data.title}: {survey.sizes(counts)}", fontsize=12)
+    sizes = survey.sizes(counts, nouns(data.image_shape).example)
+    figure.suptitle(f"{subject}\n{data.title}: {sizes}", fontsize=12)
 
 
 def _names(data: Data) -> list[str]:
@@ -102,7 +103,7 @@ def _rows(images: np.ndarray, chosen: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def _edges(splits: Iterable[Dataset]) -> np.ndarray:
-    """Returns the edges of 32 bins, of 8 whole numbers each if the pixels are uint8."""
+    """Returns the edges of 32 bins, of 8 whole numbers each if the values are uint8."""
     arrays = [images for images, _ in splits]
     if all(images.dtype == np.uint8 for images in arrays):
         return np.arange(0, 257, 8)
@@ -112,10 +113,12 @@ def _edges(splits: Iterable[Dataset]) -> np.ndarray:
 
 
 def distributions(data: Data) -> Figure:
-    """Draws the share of each class, and the distribution of the pixels."""
+    """Draws the share of each class, and the distribution of the inputs."""
     splits, names = survey.splits(data), _names(data)
     size = max(4.4, 1.6 + 0.28 * len(names))
-    figure, ((by_class, by_pixel),) = style.grid_of_panels(1, 2, (9, size))
+    is_image = len(data.image_shape) > 1
+    noun = "pixel" if is_image else "value"
+    figure, ((by_class, by_value),) = style.grid_of_panels(1, 2, (9, size))
     edges, count = _edges(splits.values()), data.num_classes
     bar = 0.8 / len(splits)
     for position, (split, (images, _)) in enumerate(splits.items()):
@@ -124,8 +127,8 @@ def distributions(data: Data) -> Figure:
         heights = np.arange(count) + bar * (position - (len(splits) - 1) / 2)
         shares = 100 * counts / counts.sum()
         by_class.barh(heights, shares, bar, color=colour, label=title)
-        pixels, _ = np.histogram(images, edges)
-        by_pixel.stairs(100 * pixels / images.size, edges, color=colour)
+        values, _ = np.histogram(images, edges)
+        by_value.stairs(100 * values / images.size, edges, color=colour)
     if count <= MAX_CLASSES:
         by_class.set_yticks(range(count), names)
     else:
@@ -134,11 +137,11 @@ def distributions(data: Data) -> Figure:
     by_class.axvline(100 / count, **style.BASELINE, label="equal shares")
     by_class.set_xlabel("share of the split in %")
     by_class.set_title("Classes", fontsize=10)
-    by_pixel.set(yscale="log", xlabel="pixel value")
-    by_pixel.set_ylabel("share of the pixels in % (log scale)")
-    by_pixel.yaxis.set_major_formatter("{x:g}")
-    by_pixel.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(1, 0.4)))
-    by_pixel.set_title("Pixels", fontsize=10)
+    by_value.set(yscale="log", xlabel="pixel value" if is_image else "value")
+    by_value.set_ylabel(f"share of the {noun}s in % (log scale)")
+    by_value.yaxis.set_major_formatter("{x:g}")
+    by_value.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(1, 0.4)))
+    by_value.set_title("Pixels" if is_image else "Values of all columns", fontsize=10)
     figure.legend(loc="outside lower center", ncols=4, frameon=False)
-    _title(figure, data, "Classes and pixels of the splits: balanced and scaled?")
+    _title(figure, data, f"Classes and {noun}s of the splits: balanced and scaled?")
     return figure

@@ -5,7 +5,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from fmnist_jax.errors import UserError
+from fmnist_jax.errors import UserError, nouns
 from fmnist_jax.runner.experiment import Job
 from fmnist_jax.values import SUBSETS
 
@@ -54,8 +54,7 @@ def leave_out_bundles(job: Job, datasets: Mapping[str, "Data"]) -> Job:
     if any(math.prod(shape) > MAX_WHITENED for shape in shapes):
         problems["whiten"] = f"an image has more than {MAX_WHITENED:,} pixels"
     if flat := [shape for shape in shapes if not has_channels(shape)]:
-        noun = "images" if len(flat[0]) > 1 else "rows"
-        problems["per_channel"] = f"the {noun} have no channels"
+        problems["per_channel"] = f"the {nouns(flat[0]).example}s have no channels"
     axes, lines = dict(job.axes), list(job.notices)
     for axis, values in axes.items():
         bundles = values if isinstance(values, Mapping) else {}

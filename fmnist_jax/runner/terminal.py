@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from fmnist_jax.analysis import report
 from fmnist_jax.config import axis_label, show
+from fmnist_jax.errors import nouns
 from fmnist_jax.runner.experiment import Answer, Experiment
 from fmnist_jax.runner.jobs import Job
 from fmnist_jax.sweeps import cost
@@ -24,12 +25,12 @@ def introduction(experiment: Experiment, datasets: Sequence["Data"]) -> list[str
     """Returns the question of an experiment and its data sets."""
     lines = [experiment.question, ""]
     for data in {data.fingerprint: data for data in datasets}.values():
-        noun = "images" if len(data.image_shape) > 1 else "rows"
         held_out = data.validation
         counts = f"{len(data.train.labels)} training"
         counts += "" if held_out is None else f", {len(held_out.labels)} validation"
-        images = f"{counts} and {len(data.test.labels)} test {noun}"
-        lines.append(f"Data set: {data.title}, {images} ({data.source}).")
+        noun = nouns(data.image_shape).example
+        counts += f" and {len(data.test.labels)} test {noun}s"
+        lines.append(f"Data set: {data.title}, {counts} ({data.source}).")
         lines += [f"Note: {data.notice}"] if data.notice else []
     return lines
 

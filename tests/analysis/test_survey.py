@@ -31,14 +31,14 @@ def test_counts_and_moments_are_those_of_numpy(small: Data) -> None:
         for index, name in enumerate(small.class_names):
             assert table.loc[name, split] == (labels == index).sum()
         assert table[f"{split}_percent"].sum() == pytest.approx(100)
-    row = survey.pixels(small).iloc[0]
+    row = survey.inputs(small).iloc[0]
     assert row["mean"] == pytest.approx(small.train.images.astype(float).mean())
     assert row["std"] == pytest.approx(small.train.images.astype(float).std())
     assert (row["shape"], row["type"], row["min"], row["max"]) == (
         "28x28", "uint8", 0, 255
     )  # fmt: skip
     images = np.random.default_rng(0).normal(3, 2, (5000, 2, 2)).astype(np.float32)
-    row = survey.pixels(make(np.arange(2500) % 2, images)).iloc[1]
+    row = survey.inputs(make(np.arange(2500) % 2, images)).iloc[1]
     assert row["mean"] == pytest.approx(images[2500:].astype(float).mean())
     assert row["std"] == pytest.approx(images[2500:].astype(float).std())
 
@@ -108,6 +108,27 @@ def test_answers_about_scale_and_balance() -> None:
     assert "zoo: 10 training and 10 test images" in texts_of(figure)
 
 
+def test_a_table_has_rows_and_columns_and_the_deviation_of_each() -> None:
+    rows = np.random.default_rng(0).normal(0, [1, 100, 0], (60, 3)).astype(np.float32)
+    data = make(np.arange(30) % 2, rows)
+    tables = survey.tables(data)
+    deviations = data.train.images.astype(float).std(0)
+    row = tables["inputs"].iloc[0]
+    assert (row["smallest_std"], row["largest_std"]) == pytest.approx(deviations[:2])
+    assert "std_per_255" not in row
+    answers = survey.sentences(tables)
+    assert not [line for line in answers if "image" in line or "pixel" in line]
+    assert answers[2].startswith("Scaled? No: the training columns are float32 from ")
+    low, high = deviations[:2]
+    assert f"with standard deviations from {low:.3g} to {high:.3g}. " in answers[2]
+    assert answers[2].endswith("The same in all training rows: 1 of 3 columns.")
+    scaled = make(np.arange(30) % 2, rows / [1, 100, 1])
+    assert survey.sentences(survey.tables(scaled))[2].startswith("Scaled? Yes: ")
+    words = texts_of(data_set.distributions(data))
+    assert "Values of all columns" in words
+    assert "ixel" not in words
+
+
 def test_validation_sets_constant_pixels_and_notices_are_reported() -> None:
     images = np.random.default_rng(0).normal(3, 1, (60, 2, 2)).astype(np.float32)
     images[:, 0, 1] = 7.0
@@ -115,8 +136,8 @@ def test_validation_sets_constant_pixels_and_notices_are_reported() -> None:
     data = make(np.arange(30) % 2, images).with_validation(10)
     data = dataclasses.replace(data, validation=data.train, notice="made up")
     tables = survey.tables(data)
-    assert tables["pixels"]["split"].tolist() == ["train", "validation", "test"]
-    assert tables["pixels"]["constant"].tolist() == [1, 1, 1]
+    assert tables["inputs"]["split"].tolist() == ["train", "validation", "test"]
+    assert tables["inputs"]["constant"].tolist() == [1, 1, 1]
     assert tables["classes"]["validation"].sum() == 20
     copies = tables["copies"].set_index(["of", "among"]).copies
     assert copies["validation", "train"] == 20
@@ -204,7 +225,7 @@ def test_published_figures_of_both_sets(real_dir: Path) -> None:
     tables = survey.tables(load("fashion_mnist", real_dir))
     assert tables["classes"]["train"].tolist() == [6000] * 10
     assert tables["classes"]["test"].tolist() == [1000] * 10
-    row = tables["pixels"].iloc[0]
+    row = tables["inputs"].iloc[0]
     assert (row["mean"], row["std"]) == pytest.approx((72.9404, 90.0212), abs=5e-5)
     assert survey.sentences(tables)[3] == (
         "Balanced? Yes: 6,000 training images of each of 10 classes."

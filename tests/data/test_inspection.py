@@ -106,11 +106,11 @@ def test_more_than_one_per_cent_of_copies_are_noticed(
         assert lines == []
         return
     assert lines == [
-        "2 of 100 test images are also in the training set, bit for bit (1 of them "
+        "2 of 100 test rows are also in the training set, bit for bit (1 of them "
         "with another label): the test accuracy is in part a training accuracy."
     ]
     validated = dataclasses.replace(data, test=data.train, validation=data.test)
-    assert "2 of 100 validation images are also in the training" in "".join(
+    assert "2 of 100 validation rows are also in the training" in "".join(
         validated.notices()
     )
 
@@ -157,7 +157,7 @@ def test_ranges_of_the_splits_are_compared(
     assert len(data.notices()) == is_noticed
     if is_noticed:
         (line,) = data.notices()
-        assert "training images are from 1.36e-06 to 1, but the test images are" in line
+        assert "training rows are from 1.36e-06 to 1, but the test rows are" in line
     few = make(np.arange(300) % 2, np.arange(40) % 2, images[:340])
     assert few.notices() == []  # 800 values
 
@@ -171,7 +171,7 @@ def test_sets_that_teach_nothing_are_refused() -> None:
     with pytest.raises(UserError, match="has only class cat: there is nothing"):
         check_learnable(named_classes.findings)
     same = make(np.arange(4) % 2, np.arange(2), np.full((6, 3), 7.0))
-    with pytest.raises(UserError, match="All training images are the same"):
+    with pytest.raises(UserError, match="All training rows are the same"):
         check_learnable(same.findings)
 
 

@@ -49,6 +49,25 @@ def test_columns_that_float32_cannot_tell_apart_are_refused(tmp_path: Path) -> N
     assert same.train.images.dtype == np.float32  # 0.1 is rounded, and stays itself
 
 
+@pytest.mark.parametrize("order", ["in order", "shuffled", "a gap", "few"])
+def test_a_column_that_numbers_the_rows_is_noted(order: str, tmp_path: Path) -> None:
+    """Also if its numbers are shared out to two files at random, as by a split."""
+    numbers = np.arange(1, 12 if order == "few" else 61)
+    if order == "shuffled":
+        numbers = np.random.default_rng(0).permutation(numbers)
+    if order == "a gap":
+        numbers[30] = 100
+    lines = [f"{number},{number % 7}.5,{'ab'[number % 2]}\n" for number in numbers]
+    train, test = (tmp_path / f"{split}.csv" for split in ("train", "test"))
+    train.write_text("".join(["id,size,label\n", *lines[:-10]]))
+    test.write_text("".join(["id,size,label\n", *lines[-10:]]))
+    notice = load(tmp_path).notice
+    if order in ("a gap", "few"):
+        assert notice == ""
+    else:
+        assert notice.startswith("Column 'id' has every whole number from 1 to 60 once")
+
+
 def test_labels_from_the_first_column_are_noted(tmp_path: Path) -> None:
     rows = "\n".join(f"{i % 2},{i}" for i in range(12))
     notice = load(csv(tmp_path, f"age,outcome\n{rows}")).notice

@@ -109,7 +109,7 @@ def test_results_side_by_side_have_the_notices_of_all() -> None:
     ("images", "labels", "words"),
     [
         (TINY[0], LABELS * 0, "has only class 0"),
-        (TINY[0] * 0 + 3, LABELS, "All training images are the same"),
+        (TINY[0] * 0 + 3, LABELS, "All training rows are the same"),
     ],
 )
 def test_data_that_teach_nothing_are_refused_before_a_run(
