@@ -76,7 +76,7 @@ def choose(noun: str, name: str, table: Mapping[str, Choice]) -> Choice:
 def shown(value: object) -> str:
     """Returns a value as messages show it; of objects with addresses, the type."""
     text = repr(value)
-    return f"a {type(value).__name__}" if " at 0x" in text else text
+    return f"of type {type(value).__name__}" if " at 0x" in text else text
 
 
 def shortened(name: str) -> str:

@@ -42,8 +42,10 @@ def format_summary(summary: pd.DataFrame) -> pd.DataFrame:
     table = pd.DataFrame(
         {axis_label(a): [show(a, v) for v in summary[a]] for a in axes}
     )
-    given = [name for name in VALIDATION if f"{name}_mean" in summary]
-    for name in (*FINAL, *given):
+    names = [name for name in (*FINAL, *VALIDATION) if f"{name}_mean" in summary]
+    for name in names:
+        if name.startswith("train") and summary[f"{name}_mean"].isna().all():
+            continue  # not evaluated
         columns = zip(summary[f"{name}_mean"], summary[f"{name}_std"], strict=True)
         unit = " %" if "accuracy" in name else ""
         label = name.replace("_", " ").replace("accuracy", "acc.")

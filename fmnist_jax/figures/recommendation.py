@@ -121,7 +121,7 @@ def _legend(labels: list[str], advice: Recommendation) -> list[Any]:
     lines.append(style.legend_line(epochs, **LONGER))
     lines.append(
         style.legend_line(
-            "window: at least half-way\nfrom guessing to the best",
+            "window: rates above the line,\nhalf-way from guessing\nto the best",
             **{**WINDOW, "linewidth": 9},
         )
     )

@@ -21,6 +21,7 @@ Words = tuple[str, ...]  # the start of a sentence and, if they are short, two v
 # The grouping affects only last bits. It is kept when a sweep resumes on another number
 # of devices, and is no reason to refuse.
 _GROUPING = ("devices", "groups")
+KEPT = "keep_states"  # the probe of this name returns the states
 _TYPES = {
     **dict.fromkeys(("data", "settings", "environment"), dict),
     **dict.fromkeys(("axes", "probes", "groups"), list),
@@ -153,6 +154,9 @@ def _differences(saved: Fingerprint, current: Fingerprint) -> Iterator[Words]:
         yield "the axes are", *axes
     if saved["probes"] != current["probes"]:
         names = [_probe_names(content["probes"]) for content in (saved, current)]
+        kept = ["on" if KEPT in some.split(",") else "off" for some in names]
+        if kept[0] != kept[1]:
+            yield f"{KEPT} is", *kept
         if names[0] != names[1]:
             yield "the probes are", *names
         yield ("the probes are not the same",)
@@ -160,7 +164,7 @@ def _differences(saved: Fingerprint, current: Fingerprint) -> Iterator[Words]:
 
 
 def _probe_names(probes: Sequence[Any]) -> str:
-    """Returns the names of probes' functions; ``keep_states`` is that of the states."""
+    """Returns the names of probes' functions; ``KEPT`` is that of the states."""
     names = [str(entry[0]).split(" ")[0].rpartition(".")[2] for entry in probes]
     return ",".join(names) or "none"
 

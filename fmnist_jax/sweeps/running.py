@@ -12,6 +12,7 @@ from fmnist_jax.sweeps.cluster import Cluster
 from fmnist_jax.sweeps.continuing import Sweep, continued
 from fmnist_jax.sweeps.folder_lock import locked
 from fmnist_jax.sweeps.jax_settings import usual_settings
+from fmnist_jax.sweeps.plan_file import PARTS
 from fmnist_jax.sweeps.planning import Plan
 from fmnist_jax.sweeps.progress import SweepProgress, num_epochs_trained, saved_parts
 from fmnist_jax.sweeps.resuming import open_sweeps
@@ -89,7 +90,7 @@ def _opened(
             [planned],
             [data],
             command,
-            cure="delete this one",
+            cure=f"delete {out_dir / PARTS}",
             search=search.settings,
             cluster=cluster,
         )

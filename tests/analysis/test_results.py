@@ -142,6 +142,10 @@ def test_any_table_is_formatted_for_readers() -> None:
     assert table.iloc[0, 0] == "÷1"
     assert table["target accuracy"].eq("never").all()
     assert table["times larger"].eq(2.5).all()
+    unseen = summary.assign(train_accuracy_mean=math.nan, train_loss_mean=math.nan)
+    shown = [*report.format_table(unseen)]  # of runs that were not evaluated on it
+    assert not [label for label in shown if "train" in label]
+    assert "test acc. %" in shown
 
 
 def test_sentences_name_the_best_and_its_uncertainty() -> None:

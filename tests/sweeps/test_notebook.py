@@ -115,7 +115,7 @@ def test_a_folder_is_not_mixed_up(tmp_path: Path) -> None:
     settings = "a sweep with other settings: num_epochs is 3 in the saved sweep and 4"
     with pytest.raises(UserError, match=settings) as caught:
         sweep(AXES, DATA, other, HPARAMS, folder=tmp_path)
-    assert "or delete this one" in str(caught.value)
+    assert f"or delete {tmp_path / 'parts'}." in str(caught.value)
     with locked(tmp_path), pytest.raises(UserError, match="is in use by another"):
         sweep(AXES, DATA, SMALL, HPARAMS, folder=tmp_path)
     (tmp_path / "parts" / "0-1.part").write_bytes(b"cut off")
@@ -144,7 +144,7 @@ def test_a_folder_may_be_in_the_home_directory(
 def test_a_folder_without_states_says_so(tmp_path: Path) -> None:
     axes = {"seed": [0]}
     sweep(axes, DATA, SMALL, HPARAMS, folder=tmp_path)
-    probes = "the probes are none in the saved sweep and keep_states now"
+    probes = "keep_states is off in the saved sweep and on now"
     with pytest.raises(UserError, match=probes):
         sweep(axes, DATA, SMALL, HPARAMS, folder=tmp_path, keep_states="all")
 

@@ -105,7 +105,7 @@ def test_two_devices_share_runs_that_fit_into_a_cache_together(
         ({"divisor": [1, 0]}, "divisor is 0; expected a positive number"),
         ({"seed": [-1]}, "seed is -1"),
         ({"optimizer": ["adam", "x"]}, "optimizer is 'x'; expected one of"),
-        ({"loss": [object()]}, "^loss is a object; expected one of softmax"),
+        ({"loss": [object()]}, "^loss is of type object; expected one of softmax"),
         (
             {"momentum": [0, 0.9]},
             r"^momentum \(--momenta\) has no effect here: it needs optimizer "
