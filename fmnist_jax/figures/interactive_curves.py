@@ -16,6 +16,7 @@ from fmnist_jax.figures.interactive import Control, Interactive, plot
 SPLITS = {"test": "test", "train": "training", "validation": "validation"}
 QUANTITIES = {"accuracy": "accuracy", "loss": "loss"}
 LOSS = "loss"
+CURVES, FINAL = "curves", "final"  # what a figure shows
 MAX_SETTINGS = 100  # more are a map, or too many to be told apart
 MAX_ENTRIES = 12  # of a legend with an entry for each setting
 LOG_TICKS = [digit * 10.0**power for power in range(-12, 13) for digit in (1, 2, 5)]
@@ -64,21 +65,26 @@ def curves(
         label = _label(dataset, index if few else {line: index[line]})
         sources = _sources(dataset.isel(index), metrics, _label(dataset, index), x)
         for name, drawn in figures.items():
-            look = {"legend_label": label} if name != "final" else {}
+            is_final = name.startswith(FINAL)
+            look = {} if is_final else {"legend_label": label}
             look["color"] = _hex(colours[index[line]])
-            _draw(drawn, sources, ("x", "final") if name == "final" else ("epoch", "y"),
-                  look, number)  # fmt: skip
+            columns = ("x", "final") if is_final else ("epoch", "y")
+            _draw(drawn, sources, columns, look, number)
     _finish(figures)
-    texts = (
-        "Learning curves, linear scale",
-        "Learning curves, log scale",
-        f"Values after an epoch, by {axis_label(x)} (large marks: means over seeds)",
-    )
-    by_text = dict(zip(texts, figures.values(), strict=True))
+    by_text = {_caption(name, x): drawn for name, drawn in figures.items()}
     covers = ("curves.", "final.")
     switches, shown = _switches(dataset, line, rescaled or {})
     controls = [*switches, *_controls(dataset, metrics)]
     return Interactive("curves", by_text, controls, {"shown": shown}, covers)
+
+
+def _caption(name: str, x: str) -> str:
+    subject, _, scale = name.partition("-")
+    if subject == CURVES:
+        return f"Learning curves ({scale} scale)"
+    return (
+        f"Values after an epoch, by {axis_label(x)} ({scale} scale; large marks: means)"
+    )
 
 
 def _switches(
@@ -149,7 +155,7 @@ def _controls(dataset: xr.Dataset, metrics: Sequence[str]) -> list[Control]:
         Control("quantity", "Quantity", quantities),
         Control("split", "Measured on", splits),
         Control("runs", "Show", shown if dataset.sizes["seed"] > 1 else {}),
-        Control("scale", "Axis of curves", {"linear": "linear", "log": "log"}),
+        Control("scale", "Vertical axis", {"linear": "linear", "log": "log"}),
         Control("epoch", "Values after epoch", span=(1, epochs, 1, epochs)),
     ]
     return [c for c in controls if c.choices or (c.span and epochs > 1)]
@@ -157,11 +163,6 @@ def _controls(dataset: xr.Dataset, metrics: Sequence[str]) -> list[Control]:
 
 def _figures(dataset: xr.Dataset, x: str) -> dict[str, Any]:
     unit = dataset.epoch.attrs.get("long_name", "epoch")
-    figures = {
-        scale: plot(f"curves-{scale}", unit, "", y_axis_type=scale)
-        for scale in ("linear", "log")
-    }
-    figures["log"].yaxis.ticker = FixedTicker(ticks=LOG_TICKS)
     values = dataset[x].values
     label = axis_label(x)
     if values.dtype.kind in "iuf":
@@ -169,10 +170,19 @@ def _figures(dataset: xr.Dataset, x: str) -> dict[str, Any]:
         options: dict[str, Any] = {"x_axis_type": style.scale(dataset, x)}
     else:
         options = {"x_range": [str(value) for value in values.tolist()]}
-    final = plot("final", label, "", **options)
-    if max((len(name) for name in options.get("x_range", [])), default=0) > MAX_LEVEL:
-        final.xaxis.major_label_orientation = math.pi / 6
-    return {**figures, "final": final}
+    figures = {}
+    for subject, text, more in ((CURVES, unit, {}), (FINAL, label, options)):
+        for scale in ("linear", "log"):
+            drawn = plot(f"{subject}-{scale}", text, "", y_axis_type=scale, **more)
+            drawn.tags = [scale]
+            if scale == "log":
+                drawn.yaxis.ticker = FixedTicker(ticks=LOG_TICKS)
+            figures[drawn.name] = drawn
+    names = options.get("x_range", [])
+    if max(map(len, names), default=0) > MAX_LEVEL:
+        for scale in ("linear", "log"):
+            figures[f"{FINAL}-{scale}"].xaxis.major_label_orientation = math.pi / 6
+    return figures
 
 
 def _sources(
@@ -245,7 +255,7 @@ def _finish(figures: Mapping[str, Any]) -> None:
     for name, drawn in figures.items():
         marks = [r for r in drawn.renderers if hasattr(r.glyph, "marker")]
         drawn.add_tools(HoverTool(renderers=marks, tooltips=TOOLTIPS))
-        if name == "final":
+        if name.startswith(FINAL):
             continue
         drawn.xaxis.ticker = BasicTicker(min_interval=1, num_minor_ticks=0)
         (legend,) = drawn.legend

@@ -10,8 +10,11 @@ from bokeh.models import (
     CrosshairTool,
     CustomJS,
     CustomJSHover,
+    FixedTicker,
     HoverTool,
+    LinearColorMapper,
 )
+from bokeh.models.annotations import ColorBar, Legend, LegendItem
 
 from fmnist_jax.analysis.results import combinations, sweep_axes
 from fmnist_jax.analysis.trainability import (
@@ -24,6 +27,7 @@ from fmnist_jax.analysis.trainability import (
 from fmnist_jax.config import axis_label, show
 from fmnist_jax.figures import style
 from fmnist_jax.figures.interactive import Control, Interactive, plot
+from fmnist_jax.figures.interactive_cuts import curve_figure, cuts
 from fmnist_jax.figures.map_points import (
     MAX_CURVES,
     MAX_SEEDS,
@@ -73,17 +77,15 @@ def _page(
         runs = dataset.isel(index).transpose(y, x, ...)
         part = _panel(runs, label, number)
         drawn = _figure(dataset, runs, number, figures[labels[0]] if number else None)
+        _add_legends(drawn, part)
         figures[label] = drawn
         parts.append(part)
     texts = {
         f"Map: {label}" if label != "map" else "Map": f for label, f in figures.items()
     }
-    texts |= _cuts(dataset, labels)
+    texts |= cuts(dataset, labels)
     if "curves" in parts[0]:
-        names = dict(enumerate(labels))
-        texts["Learning curve of the point last clicked"] = _curve_figure(
-            dataset, names
-        )
+        texts["Learning curve of the point last clicked"] = curve_figure(labels)
     data = {
         "panels": parts,
         "x": _axis(dataset, x),
@@ -216,7 +218,7 @@ def _figure(dataset: xr.Dataset, runs: xr.Dataset, number: int, first: Any) -> A
         "y_axis_type": y_scale,
         "x_range": first.x_range if first else (x0, x1),
         "y_range": first.y_range if first else (y0, y1),
-        "height": 420,
+        "height": 470,
     }
     labels = axis_label(x), axis_label(y)
     drawn = plot(f"map-{number}", *labels, **options)
@@ -232,10 +234,9 @@ def _figure(dataset: xr.Dataset, runs: xr.Dataset, number: int, first: Any) -> A
         ("activation", "#7A1FA2", "solid"),
     ):
         line = ColumnDataSource({"x": [], "y": []}, tags=[name, number])
-        for under, width in (("white", 4), (colour, 2)):
-            drawn.line(
-                "x", "y", source=line, color=under, line_width=width, line_dash=dash
-            )
+        for above, width in (("white", 4), (colour, 2)):
+            look = {"color": above, "line_width": width, "line_dash": dash}
+            drawn.line("x", "y", source=line, **look, name=name)
     formatters: dict[str, Any] = {
         f"@{key}": CustomJSHover(
             code=f"return tooltip({number}, '{key}', special_vars)"
@@ -255,42 +256,33 @@ def _figure(dataset: xr.Dataset, runs: xr.Dataset, number: int, first: Any) -> A
     return drawn
 
 
-def _cuts(dataset: xr.Dataset, labels: Sequence[str]) -> dict[str, Any]:
-    """Returns the row and the column of the maps at the pointer."""
-    x, y = sweep_axes(dataset)[:2]
-    cuts = {}
-    for name, along, other in (("row", x, y), ("column", y, x)):
-        options = {"x_axis_type": style.scale(dataset, along), "y_range": (0, 1)}
-        label = axis_label(along)
-        drawn = plot(name, label, "test accuracy", height=240, **options)
-        _add_lines(drawn, labels, name)
-        where = f"at the {axis_label(other)} of the pointer"
-        text = f"Test accuracy by {axis_label(along)}, {where}"
-        cuts[text] = drawn
-    return cuts
-
-
-def _curve_figure(dataset: xr.Dataset, names: Mapping[int, str]) -> Any:
-    drawn = plot("curve", "epoch", "test accuracy", height=240, y_range=(0, 1))
-    _add_lines(drawn, list(names.values()), "curve")
-    return drawn
-
-
-def _add_lines(drawn: Any, labels: Sequence[str], tag: str) -> None:
-    """Adds an empty line for each map."""
-    colours = style.colours(len(labels))
-    for number, (label, colour) in enumerate(zip(labels, colours, strict=True)):
-        source = ColumnDataSource({"x": [1], "y": [0]}, tags=[tag, number])
-        look = (
-            {"color": colour, "legend_label": label}
-            if len(labels) > 1
-            else {"color": colour}
+def _add_legends(drawn: Any, part: Mapping[str, Any]) -> None:
+    """Adds the names of the lines and the scale of the colours, which scripts set."""
+    lines = {"stable": part["limit"], "activation": "activation stability"}
+    items = [
+        LegendItem(
+            label=label,
+            renderers=[line for line in drawn.renderers if line.name == name],
+            name=name,
         )
-        drawn.line("x", "y", source=source, line_width=1.5, **look)
-        drawn.scatter("x", "y", source=source, size=4, **look)
-    if len(labels) > 1:
-        (legend,) = drawn.legend
-        legend.update(orientation="horizontal", ncols=2, click_policy="hide")
-        legend.update(background_fill_alpha=0, border_line_alpha=0)
-        legend.label_text_font_size = "11px"
+        for name, label in lines.items()
+        if part[name]
+    ]
+    look: dict[str, Any] = {
+        "background_fill_alpha": 0,
+        "border_line_alpha": 0,
+        "margin": 0,
+    }
+    if items:
+        look |= {"orientation": "horizontal", "location": "top_left", "spacing": 16}
+        legend = Legend(items=items, **look)
         drawn.add_layout(legend, "below")
+    palette = ["#" + bytes(_rgb(c)).hex() for c in LIGHT(np.linspace(0, 1, 64))]
+    bar = ColorBar(
+        color_mapper=LinearColorMapper(palette=palette, low=0, high=1),
+        ticker=FixedTicker(ticks=[0, 0.5, 1]),
+        height=10,
+        padding=2,
+        background_fill_alpha=0,
+    )
+    drawn.add_layout(bar, "below")

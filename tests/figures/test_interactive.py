@@ -65,7 +65,7 @@ def test_curves_hold_every_value_of_every_run() -> None:
     drawn = interactive_curves.curves(results, "divisor", "divisor")
     assert drawn is not None
     sources = {}
-    renderers: Any = drawn.figures["Learning curves, linear scale"].renderers
+    renderers: Any = drawn.figures["Learning curves (linear scale)"].renderers
     for renderer in renderers:
         data, (tag,) = renderer.data_source.data, renderer.data_source.tags
         if tag == "seeds":
@@ -95,7 +95,7 @@ def test_bands_are_means_and_ranges_over_seeds() -> None:
     results = grid()
     drawn = interactive_curves.curves(results)
     assert drawn is not None
-    renderers: Any = drawn.figures["Learning curves, log scale"].renderers
+    renderers: Any = drawn.figures["Learning curves (log scale)"].renderers
     sources = [renderer.data_source for renderer in renderers]
     band, mean = (
         next(s.data for s in sources if s.tags == [t]) for t in ("bands", "mean")

@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import shutil
+import struct
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -177,9 +178,14 @@ def test_switches_and_the_slider_choose_what_is_drawn(
     np.testing.assert_allclose(final, results.train_loss[..., 1], rtol=1e-6)
     assert not opened.page.locator("#part-0").is_visible()
     assert opened.page.locator("#part-1").is_visible()
+    assert not opened.page.locator("#part-2").is_visible()
+    assert opened.page.locator("#part-3").is_visible()  # final values on a log axis
     opened.page.check("input[name=runs][value=bands]")
     assert opened.page.evaluate(drawn, "y") == [[]] * 4
-    assert opened.page.evaluate("models['final'].left[0].axis_label") == "training loss"
+    assert (
+        opened.page.evaluate("models['final-log'].left[0].axis_label")
+        == "training loss"
+    )
     again = Opened(browser, curves_path, opened.page.evaluate("location.hash"))
     assert again.page.evaluate("stateOf()") == opened.page.evaluate("stateOf()")
     assert again.page.is_checked("input[name=quantity][value=loss]")
@@ -234,13 +240,18 @@ def test_the_loss_of_maps_is_clipped_by_a_switch(browser: Any, tmp_path: Path) -
     assert opened.problems == []
 
 
+THE_BAR = "models['map-0'].below.find(model => model.type === 'ColorBar')"
+BAR = f"""[{THE_BAR}.title, {THE_BAR}.major_label_overrides.get(0),
+  {THE_BAR}.major_label_overrides.get(1)]"""
+
+
 def test_the_colours_of_a_map_end_where_the_data_end(
     browser: Any, map_path: Path
 ) -> None:
     opened, results = Opened(browser, map_path), map_of_two()
     means = results.test_accuracy.isel(epoch=-1).mean("seed")
     ends = [f"{100 * float(end):.1f} %" for end in (means.min(), means.max())]
-    assert " … ".join(ends) in opened.page.text_content("#colours")
+    assert opened.page.evaluate(BAR) == ["test accuracy", *ends]
     scale = opened.page.evaluate("DATA.scale.map(rgba)")
     image = np.array(opened.page.evaluate("Array.from(points(0).image[0])"))
     first = means.isel(loss=0).transpose("learning_rate", "divisor")
@@ -254,6 +265,16 @@ def test_the_colours_of_a_map_end_where_the_data_end(
     place = np.array([scale.index(colour) for colour in image])
     order = np.argsort(losses)
     assert (np.diff(place[order]) <= 0).all()  # small losses have dark colours
+    title, *ends = opened.page.evaluate(BAR)
+    assert title == "training loss, nats (log scale)"
+    every, uniform = results.train_loss.isel(epoch=-1), np.log(10)
+    assert ends[0].endswith(" and more")
+    values = [float(end.removesuffix(" and more")) for end in ends]
+    np.testing.assert_allclose(
+        values, [10 * uniform, min(uniform / 2, every.min())], rtol=0.01
+    )
+    opened.page.check("input[name=colour][value=status]")
+    assert not opened.page.evaluate(f"{THE_BAR}.visible")
     assert opened.problems == []
 
 
@@ -305,6 +326,8 @@ def test_sliders_recolour_and_move_lines(browser: Any, map_path: Path) -> None:
     opened.page.fill("input[name=multiple]", "6")
     line = opened.page.evaluate("Array.from(byTag('stable', 0).data.y)")
     np.testing.assert_allclose(line, [0.06, 0.6, 6])
+    items = "models['map-0'].below.find(model => model.type === 'Legend').items"
+    assert opened.page.evaluate(f"{items}[0].label.value") == "6 × 2/λ"
     opened.page.check("input[name=maps][value='1']")
     assert not opened.page.locator("#part-0").is_visible()
     assert opened.page.locator("#part-1").is_visible()
@@ -339,6 +362,10 @@ def test_figures_download(
     content = (tmp_path / "figure").read_bytes()
     assert ending == "png" or ESCAPED.encode() in content  # the title
     assert (b"<svg" in content[:500]) if ending == "svg" else content[1:4] == b"PNG"
+    if ending == "png":
+        width, height = struct.unpack(">II", content[16:24])
+        assert width == pytest.approx(1800, abs=2)
+        assert 0.5 < height / width < 2
     assert opened.problems == []
 
 

@@ -76,39 +76,47 @@ function theory(number, multiple) {
   }
 }
 
+const NOT_FINITE = [["rgb(190,190,190)", "not finite"]];
 const LEGENDS = {
-  accuracy: () => scaleOf(...DATA.accuracies.map(value => percent(value, 1))),
-  loss: () => scaleOf(`${text(Math.exp(DATA.losses[1]))} nats and more`,
-    `${text(Math.exp(DATA.losses[0]))} nats`),
+  accuracy: () => NOT_FINITE,
+  loss: () => NOT_FINITE,
   status: () => DATA.statuses.filter((status, i) => DATA.panels.some(part =>
     points(part.number).status[0].includes(i))).map(({ colour, name, meaning }) =>
     [colour, meaning ? `${name}: ${meaning}` : name]),
   trains: state => [["#009e73", `trains: more than half of the seeds reach ${
     percent(Number(state.criterion))} of the training images`], ["#f0f0f0", "does not"]],
 };
-function scaleOf(low, high) {
-  const stops = DATA.scale.map(colour => `rgb(${colour})`).join();
-  return [[`linear-gradient(to right, ${stops})`, `${low} … ${high}`],
-    ["rgb(190,190,190)", "not finite"]];
-}
+/* Names of the colours and of the lines: those that a scale has stand in the figure. */
+const SCALES = {
+  accuracy: ["test accuracy", at => percent(at, 1), () => DATA.accuracies],
+  loss: ["training loss, nats (log scale)", at => text(Math.exp(at), 3),
+    () => [...DATA.losses].reverse()],
+};
 function legend(state) {
-  const entries = LEGENDS[state.colour](state);
-  const lines = [];
-  if (DATA.panels.some(part => part.stable.length)) {
-    lines.push(["black", `dashed line: ${state.multiple} × ${DATA.panels[0].limit}`]);
-  }
-  if (DATA.panels.some(part => part.activation.length)) {
-    lines.push(["#7A1FA2", "solid line: activation stability"]);
-  }
-  document.getElementById("colours").replaceChildren(...entries.concat(lines).map(
+  document.getElementById("colours").replaceChildren(...LEGENDS[state.colour](state).map(
     ([colour, label]) => {
       const item = document.createElement("li"), box = document.createElement("span");
       box.style.background = colour;
-      if (colour.startsWith("linear")) box.style.width = "8rem";
-      if (lines.some(line => line[1] === label)) box.style.height = "2px";
       item.append(box, ` ${label}`);
       return item;
     }));
+  for (const { number, limit } of DATA.panels) {
+    for (const model of models[`map-${number}`].below) {
+      if (model.type === "ColorBar") scaleOf(model, SCALES[state.colour]);
+      for (const item of model.type === "Legend" ? model.items : []) {
+        if (item.name === "stable") item.label = { value: `${state.multiple} × ${limit}` };
+      }
+    }
+  }
+}
+function scaleOf(bar, scale) {
+  bar.visible = Boolean(scale);
+  if (!scale) return;
+  const [title, format, ends] = scale, [low, high] = ends();
+  bar.title = title;
+  const labels = [0, 0.5, 1].map(share => [share, format(low + share * (high - low))]);
+  if (title !== SCALES.accuracy[0]) labels[0][1] += " and more";
+  bar.major_label_overrides = new Map(labels);
 }
 
 function updateMap(state) {

@@ -36,8 +36,7 @@ const SCRIPTS = {
     for (const name of names()) {
       for (const axis of models[name].left) axis.axis_label = label;
     }
-    show("curves-linear", state.scale === "linear");
-    show("curves-log", state.scale === "log");
+    for (const name of names()) show(name, models[name].tags[0] === state.scale);
   },
   map: state => updateMap(state),
 };
@@ -53,7 +52,7 @@ function applyTheme() {
   for (const name of names()) {
     for (const model of models[name].references()) {
       const attributes = model.attributes;
-      const isText = ["Title", "Legend"].includes(model.type) || model.type.endsWith("Axis");
+      const isText = ["Title", "Legend", "ColorBar"].includes(model.type) || model.type.endsWith("Axis");
       for (const ink_of of inks) if (isText && ink_of in attributes) model[ink_of] = ink;
       /* Not transparent: Bokeh would leave old ticks when the layout changes. */
       if ("border_fill_color" in attributes) {
@@ -87,10 +86,20 @@ function remember() {
   update();
 }
 
+/* A PNG has 1,800 pixels across, whatever the width of the window. */
+async function asPNG(svg) {
+  const image = new Image(), canvas = document.createElement("canvas");
+  image.src = URL.createObjectURL(svg);
+  await image.decode();
+  canvas.width = 1800;
+  canvas.height = Math.round(1800 * image.height / image.width);
+  canvas.getContext("2d").drawImage(image, 0, 0, canvas.width, canvas.height);
+  return new Promise(resolve => canvas.toBlob(resolve));
+}
 async function download(event) {
   const { figure, type } = event.currentTarget.dataset;
-  const name = names()[figure];
-  const blob = await views[figure].export(type).to_blob();
+  const name = names()[figure], svg = await views[figure].export("svg").to_blob();
+  const blob = type === "png" ? await asPNG(svg) : svg;
   const link = document.createElement("a");
   link.href = URL.createObjectURL(blob);
   link.download = `${name}.${type}`;
