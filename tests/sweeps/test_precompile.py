@@ -79,22 +79,9 @@ def test_compilation_stops_when_the_sweep_does(
     assert len(started) <= 1
 
 
-def test_programs_that_differ_in_numbers_alone_are_compiled_once(
-    small: Data, monkeypatch: pytest.MonkeyPatch
+def test_normalizations_by_numbers_share_a_program_with_the_bits_of_each_alone(
+    small: Data,
 ) -> None:
-    normalizations = ["none", "unit", "symmetric", "standard", "per_feature"]
-    started: list[str] = []
-
-    def lower_programs(_: Any, config: Config, *__: Any) -> Iterator[Fake]:
-        started.append(config.normalization)
-        yield from ()
-
-    monkeypatch.setattr(precompile, "lower_programs", lower_programs)
-    planned = plan({"normalization": normalizations}, Config(), Hparams())
-    with precompile.precompiled(planned, planned.groups, small) as wait_for:
-        for group in planned.groups:
-            wait_for(group)
-    assert sorted(started) == ["none", "per_feature", "unit"]
     size: Callable[[], int] = programs.train_epoch_of_runs._cache_size  # type: ignore
     before, pair = size(), ["unit", "symmetric"]
     dataset = sweep({"normalization": pair}, small, Config(num_epochs=1))
@@ -107,7 +94,7 @@ def test_programs_that_differ_in_numbers_alone_are_compiled_once(
 
 
 @pytest.mark.parametrize("shape", [(28, 28), (8, 8, 3), (10,)])
-def test_normalizations_by_numbers_share_a_program(
+def test_programs_that_differ_in_numbers_alone_are_compiled_once(
     shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lowered: list[str] = []
@@ -119,9 +106,8 @@ def test_normalizations_by_numbers_share_a_program(
     monkeypatch.setattr(precompile, "lower_programs", lower_programs)
     images = np.arange(4 * np.prod(shape), dtype=np.uint8).reshape(4, *shape)
     part = Dataset(images, np.arange(4, dtype=np.int32))
-    names = ["unit", "symmetric", "standard", "per_feature"]
+    names = ["none", "unit", "symmetric", "standard", "per_feature"]
     planned = plan({"normalization": names}, Config(), Hparams())
     with precompile.precompiled(planned, planned.groups, Data(part, part)) as wait_for:
-        assert [wait_for(group) for group in planned.groups] == [None] * 4
-    assert len(lowered) == 2
-    assert "per_feature" in lowered
+        assert [wait_for(group) for group in planned.groups] == [None] * 5
+    assert sorted(lowered) == ["none", "per_feature", "unit"]
