@@ -25,8 +25,10 @@ from fmnist_jax.sweeps import worker
 from fmnist_jax.sweeps import workers as training
 from fmnist_jax.sweeps.cluster import Cluster
 from fmnist_jax.sweeps.planning import plan
+from fmnist_jax.sweeps.random_keys import without_keys
 from fmnist_jax.sweeps.session import Session, Task, Work, next_group
 from tests.sweeps.runs import DATA
+from tests.sweeps.test_random_keys import noisy_sgd
 from tests.sweeps.test_resuming import FLAGS
 
 pytest.importorskip("distributed", reason="in requirements-workers.txt")
@@ -75,6 +77,22 @@ def test_searches_on_workers_give_the_results_of_one_process(client: Any) -> Non
     config = dataclasses.replace(CONFIG, num_epochs=1)
     whole = refined_map(plane, {}, DATA, config, step=4)
     assert_same(refined_map(plane, {}, DATA, config, step=4, client=client), whole)
+
+
+@pytest.mark.slow
+def test_random_keys_of_an_optimizer_travel_to_workers_and_back(
+    client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each epoch is a task of its own, which sends the keys of the states."""
+    monkeypatch.setattr(training, "SECONDS_OF_TRAINING", 0.0)
+    config = dataclasses.replace(CONFIG, optimizer=noisy_sgd)
+    axes: Any = {"learning_rate": [0.001, 0.01], "seed": range(2)}
+    alone, kept = sweep(axes, DATA, config, keep_states="all", max_width=1)
+    how: Any = {"keep_states": "all", "max_width": 1}
+    results, states = sweep(axes, DATA, config, client=client, **how)
+    assert_same(results, alone)
+    last = [s.sel(learning_rate=0.01, seed=1).state for s in (kept, states)]
+    jax.tree.map(np.testing.assert_array_equal, *map(without_keys, last))
 
 
 def processes(client: Any) -> dict[str, int]:

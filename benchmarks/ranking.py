@@ -1,0 +1,139 @@
+"""How ``recommend`` should rank settings: by accuracy, by loss, or by both.
+
+    python -m benchmarks.ranking FOLDER [DATA …] [--seeds=10]
+
+FOLDER contains the folders fashion_mnist and mnist. DATA are names of ``CASES``; by
+default, all. Trains a grid of every candidate of ``recommend`` with several seeds, and
+replays the search once for each seed: that seed decides at the rungs which settings
+continue, and the next five seeds choose among the finalists. The regret is the test
+accuracy of the grid's best setting, by validation, minus that of the chosen one, both
+as means over all seeds. Prints a table. The data are so small that the search trains on
+all of them.
+"""
+
+import argparse
+import collections
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from benchmarks import scripts
+from benchmarks.halving import flat
+from benchmarks.recommend import of_sklearn, official, photographs
+from fmnist_jax import Config, Data, Hparams, sweep, use_cpu_cores
+from fmnist_jax.search.candidates import AXES, VALIDATION_SHARE
+from fmnist_jax.search.finalists import FINALISTS, PER_PAIR, Recommending
+from fmnist_jax.search.recommending import prepared
+
+FINAL_SEEDS = 5
+FEW = {"train_examples": 300, "test_examples": 600}
+CASES: dict[str, Callable[[Path], Data]] = {
+    "wine": lambda _: of_sklearn("wine"),
+    "breast_cancer": lambda _: of_sklearn("breast_cancer"),
+    "digits": lambda _: of_sklearn("digits"),
+    "photographs": lambda _: photographs(),
+    "fashion_mnist": official("fashion_mnist", **FEW),
+    "mnist": official("mnist", **FEW),
+}
+Order = Callable[[np.ndarray, np.ndarray], np.ndarray]
+
+
+def by_accuracy(accuracies: np.ndarray, losses: np.ndarray) -> np.ndarray:
+    """Returns the order from the best to the worst; the loss decides between ties."""
+    return np.lexsort([losses, -accuracies])
+
+
+def by_loss(accuracies: np.ndarray, losses: np.ndarray) -> np.ndarray:
+    """Returns the order from the best to the worst."""
+    return np.argsort(losses, kind="stable")
+
+
+def by_either(accuracies: np.ndarray, losses: np.ndarray) -> np.ndarray:
+    """Returns the order by the better of the two ranks."""
+    ranks = [np.argsort(np.argsort(v, kind="stable")) for v in (-accuracies, losses)]
+    return np.lexsort([np.add(*ranks), np.minimum(*ranks)])
+
+
+RANKINGS: dict[str, Order] = {
+    "accuracy": by_accuracy,
+    "loss": by_loss,
+    "the better of both ranks": by_either,
+}
+
+
+def finalists(
+    grid: xr.Dataset, seed: int, search: Recommending, order: Order
+) -> list[int]:
+    """Returns the settings that the search of one seed leaves, by their position."""
+    accuracy = np.nan_to_num(flat(grid, "validation_accuracy")[:, seed], nan=-1)
+    loss = np.nan_to_num(flat(grid, "validation_loss")[:, seed], nan=np.inf)
+    alive, rungs = np.arange(len(loss)), search.rungs
+    for epoch in rungs.epochs:
+        best = alive[order(accuracy[alive, epoch - 1], loss[alive, epoch - 1])]
+        alive = best[: rungs.num_kept(len(best))]
+    chosen: list[int] = []
+    counts: collections.Counter[int] = collections.Counter()
+    for setting in best.tolist():
+        pair = setting // grid.sizes["learning_rate"]
+        counts[pair] += 1
+        if counts[pair] <= PER_PAIR and np.isfinite(
+            loss[setting, rungs.epochs[-1] - 1]
+        ):
+            chosen.append(setting)
+    return chosen[:FINALISTS]
+
+
+def best_of(grid: xr.Dataset, settings: list[int], seeds: list[int], epoch: int) -> int:
+    """Returns the best of some settings, by validation as ``recommend`` does."""
+    accuracy, loss = (
+        flat(grid, f"validation_{name}")[settings][:, seeds, epoch - 1].mean(1)
+        for name in ("accuracy", "loss")
+    )
+    accuracy = np.nan_to_num(accuracy, nan=-1)
+    one_example = 1 / grid.attrs["validation_examples"]
+    is_close = accuracy >= accuracy.max() - one_example - 1e-9
+    return settings[
+        int(np.argmin(np.where(is_close & np.isfinite(loss), loss, np.inf)))
+    ]
+
+
+def regrets(grid: xr.Dataset, search: Recommending, order: Order) -> Iterator[float]:
+    """Yields the points of test accuracy that the search of each seed loses."""
+    epoch, every = search.config.num_epochs, [*range(grid.sizes["seed"])]
+    test = np.nan_to_num(flat(grid, "test_accuracy")[:, :, epoch - 1]).mean(1)
+    best = test[best_of(grid, [*range(len(test))], every, epoch)]
+    for seed in every:
+        further = [(seed + 1 + i) % len(every) for i in range(FINAL_SEEDS)]
+        found = finalists(grid, seed, search, order)
+        yield 100 * (best - test[best_of(grid, found, further, epoch)])
+
+
+def main() -> None:
+    """Prints the table."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("names", nargs="*", default=[*CASES])
+    parser.add_argument("--seeds", type=int, default=10)
+    given = parser.parse_args()
+    use_cpu_cores()
+    print(f"| data | {' | '.join(f'by {name}' for name in RANKINGS)} |")
+    print(f"|---|{'---|' * len(RANKINGS)}")
+    for name in given.names:
+        data = CASES[name](given.folder).with_validation_share(VALIDATION_SHARE)
+        axes: dict[str, Any] = {**AXES, "seed": range(given.seeds)}
+        axes, config, search = prepared(axes, data, Config(), Hparams())
+        grid = sweep({**axes, "seed": range(given.seeds)}, data, config)
+        cells = []
+        for order in RANKINGS.values():
+            lost = np.array([*regrets(grid, search, order)])
+            cells.append(f"{lost.mean():+.2f} (at most {lost.max():+.2f})")
+        print(f"| {name} | {' | '.join(cells)} |", flush=True)
+
+
+if __name__ == "__main__":
+    scripts.run(main)
