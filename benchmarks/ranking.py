@@ -107,8 +107,8 @@ def regrets(grid: xr.Dataset, search: Recommending, order: Order) -> Iterator[fl
     best = test[best_of(grid, [*range(len(test))], every, epoch)]
     for seed in every:
         further = [(seed + 1 + i) % len(every) for i in range(FINAL_SEEDS)]
-        found = finalists(grid, seed, search, order)
-        yield 100 * (best - test[best_of(grid, found, further, epoch)])
+        left = finalists(grid, seed, search, order)
+        yield 100 * (best - test[best_of(grid, left, further, epoch)])
 
 
 def main() -> None:
