@@ -19,17 +19,15 @@ from collections.abc import Callable
 from typing import Any
 
 from fmnist_jax.config import Config
-from fmnist_jax.sweeps.model_size import NUM_CLASSES, NUM_INPUTS, SLOTS, num_parameters
+from fmnist_jax.sweeps.model_size import NUM_INPUTS, SLOTS, mlp_parameters
 
 FLOAT = 4  # bytes; also of a label and of a position
 ROUNDS, PASSES = 5, 10
 
 
-def step_bytes(
-    config: Config, num_inputs: int = NUM_INPUTS, num_classes: int = NUM_CLASSES
-) -> dict[str, int]:
+def step_bytes(config: Config, num_inputs: int = NUM_INPUTS) -> dict[str, int]:
     """Returns the bytes that a step of one run moves, by part of the step."""
-    parameters = FLOAT * num_parameters(config, num_inputs, num_classes)
+    parameters = FLOAT * mlp_parameters(config.hidden_sizes, num_inputs)
     pixels = config.batch_size * num_inputs
     return {
         "gather": pixels + FLOAT * (2 * config.batch_size + pixels),

@@ -134,11 +134,7 @@ def _check(
             f"The results of {name} are those of an earlier version, which judged runs "
             "by another rule; choose another --out_dir."
         )
-    if saved.attrs["dataset_fingerprint"] != data.fingerprint:
-        raise UserError(
-            f"The results of {name} were measured on different data; choose another "
-            "--out_dir."
-        )
+    _check_data(saved, name, data)
     settings = settings_by_name(config, resolve(config, hparams))
     defaults = settings_by_name(Config(), Hparams())
     for setting, value in settings.items():
@@ -153,6 +149,14 @@ def _check(
                 f"The results of {name} were trained with {setting} {previous}, now "
                 f"{expected}; choose another --out_dir."
             )
+
+
+def _check_data(saved: xr.Dataset, name: str, data: Data) -> None:
+    if saved.attrs["dataset_fingerprint"] != data.fingerprint:
+        raise UserError(
+            f"The results of {name} were measured on different data; choose another "
+            "--out_dir."
+        )
 
 
 def curvature(data: Data, units: int = 4, examples: int = 2000) -> xr.Dataset:
@@ -190,10 +194,15 @@ def epoch_seconds(data: Data, folder: Path) -> xr.Dataset:
     """Returns the seconds of an epoch of the book's network, unscaled and scaled.
 
     Both are timed alternately. The times are saved and read like results of runs.
+
+    Raises:
+      UserError: if a file cannot be read or written, or if its data differ.
     """
     path = folder / "epoch-seconds.nc"
     if path.exists():
-        return read_results(path)
+        saved = read_results(path)
+        _check_data(saved, "epoch-seconds", data)
+        return saved
     config, hparams = PRESETS["book"]
     config = dataclasses.replace(config, num_epochs=1, evaluate_train=False)
     seconds = np.empty((len(TIMED), REPEATS))
@@ -203,7 +212,8 @@ def epoch_seconds(data: Data, folder: Path) -> xr.Dataset:
             sweep({"divisor": [divisor]}, data, config, hparams)
             seconds[row, repeat] = time.perf_counter() - start
     variables = {"seconds": (("divisor", "repeat"), seconds)}
-    times = xr.Dataset(variables, {"divisor": list(TIMED)})
+    attrs = {"dataset_fingerprint": data.fingerprint}
+    times = xr.Dataset(variables, {"divisor": list(TIMED)}, attrs)
     return _save(times, path)
 
 

@@ -61,10 +61,6 @@ def _call(module: Any) -> Any:
     return cls.__call__
 
 
-def _notices(module: Any) -> list[str]:
-    return [] if _attributes(module, True) else switch.notices(_call(module), 2)
-
-
 def _attributes(module: Any, train: bool) -> dict[str, bool]:
     """Returns the fields of a module that are switches, with their values."""
     fields = {f.name: f for f in dataclasses.fields(module) if f.init}

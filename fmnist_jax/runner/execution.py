@@ -184,6 +184,14 @@ def _save(task: Task, stages: list["SweepProgress"]) -> list[str]:
     return [*notes, *terminal.results(answer, [*paths, *files], shown)]
 
 
+def _with_measurements(results: "xr.Dataset", more: "xr.Dataset") -> "xr.Dataset":
+    """Returns results with measurements; those that extended runs had before stay."""
+    both = [name for name in more if name in results]
+    kept = {n: results[n].where(results[n].notnull(), more[n]) for n in both}
+    how: Any = {"join": "exact", "combine_attrs": "override"}
+    return results.drop_vars(both).merge(more.assign(kept), **how)
+
+
 def _labelled(
     task: Task, progress: "SweepProgress", results: list["xr.Dataset"]
 ) -> "xr.Dataset":
@@ -191,9 +199,7 @@ def _labelled(
     experiment = task.job.experiment
     if measure := experiment.extra_measurements:
         more = map(measure, progress.plans, task.data)
-        pairs = zip(results, more, strict=True)
-        how: Any = {"join": "exact", "combine_attrs": "override"}
-        results = [dataset.merge(other, **how) for dataset, other in pairs]
+        results = [*map(_with_measurements, results, more)]
     if experiment.datasets:
         by_name = dict(zip(task.job.datasets, results, strict=True))
         return stack("dataset", by_name)

@@ -86,12 +86,20 @@ class Task(NamedTuple):
 
 
 def code_of(experiment: Experiment) -> str:
-    """Returns a digest of the package, or else of the file, of an experiment."""
+    """Returns a digest of the packages, or else of the files, of its functions.
+
+    It includes the fields of the experiment that figures show and ``settings`` lacks.
+    """
+    from fmnist_jax.sweeps.checkpoints import digest
     from fmnist_jax.sweeps.environment import code
 
-    function = getattr(experiment.answer, "func", experiment.answer)  # of a partial
-    path = Path(inspect.getfile(function))
-    return code(path.parent if (path.parent / "__init__.py").exists() else path)
+    e = experiment
+    functions = e.answer, e.figures, e.probes, e.search, e.extra_measurements
+    plain = {getattr(f, "func", f) for f in functions if f}  # of a partial
+    files = {Path(inspect.getfile(function)) for function in plain}
+    roots = {f.parent if (f.parent / "__init__.py").exists() else f for f in files}
+    texts = e.question, e.curves_by, e.final_by, dict(e.rescaled)
+    return digest([*map(code, sorted(roots)), texts])[:12]
 
 
 def with_settings(
@@ -200,8 +208,10 @@ def plan_job(
     job = task.job
     axes, settings, probes = job.axes, (job.config, job.hparams), job.probes
     if num_devices is not None:
-        planned = plan(axes, *settings, num_devices, probes=probes)
-        return [planned for _ in task.data]
+        is_own = any(config.model is not None for config in job.configs)
+        known = [None if is_own else data for data in task.data]
+        how: Any = {"num_devices": num_devices, "probes": probes}
+        return [plan(axes, *settings, **how, data=data) for data in known]
     from fmnist_jax.sweeps.cluster import plan_for
 
     on = task.cluster

@@ -91,11 +91,14 @@ def _notices(datasets: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _data(datasets: Sequence[Mapping[str, Any]]) -> str:
-    return "; ".join(
-        f"{data['title']}, {data['train_examples']:,} training and "
-        f"{data['test_examples']:,} test images ({data['source']})"
-        for data in datasets
-    )
+    texts = []
+    for data in datasets:
+        held_out = data.get("validation_examples")
+        counts = f"{data['train_examples']:,} training"
+        counts += f", {held_out:,} validation" if held_out else ""
+        counts += f" and {data['test_examples']:,} test examples"
+        texts.append(f"{data['title']}, {counts} ({data['source']})")
+    return "; ".join(texts)
 
 
 def _settings(metadata: Mapping[str, Any]) -> dict[str, str]:

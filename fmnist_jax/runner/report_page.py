@@ -1,11 +1,12 @@
 """The interactive page of one experiment: a single file that makes no request."""
 
+import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fmnist_jax.analysis.results import sweep_axes
-from fmnist_jax.config import SETTINGS
+from fmnist_jax.config import PRESETS, SETTINGS, STATIC, TRACED, coordinate, resolve
 from fmnist_jax.files import atomic_write, explaining_write_errors
 from fmnist_jax.runner import page
 from fmnist_jax.runner.output_folder import REPORT
@@ -58,19 +59,39 @@ def _pages(
 
 def _command(experiment: "Experiment", dataset: "xr.Dataset") -> str:
     """Returns the command that trains a single point of a map, "{x}" and "{y}"."""
-    flags: dict[str | None, Any] = {"preset": experiment.preset}
-    flags |= {"num_seeds": dataset.sizes["seed"]}
-    flags |= {"epochs": dataset.sizes["epoch"], "dataset": dataset.attrs["dataset"]}
-    flags |= {name: dataset.attrs[name] for name in ("train_examples", "test_examples")}
     first, second, *others = sweep_axes(dataset)
-    flags |= {SETTINGS[first].flag: "{x}", SETTINGS[second].flag: "{y}"}
-    flags |= {SETTINGS[name].flag: f"{{{name}}}" for name in others if name in SETTINGS}
-    given = {
-        name: value for name, value in experiment.settings.items() if name not in others
+    counts = ("train_examples", "test_examples", "validation_examples")
+    sizes = {name: dataset.attrs[name] for name in counts if name in dataset.attrs}
+    sizes["train_examples"] += sizes.get("validation_examples", 0)  # held out of these
+    settings = {first: "{x}", second: "{y}"}
+    settings |= {name: f"{{{name}}}" for name in others if name in SETTINGS}
+    settings |= _unusual(experiment, dataset)
+    flags: dict[str, Any] = {
+        "preset": experiment.preset,
+        "num_seeds": dataset.sizes["seed"],
+        "epochs": dataset.sizes["epoch"],
+        "dataset": dataset.attrs["dataset"],
+        **sizes,
+        **{SETTINGS[n].flag or "": value for n, value in settings.items()},
     }
-    flags |= {SETTINGS[name].flag: value for name, value in given.items()}
-    texts = (f"--{flag}={value}" for flag, value in flags.items())
+    texts = (f"--{flag}={value}" for flag, value in flags.items() if flag)
     return f"python -m experiments.scale_sweep {' '.join(texts)}"
+
+
+def _unusual(experiment: "Experiment", dataset: "xr.Dataset") -> dict[str, Any]:
+    """Returns the loss and the settings of all runs that differ from the preset."""
+    fixed = {str(n): c.item() for n, c in dataset.coords.items() if not c.ndim}
+    config, hparams = PRESETS[experiment.preset]
+    names = {
+        n: fixed[n] for n in ("optimizer", "schedule", "normalization") if n in fixed
+    }
+    hparams = resolve(dataclasses.replace(config, **names), hparams)
+    usual = {n: coordinate(n, getattr(config, n)) for n in STATIC}
+    for name, setting in TRACED.items():
+        value = getattr(hparams, name)
+        usual[name] = setting.off if value is None else value
+    differs = {n: v for n, v in fixed.items() if n in SETTINGS and v == v != usual[n]}
+    return {**differs, **{n: fixed[n] for n in ("loss",) if n in fixed}}
 
 
 def render(facts: Mapping[str, Any], interactive: "Interactive | None") -> str:

@@ -72,7 +72,7 @@ def expected_seconds(plan: "Plan", data: "Data", share: float = 1.0) -> float:
     efficiency = EFFICIENCY * math.sqrt(cores_per_device)
     for group in plan.groups:
         config = group.config
-        parameters = num_parameters(config, *_sizes(data), data)
+        parameters = num_parameters(config, data)
         evaluated = test_examples + train_examples * config.evaluate_train
         evaluated *= 1 + config.evaluate_dropout
         evaluated += validation_examples
@@ -101,7 +101,7 @@ def slot_seconds(config: "Config", data: "Data", num_epochs: int) -> float:
     """
     if config.model is not None:
         return math.inf
-    work = num_parameters(config, *_sizes(data), data) * len(data.train.labels)
+    work = num_parameters(config, data) * len(data.train.labels)
     return SECONDS_PER_PARAMETER * work * num_epochs
 
 
@@ -109,11 +109,6 @@ def seconds_left(plan: "Plan", group: "Group", data: "Data", epoch: int) -> floa
     """Returns the time that a slot takes after an epoch, in all groups of a program."""
     seconds = slot_seconds(group.config, data, group.config.num_epochs - epoch)
     return plan.programs[group.config, group.width] * seconds
-
-
-def _sizes(data: "Data") -> tuple[int, int]:
-    """Returns the numbers of inputs and of classes."""
-    return math.prod(data.image_shape), data.num_classes
 
 
 def memory_bytes(plan: "Plan", data: "Data") -> int:
@@ -131,7 +126,7 @@ def run_memory_bytes(
     config: "Config", data: "Data", num_runs: int = 1, num_devices: int = 1
 ) -> int:
     """Returns a rough estimate of the memory of simultaneous runs and their data."""
-    state = state_bytes(config, *_sizes(data), data)
+    state = state_bytes(config, data)
     runs = num_runs * state
     parts = [part for part in data.splits if part is not None]
     arrays = sum(array.nbytes for part in parts for array in part)
@@ -149,7 +144,7 @@ def kept_state_bytes(plan: "Plan", data: "Data") -> int:
     total = 0
     for group in plan.groups:
         arrays = 1 + SLOTS.get(group.config.optimizer, SLOTS["adam"])
-        parameters = num_parameters(group.config, *_sizes(data), data)
+        parameters = num_parameters(group.config, data)
         total += 4 * arrays * parameters * len(group.runs)
     if total > host_bytes():
         raise UserError(

@@ -5,6 +5,8 @@ jax is imported only for a user's network.
 
 import contextlib
 import itertools
+import math
+from collections.abc import Sequence
 
 from fmnist_jax.config import Config
 from fmnist_jax.data.dataset import Data
@@ -26,23 +28,28 @@ SLOTS = {
 }
 
 
-def num_parameters(
-    config: Config,
+def mlp_parameters(
+    hidden_sizes: Sequence[int],
     num_inputs: int = NUM_INPUTS,
     num_classes: int = NUM_CLASSES,
-    data: Data | None = None,
 ) -> int:
-    """Returns the number of parameters of a network.
+    """Returns the number of parameters of an MLP."""
+    sizes = (num_inputs, *hidden_sizes, num_classes)
+    return sum((i + 1) * o for i, o in itertools.pairwise(sizes))
 
-    Those of a user's network are counted for the images of ``data``, by JAX; without
-    data, their number is assumed.
+
+def num_parameters(config: Config, data: Data | None = None) -> int:
+    """Returns the number of parameters of a network for some data.
+
+    JAX counts those of a user's network. Without data, Fashion-MNIST is assumed, and
+    for a user's network a number.
 
     Raises:
       UserError: if a user's network fails.
     """
     if config.model is None:
-        sizes = (num_inputs, *config.hidden_sizes, num_classes)
-        return sum((i + 1) * o for i, o in itertools.pairwise(sizes))
+        shape = (math.prod(data.image_shape), data.num_classes) if data else ()
+        return mlp_parameters(config.hidden_sizes, *shape)
     if data is None:
         return UNKNOWN_PARAMETERS
     from fmnist_jax.networks import calls
@@ -70,12 +77,7 @@ def channel_hint(data: Data) -> str:
     )
 
 
-def state_bytes(
-    config: Config,
-    num_inputs: int = NUM_INPUTS,
-    num_classes: int = NUM_CLASSES,
-    data: Data | None = None,
-) -> int:
+def state_bytes(config: Config, data: Data | None = None) -> int:
     """Returns the memory of a run: parameters, gradients and optimizer state."""
     arrays = 2 + SLOTS.get(config.optimizer, SLOTS["adam"])
-    return 4 * arrays * num_parameters(config, num_inputs, num_classes, data)
+    return 4 * arrays * num_parameters(config, data)

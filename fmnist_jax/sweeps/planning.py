@@ -130,7 +130,7 @@ def plan(
       probes: what to record in addition to the metrics.
       max_width: the maximum number of runs per device at once; None for as many as have
         their state in a processor's cache.
-      data: what the sweep trains on, if known; for the size of a user's network.
+      data: what the sweep trains on, if known; for the size of the network.
 
     Returns:
       The plan; ``num_runs`` and ``num_programs`` tell how large it is.
@@ -147,7 +147,7 @@ def plan(
         )
     hparams = with_plain_values(hparams)
     checked, programs = check_sweep(axes, config, hparams)
-    sizes = {program: state_bytes(program, data=data) for program in programs}
+    sizes = {program: state_bytes(program, data) for program in programs}
     smallest = min(sizes.values())
     if max_width is None and num_devices == 2 and smallest > PAIR_BYTES:
         num_devices = 1

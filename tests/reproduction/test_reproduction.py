@@ -245,6 +245,20 @@ def test_a_full_disk_is_one_line(
         reproduce.run([*argv, "--docs_dir=/proc/x"])
 
 
+def test_times_of_other_data_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from fmnist_jax.data import load as load_data
+
+    monkeypatch.setattr(measuring, "sweep", lambda *_: None)
+    data = load_data("synthetic", train_examples=64, test_examples=50)
+    times = measuring.epoch_seconds(data, tmp_path)
+    again = measuring.epoch_seconds(data, tmp_path)
+    xr.testing.assert_identical(again.seconds, times.seconds)
+    with pytest.raises(UserError, match="epoch-seconds were measured on different"):
+        measuring.epoch_seconds(data.first(train=32), tmp_path)
+
+
 @pytest.mark.slow
 def test_more_seeds_are_added_to_saved_ones(tmp_path: Path) -> None:
     from fmnist_jax.data import load as load_data

@@ -23,7 +23,7 @@ from fmnist_jax.runner import (
     page,
     saving,
 )
-from fmnist_jax.runner.jobs import Task
+from fmnist_jax.runner.jobs import Task, code_of
 from fmnist_jax.sweeps import engine, environment, planning
 
 FIRST = Experiment("first", "Does it train?", {"divisor": (255,)}, num_seeds=1)
@@ -248,6 +248,37 @@ def test_an_experiment_whose_code_has_changed_is_not_finished(tmp_path: Path) ->
     assert run("before") == first
     with pytest.raises(UserError, match="second already contains results"):
         run("after")
+
+
+@pytest.mark.parametrize(
+    "name", ["answer", "figures", "probes", "search", "extra_measurements"]
+)
+def test_the_code_of_every_function_of_an_experiment_counts(
+    name: str, tmp_path: Path
+) -> None:
+    def digest(body: str) -> str:
+        module = tmp_path / "module.py"
+        module.write_text(f"def function(*given): return {body}")
+        environment.code.cache_clear()
+        names: dict[str, Any] = {}
+        exec(compile(module.read_text(), module, "exec"), names)
+        plain: Any = Experiment("x", "Q?", {"divisor": (1.0, 255.0)})
+        return code_of(dataclasses.replace(plain, **{name: names["function"]}))
+
+    assert digest("1") == digest("1") != digest("2")
+
+
+def test_what_figures_show_of_an_experiment_counts() -> None:
+    plain = Experiment("x", "Q?", {"divisor": (1.0, 255.0)})
+    changes: Any = [
+        {},
+        {"question": "R?"},
+        {"curves_by": "divisor"},
+        {"final_by": "divisor"},
+        {"rescaled": {"a": "b"}},
+    ]
+    codes = [code_of(dataclasses.replace(plain, **change)) for change in changes]
+    assert len({*codes}) == len(changes)
 
 
 def test_an_error_names_its_experiment(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from fmnist_jax.analysis import results
 from fmnist_jax.data import Data, load
 from fmnist_jax.errors import UserError
 from fmnist_jax.runner import command_line
+from fmnist_jax.runner.execution import _with_measurements
 from fmnist_jax.sweeps import engine
 
 SMALL = [
@@ -25,6 +26,19 @@ def run(out_dir: Path, *arguments: str, name: str = "scale_sweep") -> xr.Dataset
     argv = [name, *SMALL, *arguments, f"--out_dir={out_dir}"]
     command_line.execute([find_experiments()[name]], argv)
     return results.load(out_dir)
+
+
+def test_measurements_that_extended_runs_had_before_stay() -> None:
+    before = xr.Dataset(
+        {"sharpness": ("seed", [2.0, np.nan]), "loss": ("seed", [1.0, 3.0])}
+    )
+    now = xr.Dataset(
+        {"sharpness": ("seed", [2.5, 4.0]), "residual": ("seed", [0.1, 0.2])}
+    )
+    both = _with_measurements(before, now)
+    assert both.sharpness.values.tolist() == [2.0, 4.0]
+    assert both.residual.values.tolist() == [0.1, 0.2]
+    assert both.loss.values.tolist() == [1.0, 3.0]
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import pytest
 from fmnist_jax import training
 from fmnist_jax.config import OPTIMIZERS, Config, Hparams
 from fmnist_jax.sweeps.cost import STREAMS
-from fmnist_jax.sweeps.model_size import SLOTS, num_parameters
+from fmnist_jax.sweeps.model_size import SLOTS, mlp_parameters
 
 
 def test_every_optimizer_has_an_entry() -> None:
@@ -20,4 +20,4 @@ def test_slots_are_the_parameter_sized_arrays_of_the_state(optimizer: str) -> No
     state = training.init(config, Hparams(), jax.random.key(0), (6,), 3)
     arrays = [leaf for leaf in jax.tree.leaves(state.opt_state) if leaf.ndim]
     num_values = sum(leaf.size for leaf in arrays)
-    assert num_values == SLOTS[optimizer] * num_parameters(config, 6, 3)
+    assert num_values == SLOTS[optimizer] * mlp_parameters((4,), 6, 3)

@@ -60,6 +60,23 @@ def test_widths_pad_little(devices: int, runs: int) -> None:
     assert suits / 2 <= width <= suits
 
 
+def test_the_data_decide_how_many_runs_the_cache_holds() -> None:
+    """10 inputs and 2 classes: 4 arrays of 1,666 numbers, so that 300 runs fit."""
+    few, labels = np.zeros((4, 10), np.float32), np.arange(4) % 2
+    wide, arguments = (
+        np.zeros((4, 64, 64, 3)),
+        ({"seed": range(300)}, Config(), Hparams()),
+    )
+    table, photographs = (
+        Data(Dataset(images, labels), Dataset(images, labels)) for images in (few, wide)
+    )
+    size = 4 * 4 * (11 * 128 + 129 * 2)
+    assert state_bytes(Config(), table) == size == 26_656
+    assert [group.width for group in plan(*arguments, data=table).groups] == [300]
+    assert {group.width for group in plan(*arguments, data=photographs).groups} == {1}
+    assert {group.width for group in plan(*arguments).groups} == {5}
+
+
 def test_a_run_with_a_large_state_runs_alone() -> None:
     config = Config(hidden_sizes=(1000,))
     planned = plan({"seed": range(8)}, config, Hparams(), 2)

@@ -318,3 +318,17 @@ def test_saving_leaves_other_files_alone(tmp_path: Path) -> None:
     assert all(path.exists() for path in others)
     save_states(states, tmp_path)  # the numbered one may be a program's
     assert [path.exists() for path in others] == [True, False]
+
+
+def test_seeds_that_float32_cannot_tell_apart_are_two_runs() -> None:
+    """2²⁴ and 2²⁴ + 1, which float32 rounds to 2²⁴."""
+    seeds = [2**24, 2**24 + 1]
+    _, states = sweep({"seed": seeds}, DATA, SMALL, HPARAMS, keep_states="all")
+    params = [states.sel(seed=seed).state.params for seed in seeds]
+    alone = train(SMALL, HPARAMS, seeds[1], DATA)[0].params
+    first, second, expected = (
+        np.concatenate([*map(np.ravel, jax.tree.leaves(tree))])
+        for tree in (*params, alone)
+    )
+    np.testing.assert_allclose(second, expected, rtol=2e-5, atol=1e-6)
+    assert not np.allclose(first, second)
