@@ -217,8 +217,7 @@ def _is_same(name: str, value: Any, wanted: Any) -> bool:
         return any(_is_same(name, value, one) for one in wanted)
     if isinstance(value, Bundle):
         return bool(value.label == wanted)
-    is_number = name not in STATIC and not isinstance(wanted, str)
-    if is_number and name != "seed":  # of which all bits count
+    if name not in (*STATIC, "seed") and not isinstance(wanted, str):
         return bool(np.float32(value) == np.float32(wanted))
     is_equal = value == wanted or coordinate(name, value) == wanted
     is_code = name == "model" or callable(wanted)
