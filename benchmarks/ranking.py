@@ -22,19 +22,36 @@ import xarray as xr
 
 from benchmarks import scripts
 from benchmarks.halving import flat
-from benchmarks.recommend import of_sklearn, official, photographs
+from benchmarks.recommend import divided, of_sklearn, official, photographs
 from fmnist_jax import Config, Data, Hparams, sweep, use_cpu_cores
 from fmnist_jax.search.candidates import AXES, VALIDATION_SHARE
 from fmnist_jax.search.finalists import FINALISTS, PER_PAIR, Recommending
 from fmnist_jax.search.recommending import prepared
 
-FINAL_SEEDS = 5
+FINAL_SEEDS, SHAPES, SIDE = 5, 300, 16
 FEW = {"train_examples": 300, "test_examples": 600}
+
+
+def shapes() -> Data:
+    """Returns few noisy images of discs, crosses and squares, uint8 ``[N, 16, 16]``."""
+    random, places = np.random.default_rng(0), np.mgrid[:SIDE, :SIDE]
+    images, labels = [], np.arange(SHAPES) % 3
+    for label in labels:
+        radius, centre = random.uniform(2.5, 4.5), random.uniform(5, 11, (2, 1, 1))
+        down, right = np.abs(places - centre)
+        disc, cross = np.hypot(down, right) < radius, np.minimum(down, right) < 1.5
+        square = np.maximum(down, right) < radius
+        shape = (disc, cross, square)[label] * random.uniform(80, 150)
+        images.append(shape + random.uniform(0, 50, (SIDE, SIDE)))
+    return divided(np.array(images, np.uint8), labels, "shapes")
+
+
 CASES: dict[str, Callable[[Path], Data]] = {
     "wine": lambda _: of_sklearn("wine"),
     "breast_cancer": lambda _: of_sklearn("breast_cancer"),
     "digits": lambda _: of_sklearn("digits"),
     "photographs": lambda _: photographs(),
+    "shapes": lambda _: shapes(),
     "fashion_mnist": official("fashion_mnist", **FEW),
     "mnist": official("mnist", **FEW),
 }
