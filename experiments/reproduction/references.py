@@ -63,32 +63,21 @@ class Row:
 
 @dataclasses.dataclass(frozen=True)
 class Claim:
-    """A claim in words, and what the published figures or arithmetic suggest.
+    """A claim in words, and what the published figures or arithmetic suggest."""
 
-    Attributes:
-      claim: the claim, paraphrased.
-      sources: keys of the texts that make it.
-      suggested: what the published figures or arithmetic suggest.
-      words: a quotation of the source; empty if only the paraphrase is at hand.
-    """
-
-    claim: str
-    sources: Sequence[str]
+    claim: str  # paraphrased
+    sources: Sequence[str]  # keys of the texts that make it
     suggested: str
-    words: str = ""
+    words: str = ""  # a quotation; empty if only the paraphrase is at hand
 
 
 @dataclasses.dataclass(frozen=True)
 class References:
-    """Sources, rows and claims by name, and groups of rows with one configuration.
-
-    Attributes:
-      replicates: for each group, the number of shared epochs by row.
-    """
+    """Sources, rows and claims by name, and groups of rows with one configuration."""
 
     rows: Mapping[str, Row]
     claims: Mapping[str, Claim]
-    replicates: Sequence[Mapping[str, int]]
+    replicates: Sequence[Mapping[str, int]]  # number of shared epochs by row of a group
     sources: Mapping[str, Source]
 
 

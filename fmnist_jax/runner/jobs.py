@@ -28,24 +28,16 @@ if TYPE_CHECKING:
 
 
 class Task(NamedTuple):
-    """A job with its data sets, and its output folder.
-
-    Attributes:
-      arguments: of the command line, as results record them.
-      code: digest of the code of the experiment.
-      resume_command: resumes the job if it is interrupted.
-      allow_training: whether runs may be trained; otherwise all must be in the folder.
-      cluster: whose workers train; None for this process.
-    """
+    """A job with its data sets, and its output folder."""
 
     job: Job
     data: tuple["Data", ...]
     out_dir: Path
-    arguments: Sequence[str]
-    code: str
-    resume_command: str
-    allow_training: bool = True
-    cluster: "Cluster | None" = None
+    arguments: Sequence[str]  # of the command line, as results record them
+    code: str  # digest of the code of the experiment
+    resume_command: str  # resumes the job if it is interrupted
+    allow_training: bool = True  # otherwise all runs must be in the folder
+    cluster: "Cluster | None" = None  # whose workers train; None for this process
 
     @property
     def name(self) -> str:

@@ -42,21 +42,13 @@ FINALISTS, PER_PAIR = 4, 2  # in all; with the same scaling and optimizer
 
 
 class Recommending(NamedTuple):
-    """The ``Search`` for a recommendation.
+    """The ``Search`` for a recommendation."""
 
-    Attributes:
-      data: training, validation and test set.
-      part: a stratified part of the data.
-      config: static settings of the runs on all data.
-      rungs: of successive halving on the part.
-      seeds: of the runs on all data.
-    """
-
-    data: Data
-    part: Data
-    config: Config
-    rungs: Rungs
-    seeds: Sequence[int]
+    data: Data  # training, validation and test set
+    part: Data  # a stratified part of the data
+    config: Config  # static settings of the runs on all data
+    rungs: Rungs  # of successive halving on the part
+    seeds: Sequence[int]  # of the runs on all data
 
     @property
     def settings(self) -> Mapping[str, str]:

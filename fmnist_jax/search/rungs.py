@@ -23,19 +23,12 @@ SIGNS = {"validation_loss": 1, "validation_accuracy": -1}
 
 
 class Rungs(NamedTuple):
-    """When settings are pruned, and which: a ``Search`` with a stage for each rung.
+    """When settings are pruned, and which: a ``Search`` with a stage for each rung."""
 
-    Attributes:
-      epochs: after which settings are pruned, ascending; the last ends training.
-      keep: share of the settings that continue after each rung.
-      by: the validation metric that ranks the settings.
-      fewest: minimum number of settings that continue, if there are as many.
-    """
-
-    epochs: tuple[int, ...] = (1, 3, 9)
-    keep: float = 1 / 3
-    by: str = "validation_loss"
-    fewest: int = 1
+    epochs: tuple[int, ...] = (1, 3, 9)  # ascending; the last ends training
+    keep: float = 1 / 3  # share of the settings that continue after each rung
+    by: str = "validation_loss"  # the validation metric that ranks the settings
+    fewest: int = 1  # minimum number of settings that continue, if there are as many
 
     @property
     def settings(self) -> Mapping[str, str]:

@@ -44,19 +44,12 @@ class Part(NamedTuple):
 
 
 class Checkpoint(NamedTuple):
-    """The results of a group of runs so far, and what resumes it.
+    """The results of a group of runs so far, and what resumes it."""
 
-    Attributes:
-      parts: results in the order in which they were computed; the last one is that of
-        the epoch after which the group resumes.
-      positions: position in the group of each slot's run, ``[slots]``; None if the
-        group is finished.
-      leaves: of the state, ``[slots, …]`` each.
-    """
-
-    parts: Sequence[Part]
+    parts: Sequence[Part]  # in order; the group resumes after the epoch of the last
+    # Position in the group of each slot's run, ``[slots]``; None if it is finished.
     positions: np.ndarray | None = None
-    leaves: Sequence[np.ndarray] = ()
+    leaves: Sequence[np.ndarray] = ()  # of the state, ``[slots, …]`` each
 
     @property
     def is_finished(self) -> bool:

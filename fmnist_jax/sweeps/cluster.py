@@ -31,28 +31,23 @@ class WorkerEndedError(Exception):
 
 @dataclasses.dataclass
 class Cluster:
-    """A Dask client, and what is known of its workers.
+    """A Dask client, and what is known of its workers."""
 
-    Attributes:
-      client: a ``distributed.Client``.
-      environment: what determines the bits of results on its workers.
-      names: by address, the names of the workers that are there. A worker that is
-        started again has another address and the same name.
-      checked: addresses of workers whose code, versions and settings are the same.
-      data_keys: by address, the key of the data set that a worker holds.
-      refused: names of workers that are not used.
-      ends: by name, how often a worker ended since it last finished anything.
-      data: the latest data set, its key, and its bytes.
-    """
-
-    client: Any
+    client: Any  # ``distributed.Client``
+    # What determines the bits of results on its workers.
     environment: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    # By address, the names of the workers that are there. A worker that is started
+    # again has another address and the same name.
     names: dict[str, str] = dataclasses.field(default_factory=dict)
+    # Addresses of workers whose code, versions and settings are the same.
     checked: set[str] = dataclasses.field(default_factory=set)
+    # By address, the key of the data set that a worker holds.
     data_keys: dict[str, str] = dataclasses.field(default_factory=dict)
+    # Names of workers that are not used.
     refused: set[str] = dataclasses.field(default_factory=set)
+    # By name, how often a worker ended since it last finished anything.
     ends: dict[str, int] = dataclasses.field(default_factory=dict)
-    data: tuple[Data, str, bytes] | None = None
+    data: tuple[Data, str, bytes] | None = None  # the latest, its key, and its bytes
 
     @property
     def usable(self) -> list[str]:

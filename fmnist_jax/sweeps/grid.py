@@ -35,15 +35,10 @@ STATIC_AXES = STATIC.keys() - {*SHARED_SETTINGS}
 
 
 class Bundle(NamedTuple):
-    """Settings that change together: one value of an axis that is not a setting.
+    """Settings that change together: one value of an axis that is not a setting."""
 
-    Attributes:
-      label: the coordinate in the results.
-      settings: name to value.
-    """
-
-    label: str | int
-    settings: Mapping[str, Any]
+    label: str | int  # the coordinate in the results
+    settings: Mapping[str, Any]  # name to value
 
 
 def axis_coordinate(name: str, value: Any) -> Any:

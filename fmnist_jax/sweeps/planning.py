@@ -38,17 +38,11 @@ SECONDS_PER_PROGRAM = 2.0  # of compilation
 
 @dataclasses.dataclass(frozen=True)
 class Group:
-    """Runs of one program that advance together.
+    """Runs of one program that advance together."""
 
-    Attributes:
-      config: their program.
-      runs: their positions in the flattened grid of the plan's axes.
-      width: runs per device; ``width * num_devices`` minus the runs is padding.
-    """
-
-    config: Config
-    runs: tuple[int, ...]
-    width: int
+    config: Config  # their program
+    runs: tuple[int, ...]  # their positions in the flattened grid of the plan's axes
+    width: int  # runs per device; ``width * num_devices`` minus the runs is padding
 
 
 @dataclasses.dataclass(frozen=True)

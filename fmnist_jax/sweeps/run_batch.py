@@ -24,20 +24,14 @@ COMPACTION_DIVISORS = (1, 2, 4, 8)  # a batch is compacted to 1/n of the group's
 
 
 class RunBatch(NamedTuple):
-    """The active runs of a group, one in each slot of the devices.
+    """The active runs of a group, one in each slot of the devices."""
 
-    Attributes:
-      positions: position in the group of each slot's run, ``[slots]``, on the host.
-      distinct_seeds: the seeds of the group, on the host; the last one is repeated up
-        to the number of example orders.
-      inputs: settings and seeds, ``[slots]`` each.
-      state: ``[slots, …]`` each; None before the first program has run.
-    """
-
-    positions: np.ndarray
+    positions: np.ndarray  # in the group, of each slot's run, ``[slots]``, on the host
+    # The seeds of the group, on the host; the last one is repeated up to the number of
+    # example orders.
     distinct_seeds: np.ndarray
-    inputs: RunInputs
-    state: Any = None
+    inputs: RunInputs  # settings and seeds, ``[slots]`` each
+    state: Any = None  # ``[slots, …]`` each; None before the first program has run
 
 
 def num_orders(plan: Plan, slots: int) -> int:
