@@ -182,16 +182,9 @@ def _label_of(settings: Mapping[str, Any], bundles: Sequence[Any]) -> str:
 def finalists(searched: xr.Dataset, plan: Plan) -> dict[str, Mapping[str, Any]]:
     """Returns the settings with the highest validation accuracies, by label.
 
-    Of equal accuracies, the lowest validation losses come first. There are at most
-    ``FINALISTS`` settings, and at most ``PER_PAIR`` of them are the same except for the
-    learning rate.
-
-    Args:
-      searched: results with one seed.
-      plan: of the search.
-
-    Raises:
-      UserError: if every run diverged.
+    The results have one seed. Of equal accuracies, the lowest validation losses come
+    first. There are at most ``FINALISTS`` settings, and at most ``PER_PAIR`` of them
+    are the same except for the learning rate.
     """
     last = searched.isel(epoch=-1, seed=0)
     losses, accuracies = last.validation_loss, last.validation_accuracy

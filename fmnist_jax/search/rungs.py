@@ -147,12 +147,8 @@ def survivors(
 ) -> tuple[Plan, dict[int, Checkpoint]]:
     """Returns the plan of the best settings, and the checkpoints to continue from.
 
-    Args:
-      plan: of a stage.
-      checkpoints: of all of its groups.
-      data: what it trains on.
-      rungs: how many settings continue.
-      num_epochs: up to the next rung.
+    ``plan`` and ``checkpoints`` are those of a whole stage. The next rung is at epoch
+    ``num_epochs``.
     """
     scores = _scores(plan, checkpoints, rungs)
     best = sorted(scores, key=lambda setting: (scores[setting], setting))

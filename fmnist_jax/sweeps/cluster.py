@@ -56,11 +56,7 @@ class Cluster:
 
 
 def connect(client: Any) -> Cluster:
-    """Returns the cluster of a client, after its first worker has answered.
-
-    Raises:
-      UserError: if no worker can be used.
-    """
+    """Returns the cluster of a client, after its first worker has answered."""
     cluster = Cluster(client)
     start = time.monotonic()
     while True:
@@ -121,11 +117,7 @@ def _scheduler_identity(client: Any) -> Mapping[str, Any]:
 
 
 def update_workers(cluster: Cluster) -> set[str]:
-    """Asks the scheduler for the workers; returns the addresses of those that left.
-
-    Raises:
-      UserError: if the scheduler does not answer.
-    """
+    """Asks the scheduler for the workers; returns the addresses of those that left."""
     try:
         if cluster.client.status != "running":
             raise OSError(f"the connection is {cluster.client.status}")
@@ -167,9 +159,6 @@ def plan_for(
     """Plans a sweep for the workers of a Dask client; without one, for this process.
 
     Returns the plan and the cluster; see ``plan_for_local_devices``.
-
-    Raises:
-      UserError: as ``plan_for_local_devices``, and if no worker can be used.
     """
     if client is None:
         return (
@@ -191,9 +180,7 @@ def plan_for(
 def check_workers(cluster: Cluster, since: float) -> None:
     """Raises UserError if no worker can be used, or if there is none for too long.
 
-    Args:
-      cluster: with its workers.
-      since: when there was a worker, in seconds of ``time.monotonic``.
+    There was a worker at the time ``since``, in seconds of ``time.monotonic``.
     """
     if cluster.usable:
         return
@@ -221,9 +208,8 @@ def submit(cluster: Cluster, address: str, name: str, *arguments: Any) -> Any:
 def fetch(future: Any) -> Any:
     """Returns the result of a future that is done.
 
-    Raises:
-      WorkerEndedError: if its worker ended, or its device failed.
-      UserError: the worker's.
+    Raises the UserError of its worker, or WorkerEndedError if the worker ended or its
+    device failed.
     """
     from distributed import CancelledError, KilledWorker
     from jax.errors import JaxRuntimeError
@@ -265,15 +251,9 @@ def data_of(cluster: Cluster, data: Data) -> tuple[str, bytes]:
 
 
 def plan_on_worker(cluster: Cluster, data: Data, arguments: Mapping[str, Any]) -> Plan:
-    """Plans a sweep for the devices of a worker.
+    """Plans a sweep for the devices of a cluster's first worker.
 
-    Args:
-      cluster: whose first worker plans.
-      data: training and test set.
-      arguments: the other arguments of ``plan_for_local_devices``, by name.
-
-    Raises:
-      UserError: as ``plan_for_local_devices``, and if no worker is left.
+    ``arguments`` are the other arguments of ``plan_for_local_devices``, by name.
     """
     import cloudpickle
 

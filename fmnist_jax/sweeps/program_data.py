@@ -37,11 +37,7 @@ def normalization_settings(config: Config) -> tuple[Any, ...]:
 
 
 def fitted(config: Config, data: Data) -> Normalization | None:
-    """Returns the normalization of ``config``, fitted once for each ``Data``.
-
-    Raises:
-      UserError: as ``fit_normalization``.
-    """
+    """Returns the normalization of ``config``, fitted once for each ``Data``."""
     settings = normalization_settings(config)
     if settings not in data.memo:
         data.memo[settings] = fit_normalization(config, data.train)

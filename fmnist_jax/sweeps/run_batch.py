@@ -73,11 +73,8 @@ def scatter_to_runs(
 ) -> dict[str, np.ndarray]:
     """Returns values by position in the group, ``[num_runs, …]``.
 
-    Args:
-      values: name to array ``[slots, …]``.
-      batch: the runs in the slots.
-      previous: the values of the epoch before, kept for runs that have left the batch.
-      num_runs: number of runs of the group.
+    ``values`` are arrays ``[slots, …]`` by name. Runs that have left the batch keep the
+    ``previous`` values, those of the epoch before.
     """
     scattered = {}
     for name, slot_values in values.items():
@@ -97,13 +94,9 @@ def compact(
     Runs move to other slots only if they fit into 1/n of the group's width, with n in
     ``COMPACTION_DIVISORS``, so that a group needs at most three further programs; and
     if the slots that are saved would take longer than compiling such a program.
-
-    Args:
-      batch: the runs.
-      finished: whether the run at each position of the group is finished.
-      width: slots per device of the group.
-      mesh: the devices.
-      seconds: that a slot still takes, in all groups of the program together.
+    ``finished`` is by position in the group, and ``width`` is the slots per device of
+    the group. ``seconds`` is what a slot still takes, in all groups of the program
+    together.
     """
     active, slots = np.unique(batch.positions, return_index=True)
     active, slots = active[~finished[active]], slots[~finished[active]]
@@ -124,12 +117,7 @@ def compact(
 
 
 def checkpoint(parts: Iterable[Part], batch: RunBatch) -> Checkpoint:
-    """Returns the checkpoint of a group after a step.
-
-    Args:
-      parts: of the group, up to that of the step.
-      batch: as the step gave it.
-    """
+    """Returns the checkpoint of a group after a step, from its parts up to this one."""
     leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(without_keys(batch.state))]
     return Checkpoint(list(parts), batch.positions, leaves)
 
