@@ -81,11 +81,6 @@ def combine(
 
     Parts with the same verdict give that verdict. If only some are supported, the claim
     is partly supported, or depends on ``depends_on`` if the parts are conditions.
-
-    Args:
-      parts: findings by part, such as "after epoch 1".
-      measured: the measurement, in Markdown.
-      depends_on: what distinguishes the parts, if they are conditions.
     """
     names_by_verdict: dict[str, list[str]] = {}
     for name, part in parts.items():

@@ -82,11 +82,7 @@ class References:
 
 
 def load(path: Path = PATH) -> References:
-    """Reads the references.
-
-    Raises:
-      ValueError: if a row, a claim or a group is inconsistent; the message names it.
-    """
+    """Reads the references; ValueError names an inconsistent row, claim or group."""
     entries = json.loads(path.read_text(encoding="utf-8"))
     rows = {name: _row(name, entry) for name, entry in entries["rows"].items()}
     replicates = entries["replicates"]

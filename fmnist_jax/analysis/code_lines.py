@@ -70,10 +70,9 @@ def code_lines(
 ) -> dict[str, tuple[str, ...]]:
     """Returns lines of code by library; none for one without the optimizer.
 
-    Args:
-      settings: "normalization" (none, per_feature or per_channel), "offset", "divisor",
-        "optimizer", and those of the optimizer.
-      image_shape: of one image; ``x`` and ``x_train`` are ``[N, *image_shape]``.
+    The settings are "normalization" (none, per_feature or per_channel), "offset",
+    "divisor", "optimizer", and those of the optimizer. In the lines, ``x`` and
+    ``x_train`` are ``[N, *image_shape]``.
     """
     return {
         name: (

@@ -120,11 +120,7 @@ class Job:
 
     @functools.cached_property
     def configs(self) -> list[Config]:
-        """The static settings of every program.
-
-        Raises:
-          UserError: for settings that are not allowed or have no effect.
-        """
+        """The static settings of every program."""
         from fmnist_jax.sweeps.axes import check_sweep
         from fmnist_jax.sweeps.grid import settings_set
 
@@ -136,11 +132,7 @@ class Job:
 
     @functools.cached_property
     def probes(self) -> tuple["Probe", ...]:
-        """What is recorded in addition to the metrics.
-
-        Raises:
-          UserError: for settings that the probes cannot measure.
-        """
+        """What is recorded in addition to the metrics."""
         probes = tuple(self.experiment.probes(self))
         if not self.keeps_states:
             return probes

@@ -104,11 +104,7 @@ def with_settings(
 
 
 def base_settings(experiment: Experiment, preset: str) -> tuple[Config, Hparams]:
-    """Returns an experiment's settings before any flag or axis.
-
-    Raises:
-      UserError: for an unknown preset.
-    """
+    """Returns an experiment's settings before any flag or axis."""
     config, hparams = choose("preset", preset, PRESETS)
     if experiment.epochs:
         config = dataclasses.replace(config, num_epochs=experiment.epochs)
@@ -116,11 +112,7 @@ def base_settings(experiment: Experiment, preset: str) -> tuple[Config, Hparams]
 
 
 def make_job(experiment: Experiment, options: Options) -> Job:
-    """Applies flags over the experiment's axes and settings over the preset.
-
-    Raises:
-      UserError: for any mistake in the settings.
-    """
+    """Applies flags over the experiment's axes and settings over the preset."""
     datasets: tuple[str, ...] = (options["dataset"] or "auto",)
     if experiment.axes is None:
         return Job(experiment, options, {}, Config(), Hparams(), datasets)
@@ -190,10 +182,9 @@ def plan_job(
 ) -> list["Plan"]:
     """Returns a plan for each data set of a job.
 
-    Args:
-      task: the job and its data.
-      num_devices: to plan for without starting JAX; None for those of this process.
-      num_shards: minimum number of groups, if there are as many runs.
+    ``num_devices`` is the number of devices to plan for without starting JAX; None:
+    those of this process. There are at least ``num_shards`` groups, if there are as
+    many runs.
     """
     from fmnist_jax.sweeps.planning import plan, split_for_shards
 

@@ -251,7 +251,7 @@ def data_of(cluster: Cluster, data: Data) -> tuple[str, bytes]:
 
 
 def plan_on_worker(cluster: Cluster, data: Data, arguments: Mapping[str, Any]) -> Plan:
-    """Plans a sweep for the devices of a cluster's first worker.
+    """Plans a sweep for the devices of the first worker that can be used.
 
     ``arguments`` are the other arguments of ``plan_for_local_devices``, by name.
     """
