@@ -21,8 +21,7 @@ DEFINITION = "\nEXPERIMENT = "  # in the file of an experiment
 def find_experiments() -> dict[str, Experiment]:
     """Returns the experiments of this package by name.
 
-    Raises:
-      UserError: if an experiment does not have the name of its file.
+    Their names must be those of their files.
     """
     folder = Path(experiments.__path__[0])
     paths = [
@@ -59,11 +58,7 @@ def listing() -> str:
 
 
 def run_selection(argv: Sequence[str]) -> None:
-    """Runs the experiments named by ``--only`` with the other flags.
-
-    Raises:
-      UserError: for the name of no experiment, or flags without ``--only``.
-    """
+    """Runs the experiments named by ``--only`` with the other flags."""
     only = [argument[len(ONLY) :] for argument in argv if argument.startswith(ONLY)]
     rest = [argument for argument in argv[1:] if not argument.startswith(ONLY)]
     if not only:

@@ -55,8 +55,7 @@ def run(argv: Sequence[str]) -> None:
 def _shared_plan(folders: Sequence[Path]) -> Mapping[str, Any]:
     """Returns the plan of all shards.
 
-    Raises:
-      UserError: if a folder contains no shard, or shards of different sweeps.
+    Shards of different sweeps are refused.
     """
     plans = [plan_file.read_plan(folder) for folder in folders]
     for folder, plan in zip(folders, plans, strict=True):
@@ -80,11 +79,7 @@ def _shared_plan(folders: Sequence[Path]) -> Mapping[str, Any]:
 
 
 def _checkpoints(folders: Sequence[Path], plan: Mapping[str, Any]) -> dict[str, bytes]:
-    """Returns the checkpoint of each group, by its file name.
-
-    Raises:
-      UserError: if groups are not finished.
-    """
+    """Returns the checkpoint of each group, by its file name; all must be finished."""
     digest = checkpoints.digest(plan["sweeps"])
     names = [
         f"{number}-{group}.part"

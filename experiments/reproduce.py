@@ -40,11 +40,7 @@ _FLAGS = (
 
 
 def parse(argv: Sequence[str]) -> dict[str, Any]:
-    """Returns the flags of a command line, with defaults.
-
-    Raises:
-      UserError: for an unknown flag, or a value that is not allowed.
-    """
+    """Returns the flags of a command line, with defaults."""
     from experiments.reproduction.claims import DECISIONS
     from experiments.reproduction.references import load
 

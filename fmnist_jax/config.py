@@ -259,9 +259,6 @@ def resolve(config: Config, hparams: Hparams) -> Hparams:
     """Returns ``hparams`` with the defaults of optimizer, schedule and normalization.
 
     Settings that none of these uses stay as they are, including ``None``.
-
-    Raises:
-      UserError: for an unknown optimizer, schedule or normalization.
     """
     tables: Mapping[str, Mapping[str, Mapping[str, float]]] = {
         "optimizer": OPTIMIZERS,

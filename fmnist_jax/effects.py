@@ -83,9 +83,6 @@ def settings_read(function: Function) -> frozenset[str]:
 
     The function is called with 0.5 for every setting, and what it returns is called
     too, because it may read more.
-
-    Raises:
-      UserError: if the function fails.
     """
     names: set[str] = set()
 

@@ -122,14 +122,10 @@ def explaining(
 ) -> Iterator[None]:
     """Turns exceptions of a user's code into a UserError of one line.
 
-    Args:
-      subject: what happened, as the start of a sentence: "The network failed".
-      shape_hint: a sentence on the likely cure if shapes do not fit.
-      function: the user's, whose place is named if no line of it was running.
-      traced_hint: a sentence on the likely cure if NumPy or Python needs a value.
-
-    Raises:
-      UserError: with type, message and place of the exception.
+    The line has type, message and place of the exception. ``subject`` is what happened,
+    as the start of a sentence: "The network failed". The hints are sentences on the
+    likely cure: if shapes do not fit, and if NumPy or Python needs a value. If no line
+    of the user's code was running, the place is that of ``function``.
     """
     try:
         yield

@@ -32,9 +32,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
 def remove_temporary(folder: Path, name: str) -> None:
     """Removes the temporary files of ``atomic_write`` that killed processes left.
 
-    Args:
-      folder: a folder that no other process writes to.
-      name: the name of the file; a glob pattern.
+    No other process writes to the folder. The name of the file may be a glob pattern.
     """
     for path in folder.glob(f".{name}.{'[0-9a-f]' * 8}"):
         path.unlink(missing_ok=True)
@@ -43,13 +41,8 @@ def remove_temporary(folder: Path, name: str) -> None:
 def local_folder(folder: object, name: str = "folder") -> Path:
     """Returns the path of a folder, with ``~`` replaced by the home directory.
 
-    Args:
-      folder: the user's path.
-      name: of the argument or flag, for the error.
-
-    Raises:
-      UserError: for what cannot be a path of this machine: a URL, and ``~`` without a
-        home directory.
+    What cannot be a path of this machine is refused: a URL, and ``~`` without a home
+    directory. The error names the argument or flag by ``name``.
     """
     text = str(folder) if isinstance(folder, str | Path) else ""
     if not text or "\0" in text:

@@ -47,17 +47,12 @@ def stable_rate(
 ) -> Any:
     """Returns the largest learning rate at which an optimizer does not diverge.
 
-    Args:
-      optimizer: its name.
-      sharpness: the largest eigenvalue of the Hessian or, for adam, adamw and rmsprop,
-        the preconditioned sharpness; a number or an array.
-      settings: settings of the optimizer that differ from its defaults, by name.
+    The sharpness, a number or an array, is the largest eigenvalue of the Hessian or,
+    for adam, adamw and rmsprop, the preconditioned sharpness. ``settings`` are those of
+    the optimizer that differ from its defaults, by name.
 
-    Returns:
-      The learning rate; inf if no curvature limits it, NaN if the sharpness is NaN.
-
-    Raises:
-      UserError: for an optimizer without a stability limit.
+    The learning rate is inf if no curvature limits it, and NaN if the sharpness is NaN.
+    An optimizer without a stability limit is refused.
     """
     gain, decay = _gain_and_decay(optimizer, settings)
     curvature = gain * np.asarray(sharpness, float) + decay

@@ -30,21 +30,13 @@ else:
 
 @dataclasses.dataclass(frozen=True)
 class ValueType:
-    """How the values of a setting or a flag are read, checked and shown.
+    """How the values of a setting or a flag are read, checked and shown."""
 
-    Attributes:
-      allowed: the allowed values, for error messages: "a positive number".
-      parse: text to value; raises ValueError.
-      accepts: whether a value is allowed.
-      text: value to the text that ``parse`` reads.
-      numeric: whether values are numbers; other values are coordinates by their text.
-    """
-
-    allowed: str
-    parse: Callable[[str], Any] = str
-    accepts: Callable[[Any], bool] = lambda value: True
-    text: Callable[[Any], str] = str
-    numeric: bool = False
+    allowed: str  # the allowed values, for error messages: "a positive number"
+    parse: Callable[[str], Any] = str  # text to value; raises ValueError
+    accepts: Callable[[Any], bool] = lambda value: True  # whether a value is allowed
+    text: Callable[[Any], str] = str  # value to the text that ``parse`` reads
+    numeric: bool = False  # other values are coordinates by their text
 
 
 def real(allowed: str, accepts: Callable[[float], bool]) -> ValueType:

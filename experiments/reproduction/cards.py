@@ -25,11 +25,8 @@ def write(
 ) -> Path:
     """Writes the page into a folder; returns its path.
 
-    Args:
-      references: claims and their sources.
-      findings: the finding on each claim that was decided.
-      folder: where to write.
-      titles: of the data sets.
+    ``findings`` are those on the claims that were decided, and ``titles`` those of the
+    data sets.
     """
     path = folder / REPORT
     with explaining_write_errors(folder), atomic_write(path) as new:

@@ -14,20 +14,13 @@ TINY_INPUTS = 255e4  # divisor
 
 @dataclasses.dataclass(frozen=True)
 class Configuration:
-    """A configuration that is trained once for all rows that share it.
+    """A configuration that is trained once for all rows that share it."""
 
-    Attributes:
-      preset: name in ``PRESETS``.
-      epochs: number of epochs of the longest row that shares it.
-      settings: settings that differ from the preset.
-      rows: ids of the published rows; each consists of the first epochs.
-      dataset: name of the data set.
-    """
-
-    preset: str
-    epochs: int
+    preset: str  # in ``PRESETS``
+    epochs: int  # of the longest row that shares it
+    # Those that differ from the preset.
     settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    rows: tuple[str, ...] = ()
+    rows: tuple[str, ...] = ()  # ids of published rows; each has its first epochs
     dataset: str = "fashion_mnist"
 
     def resolved(self) -> tuple[Config, Hparams]:

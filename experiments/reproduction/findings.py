@@ -33,28 +33,19 @@ MIN_GAP = 0.1  # 10 points of accuracy; a smaller gap between seeds is no second
 
 @dataclasses.dataclass(frozen=True)
 class Finding:
-    """A verdict and the measurement behind it.
+    """A verdict and the measurement behind it."""
 
-    Attributes:
-      verdict: a key of ``VERDICTS``.
-      measured: the measurement, in Markdown.
-      detail: which part is supported, what the claim depends on, or the interval.
-      parts: the findings that the verdict combines, by part.
-      is_comparison: whether the verdict compares seeds, so that chance can mislead it.
-      differences: what is compared with ``threshold``, by seed.
-      bounds: the threshold below which these are "supported", and the one above which
-        they are "contradicted"; () if no threshold decides.
-      threshold: of the rule: above it, a difference supports the claim.
-    """
-
-    verdict: str
-    measured: str = ""
-    detail: str = ""
+    verdict: str  # a key of ``VERDICTS``
+    measured: str = ""  # in Markdown
+    detail: str = ""  # the part supported, what the claim depends on, or the interval
+    # The findings that the verdict combines, by part.
     parts: "Mapping[str, Finding]" = dataclasses.field(default_factory=dict)
-    is_comparison: bool = False
-    differences: Sequence[float] = ()
+    is_comparison: bool = False  # whether it compares seeds: chance can mislead it
+    differences: Sequence[float] = ()  # what is compared with ``threshold``, by seed
+    # The threshold below which these are "supported", and the one above which they are
+    # "contradicted"; () if no threshold decides.
     bounds: Sequence[float] = ()
-    threshold: float = 0.0
+    threshold: float = 0.0  # of the rule: above it, a difference supports the claim
 
     @property
     def qualifier(self) -> str:
@@ -90,11 +81,6 @@ def combine(
 
     Parts with the same verdict give that verdict. If only some are supported, the claim
     is partly supported, or depends on ``depends_on`` if the parts are conditions.
-
-    Args:
-      parts: findings by part, such as "after epoch 1".
-      measured: the measurement, in Markdown.
-      depends_on: what distinguishes the parts, if they are conditions.
     """
     names_by_verdict: dict[str, list[str]] = {}
     for name, part in parts.items():

@@ -78,9 +78,6 @@ def train(
 
     The folder has a file for the seeds that were trained together. ``epochs`` limits
     the number of epochs.
-
-    Raises:
-      UserError: if a file cannot be read or written, or if its data or settings differ.
     """
     config, hparams = CONFIGURATIONS[name].resolved()
     config = dataclasses.replace(
@@ -194,9 +191,6 @@ def epoch_seconds(data: Data, folder: Path) -> xr.Dataset:
     """Returns the seconds of an epoch of the book's network, unscaled and scaled.
 
     Both are timed alternately. The times are saved and read like results of runs.
-
-    Raises:
-      UserError: if a file cannot be read or written, or if its data differ.
     """
     path = folder / "epoch-seconds.nc"
     if path.exists():

@@ -30,11 +30,7 @@ PAGES = ("reproduction.md", "reproduction_claims.md", "reproduction_rows.md")
 
 
 def write(references: References, runs: Runs, findings: Findings, folder: Path) -> Path:
-    """Writes the pages and their figures into a folder; returns the summary's path.
-
-    Raises:
-      UserError: if they cannot be written.
-    """
+    """Writes the pages and their figures into a folder; returns the summary's path."""
     texts = pages(references, runs, findings)
     with explaining_write_errors(folder):
         (folder / FIGURES).mkdir(parents=True, exist_ok=True)

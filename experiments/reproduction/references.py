@@ -63,41 +63,26 @@ class Row:
 
 @dataclasses.dataclass(frozen=True)
 class Claim:
-    """A claim in words, and what the published figures or arithmetic suggest.
+    """A claim in words, and what the published figures or arithmetic suggest."""
 
-    Attributes:
-      claim: the claim, paraphrased.
-      sources: keys of the texts that make it.
-      suggested: what the published figures or arithmetic suggest.
-      words: a quotation of the source; empty if only the paraphrase is at hand.
-    """
-
-    claim: str
-    sources: Sequence[str]
+    claim: str  # paraphrased
+    sources: Sequence[str]  # keys of the texts that make it
     suggested: str
-    words: str = ""
+    words: str = ""  # a quotation; empty if only the paraphrase is at hand
 
 
 @dataclasses.dataclass(frozen=True)
 class References:
-    """Sources, rows and claims by name, and groups of rows with one configuration.
-
-    Attributes:
-      replicates: for each group, the number of shared epochs by row.
-    """
+    """Sources, rows and claims by name, and groups of rows with one configuration."""
 
     rows: Mapping[str, Row]
     claims: Mapping[str, Claim]
-    replicates: Sequence[Mapping[str, int]]
+    replicates: Sequence[Mapping[str, int]]  # number of shared epochs by row of a group
     sources: Mapping[str, Source]
 
 
 def load(path: Path = PATH) -> References:
-    """Reads the references.
-
-    Raises:
-      ValueError: if a row, a claim or a group is inconsistent; the message names it.
-    """
+    """Reads the references; ValueError names an inconsistent row, claim or group."""
     entries = json.loads(path.read_text(encoding="utf-8"))
     rows = {name: _row(name, entry) for name, entry in entries["rows"].items()}
     replicates = entries["replicates"]

@@ -34,22 +34,15 @@ WITH_PENALTY = "train_loss_and_penalty"
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
-    """A metric of ours and the published one; arrays are [E], by epoch.
+    """A metric of ours and the published one; arrays are [E], by epoch."""
 
-    Attributes:
-      published: published numbers; NaN for epochs without one.
-      mean: mean over our seeds.
-      spread: standard deviation over our seeds.
-      allowed: largest difference from the mean inside the interval, with the reading
-        error; NaN if our seeds give no interval.
-      tolerance: largest difference from the mean that does not matter in practice.
-    """
-
-    published: np.ndarray
-    mean: np.ndarray
-    spread: np.ndarray
+    published: np.ndarray  # NaN for epochs without a number
+    mean: np.ndarray  # over our seeds
+    spread: np.ndarray  # standard deviation over our seeds
+    # Largest difference from the mean inside the interval, with the reading error; NaN
+    # if our seeds give no interval.
     allowed: np.ndarray
-    tolerance: np.ndarray | float = 0.0
+    tolerance: np.ndarray | float = 0.0  # difference that does not matter in practice
 
     @property
     def is_published(self) -> np.ndarray:

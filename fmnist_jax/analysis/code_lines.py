@@ -9,22 +9,15 @@ from fmnist_jax.choices import OPTIMIZERS
 
 
 class Library(NamedTuple):
-    """How code in a library is written.
+    """How code in a library is written."""
 
-    Attributes:
-      floats: inputs ``x`` as float32.
-      statistics: lines that scale ``x`` by the statistics of ``x_train``; a constant
-        pixel is only shifted.
-      optimizer: the beginning of the line that makes an optimizer.
-      optimizers: name in ``OPTIMIZERS`` to the name in the library.
-      settings: names of settings that differ from those of ``Hparams``.
-    """
-
-    floats: str
+    floats: str  # inputs ``x`` as float32
+    # Lines that scale ``x`` by the statistics of ``x_train``; a constant pixel is only
+    # shifted.
     statistics: Sequence[str]
-    optimizer: str
-    optimizers: Mapping[str, str]
-    settings: Mapping[str, str] = {}
+    optimizer: str  # the beginning of the line that makes an optimizer
+    optimizers: Mapping[str, str]  # name in ``OPTIMIZERS`` to the name in the library
+    settings: Mapping[str, str] = {}  # names that differ from those of ``Hparams``
 
 
 _KERAS = {
@@ -77,10 +70,9 @@ def code_lines(
 ) -> dict[str, tuple[str, ...]]:
     """Returns lines of code by library; none for one without the optimizer.
 
-    Args:
-      settings: "normalization" (none, per_feature or per_channel), "offset", "divisor",
-        "optimizer", and those of the optimizer.
-      image_shape: of one image; ``x`` and ``x_train`` are ``[N, *image_shape]``.
+    The settings are "normalization" (none, per_feature or per_channel), "offset",
+    "divisor", "optimizer", and those of the optimizer. In the lines, ``x`` and
+    ``x_train`` are ``[N, *image_shape]``.
     """
     return {
         name: (

@@ -20,14 +20,9 @@ _VARIABLES = {
 def judge(dataset: xr.Dataset, criterion: str = STATUS) -> xr.Dataset:
     """Returns results whose ``status`` is decided by another criterion.
 
-    Args:
-      dataset: results with ``final_train_accuracy`` and ``final_train_loss``.
-      criterion: "status"; or "accuracy>=0.6" or "loss<=1.2", with any number, for the
-        training accuracy or loss after the last epoch. A diverged or dead run is never
-        trained.
-
-    Raises:
-      UserError: for another criterion, or results without the variable.
+    The criterion is "status"; or "accuracy>=0.6" or "loss<=1.2", with any number, for
+    the training accuracy or loss after the last epoch, which the results must contain.
+    A diverged or dead run is never trained.
     """
     if not CRITERION.accepts(criterion):
         raise UserError(f"criterion is {criterion!r}; expected {CRITERION.allowed}.")

@@ -22,8 +22,8 @@ def boundary(labels: np.ndarray) -> np.ndarray:
 def box_counts(points: np.ndarray) -> dict[int, int]:
     """Returns how many boxes of each size, a power of 2, contain a point.
 
-    Args:
-      points: bools ``[x, y]``. The largest boxes are an eighth of the shorter side.
+    The points are bools ``[x, y]``. The largest boxes are an eighth of the shorter
+    side.
     """
     counts, size = {}, 1
     while 8 * size <= min(points.shape):
@@ -39,9 +39,6 @@ def dimension(labels: np.ndarray) -> Interval:
 
     The slope of log(number of boxes) against −log(size), by least squares, with the
     95 % interval of its residuals. See Falconer, "Fractal Geometry", 2014, chapter 2.
-
-    Raises:
-      UserError: for a map without a boundary, or too small a map.
     """
     counts = {size: n for size, n in box_counts(boundary(labels)).items() if n}
     if len(counts) < MIN_SIZES:

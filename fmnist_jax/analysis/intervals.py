@@ -36,10 +36,8 @@ def moments(values_SxE: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]
     """Returns count, mean and standard deviation [E] of the seeds that are finite.
 
     Mean and deviation are NaN unless more than half of the seeds are finite (so at
-    least two): a few surviving runs do not represent all runs.
-
-    Raises:
-      ValueError: for fewer than two seeds, which have no spread.
+    least two): a few surviving runs do not represent all runs. Fewer than two seeds,
+    which have no spread, are refused.
     """
     values = np.asarray(values_SxE, float)
     if len(values) < 2:
@@ -120,11 +118,8 @@ def accuracy_interval(accuracies_S: np.ndarray, examples: int) -> Interval:
 
     The distances to the ends of the t-interval over seeds and of the binomial interval
     over examples (Wilson 1927) are added in quadrature (Zou and Donner 2008,
-    "Construction of confidence limits about effect measures", equation 1).
-
-    Args:
-      accuracies_S: of runs that differ in their seeds alone, each from 0 to 1.
-      examples: the number of examples on which they were evaluated.
+    "Construction of confidence limits about effect measures", equation 1). The runs
+    differ in their seeds alone, and each is evaluated on ``examples`` examples.
     """
     from scipy.stats import binomtest
 

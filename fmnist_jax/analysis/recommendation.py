@@ -52,11 +52,7 @@ class Recommendation(NamedTuple):
 
 
 def recommendation(results: xr.Dataset) -> Recommendation:
-    """Returns the recommendation that results lead to.
-
-    Args:
-      results: of ``search.recommending``.
-    """
+    """Returns the recommendation that results of ``search.recommending`` lead to."""
     best = results.isel({SETTING: best_position(results)})
     settings, examples = _settings(best), results.attrs["test_examples"]
     accuracy = accuracy_interval(final_accuracy(best, "test").values, examples)

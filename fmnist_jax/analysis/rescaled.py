@@ -20,11 +20,8 @@ def table(dataset: xr.Dataset, axis: str, pairs: Mapping[str, str]) -> pd.DataFr
     ``loss_difference``, the maximum over seeds, and over training and test loss; the
     mean test accuracy of both.
 
-    Args:
-      dataset: results of a sweep with no axis but ``axis``.
-      axis: the axis that has the labels.
-      pairs: label of the run with a rescaled first layer to that of the run with
-        divided pixels.
+    ``axis`` is the only axis of the sweep. ``pairs`` maps the label of the run with a
+    rescaled first layer to that of the run with divided pixels.
     """
     rescaled = dataset.sel({axis: list(pairs)})
     divided = dataset.sel({axis: list(pairs.values())})

@@ -205,11 +205,7 @@ def save_settings(out_dir: Path, settings: Mapping[str, Any]) -> Path:
 
 
 def load(path: Path | str) -> xr.Dataset:
-    """Reads the results in a folder, or in a ``results.nc`` file, into memory.
-
-    Raises:
-      UserError: if there are no results, or if they cannot be read.
-    """
+    """Reads the results in a folder, or in a ``results.nc`` file, into memory."""
     path = Path(path)
     path = path / RESULTS_FILE if path.is_dir() else path
     if not path.exists():

@@ -21,11 +21,7 @@ RATE = "learning_rate"
 
 
 def final_accuracy(dataset: xr.Dataset, split: str) -> xr.DataArray:
-    """Returns the accuracies after the last epoch; that of guessing if a run diverged.
-
-    Raises:
-      UserError: if the runs have no validation set.
-    """
+    """Returns accuracies after the last epoch; that of guessing if a run diverged."""
     if f"{split}_accuracy" not in dataset:
         raise UserError(
             "Learning rates are chosen on a validation set, which these runs do not "

@@ -45,15 +45,7 @@ def load(path: Path, reserved: Collection[str] = ()) -> Data:
     A file whose name has the word of a split, such as train, stands for the files of
     all splits beside it. Fashion-MNIST and MNIST are recognised, and get their name,
     class names and order. If there is no test set, a stratified sixth of the examples
-    is split off as one.
-
-    Args:
-      path: of the file or folder, which exists.
-      reserved: names that this data set must not have.
-
-    Raises:
-      UserError: if the path contains no data set or several, or the data are damaged or
-        not fit for training.
+    is split off as one. Data with one of the ``reserved`` names are refused.
     """
     path = path.absolute()
     with limits.explaining(path):
@@ -226,8 +218,7 @@ def _files(name: str, paths: Sequence[Path]) -> Contents:
 def _by_split(paths: Sequence[Path]) -> dict[str, list[Path]]:
     """Returns the files of each split, or of 'all'; in the order of SPLITS.
 
-    Raises:
-      UserError: if there are several files of a split that are not its shards.
+    Several files of a split must be its shards.
     """
     by_split: dict[str, list[Path]] = {split: [] for split in ("all", *SPLITS)}
     for path in sorted(paths):

@@ -48,10 +48,8 @@ def _classes(folder: Path) -> dict[str, list[Path]]:
 def find(folder: Path) -> dict[str, dict[str, list[Path]]]:
     """Returns the images ``SPLIT/CLASS/*`` or ``CLASS/*`` of each split, by class.
 
-    The split is 'all' if the folders are classes. The dict is empty without images.
-
-    Raises:
-      UserError: if two folders are one split, such as train and training.
+    The split is 'all' if the folders are classes. The dict is empty without images. Two
+    folders of one split, such as train and training, are refused.
     """
     by_word = {word: split for split, words in SPLITS.items() for word in words}
     splits: dict[str, dict[str, list[Path]]] = {}
@@ -73,8 +71,7 @@ def find(folder: Path) -> dict[str, dict[str, list[Path]]]:
 def read(folder: Path, splits: Mapping[str, Mapping[str, list[Path]]]) -> Pairs:
     """Reads the images that ``find`` found in a folder; the labels are the classes.
 
-    Raises:
-      UserError: if a split lacks a class of another one, or as ``stack``.
+    All splits must have the same classes.
     """
     first, others = next(iter(splits.items()))
     for split, classes in splits.items():
@@ -97,9 +94,7 @@ def read(folder: Path, splits: Mapping[str, Mapping[str, list[Path]]]) -> Pairs:
 def stack(count: int, arrays: Iterable[tuple[str, np.ndarray]]) -> np.ndarray:
     """Returns ``count`` images, each given with a name, as one array of uint8.
 
-    Raises:
-      UserError: if an image has another shape than the first one.
-      ValueError: if there are more or fewer images.
+    All must have the shape of the first one, and there must be ``count`` of them.
     """
     from PIL import Image
 
@@ -128,9 +123,8 @@ def stack(count: int, arrays: Iterable[tuple[str, np.ndarray]]) -> np.ndarray:
 def decode(name: str, content: Path | bytes, count: int) -> np.ndarray:
     """Returns a PNG or JPEG image as uint8 ``[H, W]`` (grey) or ``[H, W, 3]``.
 
-    Raises:
-      UserError: if it is damaged, has 16 bits or is transparent, or if ``count`` images
-        of the size in its header, which is read before it is decoded, are too large.
+    An image that is damaged, has 16 bits or is transparent is refused. So are ``count``
+    images that are too large by the size in the header, before it is decoded.
     """
     from PIL import Image
 

@@ -112,11 +112,7 @@ def _copies(train: Any, other: Any) -> Copies:
 
 
 def check_learnable(findings: Findings) -> None:
-    """Refuses a training set that teaches nothing.
-
-    Raises:
-      UserError: if it has one class only, or if all of its images are the same.
-    """
+    """Refuses a training set with one class, or with images that are all the same."""
     present = findings.counts["train"] > 0
     if np.count_nonzero(present) == 1:
         raise UserError(

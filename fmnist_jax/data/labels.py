@@ -184,8 +184,7 @@ def as_given(
 ) -> Encoded:
     """Returns the targets of all splits as float32 or int32, otherwise unchanged.
 
-    Raises:
-      UserError: if they are no finite numbers, or differ in type or shape.
+    They must be finite numbers, of the same type and shape in all splits.
     """
     numbers = {s: _as_numbers(f"{s} targets", array) for s, array in targets.items()}
     types = {split: (str(x.dtype), x.shape[1:]) for split, x in numbers.items()}

@@ -21,14 +21,8 @@ NAMES = (
 def read_all(paths: Iterable[Path]) -> Pairs:
     """Reads the images and labels in .npy files and .npz archives, by their names.
 
-    The files are in one folder. Arrays of other names are not read.
-
-    Returns:
-      Images and labels of each split; 'all' if the names have no split.
-
-    Raises:
-      UserError: if a file is damaged, if the arrays are over the limit, or if images or
-        labels are absent or there twice.
+    The files are in one folder. Arrays of other names are not read. The split is 'all'
+    if the names have none.
     """
     arrays: dict[tuple[str, str], np.ndarray] = {}
     names: dict[tuple[str, str], str] = {}

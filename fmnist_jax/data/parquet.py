@@ -20,9 +20,6 @@ def read(paths: Mapping[str, Sequence[Path]]) -> Contents:
     Numeric columns are read as those of CSV files. A column of image bytes, or of
     structs with a field ``bytes``, gives uint8 images; columns beside it and the labels
     are left out.
-
-    Raises:
-      UserError: as ``tables.read``.
     """
     schema = _open(next(iter(paths.values()))[0]).schema_arrow
     image = next((field.name for field in schema if _is_image(field.type)), None)

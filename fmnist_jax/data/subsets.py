@@ -14,15 +14,9 @@ MAX_CHANCE = 1e-6  # of a refusal, by class counts that a random sample has
 def stratified_mask(labels: np.ndarray, count: int, seed: int = 0) -> np.ndarray:
     """Chooses examples of which each class has its share.
 
-    The shares of ``count`` are rounded by the largest remainder.
-
-    Args:
-      labels: int ``[N]`` from 0.
-      count: the number of examples to choose, 0 to N.
-      seed: of the choice within each class.
-
-    Returns:
-      bool ``[N]``, with ``count`` times True.
+    Returns bools ``[N]``, of which ``count`` are True. The shares of ``count`` are
+    rounded by the largest remainder. ``labels`` are ints ``[N]`` from 0; ``seed``
+    decides the choice within each class.
     """
     shares = np.bincount(labels) * plain(count) / len(labels)
     counts = np.floor(shares).astype(int)
@@ -45,9 +39,6 @@ def check_first(
     only if a random sample has a chance below ``MAX_CHANCE`` of losing so much. This
     chance is bounded from above: by the number of choices of as many classes, times the
     hypergeometric probability of so few examples of these classes together.
-
-    Raises:
-      UserError: the lost classes, and the cure.
     """
     totals = np.bincount(labels, minlength=len(class_names))
     counts = np.bincount(labels[:count], minlength=len(class_names))

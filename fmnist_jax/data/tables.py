@@ -164,8 +164,7 @@ def _is_number(text: str) -> bool:
 def named_label(names: Sequence[str]) -> str | None:
     """Returns the column that is named like labels, or None.
 
-    Raises:
-      UserError: if there are several, of which the others would be features.
+    Several are refused, because the others would be features.
     """
     matches = [name for name in names if name.strip().lower() in LABELS[:-1]]
     matches = matches or [name for name in names if name.strip().lower() == LABELS[-1]]

@@ -152,10 +152,7 @@ def draw_final(axes: Axes, last: xr.Dataset, x: str, name: str) -> list[Line2D]:
 
     Every combination of the other axes' values gets a colour, and, of at least
     ``MIN_JOINED`` values, a line through the means where all seeds are trained. Seeds
-    that are not trained are crosses.
-
-    Returns:
-      The entries of the legend.
+    that are not trained are crosses. Returns the entries of the legend.
     """
     indices, values = combinations(last, x), last[x].values.astype(float)
     handles, looks = [], itertools.cycle(style.MARKERS)

@@ -19,37 +19,22 @@ return size && (size >= 1e5 || size < 1e-3)
 
 
 class Control(NamedTuple):
-    """A control of the page, which scripts read by its name.
+    """A control of the page, which scripts read by its name."""
 
-    Attributes:
-      name: its key in the page's address.
-      label: in words.
-      choices: value to text; empty for a slider.
-      span: minimum, maximum, step and value of a slider.
-    """
-
-    name: str
-    label: str
-    choices: Mapping[str, str] = {}
-    span: Sequence[float] = ()
+    name: str  # its key in the page's address
+    label: str  # in words
+    choices: Mapping[str, str] = {}  # value to text; empty for a slider
+    span: Sequence[float] = ()  # minimum, maximum, step and value of a slider
 
 
 class Interactive(NamedTuple):
-    """What a page draws: figures, the controls over them, and data for its script.
+    """What a page draws: figures, the controls over them, and data for its script."""
 
-    Attributes:
-      script: name of the function that updates the figures.
-      figures: by their description in words.
-      controls: in the order of the page.
-      data: anything that JSON can hold.
-      covers: beginnings of the names of the PNG files that it takes the place of.
-    """
-
-    script: str
-    figures: Mapping[str, Plot]
-    controls: Sequence[Control]
-    data: Mapping[str, Any]
-    covers: tuple[str, ...] = ()
+    script: str  # name of the function that updates the figures
+    figures: Mapping[str, Plot]  # by their description in words
+    controls: Sequence[Control]  # in the order of the page
+    data: Mapping[str, Any]  # anything that JSON can hold
+    covers: tuple[str, ...] = ()  # beginnings of names of the PNG files it replaces
 
 
 def library() -> str:

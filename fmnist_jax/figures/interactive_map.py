@@ -47,11 +47,8 @@ def map_pages(dataset: xr.Dataset, command: str = "") -> dict[str, Interactive]:
     """Returns what each page of a map draws, by the end of its name; "" is the first.
 
     The first two axes span the plane. Maps of further axes stand side by side, or on
-    a page each if they are large.
-
-    Args:
-      dataset: results of a map, with or without filled-in points.
-      command: trains a single point; with "{x}" and "{y}" for its values.
+    a page each if they are large. ``command`` trains a single point; it has "{x}" and
+    "{y}" for the values.
     """
     axes = sweep_axes(dataset)
     panels = combinations(dataset, *axes[:2])

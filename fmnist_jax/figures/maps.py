@@ -65,10 +65,8 @@ def maps(
     Over seeds: the mean of the accuracy, the most frequent status. If the results
     contain ``stable_rate``, lines of theory are drawn. ``points`` are the settings of
     published runs by optimizer, which are marked; the ``criterion`` decides which runs
-    are shown as trained (``judge``).
-
-    Returns:
-      A figure for each combination of the other axes' values, by its file name.
+    are shown as trained (``judge``). There is a figure for each combination of the
+    other axes' values, by its file name.
     """
     figures, dataset = {}, judge(dataset, criterion)
     for index in combinations(dataset, *sweep_axes(dataset)[:2]):
@@ -82,8 +80,7 @@ def maps(
 def trained_points(dataset: xr.Dataset) -> dict[str, Figure]:
     """Draws which points of an adaptive map were trained, and which are filled in.
 
-    Returns:
-      The figure by its file name; empty for other maps.
+    Returns the figure by its file name; nothing for other maps.
     """
     if "is_trained" not in dataset:
         return {}

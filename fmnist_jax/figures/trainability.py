@@ -51,10 +51,8 @@ def trainable_ranges(dataset: xr.Dataset, criterion: str = STATUS) -> dict[str, 
     """Draws trainable and stable learning rates against the other axis of the plane.
 
     Below, the largest trainable learning rate divided by the stable one. A column for
-    each combination of further axes. The first two axes span the plane.
-
-    Returns:
-      The figure by its file name; empty if the learning rate is not an axis.
+    each combination of further axes. The first two axes span the plane. Returns the
+    figure by its file name; nothing if the learning rate is not an axis.
     """
     axes = sweep_axes(dataset)
     plane, others = axes[:2], axes[2:]

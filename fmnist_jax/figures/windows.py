@@ -42,11 +42,8 @@ def figure(
 ) -> Figure:
     """Draws a panel for each optimizer: inputs down, learning rates across.
 
-    Args:
-      dataset: results along ``axis``, "learning_rate" and "seed" only.
-      axis: of the inputs.
-      rows: the table of ``analysis.windows``.
-      title: what else is fixed.
+    The results are along ``axis``, the inputs, "learning_rate" and "seed" only;
+    ``rows`` is their table of ``analysis.windows``. The title says what else is fixed.
     """
     dataset = dataset.sortby(RATE)
     accuracy = 100 * final_accuracy(dataset, "validation").mean("seed")

@@ -52,9 +52,6 @@ def apply_network(
 
     Returns:
       Logits ``[B, C]``, of at least float32, and the state after the call.
-
-    Raises:
-      UserError: for a switch of unknown name, and for anything but an array of logits.
     """
     network = as_network(model)
     inputs = (params, state, x) if network.stateful else (params, x)

@@ -51,9 +51,6 @@ def call_arguments(
       others: values of further arguments, passed if the function names them.
       into_kwargs: what is passed to a ``**kwargs``, if no switch is named. None: such a
         function is refused, because the name of its switch is unknown.
-
-    Raises:
-      UserError: for another required argument, and for a refused ``**kwargs``.
     """
     parameters = _further_parameters(function, num_inputs)
     names, others = [p.name for p in parameters], others or {}

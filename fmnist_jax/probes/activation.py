@@ -39,22 +39,12 @@ def activation_stability(
     as large as h_l at η = r_lk = rms(h_l) / rms(J_l g_k), with root mean squares over
     images and units; compare Haas et al. 2025, arXiv 2505.22491.
 
-    Network and loss are those of ``sharpness``; g_k includes ``first_kernel_rate``.
+    Network and loss are those of ``sharpness``; g_k includes ``first_kernel_rate``. The
+    batch has mini-batches of the run's size, ``batches`` of them, and then the images
+    on which h_l is measured.
 
-    Args:
-      config: static settings.
-      hparams: traced settings.
-      state: of the run, usually before the first step.
-      key: unused.
-      batch: mini-batches of the run's size, then the images on which h_l is measured.
-      batches: number of mini-batches.
-
-    Returns:
-      ``activation_stable_rate``: the geometric mean of r_lk over k, the minimum over l.
-      NaN without hidden layers, and for a network that sows no ``preactivation``.
-
-    Raises:
-      UserError: if there are too few examples.
+    Returns ``activation_stable_rate``: the geometric mean of r_lk over k, the minimum
+    over l. NaN without hidden layers, and for a network that sows no ``preactivation``.
     """
     parts, images = _parts_and_images(config, batch, batches)
 

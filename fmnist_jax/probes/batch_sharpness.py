@@ -21,17 +21,9 @@ def batch_sharpness(
 
     g is the gradient and H the Hessian of the mean loss of one mini-batch of the run's
     size (Andreyev and Beneventano 2024, arXiv 2412.20553: "batch sharpness", which
-    settles at 2/η under SGD). Without penalty and dropout, as ``sharpness``.
-
-    Args:
-      config: static settings.
-      hparams: traced settings.
-      state: of the run.
-      key: unused.
-      batch: cut into mini-batches of the run's size; a partial last one is left out.
-
-    Returns:
-      ``batch_sharpness``. A mini-batch without gradient counts as 0.
+    settles at 2/η under SGD). Without penalty and dropout, as ``sharpness``. The batch
+    is cut into mini-batches of the run's size; a partial last one is left out. A
+    mini-batch without gradient counts as 0.
     """
     loss = mean_loss(config, hparams, state)
 

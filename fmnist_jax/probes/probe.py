@@ -67,10 +67,8 @@ class Probe:
 def mini_batches(batch: Dataset, size: int, count: int | None = None) -> Dataset:
     """Returns a batch cut into mini-batches, ``[K, size, …]``.
 
-    Args:
-      batch: what is cut; a partial last mini-batch is left out.
-      size: of a mini-batch; capped at that of the batch.
-      count: number of mini-batches K; None for all.
+    ``count`` is the number of mini-batches K; None for all. The size is capped at that
+    of the batch. A partial last mini-batch is left out.
     """
     size = min(size, len(batch.labels))
     count = len(batch.labels) // size if count is None else count
@@ -103,11 +101,7 @@ def run_probes(
 
 
 def flattened(output: Mapping[Any, Any]) -> dict[str, Any]:
-    """Returns the arrays of a nested dict by their joined names, such as ``a.b``.
-
-    Raises:
-      UserError: for anything in it but arrays and numbers.
-    """
+    """Returns the arrays of a nested dict by their joined names, such as ``a.b``."""
     values: dict[str, Any] = {}
     for path, value in jax.tree_util.tree_leaves_with_path(output):
         name = jax.tree_util.keystr(path, simple=True, separator=".")

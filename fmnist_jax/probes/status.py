@@ -40,12 +40,10 @@ def trained_accuracy(largest_class_share: float) -> float:
 def status(values: Mapping[str, Any], largest_class_share: float) -> np.ndarray:
     """Returns the status of each run, a string ``[…]``.
 
-    Args:
-      values: ``train_loss``, ``test_loss`` and ``train_accuracy_running``, the outputs
-        of ``health`` and, if runs may stop or be pruned, ``stopped`` and ``pruned``,
-        ``[…, E]`` each; and ``final_train_accuracy``, ``[…]``, unless the loss defines
-        no accuracy.
-      largest_class_share: of the training examples.
+    ``values`` has ``train_loss``, ``test_loss`` and ``train_accuracy_running``, the
+    outputs of ``health`` and, if runs may stop or be pruned, ``stopped`` and
+    ``pruned``, ``[…, E]`` each; and ``final_train_accuracy``, ``[…]``, unless the loss
+    defines no accuracy. ``largest_class_share`` is a share of the training examples.
     """
     v = {name: np.asarray(value) for name, value in values.items()}
     final_accuracy = v.pop("final_train_accuracy", None)

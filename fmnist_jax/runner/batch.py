@@ -24,13 +24,8 @@ from fmnist_jax.sweeps.plan_file import PARTS, is_unfinished, read_plan, refuse
 def run(root: Path, tasks: Sequence[Task]) -> None:
     """Runs the unfinished experiments among several, and writes their page.
 
-    Args:
-      root: the parent folder of their output folders.
-      tasks: the experiments.
-
-    Raises:
-      UserError: before the first run, if a folder has other results and they are not to
-        be overwritten, or if another process writes to ``root``.
+    ``root`` is the parent of their output folders. Nothing runs if another process
+    writes to it, or if a folder has other results that are not to be overwritten.
     """
     if any(task.job.experiment.trains for task in tasks):
         # Before a fingerprint asks for the kind of device.

@@ -95,15 +95,8 @@ def execute(
     """Executes a command line for one experiment or several.
 
     Several experiments get one folder each in a parent folder, and a combined page.
-
-    Args:
-      experiments: the experiments.
-      argv: the command line.
-      allow_training: whether runs may be trained; otherwise all must be in the folder.
-
-    Raises:
-      UserError: before any training, for any mistake in settings, output folder or data
-        of any experiment.
+    Mistakes in settings, output folder or data of any of them are refused before any
+    training. Without ``allow_training``, all runs must be in the folder.
     """
     from fmnist_jax.runner.flags import parse
     from fmnist_jax.runner.help import asks_for_help, help_text

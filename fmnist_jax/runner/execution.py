@@ -149,10 +149,7 @@ def _train(
 ) -> list["SweepProgress"]:
     """Runs the unfinished groups of this process's shard, with a progress bar.
 
-    Returns the progress of each stage.
-
-    Raises:
-      KeyboardInterrupt: if it was stopped.
+    Returns the progress of each stage. Raises KeyboardInterrupt if it was stopped.
     """
     from fmnist_jax.sweeps.running import train
 

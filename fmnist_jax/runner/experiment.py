@@ -107,35 +107,20 @@ class Experiment:
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """An experiment with the user's flags applied: a sweep for each data set.
-
-    Attributes:
-      experiment: the experiment.
-      options: parsed flags; None if not given.
-      axes: name to values or to bundles of settings; "seed" is last.
-      config: static settings that are not axes.
-      hparams: traced settings that are not axes.
-      datasets: names of the data sets; at least one.
-      notices: lines for the user.
-      search: which of the runs are trained, and how far.
-    """
+    """An experiment with the user's flags applied: a sweep for each data set."""
 
     experiment: Experiment
-    options: Options
-    axes: Mapping[str, Any]
-    config: Config
-    hparams: Hparams
-    datasets: tuple[str, ...]
-    notices: tuple[str, ...] = ()
-    search: Search = Grid()
+    options: Options  # parsed flags; None if not given
+    axes: Mapping[str, Any]  # name to values or to bundles of settings; "seed" is last
+    config: Config  # static settings that are not axes
+    hparams: Hparams  # traced settings that are not axes
+    datasets: tuple[str, ...]  # names of the data sets; at least one
+    notices: tuple[str, ...] = ()  # lines for the user
+    search: Search = Grid()  # which of the runs are trained, and how far
 
     @functools.cached_property
     def configs(self) -> list[Config]:
-        """The static settings of every program.
-
-        Raises:
-          UserError: for settings that are not allowed or have no effect.
-        """
+        """The static settings of every program."""
         from fmnist_jax.sweeps.axes import check_sweep
         from fmnist_jax.sweeps.grid import settings_set
 
@@ -147,11 +132,7 @@ class Job:
 
     @functools.cached_property
     def probes(self) -> tuple["Probe", ...]:
-        """What is recorded in addition to the metrics.
-
-        Raises:
-          UserError: for settings that the probes cannot measure.
-        """
+        """What is recorded in addition to the metrics."""
         probes = tuple(self.experiment.probes(self))
         if not self.keeps_states:
             return probes

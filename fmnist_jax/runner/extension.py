@@ -51,10 +51,8 @@ def environment_of(task: Task) -> dict[str, str]:
 def earlier_results(task: Task) -> list["xr.Dataset"]:
     """Returns the results to reuse, separately for each data set.
 
-    Without ``--extend`` and ``--zoom_from``, there are none.
-
-    Raises:
-      UserError: if they are missing, or of other code, versions or probes.
+    Without ``--extend`` and ``--zoom_from``, there are none. Missing results, and those
+    of other code, versions or probes, are refused.
     """
     from fmnist_jax.sweeps.extending import check_environment, trained_points
 
@@ -118,14 +116,8 @@ def with_reused_groups(
 ) -> list["Plan"]:
     """Returns plans in which each group is either reused or trained as a whole.
 
-    Args:
-      task: the job and its data.
-      plans: of all runs.
-      first: of those that are trained first.
-      earlier: the results to reuse.
-
-    Raises:
-      UserError: if the results cannot be extended to these plans.
+    ``first`` are the plans of the runs that are trained first, and ``earlier`` the
+    results to reuse, which are refused if they cannot be extended to these plans.
     """
     from fmnist_jax.sweeps import extending
 

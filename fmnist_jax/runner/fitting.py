@@ -18,9 +18,6 @@ def select_data(job: Job, datasets: Mapping[str, "Data"]) -> tuple["Data", ...]:
 
     An experiment may use fewer training examples, unless the flag is given. The
     validation examples are taken from these.
-
-    Raises:
-      UserError: as ``Data.subset`` and ``Data.with_validation``.
     """
     count = job.experiment.train_examples
     if count and not job.options["train_examples"]:
@@ -72,9 +69,8 @@ def leave_out_bundles(job: Job, datasets: Mapping[str, "Data"]) -> Job:
 def fit_to_data(job: Job, datasets: Sequence["Data"]) -> Job:
     """Caps default batch sizes at the training examples.
 
-    Raises:
-      UserError: for given batch sizes that are larger, for runs that this machine's
-        memory cannot hold, and for data that teach nothing.
+    Refuses given batch sizes that are larger, runs that this machine's memory cannot
+    hold, and data that teach nothing.
     """
     from fmnist_jax.data.inspection import check_learnable
     from fmnist_jax.sweeps.cost import check_memory

@@ -46,9 +46,6 @@ def parse_list(flag: str, value_type: ValueType, text: str) -> tuple[Any, ...]:
 
     ``start:stop:count`` stands for ``count`` numbers, log-spaced from start to stop,
     and ``start:stop`` is a ``Span``.
-
-    Raises:
-      UserError: for an empty list, or a value that is not allowed or given twice.
     """
     values: list[Any] = []
     for entry in text.split(","):

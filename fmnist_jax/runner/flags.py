@@ -31,14 +31,8 @@ def parse(
     """Returns the values of a command line.
 
     Those of settings are under "settings", and the texts that were given under "given",
-    by the names of the flags.
-
-    Args:
-      argv: the command line; the first entry is the program.
-      experiments: the experiments to run; flags that none of them uses are refused.
-
-    Raises:
-      UserError: as ``parse_flags``, or for a flag without effect.
+    by the names of the flags. The first entry of ``argv`` is the program. Flags that
+    none of the experiments uses are refused.
     """
     given = read(argv)
     _check_used(given, experiments)
@@ -49,11 +43,7 @@ def parse(
 
 
 def parse_flags(argv: Sequence[str], known: Collection[Flag]) -> dict[str, Any]:
-    """Returns the value of each known flag; None or False if it is not given.
-
-    Raises:
-      UserError: as ``read``, or for a value that is not allowed.
-    """
+    """Returns the value of each known flag; None or False if it is not given."""
     return _values(read(argv, known), known)
 
 
@@ -82,12 +72,7 @@ def _check_used(names: Iterable[str], experiments: Sequence[Experiment]) -> None
 
 
 def read(argv: Sequence[str], known: Collection[Flag] = FLAGS.values()) -> Given:
-    """Returns the texts of the flags on a command line.
-
-    Raises:
-      UserError: for an unknown flag, a stray argument, or a flag given twice or without
-        a value.
-    """
+    """Returns the texts of the flags on a command line."""
     values = flags.FlagValues()
     for flag in known:
         if flag.value_type is SWITCH:

@@ -32,13 +32,8 @@ def check_stages(experiment: Experiment, options: Options) -> None:
 def rungs_of(experiment: Experiment, options: Options, epochs: int) -> Rungs | None:
     """Returns the rungs that the flags ask for; None without ``--halving``.
 
-    Args:
-      experiment: the experiment; it must not need every run up to the last epoch.
-      options: parsed flags.
-      epochs: passes over the training set, unless ``--rungs`` gives them.
-
-    Raises:
-      UserError: for flags that cannot be combined, or rungs that are not ascending.
+    The experiment must not need every run up to the last epoch. ``epochs`` is the
+    number of passes over the training set, unless ``--rungs`` gives it.
     """
     if not options["halving"]:
         for flag in ("rungs", "keep_share"):

@@ -12,11 +12,7 @@ def adding_resume_command(command: str, folder: Path) -> Iterator[None]:
     """Adds a note with the resume command to any exception that ends a sweep.
 
     A user's mistake gets the note only if there are checkpoints. An error of a device
-    becomes a UserError.
-
-    Args:
-      command: the command that resumes the sweep.
-      folder: of the checkpoints.
+    becomes a UserError. ``folder`` is that of the checkpoints.
     """
     from jax.errors import JaxRuntimeError
 

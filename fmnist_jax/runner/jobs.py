@@ -28,24 +28,16 @@ if TYPE_CHECKING:
 
 
 class Task(NamedTuple):
-    """A job with its data sets, and its output folder.
-
-    Attributes:
-      arguments: of the command line, as results record them.
-      code: digest of the code of the experiment.
-      resume_command: resumes the job if it is interrupted.
-      allow_training: whether runs may be trained; otherwise all must be in the folder.
-      cluster: whose workers train; None for this process.
-    """
+    """A job with its data sets, and its output folder."""
 
     job: Job
     data: tuple["Data", ...]
     out_dir: Path
-    arguments: Sequence[str]
-    code: str
-    resume_command: str
-    allow_training: bool = True
-    cluster: "Cluster | None" = None
+    arguments: Sequence[str]  # of the command line, as results record them
+    code: str  # digest of the code of the experiment
+    resume_command: str  # resumes the job if it is interrupted
+    allow_training: bool = True  # otherwise all runs must be in the folder
+    cluster: "Cluster | None" = None  # whose workers train; None for this process
 
     @property
     def name(self) -> str:
@@ -112,11 +104,7 @@ def with_settings(
 
 
 def base_settings(experiment: Experiment, preset: str) -> tuple[Config, Hparams]:
-    """Returns an experiment's settings before any flag or axis.
-
-    Raises:
-      UserError: for an unknown preset.
-    """
+    """Returns an experiment's settings before any flag or axis."""
     config, hparams = choose("preset", preset, PRESETS)
     if experiment.epochs:
         config = dataclasses.replace(config, num_epochs=experiment.epochs)
@@ -124,11 +112,7 @@ def base_settings(experiment: Experiment, preset: str) -> tuple[Config, Hparams]
 
 
 def make_job(experiment: Experiment, options: Options) -> Job:
-    """Applies flags over the experiment's axes and settings over the preset.
-
-    Raises:
-      UserError: for any mistake in the settings.
-    """
+    """Applies flags over the experiment's axes and settings over the preset."""
     datasets: tuple[str, ...] = (options["dataset"] or "auto",)
     if experiment.axes is None:
         return Job(experiment, options, {}, Config(), Hparams(), datasets)
@@ -198,10 +182,9 @@ def plan_job(
 ) -> list["Plan"]:
     """Returns a plan for each data set of a job.
 
-    Args:
-      task: the job and its data.
-      num_devices: to plan for without starting JAX; None for those of this process.
-      num_shards: minimum number of groups, if there are as many runs.
+    ``num_devices`` is the number of devices to plan for without starting JAX; None:
+    those of this process. There are at least ``num_shards`` groups, if there are as
+    many runs.
     """
     from fmnist_jax.sweeps.planning import plan, split_for_shards
 

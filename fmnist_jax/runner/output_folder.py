@@ -23,11 +23,8 @@ STATES = "states/states.json"  # of an experiment that compares no data sets
 def choose_folder(names: Sequence[str], options: Mapping[str, Any]) -> Path:
     """Returns the output folder of one or several experiments, without creating it.
 
-    The default is a folder below ``runs`` whose name is the time in UTC.
-
-    Raises:
-      UserError: if the folder of one experiment contains results, or if a folder
-        cannot be created or written.
+    The default is a folder below ``runs`` whose name is the time in UTC. The folder of
+    one experiment must not contain results.
     """
     several = len(names) > 1
     is_default = options["out_dir"] is None
@@ -86,13 +83,8 @@ def check_writable(folder: Path, flag: str = "out_dir") -> None:
 def ensure_dir(folder: Path, unique: bool = False) -> Iterator[Path]:
     """Creates an output folder, yields its path, and removes it if it stays empty.
 
-    Args:
-      folder: its path.
-      unique: if the folder exists, create one with a number appended to the name,
-        which no other process uses.
-
-    Raises:
-      UserError: if the folder cannot be created.
+    With ``unique``, an existing folder is left alone: another one is created, with a
+    number appended to the name, which no other process uses.
     """
     is_new = unique or not os.path.exists(folder)
     try:

@@ -24,13 +24,8 @@ def _staying(text: str) -> Iterator[None]:
 def network(text: str) -> Any:
     """Returns the network that ``--model`` gives.
 
-    Args:
-      text: ``module:factory``. A module of the current folder or of a package, and in
-        it a network, or a function or class without arguments that returns one.
-
-    Raises:
-      UserError: for another text, a module that cannot be imported, and anything that
-        is not a network.
+    The text is ``module:factory``: a module of the current folder or of a package, and
+    in it a network, or a function or class without arguments that returns one.
     """
     name, _, factory = text.partition(":")
     if not all(part.isidentifier() for part in (*name.split("."), factory)):

@@ -26,13 +26,9 @@ if TYPE_CHECKING:
 
 
 def write(folders: Sequence[Path]) -> Path:
-    """Writes the page of experiments into the parent of their folders.
+    """Writes the page of finished experiments into the parent of their folders.
 
-    Args:
-      folders: of finished experiments, in the same parent folder.
-
-    Returns:
-      The path of the page.
+    Returns the path of the page.
     """
     experiments = [experiment(folder) for folder in folders]
     legend = dict.fromkeys(line for e in experiments for line in e["legend"])

@@ -19,11 +19,7 @@ EXCLUDED = ("keep_states", "extend", "num_shards")
 
 
 def refinement_of(options: Mapping[str, Any]) -> Refinement | None:
-    """Returns the search of an adaptive map; None without ``--refine``.
-
-    Raises:
-      UserError: for flags that cannot be combined.
-    """
+    """Returns the search of an adaptive map; None without ``--refine``."""
     size = options["refine"]
     if options["zoom_from"] is not None and (size is None or options["zoom"] is None):
         raise UserError("--zoom_from requires --refine and --zoom.")
@@ -39,14 +35,7 @@ def plane_axes(
 ) -> dict[str, Sequence[float]]:
     """Returns the axes of a map, ascending: first the horizontal, then the vertical.
 
-    Args:
-      plane: the two settings, unless ``--x`` and ``--y`` are given.
-      options: parsed flags.
-
-    Raises:
-      UserError: if one is not a setting of ``Hparams``, both are the same, values are
-        missing or too few, ``--zoom`` is not a window, or ``--zoom_from`` has no map of
-        it.
+    ``plane`` has the two settings, unless ``--x`` and ``--y`` are given.
     """
     names = {flag: options[flag] or n for flag, n in zip("xy", plane, strict=True)}
     for flag, name in names.items():

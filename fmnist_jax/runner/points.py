@@ -24,16 +24,8 @@ def with_points(
 ) -> tuple[Experiment, Axes, list[str]]:
     """Joins the axes that ``--zip`` pairs, and samples the ranges ``start:stop``.
 
-    Args:
-      experiment: the experiment, whose figures and answer may need these axes.
-      axes: name to values; a ``Span`` among them is to be sampled.
-      options: parsed flags.
-
-    Returns:
-      The experiment with figures for the new axes; the axes; and lines for the user.
-
-    Raises:
-      UserError: for settings that cannot be paired or sampled.
+    A ``Span`` among the values of an axis is to be sampled. Returns the experiment with
+    figures for the new axes; the axes; and lines for the user.
     """
     ranges = {n: [x for x in v if isinstance(x, Span)] for n, v in axes.items()}
     spans = {name: some[0] for name, some in ranges.items() if some}
@@ -66,8 +58,7 @@ def with_points(
 def check_points(experiment: Experiment, options: Options) -> None:
     """Refuses ``--zip``, ``--sample`` and ranges for experiments that need a grid.
 
-    Raises:
-      UserError: if one is given, and the experiment has a plane or extra measurements.
+    Those with a plane, extra measurements or a search need one.
     """
     needs_grid = experiment.plane or experiment.extra_measurements or experiment.search
     given = [

@@ -26,10 +26,8 @@ def write(
 ) -> list[Path]:
     """Writes the page of a finished experiment into its folder; returns its paths.
 
-    Args:
-      folder: with all other files of the experiment.
-      experiment: which axes its figures show.
-      dataset: the results of its runs, if there were any.
+    The folder has all other files of the experiment. ``dataset`` has the results of its
+    runs, if there were any.
     """
     facts = page.experiment(folder, MAX_TABLE)
     pages = _pages(experiment, dataset) if dataset is not None else {REPORT: None}

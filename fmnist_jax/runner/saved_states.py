@@ -21,10 +21,8 @@ def save(
 ) -> tuple[list[Path], list[str]]:
     """Saves the states of each data set, in subfolders if data sets are compared.
 
-    Those of an earlier run of the experiment in the output folder are removed.
-
-    Returns:
-      The files that ``load_states`` opens, and lines for the user.
+    Those of an earlier run of the experiment in the output folder are removed. Returns
+    the files that ``load_states`` opens, and lines for the user.
     """
     from fmnist_jax.sweeps import state_files, states
     from fmnist_jax.sweeps.progress import saved_parts

@@ -54,15 +54,9 @@ def metadata(task: Task) -> Metadata:
 def save_runs(task: Task, dataset: "xr.Dataset") -> tuple[Answer, list[Path]]:
     """Writes all files of an experiment with runs.
 
-    The results are written first: drawing or summarising them may fail.
-
-    Args:
-      task: the experiment with its settings and folder.
-      dataset: the results of its runs.
-
-    Returns:
-      The answer, with the figures and sentences that every experiment has, and the
-      paths of the files.
+    The results are written first: drawing or summarising them may fail. Returns the
+    answer, with the figures and sentences that every experiment has, and the paths of
+    the files.
     """
     experiment, out_dir = task.job.experiment, task.out_dir
     if experiment.plane:

@@ -44,12 +44,9 @@ def overview(
 ) -> list[str]:
     """Returns the data sets, runs, programs and expected cost of a job.
 
-    Args:
-      job: the experiment with its settings.
-      whole: one plan for each data set of the job.
-      data: the data sets.
-      plans: what is still to be trained of these; () for all of it.
-      accelerator: name of the GPU or TPU that trains; "" for this processor.
+    ``whole`` has a plan for each data set of the job, and ``plans`` what is still to be
+    trained of these; () for all of it. ``accelerator`` is the name of the GPU or TPU
+    that trains; "" for this processor.
     """
     plans = plans or whole
     pairs = list(zip(plans, data, strict=True))
@@ -98,9 +95,7 @@ def _axis(name: str, values: Sequence[Any]) -> str:
 def axis_text(name: str, values: Sequence[Any]) -> str:
     """Returns the label of an axis and its values, abbreviated if there are many.
 
-    Args:
-      name: of the axis.
-      values: coordinates, as in the results; None stands for infinity, as in JSON.
+    The values are coordinates, as in the results; None stands for infinity, as in JSON.
     """
     texts = [
         str(value)
@@ -116,13 +111,7 @@ def axis_text(name: str, values: Sequence[Any]) -> str:
 def results(
     answer: Answer, paths: Sequence[Path], dataset: "xr.Dataset | None" = None
 ) -> list[str]:
-    """Returns the tables and sentences of an experiment, and the files it has written.
-
-    Args:
-      answer: of the experiment.
-      paths: of the files.
-      dataset: the results of the runs, if there were any.
-    """
+    """Returns tables and sentences of an experiment, and the files that it wrote."""
     style: dict[str, Any] = {"float_format": "{:.6g}".format, "na_rep": "–"}
     style |= {"index": False, "max_rows": report.MAX_ROWS}
     lines = [

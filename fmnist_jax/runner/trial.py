@@ -27,11 +27,7 @@ _PARSE_XLA_FLAGS = "from jaxlib import xla_client; xla_client.CompileOptions()"
 
 
 def check_figures() -> None:
-    """Draws a small figure in memory, with the user's settings of matplotlib.
-
-    Raises:
-      UserError: if that fails.
-    """
+    """Draws a small figure in memory, with the user's settings of matplotlib."""
     try:
         from fmnist_jax.figures.style import add_legend, grid_of_panels, legend_line
 
@@ -68,12 +64,6 @@ def start_jax(out_dirs: Sequence[Path]) -> None:
 
     There are at least as many devices as the unfinished sweeps of output folders use:
     the same number gives the same bits.
-
-    Args:
-      out_dirs: the output folders.
-
-    Raises:
-      UserError: if settings in the environment prevent it.
     """
     _check_xla_flags()
     with explaining_start():

@@ -74,15 +74,7 @@ def connected(
 ) -> Iterator["Cluster | None"]:
     """Starts the workers of a command, or connects to those that there are.
 
-    Args:
-      options: parsed flags.
-      out_dirs: the output folders.
-
-    Yields:
-      The cluster; None if this process trains.
-
-    Raises:
-      UserError: if the scheduler or a first worker does not answer.
+    Yields the cluster, or None if this process trains.
     """
     if options["workers"] is None and options["scheduler"] is None:
         yield None
@@ -124,11 +116,7 @@ def _notes() -> Iterator[None]:
 def connected_to(place: Any) -> Iterator["Client"]:
     """Connects to a Dask scheduler.
 
-    Args:
-      place: a cluster, an address, or the path of a scheduler file.
-
-    Raises:
-      UserError: if the scheduler does not answer.
+    ``place`` is a cluster, an address, or the path of a scheduler file.
     """
     from distributed import Client
 
@@ -155,11 +143,8 @@ def started(count: int, gpus: Sequence[str] | None = None) -> Iterator["SpecClus
     """Starts worker processes on this machine, which end with this process.
 
     They listen on the loopback interface only. Each has a GPU of its own, or else as
-    many CPU devices as this process, so that results are those of this process.
-
-    Args:
-      count: number of workers.
-      gpus: of the workers; None to look for them.
+    many CPU devices as this process, so that results are those of this process. If
+    ``gpus`` is None, the GPUs are looked for.
     """
     import dask
     import jax

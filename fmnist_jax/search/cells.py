@@ -71,11 +71,7 @@ def leaves(labels: np.ndarray, step: int) -> list[Cell]:
     """Returns the cells of a map after dividing those whose points differ.
 
     The smallest divisible cells are not divided: ``unknown_points`` chooses points in
-    them.
-
-    Args:
-      labels: as ``differs`` takes them.
-      step: between the points of the coarse grid.
+    them. ``step`` is that between the points of the coarse grid.
     """
     cells, undivided = coarse_cells(labels.shape, step), []
     while cells:

@@ -42,21 +42,13 @@ FINALISTS, PER_PAIR = 4, 2  # in all; with the same scaling and optimizer
 
 
 class Recommending(NamedTuple):
-    """The ``Search`` for a recommendation.
+    """The ``Search`` for a recommendation."""
 
-    Attributes:
-      data: training, validation and test set.
-      part: a stratified part of the data.
-      config: static settings of the runs on all data.
-      rungs: of successive halving on the part.
-      seeds: of the runs on all data.
-    """
-
-    data: Data
-    part: Data
-    config: Config
-    rungs: Rungs
-    seeds: Sequence[int]
+    data: Data  # training, validation and test set
+    part: Data  # a stratified part of the data
+    config: Config  # static settings of the runs on all data
+    rungs: Rungs  # of successive halving on the part
+    seeds: Sequence[int]  # of the runs on all data
 
     @property
     def settings(self) -> Mapping[str, str]:
@@ -190,16 +182,9 @@ def _label_of(settings: Mapping[str, Any], bundles: Sequence[Any]) -> str:
 def finalists(searched: xr.Dataset, plan: Plan) -> dict[str, Mapping[str, Any]]:
     """Returns the settings with the highest validation accuracies, by label.
 
-    Of equal accuracies, the lowest validation losses come first. There are at most
-    ``FINALISTS`` settings, and at most ``PER_PAIR`` of them are the same except for the
-    learning rate.
-
-    Args:
-      searched: results with one seed.
-      plan: of the search.
-
-    Raises:
-      UserError: if every run diverged.
+    The results have one seed. Of equal accuracies, the lowest validation losses come
+    first. There are at most ``FINALISTS`` settings, and at most ``PER_PAIR`` of them
+    are the same except for the learning rate.
     """
     last = searched.isel(epoch=-1, seed=0)
     losses, accuracies = last.validation_loss, last.validation_accuracy

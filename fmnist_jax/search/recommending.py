@@ -34,19 +34,13 @@ def prepared(
 ) -> tuple[dict[str, Any], Config, Recommending]:
     """Returns axes and static settings of the search on a part of data, and the search.
 
-    Args:
-      axes: "scaling" to labelled settings: normalization, offset and divisor; "seed" to
-        those of the runs on all data; and further settings to their values, as
-        ``sweep`` takes them.
-      data: training, validation and test set.
-      config: static settings that are not axes; ``num_epochs`` is that of the runs on
-        all data. It is raised if the training set is so small that ``MIN_STEPS`` steps
-        take more epochs.
-      hparams: traced settings that are not axes.
+    ``axes`` maps "scaling" to labelled settings (normalization, offset and divisor),
+    "seed" to the seeds of the runs on all data, and further settings to their values,
+    as ``sweep`` takes them.
 
-    Raises:
-      UserError: for data without classes, settings that ``sweep`` refuses, and several
-        losses or scalings.
+    ``config`` has the ``num_epochs`` of the runs on all data. It is raised if the
+    training set is so small that ``MIN_STEPS`` steps take more epochs. Data without
+    classes are refused.
     """
     checked, programs = check_sweep(axes, config, hparams)
     _check(data, hparams, programs)

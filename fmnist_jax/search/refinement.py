@@ -35,14 +35,10 @@ class Refinement(NamedTuple):
 
     Each stage trains the points that are new at its level. The other points of the map
     are filled in from the nearest corner of their cell.
-
-    Attributes:
-      step: every ``step``-th point is trained first; a power of 2.
-      criterion: of ``analysis.criteria.judge``; points differ in status or by it.
     """
 
-    step: int = 8
-    criterion: str = STATUS
+    step: int = 8  # every ``step``-th point is trained first; a power of 2
+    criterion: str = STATUS  # of ``criteria.judge``; points differ in status or by it
 
     @property
     def settings(self) -> Mapping[str, str]:

@@ -23,19 +23,12 @@ SIGNS = {"validation_loss": 1, "validation_accuracy": -1}
 
 
 class Rungs(NamedTuple):
-    """When settings are pruned, and which: a ``Search`` with a stage for each rung.
+    """When settings are pruned, and which: a ``Search`` with a stage for each rung."""
 
-    Attributes:
-      epochs: after which settings are pruned, ascending; the last ends training.
-      keep: share of the settings that continue after each rung.
-      by: the validation metric that ranks the settings.
-      fewest: minimum number of settings that continue, if there are as many.
-    """
-
-    epochs: tuple[int, ...] = (1, 3, 9)
-    keep: float = 1 / 3
-    by: str = "validation_loss"
-    fewest: int = 1
+    epochs: tuple[int, ...] = (1, 3, 9)  # ascending; the last ends training
+    keep: float = 1 / 3  # share of the settings that continue after each rung
+    by: str = "validation_loss"  # the validation metric that ranks the settings
+    fewest: int = 1  # minimum number of settings that continue, if there are as many
 
     @property
     def settings(self) -> Mapping[str, str]:
@@ -154,12 +147,8 @@ def survivors(
 ) -> tuple[Plan, dict[int, Checkpoint]]:
     """Returns the plan of the best settings, and the checkpoints to continue from.
 
-    Args:
-      plan: of a stage.
-      checkpoints: of all of its groups.
-      data: what it trains on.
-      rungs: how many settings continue.
-      num_epochs: up to the next rung.
+    ``plan`` and ``checkpoints`` are those of a whole stage. The next rung is at epoch
+    ``num_epochs``.
     """
     scores = _scores(plan, checkpoints, rungs)
     best = sorted(scores, key=lambda setting: (scores[setting], setting))

@@ -33,15 +33,9 @@ def part_of(data: Data, train_examples: int) -> Data:
 def traced_scalings(scalings: Scalings, data: Data) -> dict[str, dict[str, Any]]:
     """Returns scalings as an offset and a divisor, so that these share a program.
 
-    Scalings by statistics of each pixel or channel keep their normalization. Those that
-    do the same to the data as one before them are left out.
-
-    Args:
-      scalings: label to settings: normalization, offset and divisor.
-      data: whose training set has the statistics.
-
-    Raises:
-      UserError: for another setting.
+    Scalings are settings by label: normalization, offset and divisor. Those by
+    statistics of each pixel or channel of the training set keep their normalization.
+    Those that do the same to the data as one before them are left out.
     """
     from fmnist_jax.sweeps.program_data import fitted  # imports jax
 

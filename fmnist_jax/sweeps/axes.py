@@ -51,9 +51,6 @@ def check_sweep(
     Returns:
       The axes with plain values, "seed" last; and the programs of the sweep: each
       distinct ``Config`` with the positions of its distinct runs in the flattened grid.
-
-    Raises:
-      UserError: as ``plan`` does for axes and settings.
     """
     check_is("axes", axes, Mapping, "a dict of settings to lists of their values")
     check_all(config, hparams)

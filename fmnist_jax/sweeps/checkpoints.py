@@ -44,19 +44,12 @@ class Part(NamedTuple):
 
 
 class Checkpoint(NamedTuple):
-    """The results of a group of runs so far, and what resumes it.
+    """The results of a group of runs so far, and what resumes it."""
 
-    Attributes:
-      parts: results in the order in which they were computed; the last one is that of
-        the epoch after which the group resumes.
-      positions: position in the group of each slot's run, ``[slots]``; None if the
-        group is finished.
-      leaves: of the state, ``[slots, …]`` each.
-    """
-
-    parts: Sequence[Part]
+    parts: Sequence[Part]  # in order; the group resumes after the epoch of the last
+    # Position in the group of each slot's run, ``[slots]``; None if it is finished.
     positions: np.ndarray | None = None
-    leaves: Sequence[np.ndarray] = ()
+    leaves: Sequence[np.ndarray] = ()  # of the state, ``[slots, …]`` each
 
     @property
     def is_finished(self) -> bool:
@@ -102,8 +95,7 @@ def _size(file: IO[bytes]) -> int:
 def read_json(path: Path) -> Any:
     """Returns what ``write_json`` wrote; None if there is no such file.
 
-    Raises:
-      UserError: if the file cannot be read or its sha256 is wrong.
+    A file with a wrong sha256 is refused.
     """
     try:
         with _open(path) as file:
@@ -122,10 +114,7 @@ def read_json(path: Path) -> Any:
 def write(path: Path, checkpoint: Checkpoint, plan_digest: str) -> None:
     """Writes a checkpoint: all of it, or nothing.
 
-    Args:
-      path: the file.
-      checkpoint: of a group of runs.
-      plan_digest: ``digest`` of the plan that the group belongs to.
+    ``plan_digest`` is the ``digest`` of the plan that the group belongs to.
     """
     arrays = [array for part in checkpoint.parts for array in part.values.values()]
     if checkpoint.positions is not None:
@@ -156,9 +145,7 @@ def store(path: Path, content: bytes) -> None:
 def read(path: Path, plan_digest: str) -> Checkpoint:
     """Returns the checkpoint of a file that ``write`` has written.
 
-    Raises:
-      UserError: if the file cannot be read, its sha256 is wrong, or it belongs to
-        another plan.
+    A file with a wrong sha256, or of another plan, is refused.
     """
     with _open(path) as file:
         line = file.readline(MAX_JSON_BYTES)

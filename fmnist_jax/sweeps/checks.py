@@ -49,13 +49,7 @@ def check_data(data: Data, plan: Plan) -> None:
 
 
 def check_plan(plan: Plan, data: Data, num_devices: int) -> None:
-    """Raises UserError for the first thing that does not fit.
-
-    Args:
-      plan: what is to run.
-      data: training and test set.
-      num_devices: number of devices of this process.
-    """
+    """Raises UserError for the first thing that does not fit."""
     check_data(data, plan)
     for probe in plan.probes:
         check_is("A probe", probe, Probe, "a Probe, such as Probe(function)")

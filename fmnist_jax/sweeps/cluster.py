@@ -31,28 +31,23 @@ class WorkerEndedError(Exception):
 
 @dataclasses.dataclass
 class Cluster:
-    """A Dask client, and what is known of its workers.
+    """A Dask client, and what is known of its workers."""
 
-    Attributes:
-      client: a ``distributed.Client``.
-      environment: what determines the bits of results on its workers.
-      names: by address, the names of the workers that are there. A worker that is
-        started again has another address and the same name.
-      checked: addresses of workers whose code, versions and settings are the same.
-      data_keys: by address, the key of the data set that a worker holds.
-      refused: names of workers that are not used.
-      ends: by name, how often a worker ended since it last finished anything.
-      data: the latest data set, its key, and its bytes.
-    """
-
-    client: Any
+    client: Any  # ``distributed.Client``
+    # What determines the bits of results on its workers.
     environment: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    # By address, the names of the workers that are there. A worker that is started
+    # again has another address and the same name.
     names: dict[str, str] = dataclasses.field(default_factory=dict)
+    # Addresses of workers whose code, versions and settings are the same.
     checked: set[str] = dataclasses.field(default_factory=set)
+    # By address, the key of the data set that a worker holds.
     data_keys: dict[str, str] = dataclasses.field(default_factory=dict)
+    # Names of workers that are not used.
     refused: set[str] = dataclasses.field(default_factory=set)
+    # By name, how often a worker ended since it last finished anything.
     ends: dict[str, int] = dataclasses.field(default_factory=dict)
-    data: tuple[Data, str, bytes] | None = None
+    data: tuple[Data, str, bytes] | None = None  # the latest, its key, and its bytes
 
     @property
     def usable(self) -> list[str]:
@@ -61,11 +56,7 @@ class Cluster:
 
 
 def connect(client: Any) -> Cluster:
-    """Returns the cluster of a client, after its first worker has answered.
-
-    Raises:
-      UserError: if no worker can be used.
-    """
+    """Returns the cluster of a client, after its first worker has answered."""
     cluster = Cluster(client)
     start = time.monotonic()
     while True:
@@ -126,11 +117,7 @@ def _scheduler_identity(client: Any) -> Mapping[str, Any]:
 
 
 def update_workers(cluster: Cluster) -> set[str]:
-    """Asks the scheduler for the workers; returns the addresses of those that left.
-
-    Raises:
-      UserError: if the scheduler does not answer.
-    """
+    """Asks the scheduler for the workers; returns the addresses of those that left."""
     try:
         if cluster.client.status != "running":
             raise OSError(f"the connection is {cluster.client.status}")
@@ -172,9 +159,6 @@ def plan_for(
     """Plans a sweep for the workers of a Dask client; without one, for this process.
 
     Returns the plan and the cluster; see ``plan_for_local_devices``.
-
-    Raises:
-      UserError: as ``plan_for_local_devices``, and if no worker can be used.
     """
     if client is None:
         return (
@@ -196,9 +180,7 @@ def plan_for(
 def check_workers(cluster: Cluster, since: float) -> None:
     """Raises UserError if no worker can be used, or if there is none for too long.
 
-    Args:
-      cluster: with its workers.
-      since: when there was a worker, in seconds of ``time.monotonic``.
+    There was a worker at the time ``since``, in seconds of ``time.monotonic``.
     """
     if cluster.usable:
         return
@@ -226,9 +208,8 @@ def submit(cluster: Cluster, address: str, name: str, *arguments: Any) -> Any:
 def fetch(future: Any) -> Any:
     """Returns the result of a future that is done.
 
-    Raises:
-      WorkerEndedError: if its worker ended, or its device failed.
-      UserError: the worker's.
+    Raises the UserError of its worker, or WorkerEndedError if the worker ended or its
+    device failed.
     """
     from distributed import CancelledError, KilledWorker
     from jax.errors import JaxRuntimeError
@@ -270,15 +251,9 @@ def data_of(cluster: Cluster, data: Data) -> tuple[str, bytes]:
 
 
 def plan_on_worker(cluster: Cluster, data: Data, arguments: Mapping[str, Any]) -> Plan:
-    """Plans a sweep for the devices of a worker.
+    """Plans a sweep for the devices of the first worker that can be used.
 
-    Args:
-      cluster: whose first worker plans.
-      data: training and test set.
-      arguments: the other arguments of ``plan_for_local_devices``, by name.
-
-    Raises:
-      UserError: as ``plan_for_local_devices``, and if no worker is left.
+    ``arguments`` are the other arguments of ``plan_for_local_devices``, by name.
     """
     import cloudpickle
 

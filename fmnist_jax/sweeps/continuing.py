@@ -32,14 +32,8 @@ Identity = tuple[tuple[str, Any], ...]  # the settings of a run by name
 def continued(plan: Plan, data: Data, earlier: Sweep) -> dict[int, Checkpoint]:
     """Returns a checkpoint of each group, after the last epoch of an earlier sweep.
 
-    Args:
-      plan: what is to run: runs of the earlier sweep, for more epochs.
-      data: what the earlier sweep ran on.
-      earlier: the results and the kept states.
-
-    Raises:
-      UserError: for runs that the earlier sweep did not keep, no further epochs, other
-        data, or a schedule that depends on the number of epochs.
+    The plan has runs whose states the earlier sweep kept, for more epochs on the same
+    data. A schedule that depends on the number of epochs is refused.
     """
     results, states = _checked(plan, data, earlier)
     codes: dict[Any, str] = {}

@@ -138,8 +138,7 @@ def run_memory_bytes(
 def kept_state_bytes(plan: "Plan", data: "Data") -> int:
     """Returns the memory of the trained states of a plan's runs.
 
-    Raises:
-      UserError: if this machine has less.
+    More than this machine has is refused.
     """
     total = 0
     for group in plan.groups:

@@ -102,10 +102,9 @@ def run_groups_resumably(
 ) -> Iterator[tuple[int, Steps]]:
     """Resumable variant of ``run_groups``, which has the same arguments.
 
-    Yields:
-      The position of each group and its steps, to be consumed before the next group is
-      requested. A step is a part and, if the group can be resumed after it, the batch
-      for ``checkpoint``. The batch is valid until the next step.
+    Yields the position of each group and its steps, to be consumed before the next
+    group is requested. A step is a part and, if the group can be resumed after it, the
+    batch for ``checkpoint``. The batch is valid until the next step.
     """
     context = open_plan(plan, data)
     groups = {i: group for i, group in enumerate(plan.groups) if i not in skip}
@@ -116,11 +115,7 @@ def run_groups_resumably(
 
 
 def open_plan(plan: Plan, data: Data) -> Context:
-    """Returns what ``run_group`` needs for the groups of a plan.
-
-    Raises:
-      UserError: if network, probes and data do not fit.
-    """
+    """Returns what ``run_group`` needs for the groups of a plan."""
     check_plan(plan, data, len(jax.local_devices()))
     mesh = programs.device_mesh(plan.num_devices)
     return Context(plan, data, mesh, _arrays(plan, data, mesh))
@@ -271,9 +266,6 @@ def plan_for_local_devices(
 
     On accelerators without ``max_width``, a program takes as many runs at once as
     memory holds (two small compilations tell); on a CPU, as many as the cache holds.
-
-    Raises:
-      UserError: as ``plan``; and if network, probes and data do not fit.
     """
     check_is("data", data, Data, DATA)
     with explaining_start():

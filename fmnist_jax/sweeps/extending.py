@@ -27,15 +27,9 @@ def with_reused_groups(
 ) -> Plan:
     """Returns a plan in which each group is either reused or trained as a whole.
 
-    Args:
-      plan: the plan of all runs.
-      first: the plan of those that are trained first.
-      results: results of the earlier sweep, with their attributes.
-      data: the data of the plan.
-
-    Raises:
-      UserError: if the results are from other data or from successive halving, or
-        contain no run of the plan.
+    ``first`` is the plan of those runs that are trained first. The results are those of
+    the earlier sweep, with their attributes. They are refused if they are from other
+    data or from successive halving, or contain no run of the plan.
     """
     if results.attrs.get("dataset_fingerprint") != data.fingerprint:
         raise UserError("the results are from other data.")
@@ -74,9 +68,7 @@ def trained_points(
 ) -> xr.Dataset:
     """Returns the runs of a map along an axis of its trained points in a window.
 
-    Args:
-      results: those of a map, adaptive or not.
-      window: the two settings that span the map, to the values in the window.
+    ``window`` maps the two settings that span the map to the values in the window.
     """
     runs = [n for n, v in results.items() if {*results.status.dims} <= {*v.dims}]
     inside = {n: results[n].isin([*values]) for n, values in window.items()}

@@ -32,11 +32,7 @@ _TYPES = {
 def settings_fingerprint(axes: Axes, config: Any, hparams: Any, data: Data) -> Any:
     """Returns what the command line and the data determine, as JSON.
 
-    Args:
-      axes: name to values, in the order of the results' dimensions.
-      config: static settings that are not axes.
-      hparams: traced settings that are not axes.
-      data: what the sweep trains on.
+    The axes are in the order of the results' dimensions.
     """
     settings = settings_by_name(config, hparams)
     content = {
@@ -51,11 +47,8 @@ def settings_fingerprint(axes: Axes, config: Any, hparams: Any, data: Data) -> A
 def fingerprint(plan: Plan, data: Data, environment: Mapping[str, str]) -> Fingerprint:
     """Returns what determines the results of a plan, as JSON.
 
-    Args:
-      plan: what is to run. A function or the class of a network is represented by its
-        name.
-      data: what it trains on.
-      environment: versions by package, the platform and the like.
+    A function or the class of a network is represented by its name. ``environment`` has
+    versions by package, the platform and the like.
     """
     content = {
         **settings_fingerprint(plan.axes, plan.config, plan.hparams, data),

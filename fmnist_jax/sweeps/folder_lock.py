@@ -23,13 +23,6 @@ def locked(out_dir: Path, shard: Shard = SINGLE) -> Iterator[Path]:
     system releases the locks of a process that is killed; the next process removes
     its temporary files. At the end the checkpoint folder is removed, unless it
     contained a plan at the start or contains checkpoints.
-
-    Args:
-      out_dir: the output folder.
-      shard: which groups this process runs.
-
-    Raises:
-      UserError: if another process has locked the folder, or if it cannot be created.
     """
     folder, is_single = out_dir / PARTS, shard.total == 1
     with contextlib.ExitStack() as locks:
@@ -80,10 +73,8 @@ def _lock_shard(folder: Path, shard: Shard, locks: contextlib.ExitStack) -> None
 
     A process without shards keeps the lock of the folder, and no shard may have its
     own lock. A shard keeps only its own lock: the lock of the folder, which it needs to
-    start, may be locked by other shards that start.
-
-    Raises:
-      Timeout: if another process has locked or removed a lock file.
+    start, may be locked by other shards that start. Raises Timeout if another process
+    has locked or removed a lock file.
     """
     is_single = shard.total == 1
     start = _lock(folder / LOCK, locks, 0 if is_single else SECONDS_TO_START)

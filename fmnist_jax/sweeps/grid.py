@@ -35,15 +35,10 @@ STATIC_AXES = STATIC.keys() - {*SHARED_SETTINGS}
 
 
 class Bundle(NamedTuple):
-    """Settings that change together: one value of an axis that is not a setting.
+    """Settings that change together: one value of an axis that is not a setting."""
 
-    Attributes:
-      label: the coordinate in the results.
-      settings: name to value.
-    """
-
-    label: str | int
-    settings: Mapping[str, Any]
+    label: str | int  # the coordinate in the results
+    settings: Mapping[str, Any]  # name to value
 
 
 def axis_coordinate(name: str, value: Any) -> Any:
@@ -96,11 +91,8 @@ def program_config(config: Config, settings: Mapping[str, Any]) -> Config:
     """Returns the program of a run.
 
     Static settings that the run does not depend on have their defaults, so that runs
-    which differ in nothing else share a program.
-
-    Args:
-      config: static settings that are not axes.
-      settings: those that the axes set; traced ones are ignored.
+    which differ in nothing else share a program. ``settings`` are those that the axes
+    set; traced ones are ignored.
     """
     static = {name: value for name, value in settings.items() if name in STATIC}
     config = dataclasses.replace(config, **static)
@@ -117,13 +109,10 @@ def program_hparams(
 ) -> Hparams:
     """Returns the traced settings of a run of a program, resolved.
 
-    Args:
-      program: of the run.
-      hparams: traced settings that are not axes.
-      settings: those that the axes set. Those that the program does not depend on, and
-        static ones, are ignored.
-      bundled: as ``bundled_settings`` returns them. All runs of a program must have a
-        number for these, so ``None`` is replaced by the number with the same meaning.
+    ``settings`` are those that the axes set. Those that the program does not depend on,
+    and static ones, are ignored. All runs of a program must have a number for the
+    ``bundled_settings``, so a ``None`` among these is replaced by the number with the
+    same meaning.
     """
     traced = {
         name: float(value)
@@ -145,15 +134,10 @@ def distinct_runs(
 ) -> tuple[dict[Config, list[int]], np.ndarray]:
     """Returns the runs to train.
 
-    Args:
-      axes: name to values; "seed" is last.
-      config: static settings that are not axes.
-      hparams: traced settings that are not axes.
-
-    Returns:
-      Each program with the positions of its distinct runs in the flattened grid; and
-      for each run of the grid, ``[num_runs]``, the position of the run that is trained
-      for it: the first that differs from it only in settings on which neither depends.
+    Returns each program with the positions of its distinct runs in the flattened grid;
+    and for each run of the grid, ``[num_runs]``, the position of the run that is
+    trained for it: the first that differs from it only in settings on which neither
+    depends. The last of the axes is "seed".
     """
     shape = [len(values) for values in axes.values()]
     grid = np.arange(math.prod(shape)).reshape(shape)

@@ -47,15 +47,9 @@ MAX_RESIDUAL = 0.01  # relative to the eigenvalue; it is unknown above
 def initial_sharpness(plan: Plan, data: Data) -> xr.Dataset:
     """Returns the sharpness at initialisation of a plan's runs.
 
-    Each distinct value is computed once.
-
-    Args:
-      plan: the runs; settings that the sharpness does not depend on are ignored.
-      data: the first training images are used.
-
-    Returns:
-      ``sharpness`` and ``sharpness_residual`` as ``probes.sharpness`` returns them,
-      with those of the plan's dimensions that they depend on.
+    Each distinct value is computed once, from the first training images. The variables
+    are ``sharpness`` and ``sharpness_residual`` as ``probes.sharpness`` returns them,
+    with those of the plan's dimensions that they depend on.
     """
     config = dataclasses.replace(plan.config, optimizer="sgd")
     sgd_plan = dataclasses.replace(plan, config=config)
@@ -65,13 +59,10 @@ def initial_sharpness(plan: Plan, data: Data) -> xr.Dataset:
 def activation_stable_rates(plan: Plan, data: Data) -> xr.Dataset:
     """Returns the learning rates of activation stability of a plan's runs, under SGD.
 
-    Args:
-      plan: the runs; settings that the learning rate does not depend on are ignored.
-      data: the first training images are used: up to six mini-batches and 256 more.
-
-    Returns:
-      ``activation_stable_rate`` as the probe returns it, with those of the plan's
-      dimensions that it depends on: empty if there are too few images for a mini-batch.
+    They are computed from the first training images: up to six mini-batches and 256
+    more. The variable is ``activation_stable_rate`` as the probe returns it, with those
+    of the plan's dimensions that it depends on. There is none if there are too few
+    images for a mini-batch.
     """
     largest = max(plan.axes.get("batch_size", (plan.config.batch_size,)))
     batches = min(BATCHES, (len(data.train.labels) - IMAGES) // largest)
@@ -125,17 +116,12 @@ def _at_initialisation(
 def stable_rates(plan: Plan, data: Data) -> xr.Dataset:
     """Returns the maximum stable learning rate of each of a plan's runs.
 
-    Args:
-      plan: the runs.
-      data: the first training images are used.
-
-    Returns:
-      ``sharpness`` and its residual; the preconditioned sharpness and its residual if
-      an optimizer divides its steps by the size of gradients or the first kernel has
-      another learning rate; and ``stable_rate`` as ``stability.stable_rate`` returns
-      it. All have those of the plan's dimensions that they depend on. ``stable_rate``
-      is NaN for optimizers without a stability limit, and if the residual is above
-      ``MAX_RESIDUAL``.
+    The variables are ``sharpness`` and its residual; the preconditioned sharpness and
+    its residual if an optimizer divides its steps by the size of gradients or the first
+    kernel has another learning rate; and ``stable_rate`` as ``stability.stable_rate``
+    returns it. All have those of the plan's dimensions that they depend on.
+    ``stable_rate`` is NaN for optimizers without a stability limit, and if the residual
+    is above ``MAX_RESIDUAL``.
     """
     optimizers = plan.axes.get("optimizer", (plan.config.optimizer,))
     results = initial_sharpness(plan, data)

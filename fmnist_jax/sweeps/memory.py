@@ -27,10 +27,8 @@ class MemoryUse(NamedTuple):
 def fit_to_memory(plan: Plan, data: Data, limit: float) -> Plan:
     """Returns a plan with each program as wide as a device's memory holds.
 
-    Args:
-      plan: what to run; nothing of it runs here.
-      data: training and test set, of which only the shapes are used.
-      limit: bytes of each device.
+    Nothing of the plan runs here, and only the shapes of the data are used. ``limit``
+    is the bytes of each device.
     """
     configs = dict.fromkeys(group.config for group in plan.groups)
     return with_widths(plan, {c: _max_width(plan, c, data, limit) for c in configs})

@@ -43,9 +43,6 @@ def num_parameters(config: Config, data: Data | None = None) -> int:
 
     JAX counts those of a user's network. Without data, Fashion-MNIST is assumed, and
     for a user's network a number.
-
-    Raises:
-      UserError: if a user's network fails.
     """
     if config.model is None:
         shape = (math.prod(data.image_shape), data.num_classes) if data else ()

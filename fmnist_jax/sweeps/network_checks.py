@@ -42,10 +42,8 @@ def check_network(config: Config, hparams: Any, state: Any, data: Data) -> None:
     """Checks the shapes of the logits; computes nothing.
 
     Those of a user's network are checked for the sizes of all batches that it gets.
-    ``state`` has the shapes of the initial state.
-
-    Raises:
-      UserError: if a shape is wrong, or if batch statistics would never be updated.
+    ``state`` has the shapes of the initial state. Batch statistics that would never be
+    updated are refused, too.
     """
     model = config.model
     _check_params(state.params)
@@ -102,10 +100,8 @@ def _check_logits(
 def network_notices(config: Config, data: Data) -> list[str]:
     """Returns a line for everything in a user's network that may be a mistake.
 
-    It computes logits of a few training images, once for each ``Data``.
-
-    Raises:
-      UserError: if the logits of an image depend on the other images of its batch.
+    It computes logits of a few training images, once for each ``Data``. A network is
+    refused if the logits of an image depend on the other images of its batch.
     """
     memo = (config.model, *normalization_settings(config))
     if memo in data.memo:

@@ -33,12 +33,8 @@ def is_unfinished(out_dir: Path) -> bool:
 def read_plan(out_dir: Path) -> Any:
     """Returns the content of a folder's plan file; None if there is none.
 
-    Returns:
-      "experiment" and "arguments", the command that made the plan; "shares", the number
-      of shards; and "sweeps", the fingerprint of each sweep.
-
-    Raises:
-      UserError: if the file cannot be read or is not one of this version.
+    It has "experiment" and "arguments", the command that made the plan; "shares", the
+    number of shards; and "sweeps", the fingerprint of each sweep.
     """
     path = out_dir / PARTS / PLAN
     content = checkpoints.read_json(path)
@@ -63,10 +59,8 @@ def _is_plan(content: Any) -> bool:
 def write_plan(out_dir: Path, content: Mapping[str, Any], *, clear: bool) -> None:
     """Writes the plan file of a folder.
 
-    Args:
-      out_dir: the folder.
-      content: as ``read_plan`` returns it.
-      clear: whether to remove the checkpoints of earlier sweeps.
+    The content is as ``read_plan`` returns it. With ``clear``, the checkpoints of
+    earlier sweeps are removed.
     """
     folder = out_dir / PARTS
     with explaining_write_errors(out_dir):

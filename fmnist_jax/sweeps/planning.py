@@ -38,17 +38,11 @@ SECONDS_PER_PROGRAM = 2.0  # of compilation
 
 @dataclasses.dataclass(frozen=True)
 class Group:
-    """Runs of one program that advance together.
+    """Runs of one program that advance together."""
 
-    Attributes:
-      config: their program.
-      runs: their positions in the flattened grid of the plan's axes.
-      width: runs per device; ``width * num_devices`` minus the runs is padding.
-    """
-
-    config: Config
-    runs: tuple[int, ...]
-    width: int
+    config: Config  # their program
+    runs: tuple[int, ...]  # their positions in the flattened grid of the plan's axes
+    width: int  # runs per device; ``width * num_devices`` minus the runs is padding
 
 
 @dataclasses.dataclass(frozen=True)
@@ -189,9 +183,7 @@ def _cut(
 def with_widths(plan: Plan, max_widths: Mapping[Config, int]) -> Plan:
     """Returns a plan with its runs in other groups.
 
-    Args:
-      plan: what is to run.
-      max_widths: of each program, the maximum number of runs per device at once.
+    ``max_widths`` is the maximum number of runs per device at once, by program.
     """
     programs: dict[Config, list[int]] = collections.defaultdict(list)
     for group in plan.groups:
@@ -213,11 +205,7 @@ def with_runs(
 
     Their groups are as wide as before, because programs of another width have to be
     compiled, unless a quarter of the slots would be empty and take longer than that.
-
-    Args:
-      plan: of more runs.
-      runs: which runs to plan.
-      seconds: estimates the time of a slot, by its program.
+    ``seconds`` estimates the time of a slot, by its program.
     """
     widths: dict[Config, int] = collections.Counter()
     programs: dict[Config, list[int]] = collections.defaultdict(list)

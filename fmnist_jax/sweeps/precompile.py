@@ -25,12 +25,11 @@ def precompiled(
 ) -> Iterator[Callable[[Group], object]]:
     """Compiles the programs of groups in background threads, in the groups' order.
 
-    XLA compiles a program on one core, so there is one thread per core. JAX
-    caches the compiled program for its first call.
+    XLA compiles a program on one core, so there is one thread per core. JAX caches the
+    compiled program for its first call.
 
-    Yields:
-      A function that waits for the program of a group. Compile errors surface when the
-      program is called.
+    Yields a function that waits for the program of a group. Compile errors surface when
+    the program is called.
     """
 
     def compile_all(config: Config, width: int) -> None:

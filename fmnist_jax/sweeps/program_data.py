@@ -17,17 +17,12 @@ WHITENED_SHARE = 0.25  # of the memory, for all copies of images whitened in adv
 
 
 class ProgramData(NamedTuple):
-    """The arrays of a data set, and the normalization that its programs apply to them.
+    """The arrays of a data set, and the normalization that programs apply to them."""
 
-    Attributes:
-      splits: images as stored, or normalized in advance.
-      normalization: fitted to the training set; None for none.
-      probed: the images that probes take, as stored, and their normalization, if
-        ``splits`` are normalized in advance.
-    """
-
-    splits: Splits
-    normalization: Normalization | None = None
+    splits: Splits  # images as stored, or normalized in advance
+    normalization: Normalization | None = None  # fitted to the training set, or None
+    # The images that probes take, as stored, and their normalization, if ``splits`` are
+    # normalized in advance.
     probed: tuple[Splits, Normalization] | None = None
 
     @property
@@ -42,11 +37,7 @@ def normalization_settings(config: Config) -> tuple[Any, ...]:
 
 
 def fitted(config: Config, data: Data) -> Normalization | None:
-    """Returns the normalization of ``config``, fitted once for each ``Data``.
-
-    Raises:
-      UserError: as ``fit_normalization``.
-    """
+    """Returns the normalization of ``config``, fitted once for each ``Data``."""
     settings = normalization_settings(config)
     if settings not in data.memo:
         data.memo[settings] = fit_normalization(config, data.train)

@@ -168,17 +168,12 @@ def train_epoch_of_runs(
 ) -> tuple[training.State, dict[str, Array], Array]:
     """Trains and evaluates every run for an epoch, and probes it.
 
-    Args:
-      program: what to compile for.
-      state: before the epoch, ``[slots, …]``; its memory is reused.
-      inputs: of each run.
-      number: of the epoch, from 1.
-      orders: example orders of the training set, ``[distinct seeds, N]``.
-      data: shared by all runs.
+    The states, ``[slots, …]``, are those before the epoch; their memory is reused. The
+    number of the epoch starts at 1. ``orders`` are the example orders of the training
+    set, ``[distinct seeds, N]``.
 
-    Returns:
-      The states after the epoch; metrics and probe outputs, ``[slots, …]``; and whether
-      every further epoch of the run gives the same values, ``[slots]``.
+    Returns the states after the epoch; metrics and probe outputs, ``[slots, …]``; and
+    whether every further epoch of the run gives the same values, ``[slots]``.
     """
     config = program.config
     probes = probes_at("epoch", program.probes)

@@ -18,35 +18,20 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class SweepProgress:
-    """Sweeps that are running, and their progress.
+    """Sweeps that are running, and their progress."""
 
-    Attributes:
-      folder: of the plan file and the checkpoints.
-      digest: of the plan file's sweeps; every checkpoint bears it.
-      plans: of each sweep, with the groups that the plan file records.
-      data: of each sweep.
-      checkpoints: of each sweep's groups by position; updated while they run.
-      shard: the groups that this process runs.
-      notices: lines for the user.
-      since: epoch after which the groups begin.
-      until: epoch after which groups pause, keeping their states; None for the last.
-      rung: number of the stage of a search, from 0.
-      is_saved: whether checkpoints are saved; otherwise they are kept in memory only.
-      cluster: whose workers run the groups; None for this process.
-    """
-
-    folder: Path
-    digest: str
-    plans: Sequence[Plan]
-    data: Sequence[Data]
-    checkpoints: Sequence[dict[int, Checkpoint]]
-    shard: Shard = SINGLE
-    notices: Sequence[str] = ()
-    since: int = 0
-    until: int | None = None
-    rung: int = 0
-    is_saved: bool = True
-    cluster: "Cluster | None" = None
+    folder: Path  # of the plan file and the checkpoints
+    digest: str  # of the plan file's sweeps; every checkpoint bears it
+    plans: Sequence[Plan]  # of each sweep, with the groups that the plan file records
+    data: Sequence[Data]  # of each sweep
+    checkpoints: Sequence[dict[int, Checkpoint]]  # by group; updated while they run
+    shard: Shard = SINGLE  # the groups that this process runs
+    notices: Sequence[str] = ()  # lines for the user
+    since: int = 0  # epoch after which the groups begin
+    until: int | None = None  # epoch after which groups pause; None for the last
+    rung: int = 0  # number of the stage of a search, from 0
+    is_saved: bool = True  # if not, checkpoints are kept in memory only
+    cluster: "Cluster | None" = None  # whose workers train; None for this process
 
 
 def read_checkpoints(progress: SweepProgress) -> list[str]:

@@ -17,9 +17,7 @@ def without_keys(tree: Any) -> Any:
 def with_keys(tree: Any, like: Any) -> Any:
     """Returns what ``without_keys`` was given.
 
-    Args:
-      tree: what ``without_keys`` returned.
-      like: arrays, or their shapes and types, with random keys in the same places.
+    ``like`` has arrays, or their shapes and types, with random keys in the same places.
     """
 
     def restored(x: Any, old: Any) -> Any:

@@ -51,12 +51,9 @@ def next_rung(
 ) -> SweepProgress:
     """Returns the progress of sweeps that follow others of the same search.
 
-    Args:
-      progress: of the sweeps before.
-      plans: of each sweep, what follows.
-      starts: of each sweep, the checkpoint with which each group starts.
-      until: epoch after which the groups pause; None for the last.
-      data: of each sweep; None for those of the sweeps before.
+    Each of the plans follows a sweep; ``starts`` are the checkpoints with which its
+    groups start. The groups pause after epoch ``until``; None: they run to the last.
+    Without ``data``, each sweep has those of the sweep before.
     """
     data = progress.data if data is None else data
     prints = [fingerprint(*pair, {}) for pair in zip(plans, data, strict=True)]
@@ -91,19 +88,13 @@ def open_sweeps(
 ) -> SweepProgress:
     """Saves plans before their first run, or resumes those that are saved.
 
-    Args:
-      out_dir: for the results; the caller has locked its folder of checkpoints.
-      plans: what to run.
-      data: of each plan.
-      command: the command that makes the plans: "experiment" and "arguments".
-      overwrite: whether an unfinished sweep with other settings may be dropped.
-      shard: the groups that this process runs.
-      cure: how to use the folder all the same, for the error.
-      search: settings of a search, by name, which also determine the results.
-      cluster: whose workers run the groups; None for this process.
+    The caller has locked the folder of checkpoints in ``out_dir``. ``command`` has the
+    "experiment" and the "arguments" that make the plans. ``search`` has settings of a
+    search, which determine the results, too. Without a cluster, this process runs the
+    groups of its shard.
 
-    Raises:
-      UserError: if the folder has a sweep with other settings.
+    An unfinished sweep with other settings is refused, with the ``cure`` in the
+    message; with ``overwrite``, it is dropped.
     """
     here = {**(cluster.environment if cluster else environment()), **search}
     sweeps = [fingerprint(*pair, here) for pair in zip(plans, data, strict=True)]
@@ -129,11 +120,7 @@ def open_sweeps(
 def open_finished_sweeps(
     out_dir: Path, plans: Sequence[Plan], data: Sequence[Data]
 ) -> SweepProgress:
-    """Opens sweeps whose groups are all finished, on whatever machine they ran.
-
-    Raises:
-      UserError: if they are of other plans or data, or if groups are unfinished.
-    """
+    """Opens sweeps whose groups are all finished, on whatever machine they ran."""
     saved = read_plan(out_dir)
     sweeps = saved["sweeps"] if saved is not None else []
     triples = list(zip(plans, data, sweeps, strict=False))
@@ -170,15 +157,9 @@ def run_sweeps(
 ) -> Iterator[Part]:
     """Runs the unfinished groups, here or on a cluster's workers; saves checkpoints.
 
-    Args:
-      progress: the sweeps; the parts of unfinished groups are kept in it, too.
-      is_stopped: whether to stop after the current epoch.
-
-    Yields:
-      New parts, as ``run_groups`` does.
-
-    Raises:
-      KeyboardInterrupt: if it was stopped.
+    Yields new parts, as ``run_groups`` does. The parts of unfinished groups are kept in
+    ``progress``, too. If ``is_stopped()`` is true after an epoch, KeyboardInterrupt is
+    raised.
     """
     for number in range(len(progress.plans)):
         yield from _run_sweep(progress, number, is_stopped)

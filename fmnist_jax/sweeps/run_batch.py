@@ -24,20 +24,14 @@ COMPACTION_DIVISORS = (1, 2, 4, 8)  # a batch is compacted to 1/n of the group's
 
 
 class RunBatch(NamedTuple):
-    """The active runs of a group, one in each slot of the devices.
+    """The active runs of a group, one in each slot of the devices."""
 
-    Attributes:
-      positions: position in the group of each slot's run, ``[slots]``, on the host.
-      distinct_seeds: the seeds of the group, on the host; the last one is repeated up
-        to the number of example orders.
-      inputs: settings and seeds, ``[slots]`` each.
-      state: ``[slots, …]`` each; None before the first program has run.
-    """
-
-    positions: np.ndarray
+    positions: np.ndarray  # in the group, of each slot's run, ``[slots]``, on the host
+    # The seeds of the group, on the host; the last one is repeated up to the number of
+    # example orders.
     distinct_seeds: np.ndarray
-    inputs: RunInputs
-    state: Any = None
+    inputs: RunInputs  # settings and seeds, ``[slots]`` each
+    state: Any = None  # ``[slots, …]`` each; None before the first program has run
 
 
 def num_orders(plan: Plan, slots: int) -> int:
@@ -79,11 +73,8 @@ def scatter_to_runs(
 ) -> dict[str, np.ndarray]:
     """Returns values by position in the group, ``[num_runs, …]``.
 
-    Args:
-      values: name to array ``[slots, …]``.
-      batch: the runs in the slots.
-      previous: the values of the epoch before, kept for runs that have left the batch.
-      num_runs: number of runs of the group.
+    ``values`` are arrays ``[slots, …]`` by name. Runs that have left the batch keep the
+    ``previous`` values, those of the epoch before.
     """
     scattered = {}
     for name, slot_values in values.items():
@@ -103,13 +94,9 @@ def compact(
     Runs move to other slots only if they fit into 1/n of the group's width, with n in
     ``COMPACTION_DIVISORS``, so that a group needs at most three further programs; and
     if the slots that are saved would take longer than compiling such a program.
-
-    Args:
-      batch: the runs.
-      finished: whether the run at each position of the group is finished.
-      width: slots per device of the group.
-      mesh: the devices.
-      seconds: that a slot still takes, in all groups of the program together.
+    ``finished`` is by position in the group, and ``width`` is the slots per device of
+    the group. ``seconds`` is what a slot still takes, in all groups of the program
+    together.
     """
     active, slots = np.unique(batch.positions, return_index=True)
     active, slots = active[~finished[active]], slots[~finished[active]]
@@ -130,12 +117,7 @@ def compact(
 
 
 def checkpoint(parts: Iterable[Part], batch: RunBatch) -> Checkpoint:
-    """Returns the checkpoint of a group after a step.
-
-    Args:
-      parts: of the group, up to that of the step.
-      batch: as the step gave it.
-    """
+    """Returns the checkpoint of a group after a step, from its parts up to this one."""
     leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(without_keys(batch.state))]
     return Checkpoint(list(parts), batch.positions, leaves)
 

@@ -33,22 +33,12 @@ def run_search(
 ) -> list[SweepProgress]:
     """Trains the runs of a plan, as far as a search does.
 
-    Args:
-      search: which runs are trained, and how far.
-      name: of the function that the user called.
-      planned: the first stage.
-      data: what to train on.
-      folder: where checkpoints are saved; None to keep them in memory.
-      is_shown: whether to show a progress bar.
-      earlier: results and states of an earlier sweep to continue from.
-      cluster: whose workers train; None for this process.
+    ``planned`` is the first stage, and ``name`` the function that the user called.
+    Checkpoints are saved in ``folder``; None keeps them in memory. Training continues
+    from the results and states of ``earlier``. Without a cluster, this process trains.
 
-    Returns:
-      The progress of each stage.
-
-    Raises:
-      UserError: for a folder or an earlier sweep that cannot be used.
-      SweepInterrupted: on Ctrl-C; its ``results`` are those so far.
+    Returns the progress of each stage. Ctrl-C raises SweepInterrupted, whose
+    ``results`` are those so far.
     """
     stages: list[SweepProgress] = []
     try:
@@ -126,14 +116,9 @@ def train(
 ) -> None:
     """Runs a search to its end, with a progress bar on stderr.
 
-    Args:
-      search: which runs are trained, and how far.
-      stages: the first; later ones are appended.
-      is_stopped: whether to stop after the current epoch.
-      is_shown: whether to show the bar; None: if stderr is a terminal.
-
-    Raises:
-      KeyboardInterrupt: if it was stopped.
+    ``stages`` has the first stage; later ones are appended. If ``is_stopped()`` is true
+    after an epoch, KeyboardInterrupt is raised. If ``is_shown`` is None, the bar is
+    shown if stderr is a terminal.
     """
     from tqdm.auto import tqdm
 

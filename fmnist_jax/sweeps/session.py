@@ -18,21 +18,13 @@ SECONDS_TO_ANSWER, TIMES_TO_ANSWER = 60.0, 4
 
 
 class Work(NamedTuple):
-    """The groups of a plan that are to be trained.
-
-    Attributes:
-      plan: of the groups.
-      data: what to train on.
-      groups: positions of the unfinished groups.
-      saved: checkpoints by group, which are replaced.
-      pause: epoch after which groups pause; None for the last.
-    """
+    """The groups of a plan that are to be trained."""
 
     plan: Plan
     data: Data
-    groups: Sequence[int]
-    saved: dict[int, Checkpoint]
-    pause: int | None
+    groups: Sequence[int]  # positions of the unfinished groups
+    saved: dict[int, Checkpoint]  # checkpoints by group, which are replaced
+    pause: int | None  # epoch after which groups pause; None for the last
 
     def is_done(self, group: int) -> bool:
         """Whether a group has ended or paused."""
@@ -45,55 +37,39 @@ class Work(NamedTuple):
 
 @dataclasses.dataclass
 class Task:
-    """What a worker does.
+    """What a worker does."""
 
-    Attributes:
-      name: of the function of ``worker``.
-      address: of the worker.
-      group: that it trains; None if none, or if the result is not needed any more.
-      start: when it was submitted, in seconds.
-    """
-
-    name: str
+    name: str  # of the function of ``worker``
     address: str
-    group: int | None = None
+    group: int | None = None  # that it trains, while the result is needed; or None
+    # When it was submitted, in seconds.
     start: float = dataclasses.field(default_factory=time.monotonic)
 
 
 @dataclasses.dataclass
 class Session:
-    """The training of the groups of a plan.
+    """The training of the groups of a plan."""
 
-    Attributes:
-      cluster: whose workers train.
-      work: the groups.
-      key: of the plan on the workers.
-      pending: groups that no worker trains.
-      seconds: that a worker trains until it returns a checkpoint.
-      tasks: by future, what the workers do.
-      answers: futures that are done.
-      ready: by address of a worker that has opened the plan, its compiled programs.
-      ends: by group, how often a worker ended while it trained the group.
-      unsaved: groups whose checkpoints are newer than the saved ones.
-      longest: that the training of a task has taken, in seconds.
-      asked: when the scheduler was last asked for its workers, in seconds.
-      manned: when there last was a usable worker, in seconds.
-    """
-
-    cluster: Cluster
+    cluster: Cluster  # whose workers train
     work: Work
-    key: str
-    pending: list[int]
-    seconds: float
+    key: str  # of the plan on the workers
+    pending: list[int]  # groups that no worker trains
+    seconds: float  # that a worker trains until it returns a checkpoint
+    # What the workers do, by future.
     tasks: dict[Any, Task] = dataclasses.field(default_factory=dict)
+    # Futures that are done.
     answers: "queue.Queue[Any]" = dataclasses.field(default_factory=queue.Queue)
+    # By address of a worker that has opened the plan, its compiled programs.
     ready: dict[str, set[Any]] = dataclasses.field(default_factory=dict)
+    # By group, how often a worker ended while it trained the group.
     ends: "collections.Counter[int]" = dataclasses.field(
         default_factory=collections.Counter
     )
+    # Groups whose checkpoints are newer than the saved ones.
     unsaved: set[int] = dataclasses.field(default_factory=set)
-    longest: float = 0.0
-    asked: float = 0.0
+    longest: float = 0.0  # that the training of a task has taken, in seconds
+    asked: float = 0.0  # when the scheduler was last asked for its workers, in seconds
+    # When there last was a usable worker, in seconds.
     manned: float = dataclasses.field(default_factory=time.monotonic)
 
     def is_trained(self, group: int) -> bool:

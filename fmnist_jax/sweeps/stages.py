@@ -36,17 +36,10 @@ class Search(Protocol):
         """Returns the number of epochs of all runs that are planned so far."""
 
     def run(self, stages: "Stages", is_stopped: Callable[[], bool]) -> Iterator["Part"]:
-        """Trains from stage to stage, and saves checkpoints.
+        """Trains from stage to stage, saves checkpoints, and yields new parts.
 
-        Args:
-          stages: the first, as it was opened; later ones are appended.
-          is_stopped: whether to stop after the current epoch.
-
-        Yields:
-          New parts.
-
-        Raises:
-          KeyboardInterrupt: if it was stopped.
+        ``stages`` has the first stage, as it was opened; later ones are appended. If
+        ``is_stopped()`` is true after an epoch, KeyboardInterrupt is raised.
         """
 
     def labelled(self, stages: "Stages") -> "list[xr.Dataset]":
@@ -91,10 +84,7 @@ def joined(
 ) -> "xr.Dataset":
     """Returns the labelled results of a sweep after all stages.
 
-    Args:
-      stages: their progress. Each stage numbers its groups anew.
-      number: of the sweep.
-      more: further parts.
+    Each stage numbers its groups anew. The results include the further parts ``more``.
     """
     from fmnist_jax.sweeps.labelling import join, num_halved
     from fmnist_jax.sweeps.progress import saved_parts

@@ -227,10 +227,7 @@ def _is_same(name: str, value: Any, wanted: Any) -> bool:
 def kept_states(plan: Plan, parts: Iterable[Part], data: Data) -> States:
     """Returns the states among the results of runs.
 
-    Args:
-      plan: what was run, with ``STATE_PROBE``.
-      parts: its results, in any order.
-      data: what it was run on.
+    The plan, with ``STATE_PROBE``, was run on these data; the parts are in any order.
     """
     configs = {group.config for group in plan.groups}
     fits = {config: fitted(config, data) for config in configs}

@@ -77,11 +77,7 @@ def receive_data(key: str, content: bytes) -> str:
 
 
 def make_plan(data_key: str, content: bytes) -> Plan | None:
-    """Plans a sweep for the devices of this worker; None without the data.
-
-    Raises:
-      UserError: as ``plan_for_local_devices``.
-    """
+    """Plans a sweep for the devices of this worker; None without the data."""
     if data_key not in _data:
         return None
     with usual_settings():
@@ -91,9 +87,8 @@ def make_plan(data_key: str, content: bytes) -> Plan | None:
 def prepare(data_key: str, key: str, content: bytes) -> Mapping[str, Any] | str | None:
     """Opens a plan instead of the one before.
 
-    Returns:
-      The fingerprint of the plan as this worker understands it; the reason why it
-      cannot run it; or None without the data.
+    Returns the fingerprint of the plan as this worker understands it; the reason why it
+    cannot run it; or None without the data.
     """
     if data_key not in _data:
         return None
@@ -114,15 +109,9 @@ def train(
 ) -> Trained | None:
     """Trains a group of the plan for some seconds, or until it ends or pauses.
 
-    Args:
-      key: of the plan.
-      index: position of the group.
-      saved: its checkpoint; None to start.
-      pause: epoch after which it pauses; None for the last.
-      seconds: after which it returns, at the end of an epoch.
-
-    Returns:
-      The new checkpoint; None if this worker does not have the plan.
+    The group starts from its saved checkpoint, or with None from the first epoch. It
+    pauses after epoch ``pause``; None: it runs to the last. After ``seconds``, training
+    ends with the current epoch. Returns None if this worker does not have the plan.
     """
     if key not in _plans:
         return None

@@ -45,18 +45,9 @@ def train_groups(
 ) -> Iterator[Part]:
     """Trains groups on the workers of a cluster.
 
-    Args:
-      cluster: whose workers train.
-      work: the groups.
-      save: saves the checkpoint of a group.
-      is_stopped: whether to stop after the current epochs.
-
-    Yields:
-      New parts.
-
-    Raises:
-      UserError: if no workers are left, or the scheduler does not answer.
-      KeyboardInterrupt: if it was stopped; all checkpoints are saved.
+    Yields new parts, and calls ``save`` with each checkpoint of a group. Once
+    ``is_stopped()`` is true, KeyboardInterrupt is raised after the current epochs, when
+    all checkpoints are saved.
     """
     groups = sorted(work.groups)
     session = Session(cluster, work, uuid.uuid4().hex, groups, SECONDS_OF_TRAINING)

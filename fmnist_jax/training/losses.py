@@ -38,14 +38,9 @@ def _at_labels(values_BxC: Array, labels_B: Array) -> Array:
 
 
 def softmax(logits_BxC: Array, labels_B: Array) -> Array:
-    """Softmax cross-entropy of each example, computed from the logits.
+    """Softmax cross-entropy of each example in nats, computed from the logits.
 
-    Args:
-      logits_BxC: float ``[B, C]``.
-      labels_B: int ``[B]`` in 0…C-1.
-
-    Returns:
-      Losses in nats, ``[B]``.
+    The labels are int in 0…C-1.
     """
     return jax.nn.logsumexp(logits_BxC, axis=-1) - _at_labels(logits_BxC, labels_B)
 
@@ -70,11 +65,8 @@ LOSSES: Mapping[str, Callable[[Array, Array], Array]] = Frozen(
 def get_loss(loss: str | Function) -> Callable[[Array, Array], Array]:
     """Returns a loss: from logits ``[B, C]`` and labels to the losses ``[B]``, float32.
 
-    Args:
-      loss: a name in ``LOSSES``, or a function of the user's.
-
-    Raises:
-      UserError: for another name; when it is called, for a loss of another shape.
+    ``loss`` is a name in ``LOSSES``, or a function of the user's, whose losses are
+    checked when it is called.
     """
     if isinstance(loss, str):
         return choose("loss", loss, LOSSES)

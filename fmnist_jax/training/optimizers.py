@@ -84,9 +84,6 @@ def make_optimizer(config: Config, hparams: Hparams) -> optax.GradientTransforma
     penalties. The settings are ``first_kernel_scale=1/d``, and ``first_kernel_rate``
     ``1/d**2`` (sgd, momentum, nesterov) or ``1/d`` (the others), and
     ``first_kernel_eps`` ``d`` (adam, adamw) or ``d**2`` (rmsprop, adagrad).
-
-    Raises:
-      UserError: for settings of the first kernel with a user's network.
     """
     check_first_kernel(config, hparams)
     h = resolve(config, hparams)
