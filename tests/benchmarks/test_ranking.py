@@ -19,11 +19,11 @@ TESTS = np.array([0.85, 0.8, 0.75, 0.5, np.nan])
 
 @pytest.fixture
 def grid() -> xr.Dataset:
-    def by_run(values: np.ndarray) -> Any:
+    def repeated(values: np.ndarray) -> Any:
         return DIMS, np.tile(values[None, None, :, None, None], (1, 1, 1, 2, 2))
 
     columns = {"validation_accuracy": ACCURACIES, "validation_loss": LOSSES}
-    variables = {n: by_run(v) for n, v in {**columns, "test_accuracy": TESTS}.items()}
+    variables = {n: repeated(v) for n, v in {**columns, "test_accuracy": TESTS}.items()}
     return xr.Dataset(variables, attrs={"validation_examples": 100})
 
 
