@@ -34,11 +34,11 @@ FEW = {"train_examples": 300, "test_examples": 600}
 
 def shapes() -> Data:
     """Returns few noisy images of discs, crosses and squares, uint8 ``[N, 16, 16]``."""
-    random, places = np.random.default_rng(0), np.mgrid[:SIDE, :SIDE]
+    random, pixels = np.random.default_rng(0), np.mgrid[:SIDE, :SIDE]
     images, labels = [], np.arange(SHAPES) % 3
     for label in labels:
         radius, centre = random.uniform(2.5, 4.5), random.uniform(5, 11, (2, 1, 1))
-        down, right = np.abs(places - centre)
+        down, right = np.abs(pixels - centre)
         disc, cross = np.hypot(down, right) < radius, np.minimum(down, right) < 1.5
         square = np.maximum(down, right) < radius
         shape = (disc, cross, square)[label] * random.uniform(80, 150)
