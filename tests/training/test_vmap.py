@@ -101,13 +101,16 @@ def test_train_is_vmapped_over_settings_and_seeds() -> None:
 def test_the_code_of_the_docs_runs() -> None:
     page = Path(__file__).parents[2] / "docs" / "how_to" / "own_functions.md"
     text = page.read_text(encoding="utf-8")
-    (code,) = re.findall(r"```python\n(runs = .*?)```", text, re.S)
+    blocks = re.findall(r"```python\n(.*?)```", text, re.S)
+    (code,) = (block for block in blocks if "runs = Hparams(" in block)
+    imports, _, code = code.partition("runs = ")
+    code = f"runs = {code}"
     config = dataclasses.replace(CONFIG, num_epochs=1)
-    names: dict[str, Any] = {"jax": jax, "jnp": jnp, "train": train, "data": DATA}
+    names: dict[str, Any] = {"jax": jax, "Hparams": Hparams, "data": DATA}
     names |= {"config": config, "hparams": HPARAMS}
     before, _, after = code.partition("\n\n")
     for part, key, count in ((before, "runs", 8), (after, "orders", 5)):
-        exec(part, used := {**names, "Hparams": Hparams, "run_orders": run_orders})
+        exec(imports + part, used := {**names})
         assert len(jax.tree.leaves(used[key])[0]) == count
         assert used["metrics"]["test_loss"].shape == (count, 1)
 
