@@ -121,7 +121,7 @@ def _legend(labels: list[str], advice: Recommendation) -> list[Any]:
     lines.append(style.legend_line(epochs, **LONGER))
     lines.append(
         style.legend_line(
-            "window: rates above the line,\nhalf-way from guessing\nto the best",
+            "window: learning rates above\nthe line, half-way from\nguessing to the best",
             **{**WINDOW, "linewidth": 9},
         )
     )
