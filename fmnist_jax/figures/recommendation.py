@@ -121,7 +121,8 @@ def _legend(labels: list[str], advice: Recommendation) -> list[Any]:
     lines.append(style.legend_line(epochs, **LONGER))
     lines.append(
         style.legend_line(
-            "window: learning rates above\nthe line, half-way from\nguessing to the best",
+            "window: learning rates above\nthe line, half-way from\n"
+            "guessing to the best",
             **{**WINDOW, "linewidth": 9},
         )
     )
