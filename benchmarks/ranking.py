@@ -24,6 +24,8 @@ from benchmarks import scripts
 from benchmarks.halving import flat
 from benchmarks.recommend import divided, of_sklearn, official, photographs
 from fmnist_jax import Config, Data, Hparams, sweep, use_cpu_cores
+from fmnist_jax.analysis.recommendation import SETTING, best_position
+from fmnist_jax.analysis.windows import final_accuracy
 from fmnist_jax.search.candidates import AXES, VALIDATION_SHARE
 from fmnist_jax.search.finalists import FINALISTS, PER_PAIR, Recommending
 from fmnist_jax.search.recommending import prepared
@@ -93,34 +95,26 @@ def finalists(
         alive = best[: rungs.num_kept(len(best))]
     chosen: list[int] = []
     counts: collections.Counter[int] = collections.Counter()
-    for setting in best.tolist():
+    for setting in best[np.isfinite(loss[best, epoch - 1])].tolist():
         pair = setting // grid.sizes["learning_rate"]
         counts[pair] += 1
-        if counts[pair] <= PER_PAIR and np.isfinite(
-            loss[setting, rungs.epochs[-1] - 1]
-        ):
+        if counts[pair] <= PER_PAIR:
             chosen.append(setting)
     return chosen[:FINALISTS]
 
 
 def best_of(grid: xr.Dataset, settings: list[int], seeds: list[int], epoch: int) -> int:
     """Returns the best of some settings, by validation as ``recommend`` does."""
-    accuracy, loss = (
-        flat(grid, f"validation_{name}")[settings][:, seeds, epoch - 1].mean(1)
-        for name in ("accuracy", "loss")
-    )
-    accuracy = np.nan_to_num(accuracy, nan=-1)
-    one_example = 1 / grid.attrs["validation_examples"]
-    is_close = accuracy >= accuracy.max() - one_example - 1e-9
-    return settings[
-        int(np.argmin(np.where(is_close & np.isfinite(loss), loss, np.inf)))
-    ]
+    along = ("scaling", "optimizer", "learning_rate")
+    runs = grid.isel(seed=seeds, epoch=slice(epoch)).stack({SETTING: along})
+    return settings[best_position(runs.isel({SETTING: settings}))]
 
 
 def regrets(grid: xr.Dataset, search: Recommending, order: Order) -> Iterator[float]:
     """Yields the points of test accuracy that the search of each seed loses."""
     epoch, every = search.config.num_epochs, [*range(grid.sizes["seed"])]
-    test = np.nan_to_num(flat(grid, "test_accuracy")[:, :, epoch - 1]).mean(1)
+    trained = final_accuracy(grid.isel(epoch=slice(epoch)), "test")
+    test = trained.mean("seed").values.ravel()
     best = test[best_of(grid, [*range(len(test))], every, epoch)]
     for seed in every:
         further = [(seed + 1 + i) % len(every) for i in range(FINAL_SEEDS)]

@@ -24,7 +24,8 @@ def grid() -> xr.Dataset:
 
     columns = {"validation_accuracy": ACCURACIES, "validation_loss": LOSSES}
     variables = {n: repeated(v) for n, v in {**columns, "test_accuracy": TESTS}.items()}
-    return xr.Dataset(variables, attrs={"validation_examples": 100})
+    attrs = {"validation_examples": 100, "largest_class_share": 0.1}
+    return xr.Dataset(variables, attrs=attrs)
 
 
 @pytest.mark.parametrize(
