@@ -390,7 +390,7 @@ def test_thresholds_of_claims_move_and_claims_are_filtered(
         ((low + high) / 2, "no difference detected"),
         (high + 1e-4, "contradicted"),
     ):
-        opened.page.fill("input[name='claim-shuffle.0']", str(threshold))
+        opened.page.fill("input[name='claim-shuffle.0']", f"{threshold:.6g}")
         assert badge.text_content() == verdict
     again = Opened(browser, claims_path, opened.page.evaluate("location.hash"))
     first = again.page.locator("#claim-shuffle .result").first
