@@ -155,9 +155,13 @@ def log_ticks(axis: Axis) -> None:
     low, high = sorted(axis.get_view_interval())
     wide, narrow = high / low > 1e3, high / low < 6
     subs = [1] if wide else [1, 2, 3, 4, 5, 6, 8] if narrow else [1, 2, 3, 5]
-    axis.set_major_locator(mpl.ticker.LogLocator(subs=subs))
+    ticker = mpl.ticker
+    is_short = high / low < 2  # such a range may contain one of these numbers or none
+    axis.set_major_locator(
+        ticker.MaxNLocator(5) if is_short else ticker.LogLocator(subs=subs)
+    )
     axis.set_major_formatter("{x:g}")
-    axis.set_minor_locator(mpl.ticker.NullLocator())
+    axis.set_minor_locator(ticker.NullLocator())
 
 
 def mean_and_range(values: xr.DataArray) -> Sequence[np.ndarray]:
