@@ -31,6 +31,9 @@ napoleon_use_rtype = False
 
 html_theme = "sphinx_book_theme"
 html_theme_options = {"show_navbar_depth": 1, "home_page_in_toc": True}
+html_context = {"default_mode": "auto"}  # light or dark; the theme needs a value
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
 html_copy_source = False
 
 

@@ -35,7 +35,7 @@ BEST |= {"color": "#D55E00", "markeredgecolor": "white"}
 def figure(advice: Recommendation) -> Figure:
     """Draws the search, a panel for each optimizer, and the settings trained in full.
 
-    Lines: the validation accuracy of each scaling by learning rate after the first
+    The last panel has the legend. Lines: the validation accuracy of each scaling by learning rate after the first
     rung; in black, that of the recommended setting after more epochs.
     """
     results = advice.results
@@ -45,18 +45,24 @@ def figure(advice: Recommendation) -> Figure:
     optimizers = [""]
     if "tried_optimizer" in others:
         optimizers = tried.tried_optimizer.values.tolist()
-    count = len(optimizers) + 1
-    drawn, panels = style.grid_of_panels(1, count, size=(4.6 * count + 2, 4.8))
-    for panel, optimizer in zip(panels[0], optimizers, strict=False):
+    count = len(optimizers) + 2
+    columns = 2 if count == 4 else 3
+    rows = math.ceil(count / columns)
+    size = 4.5 * columns, 3.9 * rows
+    drawn, panels = style.grid_of_panels(rows, columns, size)
+    finalists, legend, *empty = panels.flat[len(optimizers) :]
+    for panel, optimizer in zip(panels.flat, optimizers, strict=False):
         part = tried.sel(tried_optimizer=optimizer) if optimizer else tried
         _draw_search(panel, part.max([d for d in others if d in part.dims]), results)
         panel.set_title(optimizer, fontsize=11)
         if optimizer in ("", advice.settings["optimizer"]):
             _draw_recommended(panel, advice)
-    panels[0, 0].set_ylabel("validation accuracy, %")
-    _draw_finalists(panels[0, -1], advice)
+        panel.set_ylabel("validation accuracy, %")
+    _draw_finalists(finalists, advice)
     labels = [LABELS.get(name, name) for name in tried.tried_scaling.values.tolist()]
-    style.add_legend(drawn, _legend(labels, advice))
+    legend.legend(handles=_legend(labels, advice), loc="center left", frameon=False)
+    for panel in (legend, *empty):
+        panel.set_axis_off()
     subject = "How to scale the inputs, and which learning rate to use"
     style.title(drawn, results, subject, seeds="")
     return drawn

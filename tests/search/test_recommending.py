@@ -141,7 +141,7 @@ def test_a_figure_is_drawn_and_the_sentences_say_the_numbers(
 ) -> None:
     panels = figure(advice).axes
     titles = [panel.get_title() for panel in panels]
-    assert titles == ["sgd", "all training data, 6 epochs"]
+    assert titles == ["sgd", "all training data, 6 epochs", ""]
     first, second, *_ = advice.sentences
     assert f"{100 * advice.accuracy.estimate:.1f} %" in first
     assert f"{100 * advice.accuracy.low:.1f} to" in first
