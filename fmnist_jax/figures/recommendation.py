@@ -35,8 +35,9 @@ BEST |= {"color": "#D55E00", "markeredgecolor": "white"}
 def figure(advice: Recommendation) -> Figure:
     """Draws the search, a panel for each optimizer, and the settings trained in full.
 
-    The last panel has the legend. Lines: the validation accuracy of each scaling by learning rate after the first
-    rung; in black, that of the recommended setting after more epochs.
+    The last panel has the legend. Lines: the validation accuracy of each scaling by
+    learning rate after the first rung; in black, that of the recommended setting after
+    more epochs.
     """
     results = advice.results
     guess = results.attrs["largest_class_share"]  # of runs that diverged
