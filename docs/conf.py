@@ -1,8 +1,10 @@
 """Settings of Sphinx: `make docs` builds the site from this folder."""
 
+import re
 import sys
 from pathlib import Path
 
+from docutils import nodes
 from sphinx.application import Sphinx
 
 ROOT = Path(__file__).parents[1]
@@ -41,6 +43,22 @@ def setup(app: Sphinx) -> None:
     """Writes the pages that are generated from the code, before Sphinx reads them."""
     generated.write(Path(__file__).parent / "_generated")
     app.connect("autodoc-process-docstring", escape_bars)
+    app.connect("doctree-resolved", keep_numbers_whole)
+
+
+def keep_numbers_whole(_app: Sphinx, page: nodes.document, _name: str) -> None:
+    """Forbids line breaks within numbers such as 1e-3, which narrow columns had."""
+    for text in list(page.findall(nodes.Text)):
+        is_code = isinstance(text.parent, nodes.literal | nodes.literal_block)
+        parts = [] if is_code else re.split(r"(\de-\d+)", text)
+        if len(parts) > 1:
+            pieces: list[nodes.Node] = [
+                nodes.inline("", part, classes=["number"])
+                if number % 2
+                else nodes.Text(part)
+                for number, part in enumerate(parts)
+            ]
+            text.parent.replace(text, pieces)
 
 
 def escape_bars(*arguments: object) -> None:
