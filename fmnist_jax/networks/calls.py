@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from fmnist_jax.errors import UserError
-from fmnist_jax.networks import switch
+from fmnist_jax.networks import convolutions, switch
 from fmnist_jax.networks.linen import from_linen
 from fmnist_jax.networks.network import Network
 
@@ -127,3 +127,20 @@ def num_parameters(model: Any, image_shape: tuple[int, ...]) -> int:
         return init_network(model, jax.random.key(0), x)[0]
 
     return sum(math.prod(x.shape) for x in jax.tree.leaves(jax.eval_shape(params)))
+
+
+def has_convolutions(model: Any, image_shape: tuple[int, ...]) -> bool:
+    """Whether a network contains a convolution; computes nothing.
+
+    False if the network fails, which is explained where it is checked.
+    """
+
+    def logits() -> Array:
+        x = jnp.zeros((1, *image_shape), jnp.float32)
+        params, state = init_network(model, jax.random.key(0), x)
+        return apply_network(model, params, state, None, x, train=False)[0]
+
+    try:
+        return convolutions.has_convolutions(jax.make_jaxpr(logits)())
+    except Exception:  # a user's code may raise anything
+        return False

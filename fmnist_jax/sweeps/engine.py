@@ -265,7 +265,7 @@ def plan_for_local_devices(
     """Plans a sweep for the devices of this process; see ``plan``.
 
     On accelerators without ``max_width``, a program takes as many runs at once as
-    memory holds (two small compilations tell); on a CPU, as many as the cache holds.
+    memory holds (two small compilations tell); on a CPU, the ``fastest_width``.
     """
     check_is("data", data, Data, DATA)
     with explaining_start():

@@ -21,13 +21,9 @@ from fmnist_jax.sweeps.grid import (
     program_config,
     program_hparams,
 )
-from fmnist_jax.sweeps.model_size import state_bytes
+from fmnist_jax.sweeps.model_size import fastest_width, state_bytes
 from fmnist_jax.values import COUNT, plain
 
-# Bytes of state that the runs of one device work on at once: more does not stay in the
-# cache. A 128-wide network under Adam is fastest at up to 5 runs per device, a
-# 1000-wide one at 1.
-CACHE_BYTES = 8.2e6
 # Two runs with more state than this do not stay in a last-level cache of 32 MiB.
 # Trained one at a time on both cores, they are as fast (1000-wide under Adam) or up to
 # a fifth faster (two such layers). More than two cores were not measured.
@@ -123,7 +119,7 @@ def plan(
         program has runs, and one of two if two runs would not stay in the cache.
       probes: what to record in addition to the metrics.
       max_width: the maximum number of runs per device at once; None for as many as have
-        their state in a processor's cache.
+        their state in a processor's cache, and one for networks with convolutions.
       data: what the sweep trains on, if known; for the size of the network.
 
     Returns:
@@ -141,14 +137,13 @@ def plan(
         )
     hparams = with_plain_values(hparams)
     checked, programs = check_sweep(axes, config, hparams)
-    sizes = {program: state_bytes(program, data) for program in programs}
-    smallest = min(sizes.values())
+    smallest = min(state_bytes(program, data) for program in programs)
     if max_width is None and num_devices == 2 and smallest > PAIR_BYTES:
         num_devices = 1
     num_devices = min(num_devices, max(map(len, programs.values())))
     groups: list[Group] = []
     for program, runs in programs.items():
-        width = max_width or max(1, int(CACHE_BYTES / sizes[program]))
+        width = max_width or fastest_width(program, data)
         groups += make_groups(program, runs, num_devices, width)
     return Plan(checked, config, hparams, tuple(groups), num_devices, tuple(probes))
 

@@ -18,6 +18,7 @@ from fmnist_jax.data.dataset import Dataset
 from fmnist_jax.data.normalization import Normalization
 from fmnist_jax.errors import UserError
 from fmnist_jax.networks.calls import apply_network, at_least_float32, init_network
+from fmnist_jax.networks.convolutions import fast_in_loops
 from fmnist_jax.networks.matmul import default_precision
 from fmnist_jax.networks.mlp import HIDDEN, make_model
 from fmnist_jax.training.losses import get_loss, is_classes, penalty
@@ -77,9 +78,13 @@ def forward(
     """
     model = make_model(config, hparams, state.num_classes, state.epoch)
     x = scaled_inputs(hparams, images, state.normalization)
-    variables = state.params, state.model_state
+
+    def call(params: Any, state: Any, key: Array | None, x: Array) -> tuple[Array, Any]:
+        return apply_network(model, params, state, key, x, train, sown)
+
     with default_precision(config.precision):
-        return apply_network(model, *variables, key, x, train, sown)
+        call = call if config.model is None else fast_in_loops(call)
+        return call(state.params, state.model_state, key, x)
 
 
 def hidden_values(
@@ -186,8 +191,10 @@ def gradients(
         return metrics["loss"] + metrics["penalty"], (metrics, model_state)
 
     # By default a GPU rounds float32 products to 10 bits; also those of the gradient.
+    gradient = jax.grad(objective, has_aux=True)
     with default_precision(config.precision):
-        return jax.grad(objective, has_aux=True)(state.params)
+        gradient = gradient if config.model is None else fast_in_loops(gradient)
+        return gradient(state.params)
 
 
 def updates(
