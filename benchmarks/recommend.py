@@ -10,6 +10,7 @@ recommended setting in the same grid, in points, paired over the seeds of the gr
 
 import argparse
 import dataclasses
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -116,6 +117,7 @@ def row(name: str, folder: Path, seeds: int) -> str:
     advice = recommend(data, model)
     seconds = time.perf_counter() - start
     mean, low, high = (100 * value for value in advice.accuracy)
+    print(f"{name}: {seconds:.0f} s; the grid follows", file=sys.stderr, flush=True)
     lost = regret(data, model, advice, seeds)
     text = f"{lost.mean():+.2f}"
     if seeds > 1:
