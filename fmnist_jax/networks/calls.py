@@ -1,6 +1,8 @@
 """Calls of any network that ``Config.model`` may be."""
 
+import functools
 import math
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -134,13 +136,31 @@ def has_convolutions(model: Any, image_shape: tuple[int, ...]) -> bool:
 
     False if the network fails, which is explained where it is checked.
     """
-
-    def logits() -> Array:
-        x = jnp.zeros((1, *image_shape), jnp.float32)
-        params, state = init_network(model, jax.random.key(0), x)
-        return apply_network(model, params, state, None, x, train=False)[0]
-
     try:
-        return convolutions.has_convolutions(jax.make_jaxpr(logits)())
+        logits, shapes = _on_one_example(model, image_shape)
+        return convolutions.has_convolutions(jax.make_jaxpr(logits)(*shapes))
     except Exception:  # a user's code may raise anything
         return False
+
+
+def forward_flops(model: Any, image_shape: tuple[int, ...]) -> float:
+    """Returns the floating-point operations of a network for one example, by XLA.
+
+    Computes and compiles nothing. 0 if XLA does not know them.
+    """
+    logits, shapes = _on_one_example(model, image_shape)
+    counts = jax.jit(logits).lower(*shapes).cost_analysis()
+    return float((counts or {}).get("flops", 0))
+
+
+def _on_one_example(
+    model: Any, image_shape: tuple[int, ...]
+) -> tuple[Callable[..., Array], Any]:
+    """Returns a function to the logits of one example, and shapes of its arguments."""
+
+    def logits(params: Any, state: Any, x: Array) -> Array:
+        return apply_network(model, params, state, None, x, train=False)[0]
+
+    x = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
+    init = functools.partial(init_network, model, jax.random.key(0))
+    return logits, (*jax.eval_shape(init, x), x)

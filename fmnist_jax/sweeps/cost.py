@@ -9,7 +9,13 @@ import numpy as np
 
 from fmnist_jax.devices import host_bytes, num_cpu_cores
 from fmnist_jax.errors import UserError
-from fmnist_jax.sweeps.model_size import SLOTS, num_parameters, state_bytes
+from fmnist_jax.sweeps.model_size import (
+    SLOTS,
+    forward_flops,
+    has_convolutions,
+    num_parameters,
+    state_bytes,
+)
 from fmnist_jax.sweeps.planning import SECONDS_PER_PROGRAM
 
 if TYPE_CHECKING:
@@ -28,6 +34,7 @@ STREAMS = {
     "adamw": 12,
     "lion": 6,
 }
+CONVOLUTION = 5.0  # times as slow as matrix products with as many operations
 EFFICIENCY = 0.7  # of the speed that arithmetic and memory traffic allow
 SECONDS_TO_START = 4.0
 # A core's time per parameter, training example and epoch, with the usual evaluations.
@@ -85,11 +92,14 @@ def expected_seconds(plan: "Plan", data: "Data", share: float = 1.0) -> float:
             size = min(probe.num_examples(config), train_examples)
             gradients = probe.gradients * size
             probed += gradients / (1 if probe.when == "epoch" else config.num_epochs)
-        # Two FLOPs per parameter forward, and as many for each of two gradients.
-        flops = parameters * (6 * (train_examples + probed) + 2 * evaluated)
+        # As many backward for each of two gradients as forward.
+        flops = forward_flops(config, data) * (
+            3 * (train_examples + probed) + evaluated
+        )
         streams = STREAMS.get(config.optimizer, STREAMS["adam"])
         traffic = 4 * parameters * streams * steps
         seconds = flops / flops_per_second + traffic / bytes_per_second
+        seconds *= CONVOLUTION if has_convolutions(config, data) else 1
         total += group.width * config.num_epochs * seconds / efficiency
     return start + share * total
 

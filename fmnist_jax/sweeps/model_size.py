@@ -84,6 +84,29 @@ def state_bytes(config: Config, data: Data | None = None) -> int:
     return 4 * arrays * num_parameters(config, data)
 
 
+def forward_flops(config: Config, data: Data) -> float:
+    """Returns the floating-point operations of a network for one example, forward.
+
+    Two for each parameter, or what XLA counts in a user's network.
+    """
+    flops = 0.0
+    if config.model is not None:
+        from fmnist_jax.networks import calls
+
+        with explaining_network(data, 1):
+            flops = calls.forward_flops(config.model, data.image_shape)
+    return max(flops, 2.0 * num_parameters(config, data))
+
+
+def has_convolutions(config: Config, data: Data) -> bool:
+    """Whether a network contains a convolution; not if it fails."""
+    if config.model is None:
+        return False
+    from fmnist_jax.networks import calls
+
+    return calls.has_convolutions(config.model, data.image_shape)
+
+
 def fastest_width(config: Config, data: Data | None = None) -> int:
     """Returns how many runs a CPU device trains at once in the least time.
 
@@ -91,9 +114,6 @@ def fastest_width(config: Config, data: Data | None = None) -> int:
     which XLA does not optimise for CPUs. With 8 runs at once, a step of a small
     network takes four times as long for each run.
     """
-    if config.model is not None and data is not None:
-        from fmnist_jax.networks import calls
-
-        if calls.has_convolutions(config.model, data.image_shape):
-            return 1
+    if data is not None and has_convolutions(config, data):
+        return 1
     return max(1, int(CACHE_BYTES / state_bytes(config, data)))
