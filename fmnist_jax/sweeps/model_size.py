@@ -111,8 +111,8 @@ def fastest_width(config: Config, data: Data | None = None) -> int:
     """Returns how many runs a CPU device trains at once in the least time.
 
     One if the network has convolutions: those of several runs become one with groups,
-    which XLA does not optimise for CPUs. With 8 runs at once, a step of a small
-    network takes four times as long for each run.
+    which XLA does not optimise for CPUs: with 8 at once, a step takes twice as long for
+    each run (``python -m benchmarks.convolutions``).
     """
     if data is not None and has_convolutions(config, data):
         return 1
