@@ -2,7 +2,6 @@
 
 import functools
 import math
-from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -121,6 +120,11 @@ def notices(model: Any) -> list[str]:
     return switch.notices(network.apply, 3 if network.stateful else 2, ("key",))
 
 
+# Plans and estimates ask again for each program or group of runs.
+_remembered = functools.lru_cache(maxsize=64)
+
+
+@_remembered
 def num_parameters(model: Any, image_shape: tuple[int, ...]) -> int:
     """Returns the number of parameters of a network; computes nothing."""
 
@@ -131,36 +135,36 @@ def num_parameters(model: Any, image_shape: tuple[int, ...]) -> int:
     return sum(math.prod(x.shape) for x in jax.tree.leaves(jax.eval_shape(params)))
 
 
+@_remembered
 def has_convolutions(model: Any, image_shape: tuple[int, ...]) -> bool:
     """Whether a network contains a convolution; computes nothing.
 
     False if the network fails, which is explained where it is checked.
     """
-    try:
-        logits, shapes = _on_one_example(model, image_shape)
-        return convolutions.has_convolutions(jax.make_jaxpr(logits)(*shapes))
-    except Exception:  # a user's code may raise anything
-        return False
+    traced = _traced(model, image_shape)
+    return traced is not None and convolutions.has_convolutions(traced.jaxpr)
 
 
+@_remembered
 def forward_flops(model: Any, image_shape: tuple[int, ...]) -> float:
     """Returns the floating-point operations of a network for one example, by XLA.
 
-    Computes and compiles nothing. 0 if XLA does not know them.
+    Computes and compiles nothing. 0 if XLA does not know them, or the network fails.
     """
-    logits, shapes = _on_one_example(model, image_shape)
-    counts = jax.jit(logits).lower(*shapes).cost_analysis()
+    traced = _traced(model, image_shape)
+    counts = None if traced is None else traced.lower().cost_analysis()
     return float((counts or {}).get("flops", 0))
 
 
-def _on_one_example(
-    model: Any, image_shape: tuple[int, ...]
-) -> tuple[Callable[..., Array], Any]:
-    """Returns a function to the logits of one example, and shapes of its arguments."""
+def _traced(model: Any, image_shape: tuple[int, ...]) -> jax.stages.Traced | None:
+    """Returns the traced call of a network with one example; None if it fails."""
 
     def logits(params: Any, state: Any, x: Array) -> Array:
         return apply_network(model, params, state, None, x, train=False)[0]
 
     x = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
     init = functools.partial(init_network, model, jax.random.key(0))
-    return logits, (*jax.eval_shape(init, x), x)
+    try:
+        return jax.jit(logits).trace(*jax.eval_shape(init, x), x)
+    except Exception:  # a user's code may raise anything
+        return None

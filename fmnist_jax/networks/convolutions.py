@@ -14,10 +14,10 @@ def fast_in_loops(function: Callable[..., Any]) -> Callable[..., Any]:
     """Returns a function with the same results, whose convolutions are fast in loops.
 
     On a CPU, XLA has one fast kernel, for inputs ``[B, *spatial, features]`` and
-    weights ``[*spatial, in, out]``. Outside loops, it rearranges the operands of other
-    convolutions, such as those of gradients (jax-ml/jax#12868); here they are
-    rearranged before. Elsewhere, and of arguments that JAX does not trace, the function
-    is called as it is. The arguments are trees of arrays.
+    weights ``[*spatial, in, out]``. It rearranges the operands of other convolutions,
+    such as those of gradients, but not inside loops (jax-ml/jax#12868); so they are
+    rearranged here. On other platforms, and if JAX does not trace the arguments, the
+    function is called as it is. Its arguments are trees of arrays.
     """
 
     def rearranged(*args: Any) -> Any:

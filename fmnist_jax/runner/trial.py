@@ -55,7 +55,7 @@ def check_disk(progress: SweepProgress) -> None:
     if needed > free + saved:
         raise UserError(
             f"{progress.folder.parent} cannot be written: the results need at least "
-            f"{needed / 1e3:,.0f} kB, and {free / 1e3:,.0f} kB are free on the disk."
+            f"{-(-needed // 1000):,} kB, and {free // 1000:,} kB are free on the disk."
         )
 
 

@@ -93,8 +93,7 @@ def forward_flops(config: Config, data: Data) -> float:
     if config.model is not None:
         from fmnist_jax.networks import calls
 
-        with explaining_network(data, 1):
-            flops = calls.forward_flops(config.model, data.image_shape)
+        flops = calls.forward_flops(config.model, data.image_shape)
     return max(flops, 2.0 * num_parameters(config, data))
 
 

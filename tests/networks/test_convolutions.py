@@ -96,6 +96,18 @@ def test_a_convolution_equals_sums_of_products_in_numpy() -> None:
     np.testing.assert_allclose(result, expected, rtol=1e-5, atol=1e-5)
 
 
+def test_derivatives_that_a_user_defines_are_used() -> None:
+    vjp = jax.custom_vjp(jnp.sin)
+    vjp.defvjp(lambda x: (jnp.sin(x), x), lambda x, g: (7 * g,))
+    jvp = jax.custom_jvp(jnp.sin)
+    jvp.defjvp(lambda x, t: (jnp.sin(x[0]), 3 * t[0]))
+    for call, slope in ((vjp, 7), (jvp, 3)):
+        fast = fast_in_loops(lambda x, call=call: call(2 * x))
+        for gradient in (jax.grad(fast), jax.jit(fast_in_loops(jax.grad(fast)))):
+            assert gradient(1.0) == 2 * slope
+    assert jax.jit(fast)(1.0) == pytest.approx(np.sin(2))
+
+
 def test_every_convolution_of_a_training_step_is_in_the_fast_layout() -> None:
     hparams = Hparams(learning_rate=0.01)
     state = init(CONFIG, hparams, jax.random.key(0), (8, 6), 10)

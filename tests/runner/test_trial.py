@@ -96,7 +96,7 @@ def test_the_disk_is_tried_before_training(
     full = SimpleNamespace(free=4 * 2 * 6 * 4 - 1)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: full)
     line = refusal(tmp_path / "out", capsys)
-    assert "cannot be written: the results need at least 0 kB" in line
+    assert "cannot be written: the results need at least 1 kB, and 0 kB" in line
     full.free += 1
     command_line.execute([EXPERIMENT], ["x", *FLAGS, f"--out_dir={tmp_path / 'out'}"])
 
