@@ -39,6 +39,7 @@ class Refinement(NamedTuple):
 
     step: int = 8  # every ``step``-th point is trained first; a power of 2
     criterion: str = STATUS  # of ``criteria.judge``; points differ in status or by it
+    max_width: int | None = None  # maximum number of runs per device at once
 
     @property
     def settings(self) -> Mapping[str, str]:
@@ -79,7 +80,7 @@ class Refinement(NamedTuple):
         from fmnist_jax.sweeps.resuming import next_rung, run_sweeps
 
         first, data = stages[0].plans[0], stages[0].data[0]
-        settings = first.config, first.hparams, first.probes
+        settings = first.config, first.hparams, first.probes, self.max_width
         whole, _ = plan_for(stages[0].cluster, first.axes, data, *settings)
         whole = dataclasses.replace(whole, num_devices=first.num_devices)
         while True:

@@ -31,6 +31,7 @@ def refined_map(
     criterion: str = Refinement().criterion,
     folder: Path | str | None = None,
     progress: bool = False,
+    max_width: int | None = None,
     client: "Client | None" = None,
 ) -> xr.Dataset:
     """Trains a map of two settings; cells are divided where their points differ.
@@ -47,6 +48,7 @@ def refined_map(
       criterion: of ``analysis.criteria.judge``; points differ in status or by it.
       folder: of checkpoints, as ``sweep`` uses it.
       progress: whether to show a progress bar, whose end moves with each level.
+      max_width: maximum number of runs per device at once; None: as the device allows.
       client: of a Dask cluster, as in ``sweep``.
 
     Returns:
@@ -59,8 +61,9 @@ def refined_map(
     plane = _checked(plane, axes, step)
     if not CRITERION.accepts(criterion):
         raise UserError(f"criterion is {criterion!r}; expected {CRITERION.allowed}.")
-    search = Refinement(step, criterion)
-    whole, on = plan_for(client, {**plane, **axes}, data, config, hparams)
+    search = Refinement(step, criterion, max_width)
+    points = {**plane, **axes}
+    whole, on = plan_for(client, points, data, config, hparams, (), max_width)
     check_findings(whole, data)
     how = folder, progress, None, on
     stages = run_search(search, "refined_map", search.first(whole), data, *how)

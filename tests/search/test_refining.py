@@ -79,20 +79,18 @@ def test_cells_tile_the_map_and_their_parts_the_cell() -> None:
 
 @pytest.fixture(scope="module")
 def whole() -> xr.Dataset:
-    return sweep({**PLANE, "seed": range(2)}, DATA, CONFIG)
+    return sweep({**PLANE, "seed": range(2)}, DATA, CONFIG, max_width=1)
 
 
 def test_trained_points_are_the_runs_of_the_whole_map(whole: xr.Dataset) -> None:
-    results = refined_map(PLANE, {"seed": range(2)}, DATA, CONFIG, step=4)
+    axes = {"seed": range(2)}
+    results = refined_map(PLANE, axes, DATA, CONFIG, step=4, max_width=1)
     assert results.status.dims == whole.status.dims
     at = results.is_trained
     assert 0.2 < at.mean() < 0.9
-    assert (results.status == whole.status).where(at, True).all()
-    for name in ("test_loss", "train_loss", "test_accuracy"):
-        # Runs near the boundary amplify rounding: most are equal to float32.
-        ours, others = (data[name].where(at).values for data in (results, whole))
-        close = np.isclose(ours, others, rtol=2e-5, atol=2e-5, equal_nan=True)
-        assert close.mean() > 0.98
+    for name in whole.data_vars:
+        ours, others = (data[name].where(at) for data in (results, whole))
+        xr.testing.assert_equal(ours, others)
     assert (results.status == whole.status).mean() > 0.95
     assert results.coords.keys() == whole.coords.keys()
     assert not (results.status == "missing").any()
