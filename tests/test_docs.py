@@ -10,6 +10,7 @@ from fmnist_jax import Config, Hparams, epoch_order, load, sweep
 from fmnist_jax.probes.sharpness import sharpness_probe
 
 
+@pytest.mark.slow
 def test_the_first_steps_are_those_of_the_run() -> None:
     config = Config(optimizer="sgd", hidden_sizes=(8,), batch_size=16, num_epochs=1)
     hparams = Hparams(divisor=255.0, learning_rate=0.1)

@@ -41,6 +41,7 @@ def interval(name: str, metric: str, unit: str = "") -> str:
     return f"{values.mean():.1f} % ({unit}{low:.1f} to {high:.1f})"
 
 
+@pytest.mark.slow
 def test_13_to_85_is_training_accuracy_with_the_tests() -> None:
     readme, page = prose(README), prose(CITE)
     before = interval("book-1", "train_accuracy", "95 % interval ")

@@ -15,7 +15,7 @@ from fmnist_jax.data.dataset import Dataset
 from fmnist_jax.errors import UserError
 from fmnist_jax.networks.matmul import default_precision
 from fmnist_jax.probes.probe import Probe, mini_batches
-from fmnist_jax.probes.sharpness import EXACT, mean_loss, preactivations
+from fmnist_jax.probes.sharpness import EXACT, loss_gradient, preactivations
 from fmnist_jax.training.optimizers import scale_first_kernel
 from fmnist_jax.training.step import State
 
@@ -82,7 +82,7 @@ def _parts_and_images(
 
 def _gradient(config: Config, hparams: Hparams, state: State, part: Dataset) -> Any:
     """Returns the direction of a step of gradient descent."""
-    grads = jax.grad(mean_loss(config, hparams, state))(state.params, part)
+    grads = loss_gradient(config, hparams, state)(state.params, part)
     rate = hparams.first_kernel_rate
     return grads if rate is None else scale_first_kernel(grads, rate)
 

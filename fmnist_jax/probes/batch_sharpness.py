@@ -1,5 +1,7 @@
 """The curvature of each mini-batch's loss along its own gradient."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from jax import Array
@@ -8,7 +10,7 @@ from fmnist_jax.config import Config, Hparams
 from fmnist_jax.data.dataset import Dataset
 from fmnist_jax.networks.matmul import default_precision
 from fmnist_jax.probes.probe import Probe, mini_batches
-from fmnist_jax.probes.sharpness import EXACT, EXAMPLES, mean_loss
+from fmnist_jax.probes.sharpness import EXACT, EXAMPLES, loss_gradient
 from fmnist_jax.training.step import State
 
 GRADIENTS = 3.0  # approximate cost: a gradient and a product with the Hessian
@@ -25,14 +27,15 @@ def batch_sharpness(
     is cut into mini-batches of the run's size; a partial last one is left out. A
     mini-batch without gradient counts as 0.
     """
-    loss = mean_loss(config, hparams, state)
+    gradient = loss_gradient(config, hparams, state)
 
     def along_gradient(part: Dataset) -> Array:
-        def gradient(params: Array) -> Array:
-            return jax.grad(loss)(params, part)
+        grads = gradient(state.params, part)
 
-        grads = gradient(state.params)
-        _, products = jax.jvp(gradient, (state.params,), (grads,))
+        def of_params(params: Any) -> Any:
+            return gradient(params, part)
+
+        _, products = jax.jvp(of_params, (state.params,), (grads,))
         square, curvature = _dot(grads, grads), _dot(grads, products)
         return jnp.where(square == 0, 0, curvature / square)
 

@@ -21,7 +21,12 @@ from fmnist_jax.probes.probe import Probe, mini_batches
 from fmnist_jax.stability import has_stability_limit
 from fmnist_jax.training.losses import get_loss
 from fmnist_jax.training.optimizers import EPS_IN_ROOT, scale_first_kernel
-from fmnist_jax.training.step import State, forward, hidden_values
+from fmnist_jax.training.step import (
+    State,
+    forward,
+    hidden_values,
+    with_fast_convolutions,
+)
 
 TOLERANCE = 1e-5  # of the residual, relative to the eigenvalue
 MAX_STEPS = 60  # a step costs a product with the Hessian and the memory of a vector
@@ -123,6 +128,7 @@ def _largest_eigenpair(
 
 
 Loss = Callable[[Any, Dataset], Array]
+Gradient = Callable[[Any, Dataset], Any]
 
 
 def _undisturbed(config: Config, hparams: Hparams) -> tuple[Config, Hparams]:
@@ -149,6 +155,12 @@ def mean_loss(config: Config, hparams: Hparams, state: State) -> Loss:
     return loss
 
 
+def loss_gradient(config: Config, hparams: Hparams, state: State) -> Gradient:
+    """Returns the gradient of ``mean_loss``, a function of the same arguments."""
+    gradient = jax.grad(mean_loss(config, hparams, state))
+    return with_fast_convolutions(config, gradient)
+
+
 def preactivations(
     config: Config, hparams: Hparams, state: State, params: Any, images: Array
 ) -> tuple[Array, ...]:
@@ -158,18 +170,19 @@ def preactivations(
     return hidden_values(config, hparams, state, images, PREACTIVATION, train)[1]
 
 
-def _flat_loss(config: Config, hparams: Hparams, state: State) -> tuple[Loss, Array]:
-    """Returns ``mean_loss`` as a function of a vector; the parameters as a vector."""
-    params_P, unravel = ravel_pytree(state.params)
-    loss = mean_loss(config, hparams, state)
-    return lambda params_P, batch: loss(unravel(params_P), batch), params_P
-
-
 def _curvature(
-    loss: Loss, params_P: Array, key: Array, batch: Dataset, root_P: Array | float = 1.0
+    config: Config,
+    hparams: Hparams,
+    state: State,
+    key: Array,
+    batch: Dataset,
+    root_P: Array | float = 1.0,
 ) -> tuple[Array, Array]:
     """Returns the largest eigenvalue of R H R and its residual; ``root_P`` is R."""
-    _, product = jax.linearize(jax.grad(lambda p: loss(p, batch)), params_P)
+    params_P, unravel = ravel_pytree(state.params)
+    loss = mean_loss(config, hparams, state)
+    gradient = jax.grad(lambda params_P: loss(unravel(params_P), batch))
+    _, product = jax.linearize(with_fast_convolutions(config, gradient), params_P)
     start_P = jax.random.normal(key, params_P.shape, params_P.dtype)
     return largest_eigenvalue(lambda v: root_P * product(root_P * v), start_P)
 
@@ -189,9 +202,8 @@ def sharpness(
       learning rate of 2/λ, other optimizers up to that of ``stability.stable_rate``.
       ``sharpness_residual``: the accuracy relative to λ.
     """
-    loss, params_P = _flat_loss(config, hparams, state)
     with default_precision(EXACT):
-        value, residual = _curvature(loss, params_P, key, batch)
+        value, residual = _curvature(config, hparams, state, key, batch)
     return {"sharpness": value, "sharpness_residual": residual}
 
 
@@ -213,18 +225,19 @@ def preconditioned_sharpness(
       ``preconditioned_sharpness``, and ``preconditioned_sharpness_residual``, its
       relative accuracy. NaN for an optimizer without a limiting P (adagrad, lion).
     """
-    loss, params_P = _flat_loss(config, hparams, state)
+    gradient = loss_gradient(config, hparams, state)
     parts = mini_batches(batch, config.batch_size)
     count = len(parts.labels)
     batch = Dataset(*(a.reshape(-1, *a.shape[2:]) for a in parts))
 
     def add(total_P: Array, part: Dataset) -> tuple[Array, None]:
-        return total_P + jax.grad(loss)(params_P, part) ** 2, None
+        return total_P + ravel_pytree(gradient(state.params, part))[0] ** 2, None
 
     with default_precision(EXACT):
-        total_P, _ = jax.lax.scan(add, jnp.zeros_like(params_P), parts)
+        zeros_P = jnp.zeros_like(ravel_pytree(state.params)[0])
+        total_P, _ = jax.lax.scan(add, zeros_P, parts)
         root_P = _inverse_root_preconditioner(config, hparams, state, total_P / count)
-        value, residual = _curvature(loss, params_P, key, batch, root_P)
+        value, residual = _curvature(config, hparams, state, key, batch, root_P)
     return {
         "preconditioned_sharpness": value,
         "preconditioned_sharpness_residual": residual,

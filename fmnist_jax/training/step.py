@@ -5,6 +5,7 @@ Shapes in names: B examples of a batch, C classes.
 """
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import flax.struct
@@ -27,6 +28,7 @@ from fmnist_jax.training.optimizers import make_optimizer, scale_first_kernel
 from fmnist_jax.training.schedules import epoch_learning_rate, init_schedule
 
 Metrics = dict[str, Array]
+Function = Callable[..., Any]
 
 
 class Stopping(NamedTuple):
@@ -83,8 +85,13 @@ def forward(
         return apply_network(model, params, state, key, x, train, sown)
 
     with default_precision(config.precision):
-        call = call if config.model is None else fast_in_loops(call)
+        call = with_fast_convolutions(config, call)
         return call(state.params, state.model_state, key, x)
+
+
+def with_fast_convolutions(config: Config, function: Function) -> Function:
+    """Returns a function, such as a gradient of a user's network, fast in loops."""
+    return function if config.model is None else fast_in_loops(function)
 
 
 def hidden_values(
@@ -193,8 +200,7 @@ def gradients(
     # By default a GPU rounds float32 products to 10 bits; also those of the gradient.
     gradient = jax.grad(objective, has_aux=True)
     with default_precision(config.precision):
-        gradient = gradient if config.model is None else fast_in_loops(gradient)
-        return gradient(state.params)
+        return with_fast_convolutions(config, gradient)(state.params)
 
 
 def updates(

@@ -110,6 +110,7 @@ def _loop(bench: jobs.Bench, part: str) -> tuple[Any, accelerator_parts.Inputs]:
     return jax.jit(jax.vmap(function, (0, 0, None, None)))(*inputs), inputs
 
 
+@pytest.mark.slow
 def test_the_parts_of_a_step_do_its_work(bench: jobs.Bench) -> None:
     (images, labels), inputs = _loop(bench, "gather")
     stored, classes = (array[np.asarray(inputs.rows[-1])] for array in bench.data.train)
@@ -268,6 +269,7 @@ def test_a_small_run_measures_what_it_says(tmp_path: Path) -> None:
     assert "adam: done; cpu (cpu)" in output
 
 
+@pytest.mark.slow
 def test_without_time_every_section_is_left_out(tmp_path: Path) -> None:
     results, output = _run(tmp_path / "a.json", "--minutes=0.2")
     assert list(results["sections"]) == list(sections.SECTIONS)

@@ -12,6 +12,8 @@ from jax import lax
 from examples.models.cnn import CNN
 from fmnist_jax import Config, Data, Dataset, Hparams, plan, sweep
 from fmnist_jax.networks.convolutions import fast_in_loops
+from fmnist_jax.probes.batch_sharpness import batch_sharpness
+from fmnist_jax.probes.sharpness import preconditioned_sharpness, sharpness
 from fmnist_jax.training import gradients, init
 
 RNG = np.random.default_rng(0)
@@ -66,6 +68,7 @@ def convolutions_of(jaxpr: Any) -> list[Any]:
     return layouts
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_values_and_gradients_are_those_of_the_function(name: str) -> None:
     x_shape, w_shape, call = CASES[name]
@@ -108,16 +111,22 @@ def test_derivatives_that_a_user_defines_are_used() -> None:
     assert jax.jit(fast)(1.0) == pytest.approx(np.sin(2))
 
 
-def test_every_convolution_of_a_training_step_is_in_the_fast_layout() -> None:
+@pytest.mark.parametrize(
+    "function", [gradients, sharpness, preconditioned_sharpness, batch_sharpness]
+)
+def test_every_convolution_of_steps_and_probes_is_in_the_fast_layout(
+    function: Callable[..., Any],
+) -> None:
     hparams = Hparams(learning_rate=0.01)
     state = init(CONFIG, hparams, jax.random.key(0), (8, 6), 10)
     batch = Dataset(jnp.asarray(IMAGES[:8]), jnp.arange(8))
-    step = lambda state: gradients(CONFIG, hparams, state, jax.random.key(1), batch)  # noqa: E731
+    step = lambda state: function(CONFIG, hparams, state, jax.random.key(1), batch)  # noqa: E731
     layouts = convolutions_of(jax.make_jaxpr(step)(state).jaxpr)
     assert len(layouts) >= 4  # two forward; two kernels and one input backward
     assert {*layouts} == {FAST}
 
 
+@pytest.mark.slow
 def test_networks_with_convolutions_train_one_run_per_core() -> None:
     axes = {"learning_rate": [0.001, 0.01, 0.1, 1.0], "seed": [0, 1]}
     planned = plan(axes, CONFIG, Hparams(), 2, data=DATA)

@@ -60,6 +60,7 @@ def test_nested_outputs_are_saved_and_read_again(small: Data, tmp_path: Path) ->
     assert text.splitlines()[0].endswith(",loss.rate")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("normalization", ["none", "whiten"])
 def test_a_probe_may_take_test_or_validation_images(
     small: Data, normalization: str

@@ -124,6 +124,7 @@ def test_an_environment_without_jax_is_one_line(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "value"),
     [

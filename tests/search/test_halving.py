@@ -67,6 +67,7 @@ def expected_rungs(full: xr.Dataset, rungs: Rungs, distinct: list[int]) -> np.nd
     return left
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
 def test_settings_leave_by_the_rule_and_the_others_are_undisturbed(case: str) -> None:
     axes, config, hparams = CASES[case]
@@ -100,6 +101,7 @@ def test_settings_leave_by_the_rule_and_the_others_are_undisturbed(case: str) ->
     assert trained.sum() == round(share * 9 * len(first))
 
 
+@pytest.mark.slow
 def test_the_validation_accuracy_may_judge() -> None:
     axes, config, hparams = CASES["optimizers"]
     full = sweep(axes, HELD_OUT, config, hparams)
@@ -110,6 +112,7 @@ def test_the_validation_accuracy_may_judge() -> None:
     )
 
 
+@pytest.mark.slow
 def test_other_batches_change_no_more_than_rounding() -> None:
     axes, config, hparams = CASES["learning rates"]
     full = sweep(axes, HELD_OUT, config, hparams)

@@ -61,6 +61,7 @@ def test_losses_decide_between_equal_accuracies() -> None:
         assert [run for group in after.groups for run in group.runs] == kept
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seconds", [0, 1e9])
 @pytest.mark.parametrize("keep", [0.45, 0.75, 0.9])
 def test_every_share_of_any_width_gives_the_runs_of_a_sweep(
@@ -87,6 +88,7 @@ def norm(
     return {"norm": abs(state.params["Dense_0"]["kernel"]).sum()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("when", ["init", "epoch", "end"])
 def test_probes_record_as_in_a_sweep(when: Any) -> None:
     axes = {"learning_rate": RATES[:4], "seed": range(2)}

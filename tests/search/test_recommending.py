@@ -51,6 +51,7 @@ def advice(shorter: None) -> recommending.Recommendation:
     return recommend(DATA, config=CONFIG, axes=AXES)
 
 
+@pytest.mark.slow
 def test_settings_trained_in_full_are_runs_of_a_sweep(
     advice: recommending.Recommendation,
 ) -> None:
@@ -105,6 +106,7 @@ def test_the_best_by_validation_is_recommended(
     np.testing.assert_allclose(rows.behind, behind, atol=0.006)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scaling", ["unit", "per_feature"])
 def test_the_search_is_a_sweep_of_the_part(
     advice: recommending.Recommendation, scaling: str

@@ -82,6 +82,7 @@ def whole() -> xr.Dataset:
     return sweep({**PLANE, "seed": range(2)}, DATA, CONFIG, max_width=1)
 
 
+@pytest.mark.slow
 def test_trained_points_are_the_runs_of_the_whole_map(whole: xr.Dataset) -> None:
     axes = {"seed": range(2)}
     results = refined_map(PLANE, axes, DATA, CONFIG, step=4, max_width=1)
@@ -96,6 +97,7 @@ def test_trained_points_are_the_runs_of_the_whole_map(whole: xr.Dataset) -> None
     assert not (results.status == "missing").any()
 
 
+@pytest.mark.slow
 def test_a_criterion_divides_more_cells(whole: xr.Dataset) -> None:
     axes = {"seed": range(2)}
     by_status = refined_map(PLANE, axes, DATA, CONFIG, step=4)
@@ -106,6 +108,7 @@ def test_a_criterion_divides_more_cells(whole: xr.Dataset) -> None:
     assert (more.is_trained | ~by_status.is_trained).all()
 
 
+@pytest.mark.slow
 def test_an_interrupted_map_resumes_to_the_same_bits(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -54,6 +54,7 @@ def assert_close(a: xr.Dataset, b: xr.Dataset) -> None:
     assert a.status.item() == b.status.item()
 
 
+@pytest.mark.slow
 def test_each_bundle_is_the_run_with_its_settings() -> None:
     results = sweep({"recipe": RECIPES, "seed": [0, 3]}, DATA, CONFIG, HPARAMS)
     assert list(results.recipe.values) == [*RECIPES]
@@ -66,6 +67,7 @@ def test_each_bundle_is_the_run_with_its_settings() -> None:
                 assert run[name] == settings[name]
 
 
+@pytest.mark.slow
 def test_a_bundle_has_the_same_bits_as_the_run_at_equal_width() -> None:
     pairs = [(1.0, 0.1), (255.0, 0.01), (50.0, 0.03), (10.0, 0.001)]
     points = [{"divisor": d, "learning_rate": r} for d, r in pairs]
@@ -126,6 +128,7 @@ def test_the_fewest_programs_and_runs(axes: Any, programs: int, distinct: int) -
     assert len(it.trained_runs) == it.num_runs
 
 
+@pytest.mark.slow
 def test_a_run_that_does_not_depend_on_an_axis_is_that_run() -> None:
     axes = {"optimizer": ["sgd", "momentum"], "momentum": [0.1, 0.5, 0.9]}
     results = sweep({**axes, "seed": [0, 1]}, DATA, CONFIG, HPARAMS)
@@ -139,6 +142,7 @@ def test_a_run_that_does_not_depend_on_an_axis_is_that_run() -> None:
     assert_close(results.sel(run).sel(seed=1), alone(run, 1))
 
 
+@pytest.mark.slow
 def test_states_are_kept_saved_and_continued_for_every_run(tmp_path: Path) -> None:
     axes = {"recipe": RECIPES, "eps": [1e-8, 1e-3]}
     results, states = sweep(axes, DATA, CONFIG, HPARAMS, keep_states="all")
@@ -166,6 +170,7 @@ def test_states_are_kept_saved_and_continued_for_every_run(tmp_path: Path) -> No
     np.testing.assert_array_equal(more.test_loss, whole.test_loss)
 
 
+@pytest.mark.slow
 def test_bundles_resume_from_a_folder(tmp_path: Path) -> None:
     axes = {"recipe": RECIPES, "seed": range(2)}
     first = sweep(axes, DATA, CONFIG, HPARAMS, folder=tmp_path)
@@ -288,6 +293,7 @@ def squared_error(outputs: Any, targets: Any) -> Any:
     return ((outputs - targets) ** 2).sum(-1)
 
 
+@pytest.mark.slow
 def test_networks_in_bundles_are_given_again_by_label(tmp_path: Path) -> None:
     bundles = {"small": {"model": MLP(3, (4,))}, "large": {"model": MLP(3, (8,))}}
     config = dataclasses.replace(CONFIG, hidden_sizes=Config().hidden_sizes)

@@ -68,6 +68,7 @@ def test_continued_runs_are_those_of_a_longer_sweep(tmp_path: Path) -> None:
     assert len({*expected[0].stopped_epoch.values.ravel()}) > 1
 
 
+@pytest.mark.slow
 def test_some_runs_are_continued_with_functions_of_ones_own() -> None:
     """Other axes may select them: what counts is the settings of each run."""
     mine = dataclasses.replace(
@@ -86,6 +87,7 @@ def test_some_runs_are_continued_with_functions_of_ones_own() -> None:
         np.testing.assert_allclose(more[name], expected[name], rtol=2e-5)
 
 
+@pytest.mark.slow
 def test_other_probes_may_be_passed() -> None:
     """Those that are left out are not in the results; new ones lack earlier epochs."""
     columns = Probe(lambda *run: {"bias": run[2].params["Dense_0"]["bias"]})

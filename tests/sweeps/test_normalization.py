@@ -33,6 +33,7 @@ WHITE = dataclasses.replace(SHORT, normalization="whiten", whitening_eps=0.3)
 METRICS = ("train_loss", "test_loss", "train_accuracy", "test_accuracy")
 
 
+@pytest.mark.slow
 def test_a_sweep_of_normalizations_is_each_run_alone() -> None:
     axes = {"normalization": list(NORMALIZATIONS), "seed": [SEED]}
     swept = sweep(axes, DATA, SHORT, WITHOUT_DIVISOR)
@@ -59,6 +60,7 @@ def test_unit_is_division_by_255() -> None:
             np.testing.assert_allclose(runs[metric], unit[metric], rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_images_are_whitened_in_advance_where_memory_allows(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -77,6 +79,7 @@ def test_images_are_whitened_in_advance_where_memory_allows(
         np.testing.assert_allclose(in_advance[metric], in_steps[metric], rtol=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("share", [1.0, 0.0])
 def test_probes_take_images_as_stored(
     share: float, monkeypatch: pytest.MonkeyPatch
@@ -125,6 +128,7 @@ def test_a_whitened_group_resumes_from_its_checkpoint() -> None:
         np.testing.assert_array_equal(resumed[metric], whole[metric])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("normalization", ["standard", "whiten"])
 def test_theory_uses_the_statistics_of_the_whole_training_set(
     normalization: str, monkeypatch: pytest.MonkeyPatch
@@ -162,6 +166,7 @@ def test_settings_of_whitening_need_it(name: str) -> None:
     assert (runs.num_programs, runs.num_distinct_runs) == (3, 3)
 
 
+@pytest.mark.slow
 def test_a_rescaled_first_layer_replaces_a_divisor_of_normalized_images() -> None:
     """Bit for bit at a power of 2, as without a normalization."""
     config = dataclasses.replace(SHORT, normalization="standard", optimizer="sgd")

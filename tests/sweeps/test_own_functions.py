@@ -64,6 +64,7 @@ def by_hand(config: Config, rate: Any, clip: float) -> list[float]:
     return losses
 
 
+@pytest.mark.slow
 def test_own_loss_chain_and_setting_equal_a_loop_by_hand() -> None:
     config = dataclasses.replace(SMALL, loss=cross_entropy, optimizer=clipped_adam)
     rates, clips = [0.01, 0.1], [0.05, 0.5]
@@ -97,6 +98,7 @@ def test_own_functions_equal_the_built_in_ones_bit_for_bit() -> None:
         np.testing.assert_array_equal(results[name], expected[name], err_msg=name)
 
 
+@pytest.mark.slow
 def test_an_own_schedule_counts_steps() -> None:
     config = dataclasses.replace(SMALL, schedule=warmup, optimizer="adam", num_epochs=3)
     results = sweep({"learning_rate": [0.06], "seed": [2]}, DATA, config, HPARAMS)
@@ -111,6 +113,7 @@ def test_an_own_schedule_counts_steps() -> None:
     np.testing.assert_allclose(metrics["test_loss"], run.test_loss, rtol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["regression", "multi-label", "soft labels"])
 def test_targets_as_given_are_the_business_of_the_loss(kind: str) -> None:
     random = np.random.default_rng(0)
@@ -335,6 +338,7 @@ def test_a_schedule_with_an_if_on_its_peak_has_a_peak_of_1() -> None:
         np.testing.assert_allclose(recorded.values.ravel(), first, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_loss_that_mixes_its_batch_has_a_notice() -> None:
     def over_deviation(logits: Any, labels: Any) -> Any:
         return cross_entropy(logits, labels) / logits.std()

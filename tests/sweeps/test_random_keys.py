@@ -48,6 +48,7 @@ def test_keys_are_numbers_and_keys_again(implementation: str) -> None:
     np.testing.assert_array_equal(draw(again["key"]), draw(keys))
 
 
+@pytest.mark.slow
 def test_an_interrupted_sweep_resumes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, expected: xr.Dataset
 ) -> None:
@@ -81,6 +82,7 @@ def test_saved_states_are_continued(tmp_path: Path, expected: xr.Dataset) -> Non
     assert types[0] == types[1]
 
 
+@pytest.mark.slow
 def test_halving_continues_the_best_settings() -> None:
     on = DATA.with_validation(16)
     left = halving(AXES, on, LONG, rungs=(1, 3), keep=1 / 2, max_width=1)

@@ -63,6 +63,7 @@ def recorded_by_hand(hparams: Hparams, seed: int) -> dict[str, list[float]]:
     return records
 
 
+@pytest.mark.slow
 def test_records_are_those_of_a_loop_by_hand() -> None:
     assert STEPS % EVERY  # the last record of an epoch is after fewer steps
     hparams = dataclasses.replace(HPARAMS, dropout_rate=0.2)
@@ -78,6 +79,7 @@ def test_records_are_those_of_a_loop_by_hand() -> None:
     assert results.test_loss_by_step.dims == ("divisor", "seed", "step")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("every", [1, 3, 1000])
 def test_recording_changes_no_run(every: int) -> None:
     """The last record of an epoch is the evaluation after it."""
@@ -101,6 +103,7 @@ def test_recording_changes_no_run(every: int) -> None:
         np.testing.assert_allclose(last, results[name], rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_stopped_run_records_nothing_more() -> None:
     config = dataclasses.replace(RECORDED, num_epochs=6)
     hparams = dataclasses.replace(HPARAMS, target_accuracy=0.3)
@@ -115,6 +118,7 @@ def test_a_stopped_run_records_nothing_more() -> None:
     assert results.train_loss_by_step.attrs["units"] == "nats"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("epochs", [25, 29, 35])
 def test_all_records_of_the_last_epoch_are_kept(epochs: int) -> None:
     """Whatever the number of epochs: the epoch of a record is a whole number."""

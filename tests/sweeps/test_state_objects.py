@@ -15,6 +15,7 @@ from tests.sweeps.runs import CONFIG, DATA, HPARAMS
 SMALL = dataclasses.replace(CONFIG, num_epochs=2)
 
 
+@pytest.mark.slow
 def test_states_are_selected_by_name_code_or_several_values() -> None:
     def network(width: int) -> Any:
         return from_nnx(functools.partial(Slim, width))

@@ -256,6 +256,7 @@ def test_the_config_is_not_read_beside_its_code(
     assert loaded.config == small_states.config
 
 
+@pytest.mark.slow
 def test_without_a_finite_setting_nothing_is_kept_and_no_result_is_lost() -> None:
     hparams = Hparams(learning_rate=1e30)
     config = dataclasses.replace(SMALL, optimizer="sgd")
@@ -267,6 +268,7 @@ def test_without_a_finite_setting_nothing_is_kept_and_no_result_is_lost() -> Non
     assert results.status.item() == "diverged"
 
 
+@pytest.mark.slow
 def test_the_memory_of_the_states_is_announced(monkeypatch: pytest.MonkeyPatch) -> None:
     axes = {"seed": range(3)}
     monkeypatch.setattr(sweep_module, "MUCH_MEMORY", 100)
@@ -294,6 +296,7 @@ def mlp_of_haiku(x: Any) -> Any:
     return hk.nets.MLP([4, 3])(x)  # parameters named "mlp/~/linear_0"
 
 
+@pytest.mark.slow
 def test_parameters_may_have_any_names(tmp_path: Path) -> None:
     hk = pytest.importorskip("haiku")
     networks = [Dotted(), from_haiku(hk.transform(mlp_of_haiku))]
@@ -320,6 +323,7 @@ def test_saving_leaves_other_files_alone(tmp_path: Path) -> None:
     assert [path.exists() for path in others] == [True, False]
 
 
+@pytest.mark.slow
 def test_seeds_that_float32_cannot_tell_apart_are_two_runs() -> None:
     """2²⁴ and 2²⁴ + 1, which float32 rounds to 2²⁴."""
     seeds = [2**24, 2**24 + 1]

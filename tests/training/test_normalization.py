@@ -239,6 +239,7 @@ def test_init_refuses_a_normalization_without_statistics() -> None:
         fit_normalization(config, train)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FITTED)
 def test_other_splits_change_no_statistic_and_no_training_loss(name: str) -> None:
     data, other = make_data(), make_data(seed=5)
@@ -257,6 +258,7 @@ def test_other_splits_change_no_statistic_and_no_training_loss(name: str) -> Non
     assert not np.allclose(metrics["test_loss"], changed_metrics["test_loss"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FITTED)
 def test_a_run_is_that_on_images_normalized_before(name: str) -> None:
     """In float64 by NumPy, and rounded: the network sees the same images."""
