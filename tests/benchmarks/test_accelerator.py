@@ -211,6 +211,7 @@ def _section(code: str, seconds: float = 60) -> Any:
     return accelerator.measure([sys.executable, "-c", code], {}, seconds)
 
 
+@pytest.mark.slow
 def test_a_section_that_fails_or_hangs_keeps_its_rows() -> None:
     row = jobs.Row("runs", 8.0)._asdict()
     prints = f"import json\nprint(json.dumps({row!r}), flush=True)\n"

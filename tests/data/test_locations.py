@@ -79,6 +79,7 @@ def test_raw_folders_of_torchvision_are_looked_into(
         assert data.name == "fashion_mnist"
 
 
+@pytest.mark.slow
 def test_a_named_folder_without_data_is_not_replaced_by_synthetic_data(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -156,6 +156,7 @@ def test_activation_stability_is_drawn_under_sgd_and_explained() -> None:
     assert "activation stability" not in texts_of(figure)
 
 
+@pytest.mark.slow
 def test_another_criterion_recolours_the_status() -> None:
     results = made_up()
     not_trained = results.status.where(results.status == "trained", "not trained")

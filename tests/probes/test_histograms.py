@@ -90,6 +90,7 @@ def test_parameters_of_other_libraries_have_their_paths() -> None:
     assert list(by_name(one)) == ["params"]
 
 
+@pytest.mark.slow
 def test_hidden_values_and_predictions(state: training.State, batch: Dataset) -> None:
     logits, hidden = logits_and_hidden(state, batch)
     key = jax.random.key(0)

@@ -361,6 +361,7 @@ def test_another_unfinished_sweep_stays_as_it_is(
     assert files(tmp_path) == before
 
 
+@pytest.mark.slow
 def test_a_command_plans_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One plan for each experiment that trains, also if it resumes."""
     plans: list[Any] = []

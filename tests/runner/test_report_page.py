@@ -77,6 +77,7 @@ def test_the_page_requests_nothing(tmp_path: Path, experiment: Experiment) -> No
     assert "url(" not in page
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("experiment", [CURVES, MAP])
 def test_the_same_results_give_the_same_bytes(
     tmp_path: Path, experiment: Experiment

@@ -132,6 +132,7 @@ def test_one_rung_is_a_sweep() -> None:
     assert "pruned_epoch" not in results
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("after", [1, 3, 5, 7])
 def test_an_interrupted_search_resumes_to_the_same_bits(
     after: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

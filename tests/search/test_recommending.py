@@ -88,6 +88,7 @@ def test_an_accurate_setting_with_a_high_loss_is_a_finalist() -> None:
     assert [s["learning_rate"] for s in settings.values()] == [0.01, 0.1]
 
 
+@pytest.mark.slow
 def test_the_best_by_validation_is_recommended(
     advice: recommending.Recommendation,
 ) -> None:
@@ -172,6 +173,7 @@ def interrupt(monkeypatch: pytest.MonkeyPatch, after: int) -> None:
     monkeypatch.setattr("fmnist_jax.sweeps.resuming.run_groups_resumably", run)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("after", [4, 16])
 def test_an_interrupted_recommendation_resumes_to_the_same(
     after: int,

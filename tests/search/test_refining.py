@@ -151,6 +151,7 @@ def test_mistakes_are_explained(changes: dict[str, Any], line: str) -> None:
         refined_map(**given)
 
 
+@pytest.mark.slow
 def test_on_an_accelerator_all_levels_share_a_program(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -85,6 +85,7 @@ def test_a_bundle_has_the_same_bits_as_the_run_at_equal_width() -> None:
     assert results.divisor.dims == ("point",)
 
 
+@pytest.mark.slow
 def test_settings_lie_along_the_axis_that_sets_them_or_their_choice() -> None:
     axes = {"recipe": RECIPES, "eps": [1e-8, 1e-3]}
     results = sweep(axes, DATA, CONFIG, HPARAMS)
@@ -187,6 +188,7 @@ def clipped_sgd(hparams: Hparams) -> optax.GradientTransformation:
     return optax.chain(clip, optax.sgd(hparams.learning_rate, hparams.momentum))
 
 
+@pytest.mark.slow
 def test_own_functions_and_settings_may_be_in_bundles() -> None:
     hparams = Hparams(learning_rate=0.01, momentum=0.9, extra={"clip": 1.0})
     bundles = {"own": {"optimizer": clipped_sgd, "clip": 0.5}, "usual": {}}
@@ -244,6 +246,7 @@ def test_mistakes_are_explained(axes: Any, line: str) -> None:
         sweep(axes, DATA, CONFIG, hparams)
 
 
+@pytest.mark.slow
 def test_a_bundle_of_a_plan_is_trained_and_labelled_by_hand() -> None:
     it = planned({"recipe": RECIPES})
     results = join(it, run_groups(it, DATA), DATA)

@@ -51,6 +51,7 @@ def test_a_sweep_of_normalizations_is_each_run_alone() -> None:
             )
 
 
+@pytest.mark.slow
 def test_unit_is_division_by_255() -> None:
     """To the last digit of float32: processors differ in how they divide."""
     unit = sweep({}, DATA, dataclasses.replace(SHORT, normalization="unit"))
@@ -114,6 +115,7 @@ def test_normalizations_share_the_statistics_of_one_pass() -> None:
     assert program_data.fitted(other, data) is not first
 
 
+@pytest.mark.slow
 def test_a_whitened_group_resumes_from_its_checkpoint() -> None:
     planned = plan({"seed": range(3)}, WHITE, WITHOUT_DIVISOR, 2)
     whole = sweep({"seed": range(3)}, DATA, WHITE, WITHOUT_DIVISOR)

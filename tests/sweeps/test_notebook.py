@@ -141,6 +141,7 @@ def test_a_folder_may_be_in_the_home_directory(
     assert (tmp_path / "mine" / "parts" / "plan.json").exists()
 
 
+@pytest.mark.slow
 def test_a_folder_without_states_says_so(tmp_path: Path) -> None:
     axes = {"seed": [0]}
     sweep(axes, DATA, SMALL, HPARAMS, folder=tmp_path)

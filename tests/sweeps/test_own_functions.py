@@ -321,6 +321,7 @@ def test_mistakes_are_one_clear_line(
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_a_schedule_with_an_if_on_its_peak_has_a_peak_of_1() -> None:
     """As the error says; against optax with numbers in place of traced settings."""
 
@@ -373,6 +374,7 @@ def test_built_in_losses_refuse_other_labels() -> None:
         train_step(CONFIG, HPARAMS, state, jax.random.key(1), batch)
 
 
+@pytest.mark.slow
 def test_functions_have_a_name_on_their_axis() -> None:
     partial = functools.partial(cross_entropy)
     axes = {"loss": [softmax, partial, "softmax "[:-1]], "seed": [0]}

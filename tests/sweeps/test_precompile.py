@@ -79,6 +79,7 @@ def test_compilation_stops_when_the_sweep_does(
     assert len(started) <= 1
 
 
+@pytest.mark.slow
 def test_normalizations_by_numbers_share_a_program_with_the_bits_of_each_alone(
     small: Data,
 ) -> None:

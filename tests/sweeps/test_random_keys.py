@@ -68,6 +68,7 @@ def test_an_interrupted_sweep_resumes(
     xr.testing.assert_identical(sweep(AXES, DATA, LONG, folder=tmp_path), expected)
 
 
+@pytest.mark.slow
 def test_saved_states_are_continued(tmp_path: Path, expected: xr.Dataset) -> None:
     results, states = sweep(AXES, DATA, SHORT, keep_states="all")
     save_states(states, tmp_path / "states")

@@ -354,6 +354,7 @@ def test_a_device_that_fails_is_one_line_and_completed_work_is_saved(
     assert (tmp_path / "results.nc").read_bytes() == undisturbed
 
 
+@pytest.mark.slow
 def test_one_folder_has_one_writer(tmp_path: Path) -> None:
     with output_folder.locked(tmp_path) as folder:
         start = time.monotonic()

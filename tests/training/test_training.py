@@ -523,6 +523,7 @@ def test_the_training_set_is_evaluated_only_on_request() -> None:
     assert_close(metrics, expected)
 
 
+@pytest.mark.slow
 def test_the_metrics_of_a_run_have_not_changed() -> None:
     _, metrics = small_run()
     golden = {"train_loss": [1.86651, 1.22339], "test_loss": [1.09139, 0.716486]}

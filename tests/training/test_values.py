@@ -82,6 +82,7 @@ def test_settings_may_be_any_scalars(config: Config) -> None:
         assert after_an_epoch(config, hparams) == expected, kind
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cast", [np.float32, jnp.float32, np.array], ids=str)
 def test_a_run_has_the_same_numbers_for_every_type_of_its_settings(cast: Any) -> None:
     numbers = {"divisor": 200.0, "learning_rate": 0.5, "eps": 0.25, "l2": 0.125}
