@@ -41,7 +41,6 @@ def interval(name: str, metric: str, unit: str = "") -> str:
     return f"{values.mean():.1f} % ({unit}{low:.1f} to {high:.1f})"
 
 
-@pytest.mark.slow
 def test_13_to_85_is_training_accuracy_with_the_tests() -> None:
     readme, page = prose(README), prose(CITE)
     before = interval("book-1", "train_accuracy", "95 % interval ")
@@ -58,7 +57,6 @@ def test_13_to_85_is_training_accuracy_with_the_tests() -> None:
     assert f"unscaled pixels reach {slow.partition('(')[0]}of the test set" in readme
 
 
-@pytest.mark.slow
 def test_the_clipped_loss() -> None:
     clipped, logits = (percent(f"keras-1{x}", "test_accuracy") for x in ("", "-logits"))
     assert f"{clipped} test accuracy, {logits} from logits" in prose(README)

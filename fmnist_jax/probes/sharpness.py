@@ -156,7 +156,7 @@ def mean_loss(config: Config, hparams: Hparams, state: State) -> Loss:
 
 
 def loss_gradient(config: Config, hparams: Hparams, state: State) -> Gradient:
-    """Returns the gradient of ``mean_loss``, a function of the same arguments."""
+    """Returns the gradient of that mean loss, of the parameters and the batch."""
     gradient = jax.grad(mean_loss(config, hparams, state))
     return with_fast_convolutions(config, gradient)
 
@@ -170,19 +170,25 @@ def preactivations(
     return hidden_values(config, hparams, state, images, PREACTIVATION, train)[1]
 
 
+def _flat_gradient(
+    config: Config, hparams: Hparams, state: State
+) -> tuple[Gradient, Array]:
+    """Returns ``loss_gradient`` of a vector instead; the parameters as a vector."""
+    params_P, unravel = ravel_pytree(state.params)
+    loss = mean_loss(config, hparams, state)
+    gradient = jax.grad(lambda params_P, batch: loss(unravel(params_P), batch))
+    return with_fast_convolutions(config, gradient), params_P
+
+
 def _curvature(
-    config: Config,
-    hparams: Hparams,
-    state: State,
+    gradient: Gradient,
+    params_P: Array,
     key: Array,
     batch: Dataset,
     root_P: Array | float = 1.0,
 ) -> tuple[Array, Array]:
     """Returns the largest eigenvalue of R H R and its residual; ``root_P`` is R."""
-    params_P, unravel = ravel_pytree(state.params)
-    loss = mean_loss(config, hparams, state)
-    gradient = jax.grad(lambda params_P: loss(unravel(params_P), batch))
-    _, product = jax.linearize(with_fast_convolutions(config, gradient), params_P)
+    _, product = jax.linearize(lambda params_P: gradient(params_P, batch), params_P)
     start_P = jax.random.normal(key, params_P.shape, params_P.dtype)
     return largest_eigenvalue(lambda v: root_P * product(root_P * v), start_P)
 
@@ -202,8 +208,9 @@ def sharpness(
       learning rate of 2/λ, other optimizers up to that of ``stability.stable_rate``.
       ``sharpness_residual``: the accuracy relative to λ.
     """
+    gradient, params_P = _flat_gradient(config, hparams, state)
     with default_precision(EXACT):
-        value, residual = _curvature(config, hparams, state, key, batch)
+        value, residual = _curvature(gradient, params_P, key, batch)
     return {"sharpness": value, "sharpness_residual": residual}
 
 
@@ -225,19 +232,18 @@ def preconditioned_sharpness(
       ``preconditioned_sharpness``, and ``preconditioned_sharpness_residual``, its
       relative accuracy. NaN for an optimizer without a limiting P (adagrad, lion).
     """
-    gradient = loss_gradient(config, hparams, state)
+    gradient, params_P = _flat_gradient(config, hparams, state)
     parts = mini_batches(batch, config.batch_size)
     count = len(parts.labels)
     batch = Dataset(*(a.reshape(-1, *a.shape[2:]) for a in parts))
 
     def add(total_P: Array, part: Dataset) -> tuple[Array, None]:
-        return total_P + ravel_pytree(gradient(state.params, part))[0] ** 2, None
+        return total_P + gradient(params_P, part) ** 2, None
 
     with default_precision(EXACT):
-        zeros_P = jnp.zeros_like(ravel_pytree(state.params)[0])
-        total_P, _ = jax.lax.scan(add, zeros_P, parts)
+        total_P, _ = jax.lax.scan(add, jnp.zeros_like(params_P), parts)
         root_P = _inverse_root_preconditioner(config, hparams, state, total_P / count)
-        value, residual = _curvature(config, hparams, state, key, batch, root_P)
+        value, residual = _curvature(gradient, params_P, key, batch, root_P)
     return {
         "preconditioned_sharpness": value,
         "preconditioned_sharpness_residual": residual,

@@ -43,8 +43,9 @@ class Refinement(NamedTuple):
 
     @property
     def settings(self) -> Mapping[str, str]:
-        """Step and criterion in words."""
-        return {"map": f"step {self.step}, by {self.criterion}"}
+        """Step, criterion and width in words; they are the same when resuming."""
+        width = "" if self.max_width is None else f", max_width {self.max_width}"
+        return {"map": f"step {self.step}, by {self.criterion}{width}"}
 
     def first(self, plan: Plan) -> Plan:
         """Returns the plan of the coarse grid."""

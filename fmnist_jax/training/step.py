@@ -90,7 +90,7 @@ def forward(
 
 
 def with_fast_convolutions(config: Config, function: Function) -> Function:
-    """Returns a function, such as a gradient of a user's network, fast in loops."""
+    """Returns ``function``; of a user's network, with convolutions fast in loops."""
     return function if config.model is None else fast_in_loops(function)
 
 

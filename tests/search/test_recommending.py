@@ -88,7 +88,6 @@ def test_an_accurate_setting_with_a_high_loss_is_a_finalist() -> None:
     assert [s["learning_rate"] for s in settings.values()] == [0.01, 0.1]
 
 
-@pytest.mark.slow
 def test_the_best_by_validation_is_recommended(
     advice: recommending.Recommendation,
 ) -> None:

@@ -82,6 +82,36 @@ def whole() -> xr.Dataset:
     return sweep({**PLANE, "seed": range(2)}, DATA, CONFIG, max_width=1)
 
 
+def recorded_levels(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """The plan of each level that is trained."""
+    levels: list[Any] = []
+    original = refinement._level
+
+    def recorded(plan: Any, runs: set[int]) -> Any:
+        levels.append(original(plan, runs))
+        assert {r for g in levels[-1].groups for r in g.runs} == runs
+        return levels[-1]
+
+    monkeypatch.setattr(refinement, "_level", recorded)
+    return levels
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("device", ["", "a GPU"])
+def test_no_level_is_wider_than_given(
+    device: str, whole: xr.Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(refinement, "accelerator", lambda: device)
+    levels = recorded_levels(monkeypatch)
+    axes = {"seed": range(2)}
+    results = refined_map(PLANE, axes, DATA, CONFIG, step=4, max_width=3)
+    assert len(levels) > 2
+    assert {group.width for level in levels for group in level.groups} <= {1, 2, 3}
+    # In other batches, runs near the boundary amplify rounding.
+    same = results.status == whole.status
+    assert same.where(results.is_trained).mean() > 0.98
+
+
 @pytest.mark.slow
 def test_trained_points_are_the_runs_of_the_whole_map(whole: xr.Dataset) -> None:
     axes = {"seed": range(2)}
@@ -129,6 +159,9 @@ def test_an_interrupted_map_resumes_to_the_same_bits(
     other: Any = {"criterion": "loss<=1.1", "folder": tmp_path}
     with pytest.raises(UserError, match=r"map is step 4, by status .* by loss<=1\.1"):
         refined_map(PLANE, {}, DATA, CONFIG, step=4, **other)
+    narrow: Any = {"max_width": 1, "folder": tmp_path}
+    with pytest.raises(UserError, match=r"map is step 4, by status .*, max_width 1"):
+        refined_map(PLANE, {}, DATA, CONFIG, step=4, **narrow)
 
 
 @pytest.mark.parametrize(
@@ -142,6 +175,7 @@ def test_an_interrupted_map_resumes_to_the_same_bits(
         ({"plane": {**PLANE, "divisor": [1, 2]}}, r"plane\['divisor'\] needs at"),
         ({"plane": {**PLANE, "divisors": [1, 2, 3]}}, "plane needs two settings"),
         ({"criterion": "acc>1"}, "criterion is 'acc>1'"),
+        ({"max_width": 0}, "max_width is 0"),
         ({"hparams": Hparams(momentum=0.5)}, "momentum .* has no effect"),
     ],
 )
@@ -159,15 +193,7 @@ def test_on_an_accelerator_all_levels_share_a_program(
     expected = refined_map(PLANE, {}, DATA, CONFIG, step=4)
     monkeypatch.setattr(refinement, "accelerator", lambda: "a GPU")
     monkeypatch.setattr(refinement, "LEVEL_WIDTH", 8)
-    levels = []
-    original = refinement._level
-
-    def recorded(plan: Any, runs: set[int]) -> Any:
-        levels.append(original(plan, runs))
-        assert {r for g in levels[-1].groups for r in g.runs} == runs
-        return levels[-1]
-
-    monkeypatch.setattr(refinement, "_level", recorded)
+    levels = recorded_levels(monkeypatch)
     results = refined_map(PLANE, {}, DATA, CONFIG, step=4)
     assert len(levels) > 2
     assert len({group.width for level in levels for group in level.groups}) == 1
