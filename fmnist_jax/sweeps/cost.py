@@ -34,7 +34,7 @@ STREAMS = {
     "adamw": 12,
     "lion": 6,
 }
-CONVOLUTION = 5.0  # times as slow as matrix products with as many operations
+CONVOLUTION = 7.0  # times as slow as matrix products with as many operations
 EFFICIENCY = 0.7  # of the speed that arithmetic and memory traffic allow
 SECONDS_TO_START = 4.0
 # A core's time per parameter, training example and epoch, with the usual evaluations.
