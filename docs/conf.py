@@ -32,7 +32,11 @@ autodoc_typehints = "none"
 napoleon_use_rtype = False
 
 html_theme = "sphinx_book_theme"
-html_theme_options = {"show_navbar_depth": 1, "home_page_in_toc": True}
+html_theme_options = {
+    "show_navbar_depth": 1,
+    "home_page_in_toc": True,
+    "navbar_persistent": [],  # the side bar has the search
+}
 html_context = {"default_mode": "auto"}  # light or dark; the theme needs a value
 html_static_path = ["_static"]
 html_css_files = ["site.css"]

@@ -113,6 +113,7 @@ def test_the_site_builds_without_warnings(tmp_path: Path) -> None:
     html = (tmp_path / "html" / "tutorials" / "why_255.html").read_text("utf-8")
     assert "best learning rate" in html
     assert 'data-default-mode="auto"' in html  # or the theme logs an error
+    assert html.count("search-button-field") == 1
     page = tmp_path / "html" / "explanation" / "normalizations.html"
     assert 'from <span class="number">1e-7</span> to 10' in page.read_text("utf-8")
     assert "<table" in (tmp_path / "html/reference/settings.html").read_text("utf-8")
