@@ -3,6 +3,7 @@
 import atexit
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,6 +31,12 @@ import jax
 from fmnist_jax import devices
 from fmnist_jax.data import load
 from fmnist_jax.data.dataset import Data
+
+# Under nohup or in the background of a script, signals are ignored, also in the
+# processes that a test starts and stops.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+if hasattr(signal, "SIGHUP"):
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 jax.config.update("jax_platforms", "cpu")
 jax.config.update("jax_num_cpu_devices", 2)
