@@ -168,6 +168,7 @@ def test_every_convolution_of_steps_and_probes_is_in_the_fast_layout(
     assert {*layouts} == {FAST}
 
 
+@pytest.mark.slow
 def test_the_sharpness_of_a_cnn_is_that_of_its_hessian() -> None:
     measure, state = probed(sharpness, Sowing())
     flat, unravel = ravel_pytree(state.params)

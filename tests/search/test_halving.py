@@ -123,6 +123,7 @@ def test_other_batches_change_no_more_than_rounding() -> None:
         np.testing.assert_allclose(*both, rtol=2e-5, atol=2e-5)
 
 
+@pytest.mark.slow
 def test_one_rung_is_a_sweep() -> None:
     axes, config, hparams = CASES["optimizers"]
     full = sweep(axes, HELD_OUT, config, hparams)

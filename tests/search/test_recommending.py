@@ -88,6 +88,7 @@ def test_an_accurate_setting_with_a_high_loss_is_a_finalist() -> None:
     assert [s["learning_rate"] for s in settings.values()] == [0.01, 0.1]
 
 
+@pytest.mark.slow
 def test_the_best_by_validation_is_recommended(
     advice: recommending.Recommendation,
 ) -> None:
@@ -138,6 +139,7 @@ def test_the_search_is_a_sweep_of_the_part(
         np.testing.assert_array_equal(again, last)
 
 
+@pytest.mark.slow
 def test_a_figure_is_drawn_and_the_sentences_say_the_numbers(
     advice: recommending.Recommendation,
 ) -> None:
