@@ -35,7 +35,7 @@ html_theme = "sphinx_book_theme"
 html_theme_options = {
     "show_navbar_depth": 1,
     "home_page_in_toc": True,
-    "navbar_persistent": [],  # the side bar has the search
+    "navbar_persistent": [],  # the sidebar has the search
 }
 html_context = {"default_mode": "auto"}  # light or dark; the theme needs a value
 html_static_path = ["_static"]
