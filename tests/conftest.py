@@ -20,6 +20,13 @@ os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
 # All modules, workers of pytest-xdist and subprocesses share a folder of compiled
 # programs. The folder is new for each session: no program outlives its version.
 if "PYTEST_XDIST_WORKER" not in os.environ:
+    # A program is compiled in a fourth of the time. XLA reads the flags when it starts,
+    # so all tests have them; sweeps/test_compiler.py compares with a user's options.
+    os.environ["XLA_FLAGS"] = (
+        os.environ.get("XLA_FLAGS", "")
+        + " --xla_cpu_use_fusion_emitters=false"
+        + " --xla_cpu_parallel_codegen_split_count=1"
+    )
     COMPILED = tempfile.mkdtemp(prefix="fmnist_jax-tests-")
     atexit.register(shutil.rmtree, COMPILED, ignore_errors=True)
     os.environ["JAX_COMPILATION_CACHE_DIR"] = COMPILED
@@ -59,7 +66,7 @@ LOOKING_AT_PAGES = {
     "test_report_page.py",
     "test_trial.py",
 }
-# Tests of numbers: their programs are compiled as a user's are.
+# Tests of numbers: their programs are optimised, as a user's are.
 OPTIMISED = ("training", "reproduction", "test_science.py")
 
 
