@@ -1,6 +1,7 @@
 """What a command needs at its end, tried before the training."""
 
 import contextlib
+import functools
 import io
 import os
 import shutil
@@ -65,7 +66,7 @@ def start_jax(out_dirs: Sequence[Path]) -> None:
     There are at least as many devices as the unfinished sweeps of output folders use:
     the same number gives the same bits.
     """
-    _check_xla_flags()
+    _check_xla_flags(os.environ.get("XLA_FLAGS", ""))
     with explaining_start():
         import jax
 
@@ -86,9 +87,9 @@ def _saved_devices(out_dir: Path) -> int:
     return min(MAX_DEVICES, max(devices))
 
 
-def _check_xla_flags() -> None:
+@functools.cache  # a process reads its flags once
+def _check_xla_flags(flags: str) -> None:
     """Raises UserError if XLA ends a process because of its flags."""
-    flags = os.environ.get("XLA_FLAGS", "")
     if not flags:
         return
     done = subprocess.run(

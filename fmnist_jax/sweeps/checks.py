@@ -76,7 +76,20 @@ def check_plan(plan: Plan, data: Data, num_devices: int) -> None:
                 f"batch_size is {config.batch_size}; expected at most the {examples} "
                 "training examples."
             )
-        _check_program(config, run_hparams(plan, config, group.runs[0]), plan, data)
+        if plan.probes or _has_own_code(config):  # else the shapes are known to fit
+            hparams = run_hparams(plan, config, group.runs[0])
+            _check_program(config, hparams, plan, data)
+
+
+def _has_own_code(config: Config) -> bool:
+    """Whether the network, loss, optimizer or schedule is a user's own."""
+    return config.model is not None or bool(_own_functions(config))
+
+
+def _own_functions(config: Config) -> list[str]:
+    """Returns the settings whose value is a function of the user's."""
+    choices = ("loss", "optimizer", "schedule")
+    return [name for name in choices if callable(getattr(config, name))]
 
 
 def _check_program(config: Config, hparams: Any, plan: Plan, data: Data) -> None:
@@ -118,8 +131,7 @@ def _explaining_run(
     config: Config, data: Data, batch_size: int
 ) -> contextlib.AbstractContextManager[None]:
     """Returns a context that explains exceptions of a user's network or functions."""
-    choices = ("loss", "optimizer", "schedule")
-    given = [name for name in choices if callable(getattr(config, name))]
+    given = _own_functions(config)
     if not given:
         return explaining_network(data, batch_size)
     subject = f"A training step with the given {' and '.join(given)} failed"
