@@ -93,14 +93,10 @@ def _own_functions(config: Config) -> list[str]:
 
 
 def _check_program(config: Config, hparams: Any, plan: Plan, data: Data) -> None:
-    """Checks the shapes of a program's step and probes, and a user's network."""
+    """Checks the shapes of a program's probes, and a user's network and functions."""
     key = jax.eval_shape(lambda: jax.random.key(0))
     traced = jax.tree.map(lambda _: jax.ShapeDtypeStruct((), np.float32), hparams)
     splits = jax.eval_shape(lambda: jax.tree.map(jax.numpy.asarray, data.splits))
-    batch = jax.tree.map(
-        lambda x: jax.ShapeDtypeStruct((config.batch_size, *x.shape[1:]), x.dtype),
-        splits.train,
-    )
     shapes = data.image_shape, data.num_classes, fitted(config, data)
     with _explaining_run(config, data, 1):
         state = jax.eval_shape(
@@ -108,13 +104,19 @@ def _check_program(config: Config, hparams: Any, plan: Plan, data: Data) -> None
             traced,
             key,
         )
-    check_network(config, hparams, state, data)
     widths = [group.width for group in plan.groups if group.config == config]
     is_vmapped = max(widths) > 1
-    step = functools.partial(training.train_step, config)
-    with _explaining_run(config, data, config.batch_size):
-        after, _ = _shapes_of_run(step, (traced, state, key), batch, is_vmapped)
-    _check_state(state, after)
+    if config.model is not None:
+        check_network(config, hparams, state, data)
+    if _has_own_code(config):
+        batch = jax.tree.map(
+            lambda x: jax.ShapeDtypeStruct((config.batch_size, *x.shape[1:]), x.dtype),
+            splits.train,
+        )
+        step = functools.partial(training.train_step, config)
+        with _explaining_run(config, data, config.batch_size):
+            after, _ = _shapes_of_run(step, (traced, state, key), batch, is_vmapped)
+        _check_state(state, after)
     reserved = *VARIABLES, *plan.axes, "epoch", "step", "status"
     owners = dict.fromkeys(reserved, "the results")
     for probe in plan.probes:

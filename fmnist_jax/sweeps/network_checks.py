@@ -39,11 +39,11 @@ def _batch_sizes(num_examples: int, batch_size: int) -> list[int]:
 
 
 def check_network(config: Config, hparams: Any, state: Any, data: Data) -> None:
-    """Checks the shapes of the logits; computes nothing.
+    """Checks the shapes of a user's network's logits; computes nothing.
 
-    Those of a user's network are checked for the sizes of all batches that it gets.
-    ``state`` has the shapes of the initial state. Batch statistics that would never be
-    updated are refused, too.
+    They are checked for the sizes of all batches that the network gets. ``state`` has
+    the shapes of the initial state. Batch statistics that would never be updated are
+    refused, too.
     """
     model = config.model
     _check_params(state.params)
@@ -60,8 +60,6 @@ def check_network(config: Config, hparams: Any, state: Any, data: Data) -> None:
     modes = [(size, True) for size in _batch_sizes(num_examples, config.batch_size)]
     modes += [(size, False) for size in sizes]
     modes += [(size, True) for size in sizes if config.evaluate_dropout]
-    if model is None:
-        modes = [(config.batch_size, False)]
     for size, train in modes:
         _check_logits(config, hparams, state, data, size, train=train)
 
