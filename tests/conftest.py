@@ -7,6 +7,7 @@ import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -38,6 +39,7 @@ import jax
 from fmnist_jax import devices
 from fmnist_jax.data import load
 from fmnist_jax.data.dataset import Data
+from fmnist_jax.runner.experiment import Answer
 
 # Under nohup or in the background of a script, signals are ignored, also in the
 # processes that a test starts and stops.
@@ -66,6 +68,15 @@ LOOKING_AT_PAGES = {
     "test_report_page.py",
     "test_trial.py",
 }
+# Tests that compare figures as bytes, or draw some that no other test draws.
+LOOKING_AT_FIGURES = {
+    *LOOKING_AT_PAGES,
+    "test_data_checks.py",
+    "test_halving.py",
+    "test_points.py",
+    "test_recommend.py",
+    "test_refining.py",
+}
 # Tests of numbers: their programs are optimised, as a user's are.
 OPTIMISED = ("training", "reproduction", "test_science.py")
 
@@ -90,18 +101,34 @@ def _unoptimised() -> Iterator[None]:
     jax.config.update("jax_disable_most_optimizations", False)
 
 
+class EmptyFigure:
+    """Writes an empty file where a figure would be."""
+
+    def savefig(self, path: Path, **_: Any) -> None:
+        path.touch()
+
+
 @pytest.fixture(autouse=True)
 def _short_pages(
     request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Leaves out interactive figures and the trial figure where no test looks at them.
+    """Leaves out figures, interactive figures and the trial figure.
 
-    They take seconds, for each command that a test runs.
+    They take seconds, for each command that a test runs. Tests that look at them get
+    them.
     """
+    from fmnist_jax.runner import report_page, saving, trial
+
+    save_answer = saving.save_answer
+
+    def save_empty_figures(answer: Answer, *arguments: Any) -> list[Path]:
+        empty: Any = dict.fromkeys(answer.figures, EmptyFigure())
+        return save_answer(answer._replace(figures=empty), *arguments)
+
+    if request.path.name not in LOOKING_AT_FIGURES:
+        monkeypatch.setattr(saving, "save_answer", save_empty_figures)
     if request.path.name in LOOKING_AT_PAGES:
         return
-    from fmnist_jax.runner import report_page, trial
-
     monkeypatch.setattr(report_page, "_pages", lambda *_: {report_page.REPORT: None})
     monkeypatch.setattr(trial, "check_figures", lambda: None)
 
