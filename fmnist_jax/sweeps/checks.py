@@ -76,6 +76,7 @@ def check_plan(plan: Plan, data: Data, num_devices: int) -> None:
                 f"batch_size is {config.batch_size}; expected at most the {examples} "
                 "training examples."
             )
+        fitted(config, data)  # refuses images that have no such normalization
         if plan.probes or _has_own_code(config):  # else the shapes are known to fit
             hparams = run_hparams(plan, config, group.runs[0])
             _check_program(config, hparams, plan, data)

@@ -20,7 +20,7 @@ from fmnist_jax import (
     training,
 )
 from fmnist_jax.choices import NORMALIZATIONS
-from fmnist_jax.sweeps import initial_sharpness, program_data
+from fmnist_jax.sweeps import checks, initial_sharpness, program_data
 from fmnist_jax.sweeps.engine import run_groups_resumably
 from fmnist_jax.sweeps.labelling import join
 from fmnist_jax.sweeps.run_batch import checkpoint
@@ -182,3 +182,17 @@ def test_a_rescaled_first_layer_replaces_a_divisor_of_normalized_images() -> Non
     first, second = (sweep({}, DATA, config, h) for h in (divided, rescaled))
     assert np.isfinite(first.train_loss).all()
     np.testing.assert_allclose(first.train_loss, second.train_loss, rtol=1e-6)
+
+
+def test_images_that_a_later_program_cannot_normalize_are_refused_at_once() -> None:
+    images = np.zeros((8, 65, 64), np.uint8)
+    split = Dataset(images, np.arange(8, dtype=np.int32) % 2)
+    large = Data(split, split)
+    config = dataclasses.replace(SHORT, batch_size=4)
+    planned = plan({"normalization": ["none", "whiten"]}, config, Hparams(), data=large)
+    assert [group.config.normalization for group in planned.groups] == [
+        "none",
+        "whiten",
+    ]
+    with pytest.raises(UserError, match="at most 4,096 pixels"):
+        checks.check_plan(planned, large, num_devices=2)
