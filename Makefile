@@ -48,7 +48,7 @@ test-lowest: requirements-dev.txt constraints-lowest.txt
 	$(PYTHON) -m venv .venv/lowest
 	.venv/lowest/bin/python -m pip install --quiet --disable-pip-version-check \
 	  -r requirements-dev.txt -c constraints-lowest.txt
-	.venv/lowest/bin/python -m pytest $(PARALLEL) $(ARGS)
+	XLA_FLAGS= .venv/lowest/bin/python -m pytest $(PARALLEL) $(ARGS)
 
 .venv/made-docs: requirements-docs.txt .venv/made
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check \

@@ -18,16 +18,17 @@ os.environ["MPLBACKEND"] = "agg"
 # processes that a test starts inherit this.
 os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
 
+# With these flags, XLA compiles a program in a quarter of the time. It reads them once,
+# when it starts, so they hold for all tests; sweeps/test_compiler.py compares with a
+# user's options. `XLA_FLAGS= pytest` leaves them out, as `make test-lowest` does.
+os.environ.setdefault(
+    "XLA_FLAGS",
+    "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1",
+)
+
 # All modules, workers of pytest-xdist and subprocesses share a folder of compiled
 # programs. The folder is new for each session: no program outlives its version.
 if "PYTEST_XDIST_WORKER" not in os.environ:
-    # A program is compiled in a fourth of the time. XLA reads the flags when it starts,
-    # so all tests have them; sweeps/test_compiler.py compares with a user's options.
-    os.environ["XLA_FLAGS"] = (
-        os.environ.get("XLA_FLAGS", "")
-        + " --xla_cpu_use_fusion_emitters=false"
-        + " --xla_cpu_parallel_codegen_split_count=1"
-    )
     COMPILED = tempfile.mkdtemp(prefix="fmnist_jax-tests-")
     atexit.register(shutil.rmtree, COMPILED, ignore_errors=True)
     os.environ["JAX_COMPILATION_CACHE_DIR"] = COMPILED
@@ -71,13 +72,12 @@ LOOKING_AT_PAGES = {
 # Tests that compare figures as bytes, or draw some that no other test draws.
 LOOKING_AT_FIGURES = {
     *LOOKING_AT_PAGES,
-    "test_data_checks.py",
     "test_halving.py",
     "test_points.py",
     "test_recommend.py",
     "test_refining.py",
 }
-# Tests of numbers: their programs are optimised, as a user's are.
+# Tests of numbers: their programs are optimised, apart from the flags above.
 OPTIMISED = ("training", "reproduction", "test_science.py")
 
 
@@ -109,13 +109,13 @@ class EmptyFigure:
 
 
 @pytest.fixture(autouse=True)
-def _short_pages(
+def _cheap_output(
     request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Leaves out figures, interactive figures and the trial figure.
+    """Writes empty figure files, and skips interactive figures and the trial figure.
 
-    They take seconds, for each command that a test runs. Tests that look at them get
-    them.
+    Drawing them takes seconds for each command that a test runs. The tests of files in
+    ``LOOKING_AT_FIGURES`` get real figures, those in ``LOOKING_AT_PAGES`` everything.
     """
     from fmnist_jax.runner import report_page, saving, trial
 

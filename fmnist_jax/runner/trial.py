@@ -87,13 +87,16 @@ def _saved_devices(out_dir: Path) -> int:
     return min(MAX_DEVICES, max(devices))
 
 
-@functools.cache  # a process reads its flags once
+@functools.cache  # JAX reads the flags only when it starts
 def _check_xla_flags(flags: str) -> None:
     """Raises UserError if XLA ends a process because of its flags."""
     if not flags:
         return
     done = subprocess.run(
-        [sys.executable, "-c", _PARSE_XLA_FLAGS], capture_output=True, text=True
+        [sys.executable, "-c", _PARSE_XLA_FLAGS],
+        env={**os.environ, "XLA_FLAGS": flags},
+        capture_output=True,
+        text=True,
     )
     if done.returncode and "parse_flags_from_env" in done.stderr:
         problem = done.stderr.splitlines()[0].partition("] ")[2].rstrip(".")

@@ -76,8 +76,8 @@ def check_plan(plan: Plan, data: Data, num_devices: int) -> None:
                 f"batch_size is {config.batch_size}; expected at most the {examples} "
                 "training examples."
             )
-        fitted(config, data)  # refuses images that have no such normalization
-        if plan.probes or _has_own_code(config):  # else the shapes are known to fit
+        fitted(config, data)  # refuses images to which it cannot be fitted
+        if plan.probes or _has_own_code(config):  # otherwise the shapes always fit
             hparams = run_hparams(plan, config, group.runs[0])
             _check_program(config, hparams, plan, data)
 
@@ -94,7 +94,7 @@ def _own_functions(config: Config) -> list[str]:
 
 
 def _check_program(config: Config, hparams: Any, plan: Plan, data: Data) -> None:
-    """Checks the shapes of a program's probes, and a user's network and functions."""
+    """Checks the shapes of probes, and a user's network and functions."""
     key = jax.eval_shape(lambda: jax.random.key(0))
     traced = jax.tree.map(lambda _: jax.ShapeDtypeStruct((), np.float32), hparams)
     splits = jax.eval_shape(lambda: jax.tree.map(jax.numpy.asarray, data.splits))
