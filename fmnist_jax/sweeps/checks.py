@@ -70,12 +70,13 @@ def check_plan(plan: Plan, data: Data, num_devices: int) -> None:
         )
     examples = len(data.train.labels)
     groups = {group.config: group for group in plan.groups}
-    for config, group in groups.items():
+    for config in groups:
         if config.batch_size > examples:
             raise UserError(
                 f"batch_size is {config.batch_size}; expected at most the {examples} "
                 "training examples."
             )
+    for config, group in groups.items():
         fitted(config, data)  # refuses images to which it cannot be fitted
         if plan.probes or _has_own_code(config):  # otherwise the shapes always fit
             hparams = run_hparams(plan, config, group.runs[0])

@@ -39,7 +39,7 @@ def _batch_sizes(num_examples: int, batch_size: int) -> list[int]:
 
 
 def check_network(config: Config, hparams: Any, state: Any, data: Data) -> None:
-    """Checks the shapes of a user's network's logits; computes nothing.
+    """Checks the shapes of the logits of a user's network; computes nothing.
 
     They are checked for the sizes of all batches that the network gets. ``state`` has
     the shapes of the initial state. Batch statistics that would never be updated are

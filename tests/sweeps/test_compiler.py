@@ -4,15 +4,13 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import xarray as xr
 
-from fmnist_jax import Config, Hparams, plan, sweep, training
+from fmnist_jax import Config, sweep
 from fmnist_jax.data.dataset import Data
-from fmnist_jax.sweeps.checks import check_plan
 
 AXES = {
     "optimizer": ["sgd", "momentum", "rmsprop", "adam"],
@@ -52,19 +50,3 @@ def test_a_users_compiler_options_give_the_same_numbers_up_to_rounding(
             np.testing.assert_allclose(here[name], users[name], rtol=1e-4)
         for name in ("train_accuracy", "test_accuracy"):
             np.testing.assert_allclose(here[name], users[name], atol=0.0101)
-
-
-def test_only_a_users_own_code_is_traced_before_training(
-    small: Data, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    traced: list[Config] = []
-
-    def step(config: Config, hparams: Hparams, state: Any, *_: Any) -> Any:
-        traced.append(config)
-        return state, {}
-
-    monkeypatch.setattr(training, "train_step", step)
-    custom = Config(loss=lambda logits, labels: (logits[:, 0] - labels) ** 2)
-    for config in (Config(), custom):
-        check_plan(plan({}, config, Hparams(), data=small), small, num_devices=2)
-    assert traced == [custom]

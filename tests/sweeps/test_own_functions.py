@@ -13,8 +13,19 @@ import numpy as np
 import optax
 import pytest
 
-from fmnist_jax import Config, Data, Dataset, Hparams, UserError, sweep, train
+from fmnist_jax import (
+    Config,
+    Data,
+    Dataset,
+    Hparams,
+    UserError,
+    plan,
+    sweep,
+    train,
+    training,
+)
 from fmnist_jax.effects import settings_read
+from fmnist_jax.sweeps.checks import check_plan
 from fmnist_jax.training import init, run_keys, train_step
 from fmnist_jax.training.losses import softmax
 from tests.sweeps.runs import CONFIG, DATA, HPARAMS, shuffled
@@ -403,3 +414,19 @@ def test_a_setting_without_a_value_is_explained() -> None:
     config = dataclasses.replace(CONFIG, optimizer=passed)
     with pytest.raises(UserError, match="Pass a function of Hparams, as lambda"):
         sweep({"seed": [0]}, DATA, config, hparams)
+
+
+def test_only_a_users_own_code_is_traced_before_training(
+    small: Data, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    traced: list[Config] = []
+
+    def step(config: Config, hparams: Hparams, state: Any, *_: Any) -> Any:
+        traced.append(config)
+        return state, {}
+
+    monkeypatch.setattr(training, "train_step", step)
+    custom = Config(loss=cross_entropy)
+    for config in (Config(), custom):
+        check_plan(plan({}, config, Hparams(), data=small), small, num_devices=2)
+    assert traced == [custom]
